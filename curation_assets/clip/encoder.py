@@ -1,0 +1,124 @@
+"""Pixels or text → unit-length vectors, on the device and in the precision at hand."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from curation_assets.clip.preprocessing import Preprocessing
+from curation_assets.errors import CurationError
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+MAX_TOKENS = 77
+_CPU_BATCH, _CUDA_BATCH = 32, 256
+_BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+class Encoder:
+    """A CLIP model ready to embed. Each tower is loaded when it is first used.
+
+    Args:
+        folder: model in Hugging Face layout.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of the forward pass: ``auto`` (bfloat16 where the device computes in it, else float32),
+            ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        CurationError: the device isn't there, or can't compute in that precision.
+    """
+
+    def __init__(self, folder: Path, device: str = "auto", precision: str = "auto") -> None:
+        self.folder = folder
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.preprocessing = Preprocessing.from_folder(folder)
+        self._dtype: torch.dtype = getattr(torch, self.precision)
+        self._lookup = torch.from_numpy(self.preprocessing.lookup()).to(self.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass that suit the device."""
+        return _CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH
+
+    def embed_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(n, crop, crop, 3) uint8 from ``Preprocessing.load`` → (n, dimension) float32, unit length.
+
+        A row that can't have unit length (a zero or non-finite output) is NaN throughout.
+        """
+        with torch.inference_mode():
+            index = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2).int()
+            planes = [self._lookup[channel][index[:, channel]] for channel in range(3)]
+            values = torch.stack(planes, dim=1).to(self._dtype)
+            return _unit(self._vision(pixel_values=values).image_embeds)
+
+    def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
+        """Texts → (n, dimension) float32, unit length. A text of more than 77 tokens is cut."""
+        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        with torch.inference_mode():
+            return _unit(self._text(**tokens.to(self.device)).text_embeds)
+
+    @cached_property
+    def _vision(self) -> Any:
+        return self._load(transformers.CLIPVisionModelWithProjection, "vision_config")
+
+    @cached_property
+    def _text(self) -> Any:
+        return self._load(transformers.CLIPTextModelWithProjection, "text_config")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return transformers.CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+    def _load(self, model_class: Any, part: str) -> Any:
+        whole = transformers.CLIPConfig.from_pretrained(self.folder, local_files_only=True)
+        config = getattr(whole, part)
+        config.projection_dim = whole.projection_dim  # a tower's own copy may be absent or a default
+        model = model_class.from_pretrained(self.folder, config=config, local_files_only=True, dtype=self._dtype)
+        return model.eval().to(self.device)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that ``DEVICE`` means here.
+
+    Raises:
+        CurationError: it isn't there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise CurationError(f"CURATION_DEVICE={device}: this machine shows {torch.cuda.device_count()} CUDA devices")
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """The precision that ``PRECISION`` means on a device.
+
+    Raises:
+        CurationError: the device doesn't compute in it.
+    """
+    if precision == "auto":
+        if device.type == "cuda":
+            return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        flags = torch.cpu.get_capabilities()
+        return "bfloat16" if any(flags.get(flag) for flag in _BF16_FLAGS) else "float32"
+    if precision == "float16" and device.type == "cpu":
+        raise CurationError("CURATION_PRECISION=float16 needs a CUDA device; on a CPU use bfloat16, float32 or auto")
+    return precision
+
+
+def _unit(vectors: torch.Tensor) -> NDArray[np.float32]:
+    vectors = vectors.float()
+    norms = vectors.norm(dim=1, keepdim=True)
+    usable = torch.isfinite(norms) & (norms > 1e-12)
+    unit = torch.where(usable, vectors / norms, torch.full_like(vectors, torch.nan))
+    result: NDArray[np.float32] = unit.cpu().numpy()
+    return result

@@ -1,0 +1,246 @@
+"""The model registry: the one place that talks to MLflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from curation_assets.clip.source import ModelSource
+from curation_assets.errors import CurationError
+
+if TYPE_CHECKING:
+    from curation_assets.clip.encoder import Encoder
+
+CHAMPION = "champion"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "torch", "transformers")
+_TAG = "curation."
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version in the registry.
+
+    Attributes:
+        name: catalog.schema.model.
+        version: as in the registry, counted from 1.
+        uri: ``models:/name/version``.
+        fingerprint, dimension, image_size, parameters, source, untrained: as of ``ModelSource``.
+        run_id: MLflow run that logged it.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    dimension: int
+    image_size: int
+    parameters: int
+    source: str
+    untrained: bool
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """How MLflow names the version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+class Registry:
+    """Versions of one registered model.
+
+    ``MLFLOW_TRACKING_URI`` and ``MLFLOW_REGISTRY_URI`` keep their meaning; without them, an SQLite file and local
+    artifacts in a folder.
+
+    Args:
+        name: catalog.schema.model.
+        folder: of the SQLite file ``mlflow.db`` and ``artifacts``, used only without a tracking URI.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
+        self._is_default = not os.environ.get("MLFLOW_TRACKING_URI")
+
+    @property
+    def demo_folder(self) -> Path:
+        """Where the demo model's files are written."""
+        return self.folder / "demo_model"
+
+    def register(self, source: ModelSource) -> tuple[RegisteredModel, bool]:
+        """Make a version of these weights the champion, registering it if none has their fingerprint.
+
+        Returns:
+            The version, and whether it is new.
+
+        Raises:
+            CurationError: the registry can't be reached or written.
+        """
+        client = self._client()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "register.lock"):
+            found = [v for v in self._versions(client) if v.fingerprint == source.fingerprint]
+            model = max(found, key=lambda v: int(v.version)) if found else self._log(client, source)
+            client.set_registered_model_alias(self.name, CHAMPION, model.version)
+        return model, not found
+
+    def champion(self) -> RegisteredModel:
+        """The version that embeddings use.
+
+        Raises:
+            CurationError: none is registered yet.
+        """
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+        try:
+            return self._describe(client.get_model_version_by_alias(self.name, CHAMPION))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+        hint = "materialize the asset clip_model, or use `curation run`"
+        raise CurationError(f"no CLIP model is registered as {self.name}: {hint}")
+
+    def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
+        """Bring a version's files here, where they are not, and load them."""
+        mlflow = self._mlflow()
+        from curation_assets.clip.encoder import Encoder
+
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri))
+        return Encoder(folder / "artifacts" / "clip", device, precision)
+
+    def _log(self, client: Any, source: ModelSource) -> RegisteredModel:
+        mlflow = self._mlflow()
+        mlflow.set_experiment(experiment_id=self._experiment(client))
+        tags = {
+            "fingerprint": source.fingerprint,
+            "dimension": source.dimension,
+            "image_size": source.image_size,
+            "parameters": source.parameters,
+            "source": source.name,
+            "untrained": source.untrained,
+        }
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            warnings.catch_warnings(),
+            mlflow.start_run(run_name=f"register {self.name}") as run,
+        ):
+            warnings.simplefilter("ignore")  # advice about type hints and input examples; the signature is given
+            weights = Path(scratch) / "clip"
+            weights.mkdir()
+            for file in source.files:
+                _link(file.resolve(), weights / file.name)
+            mlflow.set_tags({_TAG + key: str(value) for key, value in tags.items()})
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("mlflow_model.py")),
+                artifacts={"clip": str(weights)},
+                code_paths=[str(_package_subset(Path(scratch)))],
+                signature=_signature(),
+                pip_requirements=[f"{name}=={_plain_version(name)}" for name in _REQUIREMENTS],
+                metadata={key: str(value) for key, value in tags.items()},
+            )
+        self._ensure_registered_model(client)
+        created = client.create_model_version(
+            self.name,
+            source=info.model_uri,
+            run_id=run.info.run_id,
+            tags={_TAG + key: str(value) for key, value in tags.items()},
+            description=(
+                f"CLIP from {source.name}: image and text to one unit-length vector of {source.dimension} floats; "
+                f"images are turned upright, resized to a shortest edge of {source.image_size} pixels and cropped."
+                + (" UNTRAINED: its vectors carry no meaning." if source.untrained else "")
+            ),
+        )
+        return self._describe(created)
+
+    def _experiment(self, client: Any) -> str:
+        experiment = client.get_experiment_by_name(self.name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        location = (self.folder / "artifacts").as_uri() if self._is_default else None
+        return str(client.create_experiment(self.name, artifact_location=location))
+
+    def _ensure_registered_model(self, client: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(self.name, description="CLIP embeddings of images and texts")
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _versions(self, client: Any) -> list[RegisteredModel]:
+        found = client.search_model_versions(f"name='{self.name}'")
+        return [self._describe(version) for version in found if f"{_TAG}fingerprint" in version.tags]
+
+    def _describe(self, version: Any) -> RegisteredModel:
+        tags = {key.removeprefix(_TAG): value for key, value in version.tags.items()}
+        return RegisteredModel(
+            name=version.name,
+            version=str(version.version),
+            fingerprint=tags["fingerprint"],
+            dimension=int(tags["dimension"]),
+            image_size=int(tags["image_size"]),
+            parameters=int(tags["parameters"]),
+            source=tags["source"],
+            untrained=tags["untrained"] == "True",
+            run_id=version.run_id,
+        )
+
+    def _mlflow(self) -> Any:
+        """MLflow, quiet, at this registry's URIs."""
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        if self._is_default:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(self.tracking_uri)
+        return mlflow
+
+    def _client(self) -> Any:
+        return self._mlflow().MlflowClient()
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    inputs = [ColSpec("string", "image", required=False), ColSpec("string", "text", required=False)]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(Array(DataType.float))]))
+
+
+def _link(file: Path, target: Path) -> None:
+    """Hard link, or a copy across file systems; MLflow refuses symbolic links, and the hub's cache is made of them."""
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        shutil.copy(file, target)
+
+
+def _package_subset(scratch: Path) -> Path:
+    """Copy of the modules that a loaded model needs, so that it runs where this package isn't installed."""
+    target = scratch / _PACKAGE.name
+    target.mkdir()
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(_PACKAGE / name, target)
+    for name in ("images", "clip"):
+        shutil.copytree(_PACKAGE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def _plain_version(distribution: str) -> str:
+    """Installed version without a local build's mark (``2.13.0+cpu``), which other machines can't install."""
+    return installed_version(distribution).split("+")[0]

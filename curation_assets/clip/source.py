@@ -1,0 +1,156 @@
+"""``MODEL_SOURCE`` → a folder of weights, configuration and tokenizer in Hugging Face layout, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from math import prod
+from pathlib import Path
+
+from curation_assets.clip import demo_model
+from curation_assets.clip.preprocessing import FILE_NAME, Preprocessing
+from curation_assets.errors import CurationError
+
+# Part of the fingerprint. Raise it with every change to what a registered model computes or accepts (preprocessing,
+# encoder, MLflow model): a new version is then registered, and every vector computed anew.
+CODE_REVISION = 1
+
+DEMO = "demo"
+_FILES = (
+    "config.json",
+    FILE_NAME,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model on disk.
+
+    Attributes:
+        name: the setting's value.
+        folder: its files.
+        fingerprint: 32 hex digits over weights, configuration, tokenizer, preprocessing and ``CODE_REVISION``.
+        dimension: length of the vectors.
+        image_size: pixels of the square the model sees.
+        parameters: number of weights.
+        untrained: vectors carry no meaning; whoever shows results says so.
+    """
+
+    name: str
+    folder: Path
+    fingerprint: str
+    dimension: int
+    image_size: int
+    parameters: int
+    untrained: bool
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that make up the model."""
+        return model_files(self.folder)
+
+
+def resolve(source: str, demo_folder: Path) -> ModelSource:
+    """Find, download or make the model.
+
+    Args:
+        source: hub id, folder, or ``demo``.
+        demo_folder: where the demo model is written at first use.
+
+    Raises:
+        CurationError: it can't be had, or isn't a CLIP; the message says what to set instead.
+    """
+    if source == DEMO:
+        demo_model.write(demo_folder)
+        return describe(source, demo_folder)
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _download(source)
+    return describe(source, folder)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Files of a model folder that count, sorted by name."""
+    return sorted(p for p in folder.iterdir() if any(fnmatch(p.name, pattern) for pattern in _FILES))
+
+
+def describe(name: str, folder: Path) -> ModelSource:
+    """Check a folder and compute its facts; reads every byte once.
+
+    Raises:
+        CurationError: naming the file that is missing or wrong.
+    """
+    files = {path.name: path for path in model_files(folder)}
+    weights = [path for file, path in files.items() if file.endswith(".safetensors")]
+    tokenizer = "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files.keys()
+    for present, what in (
+        ("config.json" in files, "config.json"),
+        (FILE_NAME in files, FILE_NAME),
+        (tokenizer, "tokenizer.json (or vocab.json and merges.txt)"),
+        (weights, "model.safetensors"),
+    ):
+        if not present:
+            raise CurationError(f"CURATION_MODEL_SOURCE={name}: {folder} has no {what}")
+    try:
+        config = json.loads(files["config.json"].read_text())
+        if config.get("model_type") != "clip":
+            raise ValueError(f"model_type is {config.get('model_type')!r}")
+        dimension = int(config["projection_dim"])
+        parameters = sum(_parameters(path) for path in weights)
+    except (ValueError, KeyError, OSError, struct.error) as error:
+        raise CurationError(f"CURATION_MODEL_SOURCE={name}: {folder} holds no CLIP model: {error}") from None
+    preprocessing = Preprocessing.from_folder(folder)
+    return ModelSource(
+        name=name,
+        folder=folder,
+        fingerprint=fingerprint(folder),
+        dimension=dimension,
+        image_size=preprocessing.crop,
+        parameters=parameters,
+        untrained=bool(config.get("curation_untrained", False)),
+    )
+
+
+def fingerprint(folder: Path) -> str:
+    """32 hex digits over the names and bytes of a model's files and ``CODE_REVISION``."""
+    digest = hashlib.sha256(f"revision {CODE_REVISION}".encode())
+    for path in model_files(folder):
+        with path.open("rb") as file:
+            digest.update(f"\0{path.name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    ways_out = "set CURATION_MODEL_SOURCE to a local folder in Hugging Face layout, or to `demo`"
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(_FILES)))
+    except HFValidationError:
+        reason = "is neither a folder nor a model id of the Hugging Face hub"
+    except RepositoryNotFoundError:
+        reason = "is no folder, and the Hugging Face hub has no such model"
+    except LocalEntryNotFoundError:
+        reason = "the Hugging Face hub can't be reached and no copy is cached"
+    except Exception as error:  # the HTTP client's own errors: a proxy's refusal, a certificate, a broken transfer
+        reason = f"download failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    raise CurationError(f"CURATION_MODEL_SOURCE={hub_id}: {reason}; {ways_out}")
+
+
+def _parameters(path: Path) -> int:
+    """Number of weights in a safetensors file, from its header alone."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(min(length, 2**27)))
+    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

@@ -1,0 +1,204 @@
+"""Which image files a tree holds, folder by folder, without opening any of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from curation_assets.errors import CurationError
+from curation_assets.images.names import folder_of, path_from_text, text_from_path
+
+CANDIDATE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .heic .heif .avif".split()
+)
+LISTING_SCHEMA = {
+    "relative_path": pl.String,
+    "size_bytes": pl.Int64,
+    "mtime_ns": pl.Int64,
+    "ctime_ns": pl.Int64,
+}
+
+
+@dataclass
+class FolderListing:
+    """The candidate files of one image folder at one moment.
+
+    Attributes:
+        folder: value of the tables' ``folder`` column.
+        files: one row a file, columns of ``LISTING_SCHEMA``, sorted by ``relative_path``. A file that could not be
+            examined has null size and times: reading it will say why.
+        passed_over: how many entries were no candidates, by reason.
+        changed_ns: newest change (file or directory) the file system reports, in nanoseconds since 1970.
+    """
+
+    folder: str
+    files: pl.DataFrame
+    passed_over: Counter[str] = field(default_factory=Counter)
+    changed_ns: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a name, size or modification time does; the same as the table's (see below)."""
+        return fingerprint(self.files)
+
+    def settled(self, seconds: float, now_ns: int | None = None) -> bool:
+        """Whether nothing changed for ``seconds``; a clock ahead of ours by over a day is not waited for."""
+        age = ((now_ns or time.time_ns()) - self.changed_ns) / 1e9
+        return age >= seconds or age < -86_400
+
+
+def fingerprint(files: pl.DataFrame) -> str:
+    """32 hex digits over (relative_path, size_bytes, mtime_ns) of every row, whatever their order."""
+    digest = hashlib.sha256()
+    columns = ["relative_path", "size_bytes", "mtime_ns"]
+    for path, size, mtime in files.select(columns).sort("relative_path").iter_rows():
+        digest.update(f"{path}\0{size}\0{mtime}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+@dataclass
+class TreeListing:
+    """Every image folder of a tree, by name and in the order of the names, and what was passed over in all of it."""
+
+    folders: dict[str, FolderListing]
+    passed_over: Counter[str]
+
+
+def empty_listing(folder: str) -> FolderListing:
+    """The listing of a folder that is no longer there."""
+    return FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
+
+
+def list_folders(
+    root: Path, depth: int | None = None, only: Iterable[str] | None = None
+) -> TreeListing:
+    """List every image folder under ``root``: those that hold at least one candidate.
+
+    Symlinked folders are not followed; symlinked files are taken where they point to a file inside the root. Hidden
+    names, and names without an image's extension, are passed over and counted.
+
+    Args:
+        root: the images root.
+        depth: how many levels name a folder (``FOLDER_DEPTH``); None takes the deepest.
+        only: list just these folders; those that do not exist are missing from the answer.
+
+    Raises:
+        CurationError: the root or a folder below it cannot be listed. A listing that failed is not an empty one.
+    """
+    collected: dict[str, _Collector] = {}
+    passed_over: Counter[str] = Counter()
+    wanted = None if only is None else set(only)
+    real_root = os.path.realpath(root)
+    for relative_dir, entries in _walk(root, depth, wanted):
+        folder = folder_of(relative_dir, depth)
+        if wanted is not None and folder not in wanted:
+            continue
+        collector = collected.setdefault(folder, _Collector(folder))
+        collector.add_directory(root / path_from_text(relative_dir))
+        for entry in entries:
+            collector.add(relative_dir, entry, real_root)
+    for collector in collected.values():
+        passed_over += collector.passed_over
+    folders = {name: collected[name].listing() for name in sorted(collected) if collected[name].paths}
+    return TreeListing(folders, passed_over)
+
+
+def is_candidate(name: str) -> bool:
+    """Whether a file's name says it is an image; what it really is shows when it is read."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in CANDIDATE_SUFFIXES
+
+
+class _Collector:
+    """Rows of one folder while the walk goes on; plain lists, a few hundred bytes a file."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.paths: list[str] = []
+        self.sizes: list[int | None] = []
+        self.mtimes: list[int | None] = []
+        self.ctimes: list[int | None] = []
+        self.passed_over: Counter[str] = Counter()
+        self.changed_ns = 0
+
+    def add_directory(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            self.changed_ns = max(self.changed_ns, path.stat().st_mtime_ns)
+
+    def add(self, relative_dir: str, entry: os.DirEntry[str], real_root: str) -> None:
+        if entry.name.startswith("."):
+            self.passed_over["hidden"] += 1
+            return
+        if not is_candidate(entry.name):
+            self.passed_over["not an image name"] += 1
+            return
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            if os.path.isdir(target):  # noqa: PTH112
+                self.passed_over["link to a folder"] += 1
+                return
+            if os.path.commonpath([target, real_root]) != real_root:
+                self.passed_over["link out of the root"] += 1
+                return
+        size: int | None
+        try:
+            status = entry.stat()
+            size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            if not stat.S_ISREG(status.st_mode):
+                size = 0
+            self.changed_ns = max(self.changed_ns, mtime, ctime)
+        except OSError:
+            size = mtime = ctime = None
+        name = text_from_path(entry.name)
+        self.paths.append(f"{relative_dir}/{name}" if relative_dir else name)
+        self.sizes.append(size)
+        self.mtimes.append(mtime)
+        self.ctimes.append(ctime)
+
+    def listing(self) -> FolderListing:
+        columns = dict(zip(LISTING_SCHEMA, (self.paths, self.sizes, self.mtimes, self.ctimes), strict=True))
+        files = pl.DataFrame(columns, schema=LISTING_SCHEMA).sort("relative_path")
+        return FolderListing(self.folder, files, self.passed_over, self.changed_ns)
+
+
+def _walk(
+    root: Path, depth: int | None, wanted: set[str] | None
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """Yield (folder below the root as text, its entries that will not be walked into), parents first."""
+    pending = [""]
+    while pending:
+        relative_dir = pending.pop()
+        try:
+            with os.scandir(root / path_from_text(relative_dir)) as scan:
+                entries = list(scan)
+            folders = [e for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+        except OSError as error:
+            if relative_dir and isinstance(error, FileNotFoundError):
+                continue  # removed while the walk went on
+            where = root / relative_dir
+            if not relative_dir:
+                hint = "; set CURATION_IMAGES_ROOT or --images to a folder of image folders"
+                raise CurationError(f"images root {where} cannot be listed: {error.strerror}{hint}") from None
+            raise CurationError(f"folder {where} cannot be listed: {error.strerror}") from None
+        in_folder = {e.name for e in folders}
+        yield relative_dir, [e for e in entries if e.name not in in_folder]
+        for entry in folders:
+            name = text_from_path(entry.name)
+            below = f"{relative_dir}/{name}" if relative_dir else name
+            if wanted is None or _may_hold(below, depth, wanted):
+                pending.append(below)
+
+
+def _may_hold(relative_dir: str, depth: int | None, wanted: set[str]) -> bool:
+    """Whether a wanted folder can lie at or below ``relative_dir``: spares walking the rest of a large tree."""
+    here = folder_of(relative_dir, depth)
+    prefix = relative_dir + "/"
+    return here in wanted or any(f.startswith(prefix) or "~" in f for f in wanted)

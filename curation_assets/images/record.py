@@ -1,0 +1,170 @@
+"""One read of one file → every fact the directory table holds of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pybase64
+from PIL import Image
+
+from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb
+from curation_assets.images.exif import Exif, read_exif
+from curation_assets.images.names import file_path, printable, text_from_path
+
+PREVIEW_SIDE = 384
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What is read and kept of a file.
+
+    Attributes:
+        store_images: whether ``image_base64`` is filled.
+        max_pixels, max_file_bytes: larger ones get status ``too_large``.
+    """
+
+    store_images: bool = True
+    max_pixels: int = 200_000_000
+    max_file_bytes: int = 268_435_456
+
+
+@dataclass
+class ImageRecord:
+    """A row of the directory table but its ``folder``; the schema there describes each field."""
+
+    file_path: str
+    file_name: str
+    relative_path: str
+    size_bytes: int | None
+    created_at: datetime | None
+    modified_at: datetime | None
+    mtime_ns: int | None
+    image_base64: str | None = None
+    content_sha256: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    orientation: int | None = None
+    captured_at: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    camera: str | None = None
+    preview: bytes | None = None
+    status: str = "ok"
+    error: str | None = None
+
+
+def read_record(
+    root: Path,
+    relative_path: str,
+    size_bytes: int | None,
+    mtime_ns: int | None,
+    ctime_ns: int | None,
+    limits: ReadLimits,
+) -> ImageRecord:
+    """Read a listed file once and describe it. Never raises for what is wrong with the file.
+
+    Size and times are those of the listing unless the opened file shows others, so that a file written to in the
+    meantime differs from its row at the next listing and is read again.
+    """
+    path = file_path(root, relative_path)
+    record = ImageRecord(
+        file_path=text_from_path(path),
+        file_name=relative_path.rsplit("/", 1)[-1],
+        relative_path=relative_path,
+        size_bytes=size_bytes,
+        created_at=_time(ctime_ns),
+        modified_at=_time(mtime_ns),
+        mtime_ns=mtime_ns,
+    )
+    try:
+        data = _read(path, record, limits)
+    except ImageError as error:
+        record.status, record.error = error.status, str(error)
+    except OSError as error:
+        record.status, record.error = "unreadable", _os_reason(error)
+    else:
+        record.content_sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            _describe(data, record, limits)
+        except ImageError as error:
+            record.status, record.error = error.status, printable(str(error))
+        else:
+            if limits.store_images:
+                record.image_base64 = pybase64.b64encode_as_string(data)
+    return record
+
+
+def read_bytes(path: str) -> bytes:
+    """Bytes of a regular file, without waiting for a pipe or device that bears an image's name.
+
+    Raises:
+        OSError: it can't be opened or read, or isn't a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.readall()
+
+
+def _read(path: str, record: ImageRecord, limits: ReadLimits) -> bytes:
+    if (record.size_bytes or 0) > limits.max_file_bytes:
+        limit = f"the limit is {limits.max_file_bytes:,} (CURATION_MAX_FILE_BYTES)"
+        raise ImageError("too_large", f"{record.size_bytes:,} bytes; {limit}")
+    data = read_bytes(path)
+    if len(data) != record.size_bytes:
+        # Grew or shrank since it was listed: keep what was read, and a time that the next listing will not match
+        # unless the file is already complete.
+        status = os.stat(path)
+        record.size_bytes = len(data)
+        record.mtime_ns = status.st_mtime_ns if status.st_size == len(data) else 0
+        record.created_at, record.modified_at = _time(status.st_ctime_ns), _time(status.st_mtime_ns)
+    return data
+
+
+def _describe(data: bytes, record: ImageRecord, limits: ReadLimits) -> None:
+    image = open_image(data, limits.max_pixels)
+    orientation = orientation_of(image)
+    exif: Exif = read_exif(image)
+    width, height = image.size
+    record.format, record.mode, record.orientation = image.format, image.mode, orientation
+    turned = orientation is not None and orientation >= 5
+    record.width, record.height = (height, width) if turned else (width, height)
+    record.captured_at, record.camera = exif.captured_at, exif.camera
+    record.latitude, record.longitude = exif.latitude, exif.longitude
+    record.preview = _preview(image, orientation)
+
+
+def _preview(image: Image.Image, orientation: int | None) -> bytes:
+    """Small upright JPEG; a JPEG is decoded at the scale that leaves twice the preview's size, for a clean shrink."""
+    scale = PREVIEW_SIDE / max(image.size)
+    at_least = tuple(max(1, round(side * scale * 2)) for side in image.size)
+    rgb = upright_rgb(image, orientation, at_least if scale < 0.5 else None)  # type: ignore[arg-type]
+    if max(rgb.size) > PREVIEW_SIDE:
+        fit = PREVIEW_SIDE / max(rgb.size)
+        size = (max(1, round(rgb.width * fit)), max(1, round(rgb.height * fit)))
+        rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    out = BytesIO()
+    rgb.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _time(nanoseconds: int | None) -> datetime | None:
+    if nanoseconds is None:
+        return None
+    return datetime.fromtimestamp(nanoseconds // 1000 / 1_000_000, UTC)
+
+
+def _os_reason(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "the file vanished between listing and reading, or is a broken link"
+    return f"cannot be read: {error.strerror or error}"

@@ -1,0 +1,109 @@
+"""The two tables' columns, with the comments that stand in the Delta metadata and in Dagster's catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+PARTITION_COLUMN = "folder"
+_UTC = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, Arrow type and meaning."""
+
+    name: str
+    type: pa.DataType
+    comment: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table looks like and how its Parquet files are written.
+
+    Attributes:
+        columns: all columns, the partition column ``folder`` among them.
+        key: columns that name a row, once each.
+        configuration: Delta table properties.
+        dictionary: columns worth a dictionary; the others repeat too little.
+        byte_stream_split: float leaf columns stored byte plane by byte plane (smaller under zstd).
+    """
+
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    configuration: dict[str, str] = field(default_factory=dict)
+    dictionary: tuple[str, ...] = ()
+    byte_stream_split: tuple[str, ...] = ()
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Schema of the table, comments included."""
+        return pa.schema([pa.field(c.name, c.type, metadata={"comment": c.comment}) for c in self.columns])
+
+    @property
+    def file_schema(self) -> pa.Schema:
+        """Schema of its Parquet files: the partition column stands in their path instead."""
+        return pa.schema([pa.field(c.name, c.type) for c in self.columns if c.name != PARTITION_COLUMN])
+
+
+_FILE_PATH = Column("file_path", pa.string(), "full path of the image file")
+_FILE_NAME = Column("file_name", pa.string(), "last part of the path")
+_FOLDER = Column("folder", pa.string(), "image folder relative to the images root; '.' is the root; the partition")
+_SIZE = Column("size_bytes", pa.int64(), "size of the file in bytes")
+_CREATED = Column("created_at", _UTC, "when the file appeared or last changed its inode (ctime), UTC")
+_RELATIVE = Column("relative_path", pa.string(), "path relative to the images root; the key")
+_SHA256 = Column("content_sha256", pa.string(), "SHA-256 of the file's bytes, hexadecimal")
+
+DIRECTORY = TableSpec(
+    description="One row per image file: where it lies, what it is, and the file itself as base64",
+    columns=(
+        _FILE_PATH,
+        _FILE_NAME,
+        _FOLDER,
+        _SIZE,
+        _CREATED,
+        Column("image_base64", pa.string(), "the file's bytes as base64; null unless status is ok and images are stored"),
+        _RELATIVE,
+        Column("modified_at", _UTC, "modification time of the file, UTC"),
+        Column("mtime_ns", pa.int64(), "modification time in nanoseconds since 1970, to recognise an unchanged file"),
+        _SHA256,
+        Column("format", pa.string(), "image format by content: JPEG, MPO, PNG, WEBP, TIFF, BMP, GIF, AVIF, HEIF"),
+        Column("width", pa.int32(), "pixels, of the image turned upright"),
+        Column("height", pa.int32(), "pixels, of the image turned upright"),
+        Column("mode", pa.string(), "pixel mode as stored, in Pillow's terms: RGB, L, CMYK, …"),
+        Column("orientation", pa.int32(), "EXIF orientation 1-8; null where absent or invalid (taken as upright)"),
+        Column("captured_at", _UTC, "EXIF capture time; a camera clock without an offset is taken as UTC"),
+        Column("latitude", pa.float64(), "EXIF GPS latitude in degrees, north positive"),
+        Column("longitude", pa.float64(), "EXIF GPS longitude in degrees, east positive"),
+        Column("camera", pa.string(), "EXIF make and model"),
+        Column("preview", pa.binary(), "upright JPEG, longest side at most 384 pixels"),
+        Column("status", pa.string(), "ok, corrupt, unsupported, too_large or unreadable"),
+        Column("error", pa.string(), "why status is not ok"),
+    ),
+    key=("relative_path",),
+    dictionary=("format", "mode", "camera", "status", "error"),
+)
+
+EMBEDDINGS = TableSpec(
+    description="One row per image and model version: the image's unit-length CLIP embedding",
+    columns=(
+        _FILE_PATH,
+        _RELATIVE,
+        _FILE_NAME,
+        _FOLDER,
+        _SIZE,
+        _CREATED,
+        _SHA256,
+        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
+        Column("model_version", pa.string(), "version in the model registry"),
+        Column("embeddings", pa.list_(pa.float32()), "unit-length vector; a dot product of two is their cosine"),
+        Column("embedded_at", _UTC, "when the vector was computed, UTC"),
+    ),
+    key=("relative_path", "model_version"),
+    configuration={"delta.enableChangeDataFeed": "true"},
+    dictionary=("model_name", "model_version"),
+    byte_stream_split=("embeddings.list.element",),
+)

@@ -1,0 +1,271 @@
+"""One Delta table partitioned by image folder: created once, read by snapshot, changed by one kind of commit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+from filelock import FileLock
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from curation_assets.errors import CurationError
+from curation_assets.lake.schemas import PARTITION_COLUMN, TableSpec
+from curation_assets.lake.staging import FolderWriter, StagedFile, open_folder_writer
+
+_COMMIT_PATIENCE_SECONDS = 300
+_LAKE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+
+
+class FolderChangedError(Exception):
+    """Another process changed the folder since it was read; read it again and plan anew."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file of a snapshot.
+
+    Attributes:
+        path: relative to the table, as it lies on disk.
+        rows: number of rows.
+    """
+
+    path: str
+    folder: str
+    size_bytes: int
+    rows: int
+
+
+class Snapshot:
+    """A table at one version. Reading touches only the columns and folders that are asked for."""
+
+    def __init__(self, root: Path, spec: TableSpec, table: DeltaTable) -> None:
+        self.root = root
+        self.spec = spec
+        self.version: int = table.version()
+        self._files: dict[str, list[DataFile]] = {}
+        actions = pa.table(table.get_add_actions(flatten=True))
+        names = ("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records")
+        if actions.num_rows:
+            for path, folder, size, rows in zip(*(actions[n].to_pylist() for n in names), strict=True):
+                self._files.setdefault(folder, []).append(DataFile(unquote(path), folder, size, rows or 0))
+
+    @property
+    def folders(self) -> list[str]:
+        """Folders that have rows, sorted."""
+        return sorted(self._files)
+
+    def files(self, folder: str | None = None) -> list[DataFile]:
+        """Parquet files of one folder or of all."""
+        if folder is not None:
+            return list(self._files.get(folder, ()))
+        return [file for files in self._files.values() for file in files]
+
+    def rows(self, folder: str | None = None) -> int:
+        """Number of rows of one folder or of all, from the log alone."""
+        return sum(file.rows for file in self.files(folder))
+
+    def bytes(self, folder: str | None = None) -> int:
+        """Size of the Parquet files of one folder or of all."""
+        return sum(file.size_bytes for file in self.files(folder))
+
+    def read(
+        self,
+        columns: Sequence[str],
+        folder: str | None = None,
+        files: Sequence[DataFile] | None = None,
+        where: pl.Expr | None = None,
+    ) -> pl.DataFrame:
+        """Read rows, with a column ``_file`` that holds each row's ``DataFile.path``.
+
+        Args:
+            columns: columns of the table, ``folder`` allowed.
+            folder: only this folder's rows.
+            files: only these files' rows.
+            where: only rows for which this holds; pushed down to the files.
+
+        Raises:
+            CurationError: a file of the table is missing or broken.
+        """
+        with _understandable_errors(self.root):
+            frame = self.scan(columns, folder, files)
+            return (frame if where is None else frame.filter(where)).collect(engine="streaming")
+
+    def scan(
+        self, columns: Sequence[str], folder: str | None = None, files: Sequence[DataFile] | None = None
+    ) -> pl.LazyFrame:
+        """Like :meth:`read`, lazily."""
+        chosen = self.files(folder) if files is None else list(files)
+        if not chosen:
+            schema = pl.Schema(pl.DataFrame(self.spec.arrow_schema.empty_table()).schema)
+            return pl.LazyFrame(schema={c: schema[c] for c in columns} | {"_file": pl.String})
+        paths = [str(self.root / file.path) for file in chosen]
+        frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, include_file_paths="_path")
+        of_path = pl.LazyFrame(
+            {
+                "_path": paths,
+                "_file": [file.path for file in chosen],
+                PARTITION_COLUMN: [file.folder for file in chosen],
+            }
+        )
+        in_file = [c for c in columns if c != PARTITION_COLUMN]
+        joined = frame.select(*in_file, "_path").join(of_path, on="_path", maintain_order="left")
+        return joined.select(*columns, "_file")
+
+
+class LakeTable:
+    """A Delta table on a local or mounted file system, partitioned by ``folder``.
+
+    Args:
+        path: the table's folder, ``<LAKE_ROOT>/<catalog>/<schema>/<table>``.
+        spec: its columns and properties.
+    """
+
+    def __init__(self, path: Path, spec: TableSpec) -> None:
+        self.path = path
+        self.spec = spec
+
+    def exists(self) -> bool:
+        """Whether the table has been created."""
+        return DeltaTable.is_deltatable(str(self.path))
+
+    def create(self) -> None:
+        """Create the table where it doesn't exist; under a lock, because two creators at once break each other.
+
+        Raises:
+            CurationError: the lake can't be written, or a table of other columns is there.
+        """
+        with _understandable_errors(self.path):
+            if not self.exists():
+                self.path.mkdir(parents=True, exist_ok=True)
+                with FileLock(self.path / "_create.lock"):
+                    DeltaTable.create(
+                        str(self.path),
+                        schema=Schema.from_arrow(self.spec.arrow_schema),
+                        partition_by=[PARTITION_COLUMN],
+                        mode="ignore",
+                        name=self.path.name,
+                        description=self.spec.description,
+                        configuration=self.spec.configuration,
+                    )
+            found = {field.name for field in self._open().schema().fields}
+        missing = {column.name for column in self.spec.columns} - found
+        if missing:
+            raise CurationError(f"table {self.path} lacks the columns {', '.join(sorted(missing))}")
+
+    def snapshot(self) -> Snapshot:
+        """The newest version.
+
+        Raises:
+            CurationError: there is no table, or it can't be read.
+        """
+        with _understandable_errors(self.path):
+            if not self.exists():
+                raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
+            return Snapshot(self.path, self.spec, self._open())
+
+    @contextmanager
+    def writer(self, folder: str, on_wait: Any = None) -> Iterator[FolderWriter]:
+        """Sole right to change a folder's rows, waiting for another process that has it.
+
+        What a killed process staged for the folder is swept first. The kernel gives a dead process's right back.
+
+        Args:
+            folder: value of the partition column.
+            on_wait: called once with a message if another process has to be waited for.
+        """
+        with _understandable_errors(self.path), open_folder_writer(self.path, self.spec, folder, on_wait) as writer:
+            referenced = {file.path for file in Snapshot(self.path, self.spec, self._open()).files(folder)}
+            writer.sweep(referenced)
+            yield writer
+
+    def replace(
+        self,
+        folder: str,
+        base: Snapshot,
+        *,
+        add: Iterable[StagedFile],
+        remove: Iterable[DataFile],
+        info: dict[str, Any] | None = None,
+    ) -> Snapshot:
+        """Commit: in one version, ``add`` joins a folder and ``remove`` leaves it.
+
+        The commit lands only if the folder's files are still those of ``base``, so a plan made from ``base`` holds.
+        Other folders may change meanwhile: that is retried on the newest version, with jitter.
+
+        Returns:
+            The snapshot this commit made, or a newer one.
+
+        Raises:
+            FolderChangedError: somebody else changed the folder since ``base``.
+            CurationError: the commit could not be landed within five minutes.
+        """
+        add, remove = list(add), list(remove)
+        if not add and not remove:
+            return base
+        expected = {file.path for file in base.files(folder)}
+        for file in add:
+            file.validate(self.path, self.spec)
+        now = time.time_ns() // 1_000_000
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(f.path, f.size_bytes, {PARTITION_COLUMN: folder}, now, True, json.dumps({"numRecords": f.rows}))
+            for f in add
+        ]
+        actions += [RemoveAction(f.path, True, now, f.size_bytes, {PARTITION_COLUMN: folder}) for f in remove]
+        properties = CommitProperties(custom_metadata=info or {}, max_commit_retries=0)
+        retrying = Retrying(
+            retry=retry_if_exception_type(CommitFailedError),
+            wait=wait_random_exponential(multiplier=0.02, max=2),
+            stop=stop_after_delay(_COMMIT_PATIENCE_SECONDS),
+            reraise=True,
+        )
+        try:
+            for attempt in retrying:
+                with attempt:
+                    table = self._open()
+                    current = {file.path for file in Snapshot(self.path, self.spec, table).files(folder)}
+                    if current != expected:
+                        raise FolderChangedError(folder)
+                    # No retries inside: delta-rs would rebase an append onto any version without looking again.
+                    table.create_write_transaction(
+                        actions,
+                        mode="append",
+                        schema=table.schema(),
+                        partition_by=[PARTITION_COLUMN],
+                        commit_properties=properties,
+                    )
+        except CommitFailedError as error:
+            raise CurationError(f"table {self.path}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}") from None
+        for file in add:
+            file.committed()
+        return Snapshot(self.path, self.spec, self._open())
+
+    def _open(self) -> DeltaTable:
+        return DeltaTable(str(self.path))
+
+
+
+@contextmanager
+def _understandable_errors(table: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a broken table or an unusable lake into one line for the user."""
+    try:
+        yield
+    except (DeltaError, pl.exceptions.PolarsError, pa.ArrowException) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CurationError(f"table {table} can't be read or written: {reason}") from error
+    except OSError as error:
+        if error.errno not in _LAKE_ERRORS:
+            raise
+        hint = "; check CURATION_LAKE_ROOT" if error.errno != errno.ENOSPC else ""
+        raise CurationError(f"lake {error.filename or table}: {error.strerror}{hint}") from error

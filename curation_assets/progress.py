@@ -1,0 +1,50 @@
+"""How long work tells whoever started it how far it is: a terminal, a log, or Dagster's event log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+logger = logging.getLogger("curation_assets")
+
+
+class Progress(Protocol):
+    """Receives the counts of one task after another; called on the thread that started the work.
+
+    A method may raise to stop the work: everything committed so far stays, everything staged is swept.
+    """
+
+    def start(self, task: str, total: int) -> None:
+        """Begin ``task``, which will advance ``total`` images."""
+
+    def advance(self, images: int) -> None:
+        """Say that ``images`` more are done."""
+
+    def note(self, message: str) -> None:
+        """Say something worth reading once."""
+
+
+class LogProgress:
+    """Progress as plain log lines: each note, and at most one count every ``every`` seconds."""
+
+    def __init__(self, log: logging.Logger | None = None, every: float = 10.0) -> None:
+        self._log = log or logger
+        self._every = every
+        self._task, self._total, self._done = "", 0, 0
+        self._started = self._said = time.monotonic()
+
+    def start(self, task: str, total: int) -> None:  # noqa: D102
+        self._task, self._total, self._done = task, total, 0
+        self._started = self._said = time.monotonic()
+
+    def advance(self, images: int) -> None:  # noqa: D102
+        self._done += images
+        now = time.monotonic()
+        if now - self._said >= self._every:
+            self._said = now
+            rate = self._done / max(now - self._started, 1e-9)
+            self._log.info("%s: %d of %d images, %.1f/s", self._task, self._done, self._total, rate)
+
+    def note(self, message: str) -> None:  # noqa: D102
+        self._log.info(message)

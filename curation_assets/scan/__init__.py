@@ -1,0 +1,1 @@
+"""What changed on disk → records → staged files → one commit a file: the job behind ``crop_images_directory``."""

@@ -1,0 +1,155 @@
+"""Which files of a folder have to be read, and which Parquet files of the table that replaces.
+
+A Parquet file can't be edited: a row leaves by writing the rest of its file anew. So work is cut into units, each of
+which replaces some Parquet files of the folder by one new file, and is committed on its own. Killed between two
+units, a scan goes on where it stood, and at every version each image has at most one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from curation_assets.lake.table import DataFile, Snapshot
+
+UNIT_BYTES = 192 * 2**20  # of image files: bounds a Parquet file, and what a kill can cost
+UNIT_FILES = 20_000
+SMALL_FILE_BYTES = 16 * 2**20
+SMALL_FILES = 8  # more small files than this in a folder are merged
+
+KNOWN_COLUMNS = ("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height")
+
+
+@dataclass
+class Unit:
+    """One commit's work.
+
+    Attributes:
+        replaces: files of the table that leave.
+        keep: rows of those files that stay: ``relative_path`` and the ``file_path`` they have now.
+        read: listed files to read, columns of the listing.
+    """
+
+    replaces: list[DataFile]
+    keep: pl.DataFrame
+    read: pl.DataFrame
+
+    @property
+    def drops_only(self) -> bool:
+        """Whether nothing is written: the files just leave."""
+        return not len(self.keep) and not len(self.read)
+
+
+@dataclass
+class ScanPlan:
+    """Everything a scan of one folder has to do; no units means the table is up to date."""
+
+    units: list[Unit]
+    new: int = 0
+    changed: int = 0
+    vanished: int = 0
+    unchanged: int = 0
+    retry: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    @property
+    def to_read(self) -> int:
+        """Number of files that will be opened."""
+        return sum(len(unit.read) for unit in self.units)
+
+
+def known_rows(table: Snapshot, folder: str) -> pl.DataFrame:
+    """What the table says of a folder's files, small columns only."""
+    return table.read(KNOWN_COLUMNS, folder)
+
+
+def unreadable(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Listed files that look unchanged but could not be read last time: a permission leaves no trace in size or time.
+
+    Returns:
+        Columns of the listing and the row's ``error``.
+    """
+    rows = known.filter(pl.col("status") == "unreadable").select("relative_path", "error")
+    return listed.join(rows, on="relative_path", how="inner", maintain_order="left")
+
+
+def plan_scan(
+    listed: pl.DataFrame,
+    known: pl.DataFrame,
+    files: list[DataFile],
+    root: str,
+    *,
+    max_pixels: int,
+    max_file_bytes: int,
+    read_again: pl.Series | None = None,
+    rescan: bool = False,
+) -> ScanPlan:
+    """Compare a listing with the table.
+
+    Args:
+        listed: columns of ``LISTING_SCHEMA``.
+        known: rows as of :func:`known_rows`.
+        files: the folder's Parquet files in the same snapshot.
+        root: images root as text, to notice that it moved.
+        max_pixels, max_file_bytes: limits now in force; rows refused under lower ones are read again.
+        read_again: ``relative_path`` of files to read although they look unchanged.
+        rescan: read every file again.
+    """
+    known = known.with_columns(_known=pl.lit(True))
+    both = listed.with_columns(_listed=pl.lit(True)).join(
+        known, on="relative_path", how="full", coalesce=True, suffix="_known"
+    )
+    within_limits = (
+        (pl.col("status") == "too_large")
+        & (pl.col("size_bytes") <= max_file_bytes)
+        & (pl.col("width").is_null() | (pl.col("width").cast(pl.Int64) * pl.col("height") <= max_pixels))
+    )
+    again = pl.col("relative_path").is_in(read_again.to_list()) if read_again is not None else pl.lit(False)
+    differs = pl.col("size_bytes").ne_missing(pl.col("size_bytes_known")) | pl.col("mtime_ns").ne_missing(
+        pl.col("mtime_ns_known")
+    )
+    state = (
+        pl.when(pl.col("_known").is_null())
+        .then(pl.lit("new"))
+        .when(pl.col("_listed").is_null())
+        .then(pl.lit("vanished"))
+        .when(differs | again | within_limits | pl.lit(rescan))
+        .then(pl.lit("changed"))
+        .otherwise(pl.lit("unchanged"))
+    )
+    now_at = pl.concat_str(pl.lit(root.rstrip("/") + "/"), pl.col("relative_path"))
+    both = both.with_columns(_state=state, _now_at=now_at)
+    both = both.with_columns(_moved=(pl.col("_state") == "unchanged") & (pl.col("_now_at") != pl.col("file_path")))
+
+    touched = set(both.filter((pl.col("_state").is_in(["changed", "vanished"])) | pl.col("_moved"))["_file"].to_list())
+    new = both.filter(pl.col("_state") == "new")
+    small = [f for f in files if f.size_bytes < SMALL_FILE_BYTES]
+    merge = [f for f in small if f.path in touched or len(small) > SMALL_FILES]
+    rewrite = [[f] for f in files if f.path in touched and f not in merge]
+    units = [_unit(both, replaced) for replaced in rewrite]
+    # Small files that change anyway, or have become many, join the first new rows in one file.
+    first, *rest = _chunks(new) or [new]
+    if merge or len(first):
+        units.append(_unit(both, merge, first))
+    units += [_unit(both, [], chunk) for chunk in rest]
+    counts = dict(both.group_by("_state").len().iter_rows())
+    return ScanPlan(units, **{s: counts.get(s, 0) for s in ("new", "changed", "vanished", "unchanged")})
+
+
+def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
+    columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
+    mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
+    read = mine.filter(pl.col("_state") == "changed").select(columns)
+    if new is not None:
+        read = pl.concat([read, new.select(columns)])
+    keep = mine.filter(pl.col("_state") == "unchanged").select("relative_path", file_path="_now_at")
+    return Unit(replaced, keep, read.sort("relative_path"))
+
+
+def _chunks(new: pl.DataFrame) -> list[pl.DataFrame]:
+    """Cut new files, by name, into pieces of bounded bytes and number."""
+    if not len(new):
+        return []
+    ordered = new.sort("relative_path")
+    part = pl.col("size_bytes").fill_null(0).cum_sum() // UNIT_BYTES + pl.int_range(pl.len()) // UNIT_FILES
+    return ordered.with_columns(_part=part).partition_by("_part", maintain_order=True, include_key=False)

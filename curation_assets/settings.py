@@ -1,0 +1,116 @@
+"""Every name, path and limit, once. Environment prefix ``CURATION_``; ``.env`` in the project folder is read too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from curation_assets.errors import CurationError
+
+
+def project_dir() -> Path:
+    """Folder that relative paths start from: the checkout, or the working directory of an installed wheel."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "workspace.yaml").is_file() else Path.cwd()
+
+
+def _local_path(path: Path) -> Path:
+    if ":/" in str(path):
+        raise ValueError(f"{path} looks like a URL; give a local or mounted folder (for example /Volumes/… or /dbfs/…)")
+    return Path(os.path.abspath(project_dir() / path.expanduser()))  # noqa: PTH100 — resolve() would follow links
+
+
+LocalPath = Annotated[Path, AfterValidator(_local_path)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class Settings(BaseSettings):
+    """The project's configuration; see the README's table for what each setting means to a user."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CURATION_",
+        env_file=project_dir() / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+    )
+
+    images_root: LocalPath = Field(Path("images"), description="tree of image folders")
+    lake_root: LocalPath = Field(Path("lake"), description="tables at <LAKE_ROOT>/<catalog>/<schema>/<table>")
+    catalog_name: Name = Field("autobricks", description="catalog, as in Unity Catalog")
+    schema_name: Name = Field("agriculture", description="schema, as in Unity Catalog")
+    directory_table: Name = Field("crop_images_directory", description="table of image files")
+    embeddings_table: Name = Field("crop_images_directory_embeddings", description="table of vectors")
+    model_name: Name = Field("clip_embedding", description="registered as catalog.schema.model")
+    model_source: str = Field(
+        "openai/clip-vit-large-patch14",
+        min_length=1,
+        description="hub id, local folder in Hugging Face layout, or `demo`",
+    )
+    folder_depth: Literal["deepest"] | Annotated[int, Field(ge=1)] = Field(
+        "deepest",
+        description="`deepest`: every folder that holds images is a partition; N: the first N levels are",
+    )
+    store_images: bool = Field(True, description="false leaves image_base64 null and embeds from file_path")
+    engine: Literal["local"] = Field("local", description="where embedding runs")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the forward pass")
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="images per forward pass")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="threads that read and decode")
+    max_pixels: int = Field(200_000_000, ge=1, description="larger images are rows with status too_large")
+    max_file_bytes: int = Field(268_435_456, ge=1, description="larger files are rows with status too_large")
+    bad_file_limit: float = Field(0.05, ge=0, le=1, description="share of bad files a folder may have unwarned")
+    sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of new_images_sensor")
+    settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
+    sensor_max_runs: int = Field(50, ge=1, description="runs new_images_sensor may ask for in one tick")
+
+    @field_validator("model_source")
+    @classmethod
+    def _model_source(cls, value: str) -> str:
+        """A folder is named relative to the project; anything that isn't one is a hub id."""
+        folder = project_dir() / Path(value).expanduser()
+        return str(folder) if folder.is_dir() else value
+
+    def table_path(self, table: str) -> Path:
+        """Folder of a Delta table of this catalog and schema."""
+        return self.lake_root / self.catalog_name / self.schema_name / table
+
+    def full_name(self, name: str) -> str:
+        """``catalog.schema.name``."""
+        return f"{self.catalog_name}.{self.schema_name}.{name}"
+
+    @property
+    def registered_model(self) -> str:
+        """Three-level name of the model in the registry."""
+        return self.full_name(self.model_name)
+
+    @property
+    def mlflow_dir(self) -> Path:
+        """Where MLflow's SQLite file and artifacts lie unless MLflow's own variables say otherwise."""
+        return self.lake_root.parent / "mlflow"
+
+    @property
+    def worker_threads(self) -> int:
+        """Threads that read and decode."""
+        return os.cpu_count() or 1 if self.threads == "auto" else self.threads
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; ``overrides`` go before environment and ``.env``.
+
+    Raises:
+        CurationError: naming the variable, its value and what is allowed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = {}
+        for problem in error.errors():
+            name = str(problem["loc"][0])
+            lines.setdefault(name, f"CURATION_{name.upper()}={problem['input']!r}: {problem['msg']}")
+        raise CurationError("; ".join(lines.values())) from None
