@@ -109,7 +109,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines = {}
+        lines: dict[str, str] = {}
         for problem in error.errors():
             name = str(problem["loc"][0])
             lines.setdefault(name, f"CURATION_{name.upper()}={problem['input']!r}: {problem['msg']}")

@@ -33,7 +33,12 @@ def write(folder: Path) -> None:
             json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
         )
         (staged / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSOR))
-        tower = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+        tower = {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
         end = vocabulary["<|endoftext|>"]
         config = transformers.CLIPConfig(
             text_config=tower

@@ -7,7 +7,6 @@ filled in each row. Output: one unit-length vector of floats a row, in order.
 from __future__ import annotations
 
 import binascii
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 MAX_PIXELS = 200_000_000
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
-class ClipEmbedding(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Images and texts → vectors, with the package's own encoder."""
+class ClipPredictor:
+    """Images and texts → vectors, with the package's own encoder.
+
+    Apart from ``PythonModel``, which warns of a ``predict`` without annotations in a subclass's own body, and of one
+    with annotations that don't make a schema; the signature given at registration says it instead.
+    """
 
     def load_context(self, context: Any) -> None:
         """Load the encoder; ``model_config`` may set ``device`` and ``precision``."""
@@ -33,7 +35,7 @@ class ClipEmbedding(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._encoder = Encoder(folder, config.get("device", "auto"), config.get("precision", "auto"))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
-        """Embed each row; without annotations, which MLflow would take for a schema.
+        """Embed each row; (n,) rows → n lists of floats. Unannotated, as MLflow takes annotations for a schema.
 
         Raises:
             MlflowException: a row can't be used; the message names the row and says why. A server answers 400.
@@ -85,6 +87,10 @@ def _value(values: dict[str, Any], column: str, row: int) -> str | None:
 
 def _bad(row: int, reason: str) -> MlflowException:
     return MlflowException(f"row {row}: {reason}", error_code=INVALID_PARAMETER_VALUE)
+
+
+class ClipEmbedding(ClipPredictor, mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """What MLflow loads."""
 
 
 mlflow.models.set_model(ClipEmbedding())

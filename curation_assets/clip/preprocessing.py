@@ -54,11 +54,17 @@ class Preprocessing:
             mean, std = (tuple(float(v) for v in config[key]) for key in ("image_mean", "image_std"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CurationError(f"{path} is not the configuration of a CLIP image processor: {error!r}") from None
-        expected = {"do_resize": True, "do_center_crop": True, "do_normalize": True, "do_rescale": True, "resample": 3}
+        expected = {
+            "do_resize": True,
+            "do_center_crop": True,
+            "do_normalize": True,
+            "do_rescale": True,
+            "resample": 3,
+        }
         other = [f"{key}={config[key]}" for key, value in expected.items() if config.get(key, value) != value]
         if other or len(mean) != 3 or len(std) != 3 or crop > resize:
             raise CurationError(f"{path} asks for preprocessing that isn't CLIP's: {', '.join(other) or config}")
-        return cls(resize, crop, mean, std, float(config.get("rescale_factor", 1 / 255)))  # type: ignore[arg-type]
+        return cls(resize, crop, mean, std, float(config.get("rescale_factor", 1 / 255)))
 
     def pixels(self, rgb: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop an upright RGB image.

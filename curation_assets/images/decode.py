@@ -79,9 +79,7 @@ def orientation_of(image: Image.Image) -> int | None:
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
-def upright_rgb(
-    image: Image.Image, orientation: int | None, at_least: tuple[int, int] | None = None
-) -> Image.Image:
+def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Decode the first frame, turned upright, as RGB; transparency is laid over white.
 
     16-bit grey keeps its high byte, wider integers and floats are scaled to their own range.
@@ -96,7 +94,7 @@ def upright_rgb(
         ImageError: the pixel data is truncated or broken.
     """
     if at_least is not None:
-        image.draft(None, at_least)  # type: ignore[arg-type]
+        image.draft(None, at_least)
     try:
         if image.width * image.height > _BIG_PIXELS:
             with _big:

@@ -62,7 +62,7 @@ def _captured_at(tags: dict[int, Any]) -> datetime | None:
 def _degrees(gps: dict[int, Any], ref_tag: int, value_tag: int, limit: int) -> float | None:
     try:
         parts = [float(part) for part in gps[value_tag]]
-        value = sum(part / 60**power for power, part in enumerate(parts))
+        value = float(sum(part / 60**power for power, part in enumerate(parts)))
         ref = _text(gps.get(ref_tag))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None

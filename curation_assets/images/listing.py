@@ -17,9 +17,7 @@ import polars as pl
 from curation_assets.errors import CurationError
 from curation_assets.images.names import folder_of, path_from_text, text_from_path
 
-CANDIDATE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .gif .heic .heif .avif".split()
-)
+CANDIDATE_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"])
 LISTING_SCHEMA = {
     "relative_path": pl.String,
     "size_bytes": pl.Int64,
@@ -78,9 +76,7 @@ def empty_listing(folder: str) -> FolderListing:
     return FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
 
 
-def list_folders(
-    root: Path, depth: int | None = None, only: Iterable[str] | None = None
-) -> TreeListing:
+def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | None = None) -> TreeListing:
     """List every image folder under ``root``: those that hold at least one candidate.
 
     Symlinked folders are not followed; symlinked files are taken where they point to a file inside the root. Hidden
@@ -149,6 +145,8 @@ class _Collector:
                 self.passed_over["link out of the root"] += 1
                 return
         size: int | None
+        mtime: int | None
+        ctime: int | None
         try:
             status = entry.stat()
             size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -169,9 +167,7 @@ class _Collector:
         return FolderListing(self.folder, files, self.passed_over, self.changed_ns)
 
 
-def _walk(
-    root: Path, depth: int | None, wanted: set[str] | None
-) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+def _walk(root: Path, depth: int | None, wanted: set[str] | None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Yield (folder below the root as text, its entries that will not be walked into), parents first."""
     pending = [""]
     while pending:

@@ -118,7 +118,7 @@ class ParquetStage:
             compression="zstd",
             compression_level=1,
             use_dictionary=list(spec.dictionary),
-            column_encoding={column: "BYTE_STREAM_SPLIT" for column in spec.byte_stream_split} or None,
+            column_encoding=dict.fromkeys(spec.byte_stream_split, "BYTE_STREAM_SPLIT") or None,
             write_statistics=[c.name for c in spec.columns if c.name in ("relative_path", "mtime_ns", "size_bytes")],
         )
         self.staged: StagedFile | None = None

@@ -25,7 +25,15 @@ from curation_assets.lake.schemas import PARTITION_COLUMN, TableSpec
 from curation_assets.lake.staging import FolderWriter, StagedFile, open_folder_writer
 
 _COMMIT_PATIENCE_SECONDS = 300
-_LAKE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_LAKE_ERRORS = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
 
 
 class FolderChangedError(Exception):
@@ -185,7 +193,10 @@ class LakeTable:
             folder: value of the partition column.
             on_wait: called once with a message if another process has to be waited for.
         """
-        with _understandable_errors(self.path), open_folder_writer(self.path, self.spec, folder, on_wait) as writer:
+        with (
+            _understandable_errors(self.path),
+            open_folder_writer(self.path, self.spec, folder, on_wait) as writer,
+        ):
             referenced = {file.path for file in Snapshot(self.path, self.spec, self._open()).files(folder)}
             writer.sweep(referenced)
             yield writer
@@ -198,11 +209,20 @@ class LakeTable:
         add: Iterable[StagedFile],
         remove: Iterable[DataFile],
         info: dict[str, Any] | None = None,
+        data_change: bool = True,
     ) -> Snapshot:
         """Commit: in one version, ``add`` joins a folder and ``remove`` leaves it.
 
         The commit lands only if the folder's files are still those of ``base``, so a plan made from ``base`` holds.
         Other folders may change meanwhile: that is retried on the newest version, with jitter.
+
+        Args:
+            folder: value of the partition column.
+            base: snapshot that the change was planned on.
+            add: finished files, as the folder's writer staged them.
+            remove: files of ``base`` that leave.
+            info: written to the commit in the log.
+            data_change: False where the rows stay the same and are only laid out anew.
 
         Returns:
             The snapshot this commit made, or a newer one.
@@ -219,10 +239,17 @@ class LakeTable:
             file.validate(self.path, self.spec)
         now = time.time_ns() // 1_000_000
         actions: list[AddAction | RemoveAction] = [
-            AddAction(f.path, f.size_bytes, {PARTITION_COLUMN: folder}, now, True, json.dumps({"numRecords": f.rows}))
+            AddAction(
+                f.path,
+                f.size_bytes,
+                {PARTITION_COLUMN: folder},
+                now,
+                data_change,
+                json.dumps({"numRecords": f.rows}),
+            )
             for f in add
         ]
-        actions += [RemoveAction(f.path, True, now, f.size_bytes, {PARTITION_COLUMN: folder}) for f in remove]
+        actions += [RemoveAction(f.path, data_change, now, f.size_bytes, {PARTITION_COLUMN: folder}) for f in remove]
         properties = CommitProperties(custom_metadata=info or {}, max_commit_retries=0)
         retrying = Retrying(
             retry=retry_if_exception_type(CommitFailedError),
@@ -246,14 +273,15 @@ class LakeTable:
                         commit_properties=properties,
                     )
         except CommitFailedError as error:
-            raise CurationError(f"table {self.path}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}") from None
+            raise CurationError(
+                f"table {self.path}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}"
+            ) from None
         for file in add:
             file.committed()
         return Snapshot(self.path, self.spec, self._open())
 
     def _open(self) -> DeltaTable:
         return DeltaTable(str(self.path))
-
 
 
 @contextmanager

@@ -114,9 +114,7 @@ def scan_folder(
     return result
 
 
-def _plan(
-    base: Snapshot, root: Path, listing: FolderListing, limits: ReadLimits, rescan: bool
-) -> ScanPlan:
+def _plan(base: Snapshot, root: Path, listing: FolderListing, limits: ReadLimits, rescan: bool) -> ScanPlan:
     known = known_rows(base, listing.folder)
     return plan_scan(
         listing.files,
@@ -167,7 +165,11 @@ def _carry_out(
             staged = [stage.staged] if stage.staged else []
         try:
             base = table.replace(
-                result.folder, base, add=staged, remove=unit.replaces, info={"job": "scan", "folder": result.folder}
+                result.folder,
+                base,
+                add=staged,
+                remove=unit.replaces,
+                info={"job": "scan", "folder": result.folder},
             )
         except FolderChangedError:
             for file in staged:

@@ -1,0 +1,1 @@
+"""Pending rows → encoder → staged files → commits: the job behind ``crop_images_directory_embeddings``."""

@@ -1,0 +1,103 @@
+"""Which images of a folder lack a vector, which vectors can be copied, and which rows have to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from curation_assets.lake.table import DataFile, Snapshot
+
+# Columns that an embeddings row takes over from the directory table.
+CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256")
+_KEY = ["relative_path", "content_sha256"]
+_OTHERS = [column for column in CARRIED if column not in _KEY]
+MERGE_BELOW_BYTES = 16 * 2**20
+SMALL_FILES = 8  # more small files than this in a folder are merged
+
+
+@dataclass
+class EmbedPlan:
+    """What an embedding run of one folder has to do.
+
+    Attributes:
+        pending: rows without a vector of this model version: ``CARRIED`` and ``_file``, the file of the directory
+            table that holds the image. The same content may stand in several rows.
+        rewrite: files of the embeddings table with rows that go or change.
+        keep: their rows that stay: ``relative_path``, ``model_version`` and the other ``CARRIED`` values of now.
+        removed: how many rows go because their image changed or vanished.
+        current: how many rows already have their vector.
+    """
+
+    pending: pl.DataFrame
+    rewrite: list[DataFile]
+    keep: pl.DataFrame
+    removed: int
+    current: int
+
+    def to_encode(self, known: pl.DataFrame) -> pl.DataFrame:
+        """One pending row of each content that has no vector anywhere yet, in the order they are stored.
+
+        Args:
+            known: ``content_sha256`` of contents with a vector.
+        """
+        return (
+            self.pending.join(known, on="content_sha256", how="anti")
+            .sort("_file", "relative_path")
+            .unique("content_sha256", keep="first", maintain_order=True)
+        )
+
+
+def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model_version: str) -> EmbedPlan:
+    """Compare a folder's two tables, small columns only.
+
+    A row of the embeddings table is good if its image still stands in the directory table with the same content;
+    where only a path, name or time differs, the row is written anew with its vector kept.
+    """
+    images, matched = _compare(directory, embeddings, folder)
+    touched = set(matched.filter(pl.col("_gone") | pl.col("_differs"))["_file"].to_list())
+    keep = matched.filter(~pl.col("_gone") & pl.col("_file").is_in(list(touched)))
+    has_vector = matched.filter(~pl.col("_gone") & (pl.col("model_version") == model_version))
+    return EmbedPlan(
+        pending=images.join(has_vector, on="relative_path", how="anti"),
+        rewrite=[file for file in embeddings.files(folder) if file.path in touched],
+        keep=keep.select(*_KEY, "model_version", *(pl.col(f"{c}_now").alias(c) for c in _OTHERS)),
+        removed=int(matched["_gone"].sum()),
+        current=len(has_vector),
+    )
+
+
+def folders_behind(directory: Snapshot, embeddings: Snapshot, model_version: str) -> list[str]:
+    """Folders for which :func:`plan_embed` would find something to do, sorted; one read for the whole tree."""
+    images, matched = _compare(directory, embeddings)
+    has_vector = matched.filter(~pl.col("_gone") & (pl.col("model_version") == model_version))
+    pending = images.join(has_vector, on="relative_path", how="anti")["folder"]
+    to_rewrite = matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"]
+    return sorted({*pending, *to_rewrite})
+
+
+def _compare(directory: Snapshot, embeddings: Snapshot, folder: str | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Usable images; and rows of the embeddings table, with what their image's row holds now (``…_now``)."""
+    columns = [*CARRIED, "folder"]
+    images = directory.read([*columns, "status"], folder).filter(pl.col("status") == "ok").drop("status")
+    rows = embeddings.read([*columns, "model_version"], folder)
+    now = images.select(*_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
+    matched = rows.join(now, on=_KEY, how="left", maintain_order="left")
+    differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
+    return images, matched.with_columns(_gone=pl.col("file_path_now").is_null(), _differs=differs)
+
+
+def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model_version: str) -> pl.DataFrame:
+    """Contents among ``pending`` that have a vector of this model version in any folder.
+
+    Returns:
+        ``content_sha256`` and, of one row that has it, ``_file`` and ``relative_path``.
+    """
+    if not len(pending):
+        return pl.DataFrame(schema={"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String})
+    wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
+    found = embeddings.read(
+        ["content_sha256", "relative_path", "model_version"],
+        where=wanted & (pl.col("model_version") == model_version),
+    )
+    return found.unique("content_sha256").select("content_sha256", "_file", "relative_path")

@@ -1,0 +1,247 @@
+"""The three jobs with settings applied: what the Dagster assets and the ``curation`` command both call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.source import resolve
+from curation_assets.embed.local import EmbedResult, embed_folder
+from curation_assets.embed.plan import folders_behind
+from curation_assets.errors import CurationError
+from curation_assets.images.listing import TreeListing, empty_listing, list_folders
+from curation_assets.images.record import ReadLimits
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import Progress
+from curation_assets.scan.changes import folder_changes
+from curation_assets.scan.engine import ScanResult, scan_folder
+from curation_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from curation_assets.clip.encoder import Encoder
+
+BAD_COLUMNS = ["relative_path", "status", "error"]
+
+
+class Pipeline:
+    """Tables, registry and jobs of one configuration. Holds at most one loaded model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
+        self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
+        self._encoder: tuple[str, Encoder] | None = None
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The model registry."""
+        return Registry(self.settings.registered_model, self.settings.mlflow_dir)
+
+    @property
+    def depth(self) -> int | None:
+        """``FOLDER_DEPTH`` as the listing takes it."""
+        return None if self.settings.folder_depth == "deepest" else self.settings.folder_depth
+
+    def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:
+        """List the images root.
+
+        Raises:
+            CurationError: it can't be listed.
+        """
+        return list_folders(self.settings.images_root, self.depth, only)
+
+    def scan(self, folders: Iterable[str], progress: Progress, *, rescan: bool = False) -> list[ScanResult]:
+        """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows."""
+        wanted = list(folders)
+        listed = self.list_folders(wanted).folders
+        self.directory.create()
+        return [self._scan(listed.get(f) or empty_listing(f), progress, rescan) for f in wanted]
+
+    def scan_changed(self, tree: TreeListing, progress: Progress) -> list[ScanResult]:
+        """Scan those folders of a listed tree that differ from the table, and those of the table that are gone."""
+        self.directory.create()
+        changes = folder_changes(tree, self.directory.snapshot(), self.settings.images_root)
+        return [
+            self._scan(tree.folders.get(change.folder) or empty_listing(change.folder), progress, False)
+            for change in changes
+        ]
+
+    def register_model(self) -> tuple[RegisteredModel, bool]:
+        """Make the model of ``MODEL_SOURCE`` the champion, registering it if it is new.
+
+        Returns:
+            The version and whether it is new.
+
+        Raises:
+            CurationError: the model can't be had.
+        """
+        source = resolve(self.settings.model_source, self.registry.demo_folder)
+        return self.registry.register(source)
+
+    def embed(self, folder: str, model: RegisteredModel, progress: Progress) -> EmbedResult:
+        """Bring a folder's embeddings in line with its rows, for one model version."""
+        settings = self.settings
+        self.embeddings.create()
+        return embed_folder(
+            self.directory,
+            self.embeddings,
+            folder,
+            model,
+            lambda: self._load(model),
+            progress,
+            threads=settings.worker_threads,
+            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+            max_pixels=settings.max_pixels,
+        )
+
+    def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
+        """Rows whose status isn't ok: relative_path, status, error."""
+        chosen = None if folders is None else pl.col("folder").is_in(list(folders))
+        bad = pl.col("status") != "ok"
+        rows = self.directory.snapshot().read([*BAD_COLUMNS, "folder"], where=bad if chosen is None else bad & chosen)
+        return rows.select(BAD_COLUMNS).sort("relative_path")
+
+    def status(self) -> pl.DataFrame:
+        """One row a folder: folder, files, ok, bad, embedded, stale; ``stale`` are ok rows without a current vector."""
+        ok = pl.col("status") == "ok"
+        rows = self.directory.snapshot().read(["folder", "relative_path", "content_sha256", "status"]).drop("_file")
+        vectors = self._current_vectors()
+        joined = rows.join(vectors, on=["relative_path", "content_sha256"], how="left")
+        embedded = pl.col("_embedded").fill_null(False) & ok
+        return (
+            joined.group_by("folder")
+            .agg(
+                files=pl.len(),
+                ok=ok.sum(),
+                bad=(~ok).sum(),
+                embedded=embedded.sum(),
+                stale=(ok & ~embedded).sum(),
+            )
+            .sort("folder")
+        )
+
+    def row(self, relative_path: str) -> dict[str, Any] | None:
+        """One image's row of the directory table without the image itself; None if there is none."""
+        columns = [c.name for c in DIRECTORY.columns if c.name not in ("image_base64", "preview")]
+        found = self.directory.snapshot().read(columns, where=pl.col("relative_path") == relative_path)
+        return found.drop("_file").row(0, named=True) if len(found) else None
+
+    def vectors_of(self, relative_path: str) -> pl.DataFrame:
+        """Versions under which an image is embedded: model_name, model_version, content_sha256, dimension, embedded_at."""
+        if not self.embeddings.exists():
+            return pl.DataFrame()
+        columns = ["model_name", "model_version", "content_sha256", "embeddings", "embedded_at"]
+        found = self.embeddings.snapshot().read(columns, where=pl.col("relative_path") == relative_path)
+        return found.drop("_file").with_columns(dimension=pl.col("embeddings").list.len()).drop("embeddings")
+
+    def _current_vectors(self) -> pl.DataFrame:
+        schema = {"relative_path": pl.String, "content_sha256": pl.String, "_embedded": pl.Boolean}
+        if not self.embeddings.exists():
+            return pl.DataFrame(schema=schema)
+        try:
+            version = self.registry.champion().version
+        except CurationError:
+            return pl.DataFrame(schema=schema)
+        columns = ["relative_path", "content_sha256", "model_version"]
+        rows = self.embeddings.snapshot().read(columns, where=pl.col("model_version") == version)
+        return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
+
+    def _scan(self, listing: Any, progress: Progress, rescan: bool) -> ScanResult:
+        settings = self.settings
+        limits = ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
+        return scan_folder(
+            self.directory,
+            settings.images_root,
+            listing,
+            limits,
+            progress,
+            threads=settings.worker_threads,
+            rescan=rescan,
+        )
+
+    def _load(self, model: RegisteredModel) -> Encoder:
+        if self._encoder is None or self._encoder[0] != model.uri:
+            loaded = self.registry.load_encoder(model, self.settings.device, self.settings.precision)
+            self._encoder = (model.uri, loaded)
+        return self._encoder[1]
+
+
+@dataclass
+class RunSummary:
+    """What a whole run did.
+
+    Attributes:
+        folders: image folders on disk, and folders of the table that were gone.
+        tree: the listing it worked from.
+        bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
+    """
+
+    model: RegisteredModel
+    model_is_new: bool
+    tree: TreeListing
+    folders: list[str]
+    scans: list[ScanResult]
+    embeds: list[EmbedResult]
+    bad: pl.DataFrame
+    status: pl.DataFrame
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def run(
+    pipeline: Pipeline, progress: Progress, *, folders: list[str] | None = None, rescan: bool = False
+) -> RunSummary:
+    """Scan, register, embed: every folder, or those named.
+
+    Args:
+        folders: values of the ``folder`` column; None takes all on disk and all in the table.
+        rescan: read every file again, also those that look unchanged.
+
+    Raises:
+        CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
+    """
+    tree = pipeline.list_folders(folders)
+    _refuse_nothing(pipeline, tree, folders)
+    if folders is not None or rescan:
+        in_table = pipeline.directory.snapshot().folders if pipeline.directory.exists() else []
+        chosen = folders if folders is not None else sorted({*tree.folders, *in_table})
+        scans = pipeline.scan(chosen, progress, rescan=rescan)
+    else:
+        scans = pipeline.scan_changed(tree, progress)
+        chosen = sorted({*tree.folders, *(scan.folder for scan in scans)})
+    model, is_new = pipeline.register_model()
+    pipeline.embeddings.create()
+    behind = folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), model.version)
+    to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
+    embeds = [pipeline.embed(folder, model, progress) for folder in to_embed]
+    status = pipeline.status()
+    return RunSummary(
+        model=model,
+        model_is_new=is_new,
+        tree=tree,
+        folders=chosen,
+        scans=scans,
+        embeds=embeds,
+        bad=pipeline.bad_files(folders),
+        status=status if folders is None else status.filter(pl.col("folder").is_in(folders)),
+        failed=[failure for embed in embeds for failure in embed.failed],
+    )
+
+
+def _refuse_nothing(pipeline: Pipeline, tree: TreeListing, folders: list[str] | None) -> None:
+    """An empty tree is far likelier a wrong path or an unmounted disk than a wish to empty the tables."""
+    root = pipeline.settings.images_root
+    if folders is None:
+        if not tree.folders:
+            seen = f" ({tree.passed_over.total()} other files passed over)" if tree.passed_over else ""
+            raise CurationError(f"no images under {root}{seen}; nothing was changed")
+        return
+    known = set(pipeline.directory.snapshot().folders) if pipeline.directory.exists() else set()
+    unknown = [folder for folder in folders if folder not in tree.folders and folder not in known]
+    if unknown:
+        raise CurationError(f"no image folder {', '.join(map(repr, unknown))} under {root}")
