@@ -14,7 +14,7 @@ from curation_assets.clip.source import resolve
 from curation_assets.embed.local import EmbedResult, embed_folder
 from curation_assets.embed.plan import folders_behind
 from curation_assets.errors import CurationError
-from curation_assets.images.listing import TreeListing, empty_listing, list_folders
+from curation_assets.images.listing import FolderListing, TreeListing, empty_listing, list_folders
 from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
@@ -61,16 +61,14 @@ class Pipeline:
         wanted = list(folders)
         listed = self.list_folders(wanted).folders
         self.directory.create()
-        return [self._scan(listed.get(f) or empty_listing(f), progress, rescan) for f in wanted]
+        return self._scan_each([listed.get(folder) or empty_listing(folder) for folder in wanted], progress, rescan)
 
     def scan_changed(self, tree: TreeListing, progress: Progress) -> list[ScanResult]:
         """Scan those folders of a listed tree that differ from the table, and those of the table that are gone."""
         self.directory.create()
         changes = folder_changes(tree, self.directory.snapshot(), self.settings.images_root)
-        return [
-            self._scan(tree.folders.get(change.folder) or empty_listing(change.folder), progress, False)
-            for change in changes
-        ]
+        listings = [tree.folders.get(change.folder) or empty_listing(change.folder) for change in changes]
+        return self._scan_each(listings, progress, rescan=False)
 
     def register_model(self) -> tuple[RegisteredModel, bool]:
         """Make the model of ``MODEL_SOURCE`` the champion, registering it if it is new.
@@ -133,7 +131,7 @@ class Pipeline:
         return found.drop("_file").row(0, named=True) if len(found) else None
 
     def vectors_of(self, relative_path: str) -> pl.DataFrame:
-        """Versions under which an image is embedded: model_name, model_version, content_sha256, dimension, embedded_at."""
+        """Vectors of an image: model_name, model_version, content_sha256, dimension, embedded_at of each."""
         if not self.embeddings.exists():
             return pl.DataFrame()
         columns = ["model_name", "model_version", "content_sha256", "embeddings", "embedded_at"]
@@ -152,18 +150,24 @@ class Pipeline:
         rows = self.embeddings.snapshot().read(columns, where=pl.col("model_version") == version)
         return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
 
-    def _scan(self, listing: Any, progress: Progress, rescan: bool) -> ScanResult:
+    def _scan_each(self, listings: list[FolderListing], progress: Progress, rescan: bool) -> list[ScanResult]:
         settings = self.settings
         limits = ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
-        return scan_folder(
-            self.directory,
-            settings.images_root,
-            listing,
-            limits,
-            progress,
-            threads=settings.worker_threads,
-            rescan=rescan,
-        )
+        results = []
+        for index, listing in enumerate(listings, 1):
+            progress.step("scan", index, len(listings))
+            results.append(
+                scan_folder(
+                    self.directory,
+                    settings.images_root,
+                    listing,
+                    limits,
+                    progress,
+                    threads=settings.worker_threads,
+                    rescan=rescan,
+                )
+            )
+        return results
 
     def _load(self, model: RegisteredModel) -> Encoder:
         if self._encoder is None or self._encoder[0] != model.uri:
@@ -194,21 +198,27 @@ class RunSummary:
 
 
 def run(
-    pipeline: Pipeline, progress: Progress, *, folders: list[str] | None = None, rescan: bool = False
+    pipeline: Pipeline,
+    progress: Progress,
+    *,
+    folders: list[str] | None = None,
+    rescan: bool = False,
+    prune: bool = False,
 ) -> RunSummary:
     """Scan, register, embed: every folder, or those named.
 
     Args:
         folders: values of the ``folder`` column; None takes all on disk and all in the table.
         rescan: read every file again, also those that look unchanged.
+        prune: go on although none of the table's folders is under the images root, and remove their rows.
 
     Raises:
         CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
     """
     tree = pipeline.list_folders(folders)
-    _refuse_nothing(pipeline, tree, folders)
+    in_table = pipeline.directory.snapshot().folders if pipeline.directory.exists() else []
+    _refuse_mistakes(pipeline.settings, tree, in_table, folders, prune)
     if folders is not None or rescan:
-        in_table = pipeline.directory.snapshot().folders if pipeline.directory.exists() else []
         chosen = folders if folders is not None else sorted({*tree.folders, *in_table})
         scans = pipeline.scan(chosen, progress, rescan=rescan)
     else:
@@ -218,7 +228,10 @@ def run(
     pipeline.embeddings.create()
     behind = folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), model.version)
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
-    embeds = [pipeline.embed(folder, model, progress) for folder in to_embed]
+    embeds = []
+    for index, folder in enumerate(to_embed, 1):
+        progress.step("embed", index, len(to_embed))
+        embeds.append(pipeline.embed(folder, model, progress))
     status = pipeline.status()
     return RunSummary(
         model=model,
@@ -233,15 +246,21 @@ def run(
     )
 
 
-def _refuse_nothing(pipeline: Pipeline, tree: TreeListing, folders: list[str] | None) -> None:
-    """An empty tree is far likelier a wrong path or an unmounted disk than a wish to empty the tables."""
-    root = pipeline.settings.images_root
-    if folders is None:
-        if not tree.folders:
-            seen = f" ({tree.passed_over.total()} other files passed over)" if tree.passed_over else ""
-            raise CurationError(f"no images under {root}{seen}; nothing was changed")
+def _refuse_mistakes(
+    settings: Settings, tree: TreeListing, in_table: list[str], folders: list[str] | None, prune: bool
+) -> None:
+    """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows."""
+    root = settings.images_root
+    if folders is not None:
+        unknown = [folder for folder in folders if folder not in tree.folders and folder not in in_table]
+        if unknown:
+            raise CurationError(f"no image folder {', '.join(map(repr, unknown))} under {root}")
         return
-    known = set(pipeline.directory.snapshot().folders) if pipeline.directory.exists() else set()
-    unknown = [folder for folder in folders if folder not in tree.folders and folder not in known]
-    if unknown:
-        raise CurationError(f"no image folder {', '.join(map(repr, unknown))} under {root}")
+    if not tree.folders:
+        seen = f" ({tree.passed_over.total()} other files passed over)" if tree.passed_over else ""
+        raise CurationError(f"no images under {root}{seen}; nothing was changed")
+    if in_table and not prune and tree.folders.keys().isdisjoint(in_table):
+        raise CurationError(
+            f"the table holds {len(in_table)} other folders ({in_table[0]!r}, …), none of them under {root}: set "
+            f"CURATION_LAKE_ROOT to a lake of its own for this tree, or say --prune to remove their rows"
+        )

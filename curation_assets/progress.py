@@ -15,6 +15,9 @@ class Progress(Protocol):
     A method may raise to stop the work: everything committed so far stays, everything staged is swept.
     """
 
+    def step(self, phase: str, index: int, total: int) -> None:
+        """Say that ``phase`` has come to its ``index``-th folder, counted from 1, of ``total``."""
+
     def start(self, task: str, total: int) -> None:
         """Begin ``task``, which will advance ``total`` images."""
 
@@ -32,7 +35,13 @@ class LogProgress:
         self._log = log or logger
         self._every = every
         self._task, self._total, self._done = "", 0, 0
-        self._started = self._said = time.monotonic()
+        self._started = self._said = self._stepped = time.monotonic()
+
+    def step(self, phase: str, index: int, total: int) -> None:  # noqa: D102
+        now = time.monotonic()
+        if index == total or now - self._stepped >= self._every:
+            self._stepped = now
+            self._log.info("%s: folder %d of %d", phase, index, total)
 
     def start(self, task: str, total: int) -> None:  # noqa: D102
         self._task, self._total, self._done = task, total, 0

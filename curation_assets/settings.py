@@ -21,7 +21,7 @@ def project_dir() -> Path:
 def _local_path(path: Path) -> Path:
     if ":/" in str(path):
         raise ValueError(f"{path} looks like a URL; give a local or mounted folder (for example /Volumes/… or /dbfs/…)")
-    return Path(os.path.abspath(project_dir() / path.expanduser()))  # noqa: PTH100 — resolve() would follow links
+    return Path(os.path.abspath(project_dir() / path.expanduser()))
 
 
 LocalPath = Annotated[Path, AfterValidator(_local_path)]
@@ -109,8 +109,8 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        lines: dict[str, str] = {}
+        problems: dict[str, list[str]] = {}  # a setting of two types has a problem for each
         for problem in error.errors():
-            name = str(problem["loc"][0])
-            lines.setdefault(name, f"CURATION_{name.upper()}={problem['input']!r}: {problem['msg']}")
-        raise CurationError("; ".join(lines.values())) from None
+            name = f"CURATION_{str(problem['loc'][0]).upper()}={str(problem['input'])!r}"
+            problems.setdefault(name, []).append(problem["msg"].removeprefix("Value error, "))
+        raise CurationError("; ".join(f"{name}: {', or '.join(why)}" for name, why in problems.items())) from None

@@ -17,7 +17,9 @@ import polars as pl
 from curation_assets.errors import CurationError
 from curation_assets.images.names import folder_of, path_from_text, text_from_path
 
-CANDIDATE_SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"])
+CANDIDATE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"}
+)
 LISTING_SCHEMA = {
     "relative_path": pl.String,
     "size_bytes": pl.Int64,
@@ -138,7 +140,7 @@ class _Collector:
             return
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
-            if os.path.isdir(target):  # noqa: PTH112
+            if os.path.isdir(target):
                 self.passed_over["link to a folder"] += 1
                 return
             if os.path.commonpath([target, real_root]) != real_root:

@@ -65,14 +65,14 @@ def printable(text: str) -> str:
 
 def file_path(root: Path, relative_path: str) -> str:
     """Path to open for a key of the directory table."""
-    return os.path.join(root, path_from_text(relative_path))  # noqa: PTH118 — pathlib would normalise the name
+    return os.path.join(root, path_from_text(relative_path))
 
 
 def folder_of(relative_dir: str, depth: int | None) -> str:
     """Value of the ``folder`` column for images in ``relative_dir`` (``""`` is the root).
 
-    The path itself wherever Delta can hold it. Delta lays a partition out as one directory ``folder=<percent-encoded>``,
-    so a value over 248 encoded bytes, or equal to Hive's word for null, is cut and marked with a hash of the whole;
+    The path itself wherever Delta can hold it. Delta lays a partition out as one directory ``folder=<encoded>``, so a
+    value over 248 encoded bytes, or equal to Hive's word for null, is cut and marked with a hash of the whole;
     the way back is then the listing of the tree (or the table's ``relative_path``), not the value alone.
 
     Args:

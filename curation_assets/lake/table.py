@@ -107,8 +107,11 @@ class Snapshot:
             CurationError: a file of the table is missing or broken.
         """
         with _understandable_errors(self.root):
-            frame = self.scan(columns, folder, files)
-            return (frame if where is None else frame.filter(where)).collect(engine="streaming")
+            if where is None:
+                return self.scan(columns, folder, files).collect(engine="streaming")
+            needed = [*columns, *(c for c in where.meta.root_names() if c not in columns)]
+            found = self.scan(needed, folder, files).filter(where)
+            return found.select(*columns, "_file").collect(engine="streaming")
 
     def scan(
         self, columns: Sequence[str], folder: str | None = None, files: Sequence[DataFile] | None = None

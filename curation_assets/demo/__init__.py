@@ -1,0 +1,1 @@
+"""The bundled sample: photographs drawn by code, for the demo, tests and benchmarks."""
