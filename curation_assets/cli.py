@@ -146,15 +146,13 @@ def show(
     if as_json:
         _print_json({"image": row, "embeddings": vectors})
         return
-    grid = Table.grid(padding=(0, 2))
     for name, value in row.items():
         if value is not None:
-            grid.add_row(f"[bold]{name}[/]", escape(_human(name, value)))
+            out.print(f"[bold]{name:<15}[/] {escape(_human(name, value))}")
     for vector in vectors:
         stale = "" if vector["current_content"] else ", of an earlier content"
         text = f"{vector['model_name']} version {vector['model_version']}, {vector['dimension']} floats{stale}"
-        grid.add_row("[bold]embedded[/]", escape(text))
-    out.print(grid)
+        out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
 
 
 def _settings(images: Path | None, lake: Path | None) -> Settings:

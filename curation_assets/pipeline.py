@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -123,6 +124,15 @@ class Pipeline:
             )
             .sort("folder")
         )
+
+    def content_version(self, folders: Iterable[str]) -> str:
+        """32 hex digits over path, content and status of some folders' rows: what their embeddings depend on."""
+        snapshot, digest = self.directory.snapshot(), hashlib.sha256()
+        for folder in sorted(folders):
+            rows = snapshot.read(["relative_path", "content_sha256", "status"], folder).drop("_file")
+            for row in rows.sort("relative_path").iter_rows():
+                digest.update("\0".join(map(str, row)).encode() + b"\0")
+        return digest.hexdigest()[:32]
 
     def row(self, relative_path: str) -> dict[str, Any] | None:
         """One image's row of the directory table without the image itself; None if there is none."""

@@ -1,0 +1,30 @@
+"""Everything Dagster loads, assembled in one place."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory import crop_images_directory
+from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
+from curation_assets.defs.image_folders import image_folders
+from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.sensors import build_new_images_sensor, embeddings_automation_sensor
+from curation_assets.defs.tags import EXECUTOR
+from curation_assets.settings import Settings, load_settings
+
+
+def build_defs(settings: Settings | None = None) -> dg.Definitions:
+    """Definitions for some settings; None reads them from the environment."""
+    settings = settings or load_settings()
+    return dg.Definitions(
+        assets=[image_folders, crop_images_directory, clip_model, crop_images_directory_embeddings],
+        jobs=[ingest_image_folder, register_clip_model],
+        sensors=[build_new_images_sensor(settings), embeddings_automation_sensor],
+        resources={"curation": CurationResource.of(settings)},
+        executor=EXECUTOR,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,72 @@
+"""``crop_images_directory``: one row for every image file."""
+
+import dagster as dg
+
+from curation_assets import quality
+from curation_assets.defs import metadata as md
+from curation_assets.defs.image_folders import image_folders
+from curation_assets.defs.partitions import FOLDERS, folder_of_key
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import each_folder, progress
+from curation_assets.defs.tags import OWNERS, RETRIES, SCAN_FOLDERS_A_RUN
+from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.pipeline import Pipeline
+from curation_assets.scan.engine import ScanResult
+
+NAME = "crop_images_directory"
+KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
+
+
+@dg.asset(
+    name=NAME,
+    deps=[image_folders],
+    partitions_def=FOLDERS,
+    backfill_policy=dg.BackfillPolicy.multi_run(SCAN_FOLDERS_A_RUN),
+    retry_policy=RETRIES,
+    group_name="images",
+    owners=OWNERS,
+    kinds={"python", "deltalake"},
+    description="Every image file of a folder as one row of a Delta table: path, size, times, hash, format, EXIF, "
+    "preview, and the file itself as base64. A file that can't be used is a row with its reason. Unchanged files are "
+    "not opened again.",
+    metadata={"dagster/column_schema": md.column_schema(DIRECTORY)},
+    check_specs=[
+        dg.AssetCheckSpec(KEY_UNIQUE, asset=NAME, blocking=True, description="No file has two rows."),
+        dg.AssetCheckSpec(FEW_BAD, asset=NAME, description="Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
+    ],
+)
+def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Scan the run's folders."""
+    pipeline = curation.pipeline()
+    report = progress(context)
+    for key, result in each_folder(context, lambda folder: pipeline.scan([folder], report)[0]):
+        context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
+    folders = [folder_of_key(key) for key in context.partition_keys]
+    table, limit = pipeline.directory.snapshot(), pipeline.settings.bad_file_limit
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(pipeline.content_version(folders)),
+        check_results=[
+            md.check_result(KEY_UNIQUE, quality.key_is_unique(table, folders)),
+            md.check_result(FEW_BAD, quality.bad_file_share(table, folders, limit), warning=True),
+        ],
+    )
+
+
+def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue]:
+    settings, snapshot = pipeline.settings, pipeline.directory.snapshot()
+    path, name = pipeline.directory.path, settings.full_name(settings.directory_table)
+    facts = md.table_facts(path, name, snapshot, result.folder) | {
+        "images": dg.MetadataValue.int(result.ok),
+        "bad files": dg.MetadataValue.int(result.bad),
+        "new": dg.MetadataValue.int(result.new),
+        "changed": dg.MetadataValue.int(result.changed),
+        "vanished": dg.MetadataValue.int(result.vanished),
+        "unchanged": dg.MetadataValue.int(result.unchanged),
+        "passed over": dg.MetadataValue.json(dict(result.passed_over)),
+        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
+        "images per second": md.rate(result.read, result.seconds),
+    }
+    if result.bad:
+        facts["why bad"] = md.bad_files(pipeline.bad_files([result.folder]).rows())
+    pictures = md.thumbnails(snapshot, result.folder)
+    return facts | ({"thumbnails": pictures} if pictures else {})

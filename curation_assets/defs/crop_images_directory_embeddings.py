@@ -1,0 +1,102 @@
+"""``crop_images_directory_embeddings``: one vector for every usable image and model version."""
+
+import dagster as dg
+
+from curation_assets import quality
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.defs import metadata as md
+from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory import crop_images_directory
+from curation_assets.defs.partitions import FOLDERS, folder_of_key
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import each_folder, progress
+from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
+from curation_assets.embed.local import EmbedResult
+from curation_assets.errors import CurationError
+from curation_assets.lake.schemas import EMBEDDINGS
+from curation_assets.pipeline import Pipeline
+
+NAME = "crop_images_directory_embeddings"
+KEY_UNIQUE, ALL_EMBEDDED, UNIT = "embeddings_key_is_unique", "every_image_embedded_once", "vectors_are_unit"
+
+# A folder's embeddings are made anew when the model or the folder's content really changed (data versions), or when
+# they are missing; not merely because an upstream ran again, which `AutomationCondition.eager()` would do.
+WHEN_INPUTS_CHANGED = (
+    (
+        dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+        | dg.AutomationCondition.newly_missing()
+    ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.in_progress()
+)
+
+
+@dg.asset(
+    name=NAME,
+    deps=[crop_images_directory, clip_model],
+    partitions_def=FOLDERS,
+    backfill_policy=dg.BackfillPolicy.multi_run(EMBED_FOLDERS_A_RUN),
+    retry_policy=RETRIES,
+    automation_condition=WHEN_INPUTS_CHANGED,
+    op_tags=GPU_OP_TAGS,
+    pool=GPU_POOL,
+    group_name="embeddings",
+    owners=OWNERS,
+    kinds={"pytorch", "deltalake"},
+    description="A unit-length CLIP vector for every usable image of a folder, as rows of a Delta table. Only images "
+    "without a vector of the current model are computed; the same content in two places is computed once.",
+    metadata={
+        "dagster/column_schema": md.column_schema(EMBEDDINGS),
+        "dagster/column_lineage": md.column_lineage(crop_images_directory.key),
+    },
+    check_specs=[
+        dg.AssetCheckSpec(KEY_UNIQUE, asset=NAME, blocking=True, description="No image has two rows for a version."),
+        dg.AssetCheckSpec(ALL_EMBEDDED, asset=NAME, blocking=True, description="Every usable image has one vector."),
+        dg.AssetCheckSpec(UNIT, asset=NAME, blocking=True, description="Vectors have unit length and the dimension."),
+    ],
+)
+def crop_images_directory_embeddings(
+    context: dg.AssetExecutionContext, curation: CurationResource
+) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Embed what the run's folders lack."""
+    pipeline = curation.pipeline()
+    report = progress(context)
+    try:
+        model = pipeline.registry.champion()
+    except CurationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    for key, result in each_folder(context, lambda folder: pipeline.embed(folder, model, report)):
+        context.add_asset_metadata(_facts(pipeline, model, result), partition_key=key)
+    folders = [folder_of_key(key) for key in context.partition_keys]
+    images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
+    once = quality.every_image_embedded_once(images, table, folders, model)
+    return dg.MaterializeResult(
+        check_results=[
+            md.check_result(KEY_UNIQUE, quality.key_is_unique(table, folders)),
+            md.check_result(ALL_EMBEDDED, once),
+            md.check_result(UNIT, quality.vectors_are_unit(table, folders, model)),
+        ],
+    )
+
+
+def _facts(pipeline: Pipeline, model: RegisteredModel, result: EmbedResult) -> dict[str, dg.MetadataValue]:
+    settings, snapshot = pipeline.settings, pipeline.embeddings.snapshot()
+    path, name = pipeline.embeddings.path, settings.full_name(settings.embeddings_table)
+    facts = md.table_facts(path, name, snapshot, result.folder) | {
+        "model": dg.MetadataValue.text(model.uri),
+        "vectors": dg.MetadataValue.int(result.rows),
+        "encoded": dg.MetadataValue.int(result.encoded),
+        "copied": dg.MetadataValue.int(result.copied),
+        "removed": dg.MetadataValue.int(result.removed),
+        "already there": dg.MetadataValue.int(result.current),
+        "device": dg.MetadataValue.text(result.device or "not used"),
+        "precision": dg.MetadataValue.text(result.precision or "not used"),
+        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
+        "images per second": md.rate(result.encoded, result.seconds),
+    }
+    if result.failed:
+        facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
+    pictures = md.thumbnails(pipeline.directory.snapshot(), result.folder)
+    if pictures:
+        facts["thumbnails"] = pictures
+    return facts | ({"note": dg.MetadataValue.md(md.UNTRAINED_NOTE)} if model.untrained else {})

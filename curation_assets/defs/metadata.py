@@ -1,0 +1,86 @@
+"""Results of the library → what an asset's page in Dagster shows."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from curation_assets.images.contact_sheet import contact_sheet
+from curation_assets.images.names import printable
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
+from curation_assets.lake.table import Snapshot
+from curation_assets.quality import Outcome
+
+THUMBNAILS = 6
+BAD_FILES_SHOWN = 50
+
+UNTRAINED_NOTE = "The demo model is **untrained**: its vectors carry no meaning."
+
+
+def column_schema(spec: TableSpec) -> dg.TableSchema:
+    """A table's columns for the catalog."""
+    return dg.TableSchema([dg.TableColumn(c.name, str(c.type), c.comment) for c in spec.columns])
+
+
+def column_lineage(upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Which columns of the embeddings come from the directory."""
+    shared = {c.name for c in DIRECTORY.columns} & {c.name for c in EMBEDDINGS.columns}
+    origins = {name: [name] for name in shared} | {"embeddings": ["image_base64"]}
+    return dg.TableColumnLineage(
+        {name: [dg.TableColumnDep(upstream, origin) for origin in of] for name, of in sorted(origins.items())}
+    )
+
+
+def table_facts(path: Path, name: str, snapshot: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
+    """Where the table is and how large the folder's part of it."""
+    return {
+        "dagster/uri": dg.MetadataValue.text(path.as_uri()),
+        "dagster/table_name": dg.MetadataValue.text(name),
+        "dagster/partition_row_count": dg.MetadataValue.int(snapshot.rows(folder)),
+        "table rows": dg.MetadataValue.int(snapshot.rows()),
+        "table version": dg.MetadataValue.int(snapshot.version),
+        "folder MB": dg.MetadataValue.float(round(snapshot.bytes(folder) / 1e6, 3)),
+    }
+
+
+def rate(images: int, seconds: float) -> dg.MetadataValue:
+    """Images per second; 0 where there was nothing to do."""
+    return dg.MetadataValue.float(round(images / seconds, 2) if images and seconds else 0.0)
+
+
+def thumbnails(directory: Snapshot, folder: str) -> dg.MetadataValue | None:
+    """A row of the folder's first pictures; None if it has none."""
+    for file in directory.files(folder):
+        rows = directory.scan(["preview", "status"], files=[file])
+        found = rows.filter(pl.col("status") == "ok").head(THUMBNAILS).collect()["preview"]
+        if len(found):
+            data = base64.b64encode(contact_sheet(found.to_list())).decode()
+            return dg.MetadataValue.md(f"![the first {len(found)} images](data:image/jpeg;base64,{data})")
+    return None
+
+
+def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:
+    """Files that can't be used: relative_path, status and error of each."""
+    names = ("relative_path", "status", "error")
+    records = [
+        dg.TableRecord({name: printable(str(value)) for name, value in zip(names, row, strict=True)})
+        for row in rows[:BAD_FILES_SHOWN]
+    ]
+    schema = dg.TableSchema([dg.TableColumn(name) for name in names])
+    return dg.MetadataValue.table(records, schema)
+
+
+def check_result(name: str, outcome: Outcome, *, warning: bool = False) -> dg.AssetCheckResult:
+    """A check's outcome as Dagster records it."""
+    severity = dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        passed=outcome.passed,
+        check_name=name,
+        severity=severity,
+        description=outcome.description,
+        metadata=dict(outcome.numbers),
+    )

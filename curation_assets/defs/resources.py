@@ -1,0 +1,29 @@
+"""The one resource: the pipeline of one configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings, load_settings
+
+
+class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Tables, registry and jobs, as the settings say. The settings stand here to be seen in Dagster's UI.
+
+    Attributes:
+        settings: every setting, by its name without the prefix.
+    """
+
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> CurationResource:
+        """The resource for some settings."""
+        return cls(settings=settings.model_dump(mode="json"))
+
+    def pipeline(self) -> Pipeline:
+        """The library object that does the work."""
+        return Pipeline(load_settings(**self.settings))

@@ -1,0 +1,164 @@
+"""Sensors: changed folders → runs; a changed model → new embeddings.
+
+The truth of ``new_images_sensor`` is the directory table. It asks for a run as long as a folder on disk differs from
+its rows, and never because a partition doesn't exist yet: the daemon stores new partitions before it reserves runs,
+and if it is killed in between, a sensor that looks for new partitions only has lost those folders for good. Run keys
+keep it from asking twice.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
+from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
+from curation_assets.defs.partitions import FOLDERS, folder_of_key, key_of
+from curation_assets.defs.resources import CurationResource
+from curation_assets.errors import CurationError
+from curation_assets.images.listing import TreeListing
+from curation_assets.pipeline import Pipeline
+from curation_assets.scan.changes import FolderChange, folder_changes
+from curation_assets.settings import Settings
+
+_RUN_KEY, _PARTITION = "dagster/run_key", "dagster/partition"
+_TICK_SECONDS = 40  # of the 60 that Dagster gives a tick
+_NEW_PARTITIONS = 500  # added in one tick; a thousand take Dagster 7 seconds
+
+
+@dataclass(frozen=True)
+class LatestRun:
+    """The newest run of a partition."""
+
+    run_id: str
+    run_key: str | None
+    finished: bool
+
+
+def run_key_for(key: str, fingerprint: str, latest: LatestRun | None, is_used: Callable[[str], bool]) -> str | None:
+    """Run key for a folder that differs from its rows; None where a run is under way or this state was tried.
+
+    A state that comes back (a folder removed, then restored as it was) has its old fingerprint, and Dagster never
+    starts a run key twice: the run that lay between makes it a new one.
+    """
+    base = f"{key}:{fingerprint}"
+    if latest is None:
+        return base
+    if not latest.finished or (latest.run_key or "").startswith(base):
+        return None
+    return f"{base}:{latest.run_id[:8]}" if is_used(base) else base
+
+
+def rotate(changes: Sequence[FolderChange], after: str | None) -> list[FolderChange]:
+    """Changes in the order of their names, beginning behind ``after``, so that no folder waits for ever."""
+    later = [change for change in changes if after is None or change.folder > after]
+    return later + [change for change in changes if not (after is None or change.folder > after)]
+
+
+def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor, with the interval of the settings."""
+
+    @dg.sensor(
+        name="new_images_sensor",
+        jobs=[ingest_image_folder, register_clip_model],
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run for every image folder that differs from its rows in crop_images_directory, once it "
+        "has settled. Adds partitions for new folders, and drops those of folders that are gone.",
+    )
+    def new_images_sensor(
+        context: dg.SensorEvaluationContext, curation: CurationResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        started = time.monotonic()
+        pipeline = curation.pipeline()
+        try:
+            tree = pipeline.list_folders()
+            table = pipeline.directory.snapshot() if pipeline.directory.exists() else None
+            changes = folder_changes(tree, table, pipeline.settings.images_root)
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        if not tree.folders and changes:
+            root = pipeline.settings.images_root
+            return dg.SkipReason(
+                f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
+                "meant, backfill their partitions to remove the rows"
+            )
+        if waiting := _model_is_missing(context.instance, pipeline):
+            return waiting
+        settle = pipeline.settings.settle_seconds
+        unsettled = [c for c in changes if c.folder in tree.folders and not tree.folders[c.folder].settled(settle)]
+        ready = [change for change in changes if change not in unsettled]
+        requests: list[dg.RunRequest] = []
+        cursor = context.cursor
+        for change in rotate(ready, cursor):
+            if len(requests) >= pipeline.settings.sensor_max_runs or time.monotonic() - started > _TICK_SECONDS:
+                break
+            if request := _request(context.instance, change):
+                requests.append(request)
+                cursor = change.folder
+        waits = f"; {len(unsettled)} still being written" if unsettled else ""
+        skipped = f"{len(changes)} folders differ from the table{waits}; no new run to ask for"
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else skipped,
+            cursor=cursor,
+            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, requests)),
+        )
+
+    return new_images_sensor
+
+
+def _request(instance: dg.DagsterInstance, change: FolderChange) -> dg.RunRequest | None:
+    key = key_of(change.folder)
+    runs = instance.get_runs(dg.RunsFilter(tags={_PARTITION: key}, job_name=ingest_image_folder.name), limit=1)
+    latest = LatestRun(runs[0].run_id, runs[0].tags.get(_RUN_KEY), runs[0].is_finished) if runs else None
+    run_key = run_key_for(
+        key,
+        change.fingerprint,
+        latest,
+        lambda used: instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: used})) > 0,
+    )
+    if run_key is None:
+        return None
+    tags = {"curation/change": change.what}
+    return dg.RunRequest(run_key, job_name=ingest_image_folder.name, partition_key=key, tags=tags)
+
+
+def _partition_requests(
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, requests: list[dg.RunRequest]
+) -> Iterator[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
+    name = str(FOLDERS.name)
+    existing = set(instance.get_dynamic_partitions(name))
+    asked = [str(request.partition_key) for request in requests]
+    others = [key_of(folder) for folder in tree.folders]
+    missing = [key for key in dict.fromkeys(asked + others) if key not in existing]
+    if missing:
+        yield FOLDERS.build_add_request(missing[: max(_NEW_PARTITIONS, len(asked))])
+    tables = [table.snapshot() for table in (pipeline.directory, pipeline.embeddings) if table.exists()]
+    alive = {*tree.folders, *(folder for table in tables for folder in table.folders)}
+    gone = [key for key in existing if folder_of_key(key) not in alive and key not in asked]
+    if gone:
+        yield FOLDERS.build_delete_request(sorted(gone))
+
+
+def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason | None:
+    """Register the model before the first folder, so that a new project needs no manual first step."""
+    if instance.get_latest_materialization_event(clip_model.key) is not None:
+        return None
+    run_key = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
+    runs = instance.get_runs(dg.RunsFilter(tags={_RUN_KEY: run_key}), limit=1)
+    if not runs:
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key, job_name=register_clip_model.name)])
+    state = runs[0].status.value.lower()
+    hint = "; see its log, then materialize clip_model" if runs[0].is_finished else ""
+    return dg.SkipReason(f"waiting for clip_model: run {runs[0].run_id[:8]} is {state}{hint}")
+
+
+embeddings_automation_sensor = dg.AutomationConditionSensorDefinition(
+    "embeddings_automation_sensor",
+    target=dg.AssetSelection.assets(crop_images_directory_embeddings),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Embeds a folder again when its content or the model really changed.",
+)

@@ -1,0 +1,31 @@
+"""Tags and limits that several definitions share, each with the reason why it exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+OWNERS = ["team:curation"]
+
+# Steps that want a GPU. The executor lets one such step of a run go at a time (the limit works within a run, on
+# op_tags only); on Kubernetes the second tag asks the scheduler for a node that has one.
+DEVICE_TAG = "curation/device"
+GPU_OP_TAGS: dict[str, Any] = {
+    DEVICE_TAG: "gpu",
+    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+}
+
+# The same limit across runs: pools are counted by the instance (`dagster.yaml`, `dagster instance concurrency set`).
+GPU_POOL = "gpu"
+
+EXECUTOR = dg.multiprocess_executor.configured(
+    {"tag_concurrency_limits": [{"key": DEVICE_TAG, "value": "gpu", "limit": 1}]}
+)
+
+# A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`.
+RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+# Folders a backfill gives to one run: one process start and one model load serve them all.
+SCAN_FOLDERS_A_RUN = 25
+EMBED_FOLDERS_A_RUN = 25

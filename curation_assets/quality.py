@@ -1,0 +1,95 @@
+"""What must hold of the two tables, as plain functions; Dagster shows each as an asset check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.lake.table import Snapshot
+
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether something holds, what was found in one sentence, and the numbers behind it."""
+
+    passed: bool
+    description: str
+    numbers: dict[str, int | float] = field(default_factory=dict)
+
+
+def key_is_unique(table: Snapshot, folders: list[str]) -> Outcome:
+    """No two rows of some folders have the same key."""
+    key = list(table.spec.key)
+    repeated, rows, example = 0, 0, ""
+    for folder in folders:
+        frame = table.read(key, folder)
+        twice = frame.group_by(key).len().filter(pl.col("len") > 1)
+        rows += len(frame)
+        repeated += len(twice)
+        example = example or (str(twice[key[0]][0]) if len(twice) else "")
+    found = f"{repeated} keys stand in several rows, for example {example!r}" if repeated else f"{rows} rows, each once"
+    return Outcome(repeated == 0, found, {"rows": rows, "repeated_keys": repeated})
+
+
+def bad_file_share(directory: Snapshot, folders: list[str], limit: float) -> Outcome:
+    """At most ``limit`` of the files of some folders are unusable."""
+    files = bad = 0
+    for folder in folders:
+        status = directory.read(["status"], folder)["status"]
+        files += len(status)
+        bad += int((status != "ok").sum())
+    share = bad / files if files else 0.0
+    found = f"{bad} of {files} files can't be used ({share:.1%}; the limit is {limit:.1%})"
+    return Outcome(share <= limit, found, {"files": files, "bad": bad, "share": share, "limit": limit})
+
+
+def every_image_embedded_once(
+    directory: Snapshot, embeddings: Snapshot, folders: list[str], model: RegisteredModel
+) -> Outcome:
+    """Each ``ok`` row has exactly one vector of its content and the current model; no vector lacks its row."""
+    images = missing = doubled = orphaned = 0
+    key = ["relative_path", "content_sha256"]
+    for folder in folders:
+        ok = directory.read([*key, "status"], folder).filter(pl.col("status") == "ok")
+        rows = embeddings.read([*key, "model_version"], folder)
+        current = rows.filter(pl.col("model_version") == model.version).group_by(key).len()
+        images += len(ok)
+        missing += len(ok.join(current, on=key, how="anti"))
+        doubled += len(current.filter(pl.col("len") > 1))
+        orphaned += len(rows.join(ok, on=key, how="anti"))
+    passed = not (missing or doubled or orphaned)
+    found = f"of {images} images {missing} have no vector, {doubled} several; {orphaned} vectors have no image"
+    return Outcome(passed, found, {"images": images, "missing": missing, "doubled": doubled, "without_image": orphaned})
+
+
+def vectors_are_unit(embeddings: Snapshot, folders: list[str], model: RegisteredModel) -> Outcome:
+    """Vectors of the current model have its dimension, finite values and length 1 to within 0.001."""
+    vectors = bad_dimension = bad_length = 0
+    worst = 0.0
+    for folder in folders:
+        for file in embeddings.files(folder):  # file by file: vectors are large
+            frame = embeddings.read(["embeddings", "model_version"], files=[file])
+            frame = frame.filter(pl.col("model_version") == model.version)
+            vectors += len(frame)
+            right = frame.filter(pl.col("embeddings").list.len() == model.dimension)
+            bad_dimension += len(frame) - len(right)
+            if not len(right):
+                continue
+            matrix = right["embeddings"].list.to_array(model.dimension).to_numpy()
+            error = abs((matrix.astype("float64") ** 2).sum(axis=1) ** 0.5 - 1)
+            bad_length += int((~(error <= UNIT_TOLERANCE)).sum())
+            worst = max(worst, float(error.max()))
+    found = (
+        f"of {vectors} vectors {bad_dimension} don't have {model.dimension} floats, {bad_length} aren't of unit length"
+    )
+    numbers: dict[str, int | float] = {
+        "vectors": vectors,
+        "wrong_dimension": bad_dimension,
+        "wrong_length": bad_length,
+        "largest_error": worst,
+    }
+    return Outcome(not (bad_dimension or bad_length), found, numbers)
