@@ -8,7 +8,7 @@ from curation_assets.defs.image_folders import image_folders
 from curation_assets.defs.partitions import FOLDERS, folder_of_key
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, progress
-from curation_assets.defs.tags import OWNERS, RETRIES, SCAN_FOLDERS_A_RUN
+from curation_assets.defs.tags import OWNERS, RETRIES
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.engine import ScanResult
@@ -21,7 +21,8 @@ KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
     name=NAME,
     deps=[image_folders],
     partitions_def=FOLDERS,
-    backfill_policy=dg.BackfillPolicy.multi_run(SCAN_FOLDERS_A_RUN),
+    # One folder a run: a run has one data version for all its partitions, and embeddings go by the folder's own.
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
     retry_policy=RETRIES,
     group_name="images",
     owners=OWNERS,

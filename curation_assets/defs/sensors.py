@@ -98,8 +98,9 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             if request := _request(context.instance, change):
                 requests.append(request)
                 cursor = change.folder
-        waits = f"; {len(unsettled)} still being written" if unsettled else ""
-        skipped = f"{len(changes)} folders differ from the table{waits}; no new run to ask for"
+        waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
+        differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
+        skipped = f"{len(tree.folders)} image folders on disk, {differ}"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else skipped,

@@ -26,6 +26,5 @@ EXECUTOR = dg.multiprocess_executor.configured(
 # A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-# Folders a backfill gives to one run: one process start and one model load serve them all.
-SCAN_FOLDERS_A_RUN = 25
+# Folders a backfill of embeddings gives to one run: one process start and one model load serve them all.
 EMBED_FOLDERS_A_RUN = 25

@@ -1,0 +1,99 @@
+"""Fixtures that several test modules share; what is faked or generated is made here or in the test itself."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings, load_settings
+
+# Tests choose every setting themselves, whatever the shell or a .env file says.
+for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
+    del os.environ[name]
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "crop_photos"
+
+
+@pytest.fixture
+def crop_photos() -> Path:
+    """4,236 real photographs, which aren't part of the project."""
+    if not REAL_PHOTOS.is_dir():
+        pytest.skip("the real photographs are not here (../shared/data/crop_photos)")
+    return REAL_PHOTOS
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48), **save: Any) -> bytes:
+    """A small JPEG that differs from those of other seeds."""
+    rng = random.Random(seed)
+    image = Image.new("RGB", (8, 8))
+    image.putdata([(rng.randrange(256), rng.randrange(256), rng.randrange(256)) for _ in range(64)])
+    out = BytesIO()
+    image.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", **save)
+    return out.getvalue()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """An empty images root."""
+    root = tmp_path / "images"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def fill(images: Path) -> Callable[..., list[Path]]:
+    """Write ``count`` distinct photographs into a folder of the images root."""
+
+    def write(folder: str, count: int = 3, first: int = 0) -> list[Path]:
+        (images / folder).mkdir(parents=True, exist_ok=True)
+        paths = [images / folder / f"photo_{index:04}.jpg" for index in range(first, first + count)]
+        for index, path in enumerate(paths, first):
+            path.write_bytes(jpeg(hash_of(folder) + index))
+        return paths
+
+    return write
+
+
+def hash_of(text: str) -> int:
+    """A number for a text that is the same in every process."""
+    return int.from_bytes(text.encode()[-6:], "big") * 1000
+
+
+@pytest.fixture
+def settings(tmp_path: Path, images: Path) -> Settings:
+    """Settings with everything below ``tmp_path`` and the demo model."""
+    return load_settings(images_root=images, lake_root=tmp_path / "lake", model_source="demo", settle_seconds=0)
+
+
+@pytest.fixture
+def pipeline(settings: Settings) -> Pipeline:
+    """A pipeline whose registry is empty."""
+    return Pipeline(settings)
+
+
+@pytest.fixture(scope="session")
+def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow folder in which the demo model is registered; made once, as importing torch takes seconds."""
+    home = tmp_path_factory.mktemp("registered")
+    Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo")).register_model()
+    return home / "mlflow"
+
+
+@pytest.fixture
+def ready(pipeline: Pipeline, registered_model: Path) -> Pipeline:
+    """A pipeline with the demo model registered as version 1; its artifacts stay where they were first written."""
+    target = pipeline.settings.mlflow_dir
+    target.mkdir()
+    shutil.copy(registered_model / "mlflow.db", target)
+    shutil.copytree(registered_model / "demo_model", target / "demo_model")
+    return pipeline
