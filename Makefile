@@ -1,0 +1,50 @@
+# `make demo` and `make test` need only Python 3.11, make and git: they set up .venv by themselves.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_workspace/lake CURATION_MODEL_SOURCE=demo
+export DAGSTER_HOME := $(CURDIR)/dagster_home
+
+.PHONY: help demo test dev dev-demo lint format check benchmark clean
+
+help:  ## Say what each target does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/run-installed  ## Set up, then run the pipeline on sample photographs with the embedded model
+	$(BIN)/curation demo
+
+test: $(VENV)/dev-installed  ## Set up, then run every test
+	$(BIN)/pytest -n auto
+
+dev: $(VENV)/run-installed  ## Open Dagster's UI on http://127.0.0.1:3000, with daemon and sensors
+	$(BIN)/dg dev --host 127.0.0.1
+
+dev-demo: demo  ## The same, on the demo's images and tables
+	$(DEMO) $(BIN)/dg dev --host 127.0.0.1
+
+lint: $(VENV)/dev-installed  ## Lint, formatting, types, definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dg check defs
+
+format: $(VENV)/dev-installed  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/dev-installed  ## Speed and memory of scan, rescan and embed
+	$(BIN)/python -m benchmarks.pipeline
+
+clean:  ## Remove the environment and the demo's files
+	rm -rf $(VENV) demo_workspace
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/run-installed
