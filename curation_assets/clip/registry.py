@@ -145,6 +145,7 @@ class Registry:
                 python_model=str(Path(__file__).with_name("mlflow_model.py")),
                 artifacts={"clip": str(weights)},
                 code_paths=[str(_package_subset(Path(scratch)))],
+                model_config={"device": "auto", "precision": "auto"},  # only keys named here can be set when loading
                 signature=_signature(),
                 pip_requirements=[f"{name}=={_plain_version(name)}" for name in _REQUIREMENTS],
                 metadata={key: str(value) for key, value in tags.items()},
@@ -207,6 +208,8 @@ class Registry:
         if self._is_default:
             self.folder.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(self.tracking_uri)
+        if self._is_default:  # MLflow leaves its choice in the environment, where the next Registry would take it
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # for the user's
         return mlflow
 
     def _client(self) -> Any:

@@ -19,6 +19,7 @@ from curation_assets.errors import CurationError
 CODE_REVISION = 1
 
 DEMO = "demo"
+_INDEX = "model.safetensors.index.json"  # of weights in several files
 _FILES = (
     "config.json",
     FILE_NAME,
@@ -28,7 +29,7 @@ _FILES = (
     "vocab.json",
     "merges.txt",
     "model*.safetensors",
-    "model.safetensors.index.json",
+    _INDEX,
 )
 
 
@@ -106,8 +107,11 @@ def describe(name: str, folder: Path) -> ModelSource:
         if config.get("model_type") != "clip":
             raise ValueError(f"model_type is {config.get('model_type')!r}")
         dimension = int(config["projection_dim"])
+        shards = set(json.loads(files[_INDEX].read_text())["weight_map"].values()) if _INDEX in files else set()
+        if absent := sorted(shards - files.keys()):
+            raise CurationError(f"CURATION_MODEL_SOURCE={name}: {folder} has no {', '.join(absent)}")
         parameters = sum(_parameters(path) for path in weights)
-    except (ValueError, KeyError, OSError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, struct.error) as error:
         raise CurationError(f"CURATION_MODEL_SOURCE={name}: {folder} holds no CLIP model: {error}") from None
     preprocessing = Preprocessing.from_folder(folder)
     return ModelSource(
@@ -149,8 +153,16 @@ def _download(hub_id: str) -> Path:
 
 
 def _parameters(path: Path) -> int:
-    """Number of weights in a safetensors file, from its header alone."""
+    """Number of weights in a safetensors file, from its header alone.
+
+    Raises:
+        ValueError: it is shorter than its header says, as after an interrupted copy, or no such file at all.
+    """
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(min(length, 2**27)))
-    return sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    whole = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    if path.stat().st_size != whole:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes where its header says {whole:,}")
+    return sum(prod(entry["shape"]) for entry in tensors)

@@ -32,8 +32,12 @@ KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
     "not opened again.",
     metadata={"dagster/column_schema": md.column_schema(DIRECTORY)},
     check_specs=[
-        dg.AssetCheckSpec(KEY_UNIQUE, asset=NAME, blocking=True, description="No file has two rows."),
-        dg.AssetCheckSpec(FEW_BAD, asset=NAME, description="Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
+        dg.AssetCheckSpec(
+            KEY_UNIQUE, asset=NAME, partitions_def=FOLDERS, blocking=True, description="No file has two rows."
+        ),
+        dg.AssetCheckSpec(
+            FEW_BAD, asset=NAME, partitions_def=FOLDERS, description="Few files are unusable (CURATION_BAD_FILE_LIMIT)."
+        ),
     ],
 )
 def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -54,20 +58,20 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
 
 
 def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue]:
-    settings, snapshot = pipeline.settings, pipeline.directory.snapshot()
-    path, name = pipeline.directory.path, settings.full_name(settings.directory_table)
-    facts = md.table_facts(path, name, snapshot, result.folder) | {
+    snapshot = pipeline.directory.snapshot()
+    facts = md.thumbnails(snapshot, result.folder) | {
         "images": dg.MetadataValue.int(result.ok),
         "bad files": dg.MetadataValue.int(result.bad),
         "new": dg.MetadataValue.int(result.new),
         "changed": dg.MetadataValue.int(result.changed),
         "vanished": dg.MetadataValue.int(result.vanished),
         "unchanged": dg.MetadataValue.int(result.unchanged),
-        "passed over": dg.MetadataValue.json(dict(result.passed_over)),
         "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
         "images per second": md.rate(result.read, result.seconds),
     }
     if result.bad:
         facts["why bad"] = md.bad_files(pipeline.bad_files([result.folder]).rows())
-    pictures = md.thumbnails(snapshot, result.folder)
-    return facts | ({"thumbnails": pictures} if pictures else {})
+    if result.passed_over:
+        facts["passed over"] = dg.MetadataValue.json(dict(result.passed_over))
+    name = pipeline.settings.full_name(pipeline.settings.directory_table)
+    return facts | md.table_facts(pipeline.directory.path, name, snapshot, result.folder)

@@ -50,9 +50,27 @@ WHEN_INPUTS_CHANGED = (
         "dagster/column_lineage": md.column_lineage(crop_images_directory.key),
     },
     check_specs=[
-        dg.AssetCheckSpec(KEY_UNIQUE, asset=NAME, blocking=True, description="No image has two rows for a version."),
-        dg.AssetCheckSpec(ALL_EMBEDDED, asset=NAME, blocking=True, description="Every usable image has one vector."),
-        dg.AssetCheckSpec(UNIT, asset=NAME, blocking=True, description="Vectors have unit length and the dimension."),
+        dg.AssetCheckSpec(
+            KEY_UNIQUE,
+            asset=NAME,
+            partitions_def=FOLDERS,
+            blocking=True,
+            description="No image has two rows for a version.",
+        ),
+        dg.AssetCheckSpec(
+            ALL_EMBEDDED,
+            asset=NAME,
+            partitions_def=FOLDERS,
+            blocking=True,
+            description="Every usable image has one vector.",
+        ),
+        dg.AssetCheckSpec(
+            UNIT,
+            asset=NAME,
+            partitions_def=FOLDERS,
+            blocking=True,
+            description="Vectors have unit length and the dimension.",
+        ),
     ],
 )
 def crop_images_directory_embeddings(
@@ -80,9 +98,7 @@ def crop_images_directory_embeddings(
 
 
 def _facts(pipeline: Pipeline, model: RegisteredModel, result: EmbedResult) -> dict[str, dg.MetadataValue]:
-    settings, snapshot = pipeline.settings, pipeline.embeddings.snapshot()
-    path, name = pipeline.embeddings.path, settings.full_name(settings.embeddings_table)
-    facts = md.table_facts(path, name, snapshot, result.folder) | {
+    facts = md.thumbnails(pipeline.directory.snapshot(), result.folder) | {
         "model": dg.MetadataValue.text(model.uri),
         "vectors": dg.MetadataValue.int(result.rows),
         "encoded": dg.MetadataValue.int(result.encoded),
@@ -96,7 +112,7 @@ def _facts(pipeline: Pipeline, model: RegisteredModel, result: EmbedResult) -> d
     }
     if result.failed:
         facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
-    pictures = md.thumbnails(pipeline.directory.snapshot(), result.folder)
-    if pictures:
-        facts["thumbnails"] = pictures
-    return facts | ({"note": dg.MetadataValue.md(md.UNTRAINED_NOTE)} if model.untrained else {})
+    if model.untrained:
+        facts["note"] = dg.MetadataValue.md(md.UNTRAINED_NOTE)
+    name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
+    return facts | md.table_facts(pipeline.embeddings.path, name, pipeline.embeddings.snapshot(), result.folder)

@@ -52,15 +52,18 @@ def rate(images: int, seconds: float) -> dg.MetadataValue:
     return dg.MetadataValue.float(round(images / seconds, 2) if images and seconds else 0.0)
 
 
-def thumbnails(directory: Snapshot, folder: str) -> dg.MetadataValue | None:
-    """A row of the folder's first pictures; None if it has none."""
-    for file in directory.files(folder):
-        rows = directory.scan(["preview", "status"], files=[file])
-        found = rows.filter(pl.col("status") == "ok").head(THUMBNAILS).collect()["preview"]
-        if len(found):
-            data = base64.b64encode(contact_sheet(found.to_list())).decode()
-            return dg.MetadataValue.md(f"![the first {len(found)} images](data:image/jpeg;base64,{data})")
-    return None
+def thumbnails(directory: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
+    """A row of a few of the folder's pictures; nothing if it has none."""
+    previews: list[bytes] = []
+    for file in directory.files(folder):  # file by file: a folder's previews together may be gigabytes
+        rows = directory.scan(["preview", "status"], files=[file]).filter(pl.col("status") == "ok")
+        previews += rows.head(THUMBNAILS - len(previews)).collect()["preview"].to_list()
+        if len(previews) == THUMBNAILS:
+            break
+    if not previews:
+        return {}
+    data = base64.b64encode(contact_sheet(previews)).decode()
+    return {"thumbnails": dg.MetadataValue.md(f"![{len(previews)} images](data:image/jpeg;base64,{data})")}
 
 
 def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:

@@ -40,11 +40,13 @@ class ImageError(Exception):
 
     Attributes:
         status: ``corrupt``, ``unsupported`` or ``too_large``, as in the directory table.
+        size: (width, height) as the header claims it, of an image refused for its pixels; else None.
     """
 
-    def __init__(self, status: str, reason: str) -> None:
+    def __init__(self, status: str, reason: str, size: tuple[int, int] | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.size = size
 
 
 def open_image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
@@ -66,7 +68,7 @@ def open_image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     width, height = image.size
     if width * height > max_pixels:
         limit = f"the limit is {max_pixels:,} (CURATION_MAX_PIXELS)"
-        raise ImageError("too_large", f"{width} x {height} pixels = {width * height:,}; {limit}")
+        raise ImageError("too_large", f"{width} x {height} pixels = {width * height:,}; {limit}", image.size)
     return image
 
 
@@ -77,6 +79,12 @@ def orientation_of(image: Image.Image) -> int | None:
     except Exception:  # a broken EXIF block raises whatever its parser stumbled on; the pixels are still good
         return None
     return value if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+def upright_size(image: Image.Image, orientation: int | None) -> tuple[int, int]:
+    """(width, height) of the image turned upright, from the header alone."""
+    turned = orientation is not None and orientation >= 5 and not _turns_itself(image)
+    return (image.height, image.width) if turned else image.size
 
 
 def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int, int] | None = None) -> Image.Image:
@@ -109,8 +117,13 @@ def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int
 def _to_upright_rgb(image: Image.Image, orientation: int | None) -> Image.Image:
     image.load()
     rgb = _to_rgb(image)
-    turn = _UPRIGHT.get(orientation or 1)
+    turn = None if _turns_itself(image) else _UPRIGHT.get(orientation or 1)
     return rgb.transpose(turn) if turn is not None else rgb
+
+
+def _turns_itself(image: Image.Image) -> bool:
+    """Pillow reports a TIFF's upright size when it is opened, and turns its pixels when they are decoded."""
+    return image.format == "TIFF"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -64,7 +64,7 @@ def _degrees(gps: dict[int, Any], ref_tag: int, value_tag: int, limit: int) -> f
         parts = [float(part) for part in gps[value_tag]]
         value = float(sum(part / 60**power for power, part in enumerate(parts)))
         ref = _text(gps.get(ref_tag))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     if ref not in ("N", "S", "E", "W") or not parts or not math.isfinite(value) or not 0 <= value <= limit:
         return None

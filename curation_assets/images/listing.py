@@ -110,6 +110,11 @@ def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | Non
     return TreeListing(folders, passed_over)
 
 
+def table_ns(nanoseconds: int) -> int:
+    """A file's time as the tables hold it: a time after the year 2262, which file systems allow, is cut to that."""
+    return max(-(2**63), min(nanoseconds, 2**63 - 1))
+
+
 def is_candidate(name: str) -> bool:
     """Whether a file's name says it is an image; what it really is shows when it is read."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in CANDIDATE_SUFFIXES
@@ -151,7 +156,7 @@ class _Collector:
         ctime: int | None
         try:
             status = entry.stat()
-            size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            size, mtime, ctime = status.st_size, table_ns(status.st_mtime_ns), table_ns(status.st_ctime_ns)
             if not stat.S_ISREG(status.st_mode):
                 size = 0
             self.changed_ns = max(self.changed_ns, mtime, ctime)

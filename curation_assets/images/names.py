@@ -87,7 +87,7 @@ def folder_of(relative_dir: str, depth: int | None) -> str:
     if len(encoded) <= _MAX_HIVE_BYTES and relative_dir != _HIVE_NULL:
         return relative_dir
     mark = "~" + hashlib.sha256(relative_dir.encode()).hexdigest()[:32]
-    keep = relative_dir
+    keep = relative_dir[:_MAX_HIVE_BYTES]
     while len(quote(keep, safe="")) + len(mark) > _MAX_HIVE_BYTES:
         keep = keep[:-1]
     return keep + mark

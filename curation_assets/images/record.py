@@ -14,11 +14,13 @@ from pathlib import Path
 import pybase64
 from PIL import Image
 
-from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb
+from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb, upright_size
 from curation_assets.images.exif import Exif, read_exif
+from curation_assets.images.listing import table_ns
 from curation_assets.images.names import file_path, printable, text_from_path
 
 PREVIEW_SIDE = 384
+_MAX_INT32 = 2**31 - 1  # a TIFF header can claim more than the table's columns hold
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def read_record(
             _describe(data, record, limits)
         except ImageError as error:
             record.status, record.error = error.status, printable(str(error))
+            if error.size is not None:  # says at the next scan whether a raised limit now admits it
+                record.width, record.height = (min(side, _MAX_INT32) for side in error.size)
         else:
             if limits.store_images:
                 record.image_base64 = pybase64.b64encode_as_string(data)
@@ -126,8 +130,9 @@ def _read(path: str, record: ImageRecord, limits: ReadLimits) -> bytes:
         # unless the file is already complete.
         status = os.stat(path)
         record.size_bytes = len(data)
-        record.mtime_ns = status.st_mtime_ns if status.st_size == len(data) else 0
-        record.created_at, record.modified_at = _time(status.st_ctime_ns), _time(status.st_mtime_ns)
+        mtime_ns = table_ns(status.st_mtime_ns)
+        record.mtime_ns = mtime_ns if status.st_size == len(data) else 0
+        record.created_at, record.modified_at = _time(table_ns(status.st_ctime_ns)), _time(mtime_ns)
     return data
 
 
@@ -135,10 +140,8 @@ def _describe(data: bytes, record: ImageRecord, limits: ReadLimits) -> None:
     image = open_image(data, limits.max_pixels)
     orientation = orientation_of(image)
     exif: Exif = read_exif(image)
-    width, height = image.size
     record.format, record.mode, record.orientation = image.format, image.mode, orientation
-    turned = orientation is not None and orientation >= 5
-    record.width, record.height = (height, width) if turned else (width, height)
+    record.width, record.height = upright_size(image, orientation)
     record.captured_at, record.camera = exif.captured_at, exif.camera
     record.latitude, record.longitude = exif.latitude, exif.longitude
     record.preview = _preview(image, orientation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from curation_assets.lake.schemas import PARTITION_COLUMN, TableSpec
 from curation_assets.lake.staging import FolderWriter, StagedFile, open_folder_writer
 
 _COMMIT_PATIENCE_SECONDS = 300
+# deltalake 1.6 decodes %20 and \ in the path of a table, and refuses control characters and bytes that aren't UTF-8.
+_IMPOSSIBLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\x00-\x1f\x7f\ud800-\udfff]")
 _LAKE_ERRORS = (
     errno.EACCES,
     errno.EPERM,
@@ -157,6 +160,9 @@ class LakeTable:
         Raises:
             CurationError: the lake can't be written, or a table of other columns is there.
         """
+        if found := _IMPOSSIBLE.search(str(self.path)):
+            reason = f"a Delta table can't lie in a path with {found[0]!r}"
+            raise CurationError(f"lake {str(self.path)!r}: {reason}; choose another CURATION_LAKE_ROOT")
         with _understandable_errors(self.path):
             if not self.exists():
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -170,8 +176,8 @@ class LakeTable:
                         description=self.spec.description,
                         configuration=self.spec.configuration,
                     )
-            found = {field.name for field in self._open().schema().fields}
-        missing = {column.name for column in self.spec.columns} - found
+            columns = {field.name for field in self._open().schema().fields}
+        missing = {column.name for column in self.spec.columns} - columns
         if missing:
             raise CurationError(f"table {self.path} lacks the columns {', '.join(sorted(missing))}")
 
@@ -296,6 +302,10 @@ def _understandable_errors(table: Path) -> Iterator[None]:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CurationError(f"table {table} can't be read or written: {reason}") from error
     except OSError as error:
+        if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
+            lines = re.sub(r"\x1b\[\d*m|↳", "", str(error)).strip().splitlines() or [type(error).__name__]
+            reason = lines[-1].strip()
+            raise CurationError(f"table {table} can't be read or written: {reason}") from error
         if error.errno not in _LAKE_ERRORS:
             raise
         hint = "; check CURATION_LAKE_ROOT" if error.errno != errno.ENOSPC else ""

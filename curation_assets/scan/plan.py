@@ -16,7 +16,7 @@ from curation_assets.lake.table import DataFile, Snapshot
 UNIT_BYTES = 192 * 2**20  # of image files: bounds a Parquet file, and what a kill can cost
 UNIT_FILES = 20_000
 SMALL_FILE_BYTES = 16 * 2**20
-SMALL_FILES = 8  # more small files than this in a folder are merged
+SMALL_FILES = 8  # more small files than this in a folder are merged, when there is something to commit anyway
 
 KNOWN_COLUMNS = ("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height")
 
@@ -124,7 +124,8 @@ def plan_scan(
     touched = set(both.filter((pl.col("_state").is_in(["changed", "vanished"])) | pl.col("_moved"))["_file"].to_list())
     new = both.filter(pl.col("_state") == "new")
     small = [f for f in files if f.size_bytes < SMALL_FILE_BYTES]
-    merge = [f for f in small if f.path in touched or len(small) > SMALL_FILES]
+    crowded = len(small) >= SMALL_FILES and bool(touched or len(new))
+    merge = [f for f in small if f.path in touched or crowded]
     rewrite = [[f] for f in files if f.path in touched and f not in merge]
     units = [_unit(both, replaced) for replaced in rewrite]
     # Small files that change anyway, or have become many, join the first new rows in one file.

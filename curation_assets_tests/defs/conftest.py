@@ -1,0 +1,39 @@
+"""Dagster in this process, on an instance that goes with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from curation_assets.definitions import build_defs
+from curation_assets.pipeline import Pipeline
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance in memory."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def defs(ready: Pipeline) -> dg.Definitions:
+    """The project's definitions on the test's folders, with the demo model in the registry."""
+    return build_defs(ready.settings)
+
+
+@pytest.fixture
+def materialize(defs: dg.Definitions, instance: dg.DagsterInstance) -> Callable[..., Any]:
+    """Run a job in this process; ``partition`` is added if it is new."""
+
+    def run(job: str, partition: str | None = None, **tags: str) -> Any:
+        if partition is not None:
+            instance.add_dynamic_partitions("image_folders", [partition])
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=instance, partition_key=partition, tags=tags, raise_on_error=False
+        )
+
+    return run

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from curation_assets.definitions import build_defs
+from curation_assets.pipeline import Pipeline
+
+EMBEDDINGS = dg.AssetKey("crop_images_directory_embeddings")
+
+
+@pytest.fixture
+def requested(
+    defs: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], fill: Any
+) -> Callable[[], set[str]]:
+    """Two embedded folders; each call evaluates the automation once and gives the partitions it would embed."""
+    materialize("register_clip_model")
+    for folder in ("maize", "wheat"):
+        fill(folder, 2)
+        assert materialize("ingest_image_folder", folder).success
+    cursors: list[Any] = [None]
+
+    def evaluate() -> set[str]:
+        result = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursors[0])
+        cursors[0] = result.cursor
+        return {str(key) for key in result.get_requested_partitions(EMBEDDINGS)}
+
+    assert evaluate() == set()
+    return evaluate
+
+
+def test_registering_the_same_version_again_embeds_nothing(
+    requested: Callable[[], set[str]], materialize: Callable[..., Any]
+) -> None:
+    materialize("register_clip_model")
+    assert requested() == set()
+
+
+def test_a_changed_model_embeds_every_folder_once(
+    requested: Callable[[], set[str]], ready: Pipeline, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    other = tmp_path / "other_model"
+    shutil.copytree(ready.registry.demo_folder, other)
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1000:] = bytes(1000)
+    (other / "model.safetensors").write_bytes(weights)
+    changed = build_defs(ready.settings.model_copy(update={"model_source": str(other)}))
+    assert changed.resolve_job_def("register_clip_model").execute_in_process(instance=instance).success
+    assert requested() == {"maize", "wheat"}
+    assert requested() == set()
+
+
+def test_a_folder_with_new_content_is_embedded_and_its_neighbour_is_not(
+    requested: Callable[[], set[str]], defs: dg.Definitions, instance: dg.DagsterInstance, fill: Any
+) -> None:
+    fill("maize", 1, first=7)
+    directory = defs.resolve_implicit_global_asset_job_def()
+    result = directory.execute_in_process(
+        instance=instance, partition_key="maize", asset_selection=[dg.AssetKey("crop_images_directory")]
+    )
+    assert result.success
+    assert requested() == {"maize"}
+
+
+def test_a_rescan_that_found_nothing_new_embeds_nothing(
+    requested: Callable[[], set[str]], materialize: Callable[..., Any]
+) -> None:
+    materialize("ingest_image_folder", "maize")
+    assert requested() == set()

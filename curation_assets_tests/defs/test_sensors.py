@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from curation_assets.defs.partitions import key_of
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.sensors import LatestRun, build_new_images_sensor, rotate, run_key_for
+from curation_assets.pipeline import Pipeline
+from curation_assets.scan.changes import FolderChange
+from curation_assets.settings import Settings
+
+Tick = Callable[..., dg.SensorResult]
+
+
+@pytest.fixture
+def tick(instance: dg.DagsterInstance, ready: Pipeline) -> Tick:
+    """Evaluate the sensor as the daemon does, and store the partitions and runs that it asks for, as the daemon does.
+
+    ``run_all`` carries the runs out at once. Keyword arguments replace settings.
+    """
+    instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+
+    def evaluate(cursor: str | None = None, launch: bool = True, **settings: Any) -> dg.SensorResult:
+        chosen: Settings = ready.settings.model_copy(update=settings)
+        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        result = build_new_images_sensor(chosen)(context, curation=CurationResource.of(chosen))
+        if isinstance(result, dg.SkipReason):
+            return dg.SensorResult(skip_reason=result)
+        for request in result.dynamic_partitions_requests or []:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                instance.add_dynamic_partitions("image_folders", request.partition_keys)
+            else:
+                for key in request.partition_keys:
+                    instance.delete_dynamic_partition("image_folders", key)
+        for request in result.run_requests or [] if launch else []:
+            store_run(instance, request)
+        return result
+
+    return evaluate
+
+
+def store_run(instance: dg.DagsterInstance, request: dg.RunRequest, status: str = "SUCCESS") -> dg.DagsterRun:
+    """Record a run for a request, carried out or not."""
+    tags = {**request.tags, "dagster/run_key": str(request.run_key), "dagster/partition": str(request.partition_key)}
+    return instance.add_run(
+        dg.DagsterRun(job_name=str(request.job_name), tags=tags, status=dg.DagsterRunStatus[status])
+    )
+
+
+def keys(result: dg.SensorResult) -> list[str]:
+    return [str(request.partition_key) for request in result.run_requests or []]
+
+
+def reason(result: dg.SensorResult) -> str:
+    return str(result.skip_reason.skip_message) if result.skip_reason else ""
+
+
+def scan(ready: Pipeline, folder: str) -> None:
+    from curation_assets.progress import LogProgress
+
+    ready.scan([folder], LogProgress())
+
+
+def test_a_new_folder_asks_for_one_run_and_its_partition(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
+    fill("maize")
+    assert keys(tick()) == ["maize"]
+    assert instance.get_dynamic_partitions("image_folders") == ["maize"]
+    assert keys(tick()) == []
+
+
+def test_a_folder_that_matches_its_rows_asks_for_nothing(tick: Tick, fill: Any, ready: Pipeline) -> None:
+    fill("maize")
+    scan(ready, "maize")
+    result = tick()
+    assert keys(result) == []
+    assert "1 image folders on disk, all match the table" in reason(result)
+
+
+def test_a_changed_file_asks_for_one_run(tick: Tick, fill: Any, ready: Pipeline) -> None:
+    path = fill("maize")[0]
+    tick()
+    scan(ready, "maize")
+    os.utime(path, ns=(1, 1))
+    assert keys(tick()) == ["maize"]
+    assert keys(tick()) == []
+
+
+def test_a_folder_still_being_written_waits(tick: Tick, fill: Any) -> None:
+    path = fill("maize")[0]
+    with path.open("ab") as file:
+        file.write(b"half of a photograph")
+    result = tick(settle_seconds=0.5)
+    assert keys(result) == []
+    assert "1 still being written" in reason(result)
+    time.sleep(0.6)
+    assert keys(tick(settle_seconds=0.5)) == ["maize"]
+
+
+def test_a_listing_error_requests_nothing_and_says_so(tick: Tick, fill: Any, ready: Pipeline, images: Path) -> None:
+    fill("maize")
+    scan(ready, "maize")
+    images.rename(images.with_name("unmounted"))
+    result = tick()
+    assert keys(result) == []
+    assert "cannot be listed" in reason(result)
+
+
+def test_an_empty_root_does_not_empty_the_table(tick: Tick, fill: Any, ready: Pipeline, images: Path) -> None:
+    fill("maize")
+    scan(ready, "maize")
+    images.rename(images.with_name("unmounted"))
+    images.mkdir()
+    result = tick()
+    assert keys(result) == []
+    assert "holds no images, while the table holds 1 folders" in reason(result)
+
+
+def test_three_hundred_new_folders_drain_over_several_ticks(
+    tick: Tick, fill: Any, instance: dg.DagsterInstance
+) -> None:
+    folders = [f"field_{index:03}" for index in range(300)]
+    for folder in folders:
+        fill(folder, 1)
+    seen: list[list[str]] = []
+    cursor = None
+    while len(seen) < 10:
+        result = tick(cursor, sensor_max_runs=70)
+        cursor = result.cursor
+        seen.append(keys(result))
+        if not seen[-1]:
+            break
+    assert [len(asked) for asked in seen] == [70, 70, 70, 70, 20, 0]
+    assert sorted(key for asked in seen for key in asked) == folders
+    assert sorted(instance.get_dynamic_partitions("image_folders")) == folders
+
+
+def test_a_lost_cursor_doubles_nothing(tick: Tick, fill: Any) -> None:
+    for folder in "abcd":
+        fill(folder, 1)
+    assert keys(tick(None, sensor_max_runs=2)) == ["a", "b"]
+    assert keys(tick(None, sensor_max_runs=2)) == ["c", "d"]
+
+
+def test_partitions_stored_by_a_tick_that_died_do_not_hide_their_folders(
+    tick: Tick, fill: Any, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    assert keys(tick(launch=False)) == ["maize"]
+    assert instance.get_dynamic_partitions("image_folders") == ["maize"]
+    assert keys(tick()) == ["maize"]
+
+
+def test_a_run_that_failed_is_not_asked_for_again(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
+    fill("maize")
+    result = tick(launch=False)
+    store_run(instance, (result.run_requests or [])[0], "FAILURE")
+    again = tick()
+    assert keys(again) == []
+    assert "1 asked for already" in reason(again)
+
+
+def test_a_change_during_a_run_waits_for_its_end(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
+    fill("maize")
+    run = store_run(instance, (tick(launch=False).run_requests or [])[0], "STARTED")
+    fill("maize", 1, first=9)
+    assert keys(tick()) == []
+    instance.report_run_canceled(run)
+    assert keys(tick()) == ["maize"]
+
+
+def test_a_folder_that_was_removed_and_restored_as_it_was_is_scanned_again(
+    tick: Tick, fill: Any, ready: Pipeline, images: Path
+) -> None:
+    fill("maize")
+    fill("wheat")
+    first = tick()
+    assert keys(first) == ["maize", "wheat"]
+    scan(ready, "maize")
+    scan(ready, "wheat")
+    (images / "maize").rename(images.with_name("aside"))
+    gone = tick()
+    assert keys(gone) == ["maize"]
+    assert (gone.run_requests or [])[0].tags["curation/change"] == "gone"
+    scan(ready, "maize")
+    images.with_name("aside").rename(images / "maize")
+    back = tick()
+    assert keys(back) == ["maize"]
+    assert (back.run_requests or [])[0].run_key != (first.run_requests or [])[0].run_key
+    assert keys(tick()) == []
+
+
+def test_the_partition_of_a_folder_without_files_or_rows_goes(
+    tick: Tick, fill: Any, ready: Pipeline, images: Path, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    fill("wheat")
+    tick()
+    scan(ready, "maize")
+    scan(ready, "wheat")
+    shutil.rmtree(images / "maize")
+    tick()
+    assert "maize" in instance.get_dynamic_partitions("image_folders")  # its rows are still there
+    scan(ready, "maize")
+    tick()
+    assert instance.get_dynamic_partitions("image_folders") == ["wheat"]
+
+
+def test_folders_scanned_by_the_command_line_get_their_partition(
+    tick: Tick, fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize, wet")
+    ready.directory.create()
+    scan(ready, "maize, wet")
+    assert keys(tick()) == []
+    assert instance.get_dynamic_partitions("image_folders") == [key_of("maize, wet")]
+
+
+def test_the_first_tick_registers_the_model_and_folders_wait_for_it(
+    fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    sensor = build_new_images_sensor(ready.settings)
+
+    def evaluate() -> Any:
+        return sensor(dg.build_sensor_context(instance=instance), curation=CurationResource.of(ready.settings))
+
+    (request,) = evaluate().run_requests
+    assert (request.job_name, request.partition_key) == ("register_clip_model", None)
+    store_run(instance, request, "FAILURE")
+    waiting = evaluate()
+    assert "waiting for clip_model" in waiting.skip_message
+    assert "failure; see its log, then materialize clip_model" in waiting.skip_message
+    instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+    assert keys(evaluate()) == ["maize"]
+
+
+def test_rotation_begins_behind_the_cursor_and_comes_round() -> None:
+    changes = [FolderChange(name, "f", "new") for name in "abcd"]
+    assert [change.folder for change in rotate(changes, "b")] == ["c", "d", "a", "b"]
+    assert [change.folder for change in rotate(changes, None)] == list("abcd")
+    assert [change.folder for change in rotate(changes, "zz")] == list("abcd")
+
+
+@pytest.mark.parametrize(
+    ("latest", "used", "expected"),
+    [
+        (None, [], "k:new"),
+        (LatestRun("12345678-9", "k:new", True), ["k:new"], None),
+        (LatestRun("12345678-9", "k:old", False), ["k:old"], None),
+        (LatestRun("12345678-9", "k:old", True), ["k:old"], "k:new"),
+        (LatestRun("12345678-9", "k:old", True), ["k:old", "k:new"], "k:new:12345678"),
+        (LatestRun("12345678-9", None, True), ["k:new"], "k:new:12345678"),
+        (LatestRun("12345678-9", "k:new:abc", True), ["k:new", "k:new:abc"], None),
+    ],
+)
+def test_a_run_key_is_new_only_for_a_state_that_is_not_being_or_been_tried(
+    latest: LatestRun | None, used: list[str], expected: str | None
+) -> None:
+    assert run_key_for("k", "new", latest, lambda key: key in used) == expected
