@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from curation_assets_tests.defs.dagster_process import environment, stop, wait_for
+
+pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).with_name("killed_daemon.py")
+FOLDERS = ["maize", "rye", "wheat"]
+
+
+@pytest.mark.parametrize("point", ["add_dynamic_partitions", "submit_run"])
+def test_a_daemon_killed_inside_a_tick_loses_and_doubles_no_folder(
+    point: str, tmp_path: Path, images: Path, fill: Any
+) -> None:
+    for folder in FOLDERS:
+        fill(folder, 1)
+    home = tmp_path / "home"
+    # Nothing is listening for runs here: they are only to be queued, once each.
+    env = environment(home, images)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+        killed = _daemon(point, env, tmp_path / "killed.log")
+        try:
+            assert killed.wait(120) == -signal.SIGKILL
+        finally:
+            stop(killed)
+        assert set(instance.get_dynamic_partitions("image_folders")) == set(FOLDERS)
+        before = Counter(run.tags["dagster/partition"] for run in instance.get_runs())
+        assert sum(before.values()) < len(FOLDERS)
+        daemon = _daemon("never", env, tmp_path / "daemon.log")
+        try:
+            wait_for("every folder has its run", lambda: len(instance.get_runs()) >= len(FOLDERS))
+            ticks = _ticks(instance)
+            wait_for("two more ticks have passed", lambda: _ticks(instance) >= ticks + 2)
+        finally:
+            stop(daemon)
+        runs = Counter(run.tags["dagster/partition"] for run in instance.get_runs())
+        assert runs == Counter(FOLDERS)
+
+
+def _daemon(point: str, env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), point], env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _ticks(instance: dg.DagsterInstance) -> int:
+    states = [s for s in instance.all_instigator_state() if s.instigator_name == "new_images_sensor"]
+    return sum(len(instance.get_ticks(s.instigator_origin_id, s.selector_id)) for s in states)

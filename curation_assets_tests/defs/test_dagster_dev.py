@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from PIL import Image
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+from curation_assets_tests.defs.dagster_process import DagsterDev, environment, stop, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def dev(home: Path, images: Path, fill: Any, tmp_path: Path) -> Iterator[DagsterDev]:
+    """`dg dev` on two image folders; batches of one make embedding slow enough to be interrupted."""
+    fill("maize", 4)
+    fill("wheat", 4)
+    started = DagsterDev(environment(home, images, BATCH_SIZE="1", THREADS="1"), tmp_path / "dg.log")
+    yield started
+    stop(started.process)
+
+
+def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
+    dev: DagsterDev, home: Path, images: Path, fill: Any
+) -> None:
+    pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
+
+    def succeeded(partition: str) -> bool:
+        statuses = [run["status"] for run in dev.runs(partition=partition)]
+        assert "FAILURE" not in statuses
+        return statuses == ["SUCCESS"]
+
+    # The sensor, on by default, registers the model and starts one run for each folder.
+    for folder in ("maize", "wheat"):
+        wait_for(f"{folder} is ingested", lambda folder=folder: succeeded(folder), 180)
+    assert {run["jobName"] for run in dev.runs()} == {"register_clip_model", "ingest_image_folder"}
+
+    # A folder that is dropped in gets one run.
+    fill("rye", 3)
+    wait_for("rye is ingested", lambda: succeeded("rye"))
+    assert pipeline.status().rows() == [("maize", 4, 4, 0, 4, 0), ("rye", 3, 3, 0, 3, 0), ("wheat", 4, 4, 0, 4, 0)]
+
+    # A backfill of all partitions of both assets ends well, and finds nothing left to do.
+    versions = pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+    backfill = dev.ask(
+        "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
+        "{ __typename ... on LaunchBackfillSuccess { backfillId } } }",
+        p={
+            "assetSelection": [{"path": ["crop_images_directory"]}, {"path": ["crop_images_directory_embeddings"]}],
+            "partitionNames": ["maize", "rye", "wheat"],
+        },
+    )["launchPartitionBackfill"]
+    assert backfill["__typename"] == "LaunchBackfillSuccess"
+
+    def backfill_status() -> str:
+        query = (
+            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        )
+        return str(dev.ask(query, id=backfill["backfillId"])["partitionBackfillOrError"]["status"])
+
+    wait_for("the backfill is done", lambda: backfill_status() == "COMPLETED_SUCCESS", 180)
+    assert (pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version) == versions
+
+    # A run cancelled in the middle of embedding frees its slot of the pool and leaves good tables.
+    large = Image.effect_noise((2400, 1600), 60).convert("RGB")
+    (images / "oats").mkdir()
+    for index in range(300):
+        large.putpixel((0, 0), (index % 256, index // 256, 0))
+        large.save(images / "oats" / f"{index:03}.jpg", quality=60)
+    run = wait_for("the sensor sees the folder", lambda: dev.runs(partition="oats"))[0]["id"]
+    wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", "crop_images_directory_embeddings"))
+    time.sleep(3)
+    dev.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run)
+    wait_for("the run is cancelled", lambda: dev.status(run) == "CANCELED")
+    assert pipeline.status().filter(folder="oats")["embedded"].item() < 300
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        wait_for("the slot is free", lambda: not instance.event_log_storage.get_concurrency_info("gpu").claimed_slots)
+
+    again = dev.launch("crop_images_directory_embeddings", "oats")
+    wait_for("embedding is finished", lambda: dev.status(again) in ("SUCCESS", "FAILURE"))
+    assert dev.status(again) == "SUCCESS"
+    assert pipeline.status().filter(folder="oats").row(0) == ("oats", 300, 300, 0, 300, 0)
+    assert pipeline.embeddings.snapshot().rows("oats") == 300
+    assert not list(pipeline.embeddings.path.glob("_writers/*/*.parquet"))
+
+
+def _log_says(dev: DagsterDev, run: str, event: str, step: str) -> bool:
+    query = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+        ... on MessageEvent { eventType stepKey } } } } }"""
+    events = dev.ask(query, id=run)["logsForRun"]["events"]
+    return any(entry.get("eventType") == event and entry.get("stepKey") == step for entry in events)
