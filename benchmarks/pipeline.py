@@ -118,7 +118,7 @@ def _report(sizes: tuple[int, int], measured: list[dict[str, dict[str, float]]])
     lines = [
         f"# Scan and embed: {sizes[0]} and {sizes[1]} photographs in one folder",
         "",
-        f"| step | images/s, {sizes[0]} | images/s, {sizes[1]} | peak MB, {sizes[0]} | peak MB, {sizes[1]} | memory ratio |",
+        f"| step | images/s, {sizes[0]} | images/s, {sizes[1]} | peak MB, {sizes[0]} | peak MB, {sizes[1]} | ratio |",
         "|---|---|---|---|---|---|",
     ]
     for step in STEPS:

@@ -1,7 +1,8 @@
 """The ``curation`` command.
 
 Exit codes: 0 done; 1 finished, but some images could not be used (each is named); 2 the call or the configuration is
-wrong (one line says how). Results go to standard output, progress to standard error.
+wrong (one line says how); 130 stopped with Ctrl-C, to be run again. Results go to standard output, progress to
+standard error.
 """
 
 from __future__ import annotations
@@ -55,9 +56,6 @@ def main() -> None:
         _fail(printable(str(error)))
     except OSError as error:
         _fail(printable(f"{error.filename or 'operating system'}: {error.strerror or error}"))
-    except KeyboardInterrupt:
-        err.print("stopped; what was committed stays, run the command again to go on")
-        os._exit(130)  # threads may still be decoding: nothing they do matters any more
 
 
 def _fail(message: str) -> None:
@@ -171,8 +169,12 @@ def _run(settings: Settings, folders: list[str] | None, rescan: bool, prune: boo
     from curation_assets.pipeline import run
 
     chosen = None if folders is None else [text_from_path(f).rstrip("/") or "." for f in folders]
-    with _progress() as progress:
-        summary = run(_pipeline(settings), progress, folders=chosen, rescan=rescan, prune=prune)
+    try:
+        with _progress() as progress:
+            summary = run(_pipeline(settings), progress, folders=chosen, rescan=rescan, prune=prune)
+    except KeyboardInterrupt:
+        err.print("stopped; what was committed stays, run the command again to go on")
+        return 130
     if as_json:
         _print_json(_as_dict(settings, summary))
     else:

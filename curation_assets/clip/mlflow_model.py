@@ -42,6 +42,8 @@ class ClipPredictor:
         """
         images: dict[int, Any] = {}
         texts: dict[int, str] = {}
+        if not len(model_input.columns):  # MLflow drops columns that the signature doesn't name, and their rows
+            raise MlflowException("give a column `image` or `text`", error_code=INVALID_PARAMETER_VALUE)
         for row, values in enumerate(model_input.to_dict("records")):
             image, text = _value(values, "image", row), _value(values, "text", row)
             if (image is None) == (text is None):

@@ -89,9 +89,9 @@ class Preprocessing:
             scale_x, scale_y = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
             x, y = box[0] + left * scale_x, box[1] + top * scale_y
             box = (x, y, x + self.crop * scale_x, y + self.crop * scale_y)
-            return np.asarray(rgb.resize((self.crop, self.crop), Image.Resampling.BICUBIC, box=box))
+            return np.array(rgb.resize((self.crop, self.crop), Image.Resampling.BICUBIC, box=box))
         resized = rgb.resize(size, Image.Resampling.BICUBIC, box=box)
-        return np.asarray(resized.crop((left, top, left + self.crop, top + self.crop)))
+        return np.array(resized.crop((left, top, left + self.crop, top + self.crop)))
 
     def lookup(self) -> NDArray[np.float32]:
         """Normalised value of each channel and byte, (3, 256): exact on any device, with one gather an image."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -85,38 +88,46 @@ class Registry:
         Raises:
             CurationError: the registry can't be reached or written.
         """
-        client = self._client()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "register.lock"):
-            found = [v for v in self._versions(client) if v.fingerprint == source.fingerprint]
-            model = max(found, key=lambda v: int(v.version)) if found else self._log(client, source)
-            client.set_registered_model_alias(self.name, CHAMPION, model.version)
-        return model, not found
+        with self._understandable_errors():
+            client = self._client()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "register.lock"):
+                return self._register(client, source)
 
     def champion(self) -> RegisteredModel:
         """The version that embeddings use.
 
         Raises:
-            CurationError: none is registered yet.
+            CurationError: none is registered yet, or the registry can't be reached.
         """
         from mlflow.exceptions import MlflowException
 
-        client = self._client()
-        try:
-            return self._describe(client.get_model_version_by_alias(self.name, CHAMPION))
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
+        with self._understandable_errors():
+            try:
+                return self._describe(self._client().get_model_version_by_alias(self.name, CHAMPION))
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
         hint = "materialize the asset clip_model, or use `curation run`"
         raise CurationError(f"no CLIP model is registered as {self.name}: {hint}")
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
-        """Bring a version's files here, where they are not, and load them."""
-        mlflow = self._mlflow()
+        """Bring a version's files here, where they are not, and load them.
+
+        Raises:
+            CurationError: they can't be had, or the device or precision isn't there.
+        """
         from curation_assets.clip.encoder import Encoder
 
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri))
+        with self._understandable_errors():
+            folder = Path(self._mlflow().artifacts.download_artifacts(artifact_uri=model.uri))
         return Encoder(folder / "artifacts" / "clip", device, precision)
+
+    def _register(self, client: Any, source: ModelSource) -> tuple[RegisteredModel, bool]:
+        found = [v for v in self._versions(client) if v.fingerprint == source.fingerprint]
+        model = max(found, key=lambda v: int(v.version)) if found else self._log(client, source)
+        client.set_registered_model_alias(self.name, CHAMPION, model.version)
+        return model, not found
 
     def _log(self, client: Any, source: ModelSource) -> RegisteredModel:
         mlflow = self._mlflow()
@@ -214,6 +225,20 @@ class Registry:
 
     def _client(self) -> Any:
         return self._mlflow().MlflowClient()
+
+    @contextmanager
+    def _understandable_errors(self) -> Iterator[None]:
+        """Turn what MLflow and its database raise into one line for the user."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            hint = "CURATION_LAKE_ROOT, beside which it lies" if self._is_default else "MLFLOW_TRACKING_URI"
+            message = f"model registry {self.tracking_uri} can't be used: {reason}; check {hint}"
+            raise CurationError(re.sub("//[^/@ ]*@", "//…@", message)) from error  # without a password
 
 
 def _signature() -> Any:

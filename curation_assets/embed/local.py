@@ -131,16 +131,20 @@ class _Run:
     threads: int
     batch_size: int | None
     max_pixels: int
+    unusable: dict[str, str] = field(default_factory=dict)  # content hash: why it got no vector
 
     def bring_up_to_date(self) -> Snapshot:
         images, base = self.directory.snapshot(), self.embeddings.snapshot()
         plan = plan_embed(images, base, self.result.folder, self.model.version)
-        self.result.current, self.result.failed = plan.current, []
+        self.result.current = plan.current
+        self.unusable.clear()
         known = known_contents(base, plan.pending, self.model.version)
         base = self._rewrite_and_copy(plan, known, base)
         todo = plan.to_encode(known)
         if len(todo):
             base = self._encode(images, todo, plan.pending, base)
+        contents = plan.pending.select("relative_path", "content_sha256").sort("relative_path").iter_rows()
+        self.result.failed = [(path, self.unusable[sha256]) for path, sha256 in contents if sha256 in self.unusable]
         return self._merge_small_files(base)
 
     def _rewrite_and_copy(self, plan: EmbedPlan, known: pl.DataFrame, base: Snapshot) -> Snapshot:
@@ -277,14 +281,14 @@ def _encoded(batches: Iterator[list[Prepared]], encoder: Encoder, run: _Run) -> 
     """Content hash and vector of each usable image of a batch; the others are noted as failed."""
     for batch in batches:
         usable = [(image, image.pixels) for image in batch if image.pixels is not None]
-        run.result.failed += [(image.relative_path, image.error or "") for image in batch if image.pixels is None]
+        run.unusable |= {image.content_sha256: image.error or "" for image in batch if image.pixels is None}
         vectors = encoder.embed_images(np.stack([pixels for _, pixels in usable])) if usable else np.empty((0, 0))
         out = []
         for (image, _), vector in zip(usable, vectors, strict=True):
             if np.isfinite(vector).all():
                 out.append((image.content_sha256, vector))
             else:
-                run.result.failed.append((image.relative_path, "the model gave a zero or non-finite vector"))
+                run.unusable[image.content_sha256] = "the model gave a zero or non-finite vector"
         run.progress.advance(len(batch))
         yield out
 

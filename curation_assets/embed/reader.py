@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pybase64
 from numpy.typing import NDArray
 
+from curation_assets.errors import CurationError
 from curation_assets.images.decode import ImageError
 from curation_assets.images.names import path_from_text
 from curation_assets.images.record import read_bytes
@@ -99,19 +102,31 @@ def prepared_images(
 
 
 def _stored(directory: Snapshot, rows: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Each row with its ``image_base64``; row groups that hold no wanted row are not read."""
+    """Each row with its ``image_base64``; row groups that hold no wanted row are not read.
+
+    Raises:
+        CurationError: a file of the directory table is missing or broken.
+    """
     for (file,), wanted in rows.partition_by("_file", as_dict=True, maintain_order=True).items():
-        by_path = {row["relative_path"]: row for row in wanted.iter_rows(named=True)}
-        parquet = pq.ParquetFile(directory.root / str(file))
-        for group in range(parquet.num_row_groups):
-            names = parquet.read_row_group(group, columns=["relative_path"])["relative_path"].to_pylist()
-            if by_path.keys().isdisjoint(names):
-                continue
-            columns = ["relative_path", "image_base64"]
-            for batch in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=[group], columns=columns):
-                for name, base64 in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
-                    if name in by_path:
-                        yield by_path[name], base64.as_py()
+        try:
+            yield from _stored_in(directory.root / str(file), wanted)
+        except (OSError, pa.ArrowException) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CurationError(f"table {directory.root} can't be read: {file}: {reason}") from error
+
+
+def _stored_in(file: Path, wanted: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None]]:
+    by_path = {row["relative_path"]: row for row in wanted.iter_rows(named=True)}
+    parquet = pq.ParquetFile(file)
+    for group in range(parquet.num_row_groups):
+        names = parquet.read_row_group(group, columns=["relative_path"])["relative_path"].to_pylist()
+        if by_path.keys().isdisjoint(names):
+            continue
+        columns = ["relative_path", "image_base64"]
+        for batch in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=[group], columns=columns):
+            for name, base64 in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
+                if name in by_path:
+                    yield by_path[name], base64.as_py()
 
 
 def _prepare(row: dict[str, Any], base64: str | None, prepare: Callable[[bytes], NDArray[np.uint8]]) -> Prepared:
@@ -124,7 +139,10 @@ def _prepare(row: dict[str, Any], base64: str | None, prepare: Callable[[bytes],
 
 def _bytes(row: dict[str, Any], base64: str | None) -> bytes:
     if base64 is not None:
-        return pybase64.b64decode(base64)
+        try:
+            return pybase64.b64decode(base64, validate=True)
+        except ValueError:
+            raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
     data = read_bytes(path_from_text(row["file_path"]))
     if hashlib.sha256(data).hexdigest() != row["content_sha256"]:
         raise ImageError("corrupt", "the file has changed since it was scanned; scan the folder again")

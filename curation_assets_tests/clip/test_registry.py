@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+from curation_assets.clip.encoder import Encoder
+from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline
+from curation_assets_tests.conftest import jpeg
+
+NAME = "autobricks.agriculture.clip_embedding"
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def flip_last_weight(folder: Path) -> None:
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-4] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+
+
+@pytest.fixture
+def other_weights(registered_model: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    flip_last_weight(folder)
+    return folder
+
+
+def with_source(pipeline: Pipeline, source: Path) -> Pipeline:
+    return Pipeline(pipeline.settings.model_copy(update={"model_source": str(source)}))
+
+
+def versions(pipeline: Pipeline) -> list[int]:
+    client = mlflow.MlflowClient(pipeline.registry.tracking_uri, pipeline.registry.tracking_uri)
+    return sorted(int(v.version) for v in client.search_model_versions(f"name='{NAME}'"))
+
+
+def artifacts_of(pipeline: Pipeline, model: RegisteredModel) -> Path:
+    assert pipeline.registry.champion() == model
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri)) / "artifacts" / "clip"
+
+
+def test_the_same_model_is_registered_once(ready: Pipeline) -> None:
+    first, is_new = ready.register_model()
+    assert not is_new
+    assert (first.name, first.version, first.uri) == (NAME, "1", f"models:/{NAME}/1")
+    assert ready.register_model() == (first, False)
+    assert versions(ready) == [1]
+    assert ready.registry.champion() == first
+
+
+def test_other_weights_become_a_second_version_and_the_champion(ready: Pipeline, other_weights: Path) -> None:
+    first = ready.registry.champion()
+    second, is_new = with_source(ready, other_weights).register_model()
+    assert is_new
+    assert second.version == "2"
+    assert second.fingerprint != first.fingerprint
+    assert second.source == str(other_weights)
+    assert ready.registry.champion() == second
+
+
+def test_going_back_to_the_first_weights_makes_the_first_version_the_champion_again(
+    ready: Pipeline, other_weights: Path
+) -> None:
+    first = ready.registry.champion()
+    with_source(ready, other_weights).register_model()
+    again, is_new = ready.register_model()
+    assert not is_new
+    assert again == first == ready.registry.champion()
+    assert versions(ready) == [1, 2]
+
+
+def test_a_version_describes_its_model(ready: Pipeline) -> None:
+    model = ready.registry.champion()
+    assert model.dimension == 64
+    assert model.image_size == 224
+    assert model.parameters > 100_000
+    assert model.untrained
+    assert model.source == "demo"
+    stored = mlflow.MlflowClient(ready.registry.tracking_uri).get_model_version(NAME, "1")
+    assert "UNTRAINED" in stored.description
+    assert stored.run_id == model.run_id
+
+
+def test_without_a_registered_model_there_is_no_champion_but_a_clear_error(pipeline: Pipeline) -> None:
+    with pytest.raises(CurationError, match=rf"no CLIP model is registered as {NAME}.*`curation run`"):
+        pipeline.registry.champion()
+
+
+def test_a_model_whose_alias_was_taken_away_is_no_champion(ready: Pipeline) -> None:
+    mlflow.MlflowClient(ready.registry.tracking_uri).delete_registered_model_alias(NAME, "champion")
+    with pytest.raises(CurationError, match="no CLIP model is registered"):
+        ready.registry.champion()
+    model, is_new = ready.register_model()
+    assert not is_new
+    assert ready.registry.champion() == model
+
+
+def test_a_version_keeps_its_weights_when_the_source_is_edited_in_place(ready: Pipeline, other_weights: Path) -> None:
+    model, _ = with_source(ready, other_weights).register_model()
+    stored = artifacts_of(ready, model) / "model.safetensors"
+    before = stored.read_bytes()
+    with (other_weights / "model.safetensors").open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    assert stored.read_bytes() == before
+
+
+def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_registered_whole(
+    ready: Pipeline, other_weights: Path, tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    for file in other_weights.iterdir():
+        (snapshot / file.name).symlink_to(os.path.relpath(file, snapshot))
+    model, is_new = with_source(ready, snapshot).register_model()
+    assert is_new
+    stored = artifacts_of(ready, model)
+    assert sorted(p.name for p in stored.iterdir()) == sorted(p.name for p in other_weights.iterdir())
+    for file in stored.iterdir():
+        assert not file.is_symlink()
+        assert file.read_bytes() == (other_weights / file.name).read_bytes()
+
+
+def test_a_registered_encoder_computes_what_its_source_computes(ready: Pipeline, registered_model: Path) -> None:
+    encoder = ready.registry.load_encoder(ready.registry.champion(), "cpu", "float32")
+    source = Encoder(registered_model / "demo_model", "cpu", "float32")
+    assert np.array_equal(encoder.embed_texts(["maize"]), source.embed_texts(["maize"]))
+
+
+def test_processes_that_register_the_same_model_at_once_make_one_version(ready: Pipeline, other_weights: Path) -> None:
+    script = (
+        "from curation_assets.pipeline import Pipeline; from curation_assets.settings import load_settings; "
+        "import torch, mlflow.pyfunc; pipeline = Pipeline(load_settings()); print('ready', flush=True); input(); "
+        "print(pipeline.register_model()[0].version)"
+    )
+    settings = ready.settings
+    env = os.environ | {
+        "CURATION_IMAGES_ROOT": str(settings.images_root),
+        "CURATION_LAKE_ROOT": str(settings.lake_root),
+        "CURATION_MODEL_SOURCE": str(other_weights),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    said = [process.communicate("\n", timeout=120)[0] for process in processes]
+    assert said == ["2\n", "2\n"]
+    assert versions(ready) == [1, 2]
+
+
+def test_mlflows_own_tracking_uri_is_honoured(
+    ready: Pipeline, other_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert versions(ready) == [1]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    shutil.copy(ready.settings.mlflow_dir / "mlflow.db", elsewhere / "team.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere / 'team.db'}")
+    team = with_source(ready, other_weights)
+    assert team.register_model()[0].version == "2"
+    assert versions(team) == [1, 2]
+    assert versions(ready) == [1]
+
+
+def test_two_pipelines_of_one_process_keep_their_own_registries(ready: Pipeline, tmp_path: Path) -> None:
+    ready.registry.champion()
+    other = Pipeline(ready.settings.model_copy(update={"lake_root": tmp_path / "other" / "lake"}))
+    with pytest.raises(CurationError, match="no CLIP model is registered"):
+        other.registry.champion()
+    assert ready.registry.champion().version == "1"
+
+
+def test_a_second_registry_of_one_process_stores_its_artifacts_in_the_same_place(
+    ready: Pipeline, other_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for lake in ("one", "two"):
+        settings = ready.settings.model_copy(update={"lake_root": tmp_path / lake / "lake"})
+        model, _ = Pipeline(settings).register_model()
+        stored = artifacts_of(Pipeline(settings), model)
+        assert stored.is_relative_to(tmp_path / lake / "mlflow" / "artifacts")
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_registry_whose_database_is_broken_is_one_clear_error(pipeline: Pipeline) -> None:
+    pipeline.settings.mlflow_dir.mkdir()
+    (pipeline.settings.mlflow_dir / "mlflow.db").write_bytes(b"garbage" * 1000)
+    with pytest.raises(CurationError, match=r"mlflow\.db can't be used.*CURATION_LAKE_ROOT") as caught:
+        pipeline.registry.champion()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_registry_does_not_show_a_password(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://farmer:se%20cret@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(CurationError) as caught:
+        pipeline.registry.champion()
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "http://127.0.0.1:9"])
+def test_a_registry_that_cannot_be_reached_is_one_clear_error(
+    uri: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for attempt in (pipeline.registry.champion, pipeline.register_model):
+        with pytest.raises(CurationError) as caught:
+            attempt()
+        assert uri in str(caught.value)
+        assert "MLFLOW_TRACKING_URI" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def picture(seed: int, size: tuple[int, int] = (300, 260), kind: str = "PNG") -> bytes:
+    rng = np.random.default_rng(seed)
+    out = BytesIO()
+    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(out, kind)
+    return out.getvalue()
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def loaded(registered_model: Path) -> Any:
+    champion = Registry(NAME, registered_model).champion()  # MLflow now looks there
+    return mlflow.pyfunc.load_model(champion.uri, model_config={"device": "cpu", "precision": "float32"})
+
+
+@pytest.fixture(scope="module")
+def encoder(registered_model: Path) -> Encoder:
+    return Encoder(registered_model / "demo_model", "cpu", "float32")
+
+
+def test_the_mlflow_model_gives_the_encoders_vectors_for_images_and_texts_in_order(
+    loaded: Any, encoder: Encoder
+) -> None:
+    first, second, third = picture(1), picture(2, (100, 400)), picture(3, kind="WEBP")
+    rows = pd.DataFrame(
+        {
+            "image": [b64(first), None, f"data:image/png;base64,{b64(second)}", None, b64(third)],
+            "text": [None, "maize rust", None, "a coffee leaf", None],
+        }
+    )
+    vectors = loaded.predict(rows)
+    images = encoder.embed_images(
+        np.stack([encoder.preprocessing.load(data, 10**9) for data in (first, second, third)])
+    )
+    texts = encoder.embed_texts(["maize rust", "a coffee leaf"])
+    expected = np.stack([images[0], texts[0], images[1], texts[1], images[2]])
+    assert np.allclose(np.array(vectors), expected, atol=1e-6)
+    assert np.allclose(np.linalg.norm(np.array(vectors), axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("column", ["image", "text"])
+def test_the_mlflow_model_takes_a_frame_of_one_column(column: str, loaded: Any, encoder: Encoder) -> None:
+    values = [b64(picture(1)), b64(picture(2))] if column == "image" else ["one", "two"]
+    vectors = np.array(loaded.predict(pd.DataFrame({column: values})))
+    assert vectors.shape == (2, 64)
+    assert not np.allclose(vectors[0], vectors[1])
+
+
+def test_the_mlflow_model_gives_nothing_for_no_rows(loaded: Any) -> None:
+    assert loaded.predict(pd.DataFrame({"text": pd.Series([], dtype=str)})) == []
+
+
+GOOD = b64(jpeg(1))
+NOTHING = {"image": None, "text": None}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"image": "not base64 at all!", "text": None}, "not base64"),
+        ({"image": "data:image/png;base64,@@@", "text": None}, "not base64"),
+        ({"image": "data:image/png", "text": None}, "the file is empty|not base64"),
+        ({"image": "", "text": None}, "the file is empty"),
+        ({"image": b64(b"<!DOCTYPE html>"), "text": None}, "not an image"),
+        ({"image": b64(jpeg(1)[:500]), "text": None}, "broken pixel data|broken header"),
+        ({"image": GOOD, "text": "and a text"}, "give either `image` or `text`"),
+        (NOTHING, "give either `image` or `text`"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_row_that_cannot_be_used_is_refused_by_its_number(row: dict[str, Any], reason: str, loaded: Any) -> None:
+    frame = pd.DataFrame([{"image": GOOD, "text": None}, {"image": None, "text": "fine"}, row], dtype=object)
+    with pytest.raises(MlflowException, match=rf"row 2: .*({reason})") as caught:
+        loaded.predict(frame)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pd.DataFrame({"image": [GOOD, 123]}, dtype=object), "row 1: `image` must be a string, not int"),
+        (pd.DataFrame({"text": ["maize", 1.5]}, dtype=object), "row 1: `text` must be a string, not float"),
+        (pd.DataFrame({"image": [123]}), "Incompatible input types for column image"),
+        ({"image": [GOOD, GOOD]}, "row 0: `image` must be a string, not list"),
+        (pd.DataFrame({"picture": [GOOD]}), "give a column `image` or `text`"),
+    ],
+    ids=["an integer", "a float", "only integers", "a list", "another column"],
+)
+def test_what_is_no_string_is_refused_and_never_answered_with_nothing(rows: Any, message: str, loaded: Any) -> None:
+    with pytest.raises(MlflowException, match=message) as caught:
+        loaded.predict(rows)
+    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_the_mlflow_model_answers_threads_at_once(loaded: Any) -> None:
+    rows = [pd.DataFrame({"image": [b64(picture(seed))]}) for seed in range(6)]
+    alone = [loaded.predict(row)[0] for row in rows]
+    with ThreadPoolExecutor(6) as pool:
+        together = [vectors[0] for vectors in pool.map(loaded.predict, rows)]
+    assert np.allclose(alone, together, atol=1e-5)
+
+
+def test_the_mlflow_model_loads_where_the_package_is_not_installed(
+    registered_model: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    script = """
+import importlib.util, json, sys
+sys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", type(f).__name__)]
+sys.path = [p for p in sys.path if "__editable__" not in p and not p.startswith(sys.argv[1])]
+assert importlib.util.find_spec("curation_assets") is None, "the checkout can still be imported"
+import mlflow
+mlflow.set_tracking_uri(sys.argv[2])
+model = mlflow.pyfunc.load_model(sys.argv[3], model_config={"device": "cpu", "precision": "float32"})
+import pandas as pd
+vectors = model.predict(pd.DataFrame([{"image": sys.argv[4], "text": None}, {"image": None, "text": "maize"}]))
+import curation_assets
+print(json.dumps({"vectors": vectors, "package": curation_assets.__file__}))
+"""
+    data = picture(5, (40, 30))
+    uri = f"sqlite:///{registered_model / 'mlflow.db'}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(CHECKOUT), uri, f"models:/{NAME}/1", b64(data)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert not Path(said["package"]).is_relative_to(CHECKOUT)
+    expected = [
+        encoder.embed_images(np.stack([encoder.preprocessing.load(data, 10**9)]))[0],
+        encoder.embed_texts(["maize"])[0],
+    ]
+    assert np.allclose(said["vectors"], expected, atol=1e-5)

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_assets.errors import CurationError
+from curation_assets.images import listing as listing_module
+from curation_assets.images.listing import (
+    LISTING_SCHEMA,
+    FolderListing,
+    TreeListing,
+    empty_listing,
+    fingerprint,
+    is_candidate,
+    list_folders,
+)
+from curation_assets.images.names import folder_of
+from curation_assets.images.record import ReadLimits
+from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import LogProgress
+from curation_assets.scan.engine import scan_folder
+
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _put(path: Path, data: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _files(tree: TreeListing) -> dict[str, list[str]]:
+    return {name: folder.files["relative_path"].to_list() for name, folder in tree.folders.items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.jpg",
+        "a.JPG",
+        "a.JpEg",
+        "a.jpe",
+        "a.jfif",
+        "a.PNG",
+        "a.webp",
+        "a.tif",
+        "a.TIFF",
+        "a.bmp",
+        "a.gif",
+        "a.heic",
+        "a.HEIF",
+        "a.avif",
+        "a.b.jpg",
+        "IMG_1629.JPG?1507122477.jpg",
+        "a .jpg",
+        "-.png",
+    ],
+)
+def test_an_image_extension_in_any_case_makes_a_candidate(name: str) -> None:
+    assert is_candidate(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.xml", "a.csv", "Thumbs.db", "jpg", ".jpg", ".a.jpg", "._a.jpg", "a.jpg.txt", "a.jpg~", "a.jpg?v=1", "a", "a."],
+)
+def test_other_names_are_no_candidates(name: str) -> None:
+    assert not is_candidate(name)
+
+
+def test_clutter_is_passed_over_and_counted(images: Path) -> None:
+    for name in ("a.jpg", "b.PNG", "a.xml", "b.csv", "Thumbs.db", ".DS_Store", "._a.jpg"):
+        _put(images / "maize" / name)
+    _put(images / "maize" / ".thumbnails" / "hidden.jpg")
+    _put(images / "notes" / "readme.txt")
+    tree = list_folders(images)
+    assert _files(tree) == {"maize": ["maize/a.jpg", "maize/b.PNG"]}
+    assert tree.folders["maize"].passed_over == Counter({"not an image name": 3, "hidden": 3})
+    assert tree.passed_over == Counter({"not an image name": 4, "hidden": 3})
+
+
+def test_a_listing_holds_size_and_times_of_every_file(images: Path) -> None:
+    path = _put(images / "maize" / "a.jpg", b"12345")
+    os.utime(path, ns=(0, 1_600_000_000_123_456_789))
+    (row,) = list_folders(images).folders["maize"].files.rows(named=True)
+    assert row == {
+        "relative_path": "maize/a.jpg",
+        "size_bytes": 5,
+        "mtime_ns": 1_600_000_000_123_456_789,
+        "ctime_ns": path.stat().st_ctime_ns,
+    }
+
+
+def test_a_folder_with_an_image_extension_is_a_folder(images: Path) -> None:
+    _put(images / "scans.jpg" / "a.jpg")
+    assert _files(list_folders(images)) == {"scans.jpg": ["scans.jpg/a.jpg"]}
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (None, {".": 1, "a": 1, "a/b": 1, "a/b/c": 2, "d/e": 1}),
+        (1, {".": 1, "a": 4, "d": 1}),
+        (2, {".": 1, "a": 1, "a/b": 3, "d/e": 1}),
+    ],
+)
+def test_the_depth_gathers_the_files_below_a_partition(
+    images: Path, depth: int | None, expected: dict[str, int]
+) -> None:
+    for name in ("0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/b/c/4.jpg", "d/e/5.jpg"):
+        _put(images / name)
+    tree = list_folders(images, depth)
+    assert {name: len(folder.files) for name, folder in tree.folders.items()} == expected
+    everything = [path for paths in _files(tree).values() for path in paths]
+    assert sorted(everything) == ["0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "a/b/c/4.jpg", "d/e/5.jpg"]
+
+
+@pytest.mark.parametrize("depth", [None, 1, 2])
+def test_listing_only_some_folders_gives_what_listing_all_gives_of_them(images: Path, depth: int | None) -> None:
+    for name in (
+        "0.jpg",
+        "a/1.jpg",
+        "a/b/2.jpg",
+        "a/b/c/3.jpg",
+        "ab/4.jpg",
+        "d/e/5.jpg",
+        "x" * 200 + "/" + "y" * 100 + "/6.jpg",
+    ):
+        _put(images / name)
+    everything = list_folders(images, depth).folders
+    for folder in everything:
+        (only,) = list_folders(images, depth, [folder]).folders.values()
+        assert only.files.equals(everything[folder].files)
+    both = list_folders(images, depth, [".", "a", "absent"]).folders
+    assert list(both) == [".", "a"]
+
+
+def test_listing_only_one_folder_looks_into_no_other(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/b/1.jpg", "a/c/2.jpg", "d/e/3.jpg"):
+        _put(images / name)
+    looked = []
+    scandir = os.scandir
+
+    def watched(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        looked.append(os.path.relpath(path, images))
+        return scandir(path)
+
+    monkeypatch.setattr(listing_module.os, "scandir", watched)
+    list_folders(images, None, ["a/b"])
+    assert sorted(looked) == [".", "a", "a/b"]
+
+
+def test_a_linked_folder_is_not_followed(images: Path, tmp_path: Path) -> None:
+    _put(images / "a" / "1.jpg")
+    _put(tmp_path / "elsewhere" / "2.jpg")
+    (images / "b").symlink_to(images / "a")
+    (images / "c").symlink_to(tmp_path / "elsewhere")
+    (images / "a" / "loop").symlink_to(images)
+    (images / "a" / "pictures.jpg").symlink_to(images / "a")
+    tree = list_folders(images)
+    assert _files(tree) == {"a": ["a/1.jpg"]}
+    assert tree.folders["a"].passed_over["link to a folder"] == 1
+
+
+def test_a_linked_file_counts_only_if_it_stays_inside_the_root(images: Path, tmp_path: Path) -> None:
+    target = _put(images / "a" / "1.jpg", b"1234")
+    outside = _put(tmp_path / "outside.jpg")
+    _put(tmp_path / "images_beside" / "x.jpg")
+    (images / "a" / "in.jpg").symlink_to(target)
+    (images / "a" / "relative.jpg").symlink_to("1.jpg")
+    (images / "a" / "out.jpg").symlink_to(outside)
+    (images / "a" / "beside.jpg").symlink_to(tmp_path / "images_beside" / "x.jpg")
+    (images / "a" / "through.jpg").symlink_to(images / "a" / "out.jpg")
+    folder = list_folders(images).folders["a"]
+    assert folder.files["relative_path"].to_list() == ["a/1.jpg", "a/in.jpg", "a/relative.jpg"]
+    assert folder.files["size_bytes"].to_list() == [4, 4, 4]
+    assert folder.passed_over == Counter({"link out of the root": 3})
+
+
+def test_a_root_that_is_a_link_is_followed(images: Path, tmp_path: Path) -> None:
+    target = _put(images / "a" / "1.jpg")
+    (images / "a" / "in.jpg").symlink_to(target)
+    (tmp_path / "link").symlink_to(images)
+    assert _files(list_folders(tmp_path / "link")) == {"a": ["a/1.jpg", "a/in.jpg"]}
+
+
+def test_dangling_and_circular_links_are_listed_without_size(images: Path) -> None:
+    (images / "a").mkdir()
+    (images / "a" / "dangling.jpg").symlink_to(images / "a" / "gone.jpg")
+    (images / "a" / "one.jpg").symlink_to("two.jpg")
+    (images / "a" / "two.jpg").symlink_to("one.jpg")
+    files = list_folders(images).folders["a"].files
+    assert files["relative_path"].to_list() == ["a/dangling.jpg", "a/one.jpg", "a/two.jpg"]
+    assert files.drop("relative_path").null_count().row(0) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("times", [(10**10 * 10**9, "after 2262"), (-(10**9), "before 1970")], ids=lambda t: t[1])
+def test_a_file_of_an_absurd_time_is_listed(images: Path, times: tuple[int, str]) -> None:
+    path = _put(images / "a" / "1.jpg")
+    try:
+        os.utime(path, ns=(0, times[0]))
+    except OSError as error:
+        pytest.skip(f"this file system can't hold the time: {error}")
+    (mtime,) = list_folders(images).folders["a"].files["mtime_ns"]
+    assert mtime == min(path.stat().st_mtime_ns, 2**63 - 1)
+
+
+def test_a_folder_that_is_removed_during_the_walk_is_passed_over(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(images / "a" / "1.jpg")
+    _put(images / "b" / "2.jpg")
+    scandir = os.scandir
+
+    def removing(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        if path == images / "b":
+            (images / "b" / "2.jpg").unlink()
+            (images / "b").rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(listing_module.os, "scandir", removing)
+    assert _files(list_folders(images)) == {"a": ["a/1.jpg"]}
+
+
+def test_a_missing_root_is_an_error_and_not_an_empty_tree(tmp_path: Path) -> None:
+    with pytest.raises(CurationError, match=r"absent cannot be listed: No such file.*CURATION_IMAGES_ROOT"):
+        list_folders(tmp_path / "absent")
+
+
+def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CurationError, match=r"a\.jpg cannot be listed: Not a directory"):
+        list_folders(_put(tmp_path / "a.jpg"))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_folder(images: Path) -> None:
+    here = os.open(images, os.O_RDONLY)
+    for _ in range(20):  # each level can be made from the one above, the whole path is too long to open
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(CurationError, match="cannot be listed: File name too long"):
+        list_folders(images)
+
+
+@pytest.mark.skipif(AS_ROOT, reason="root may list every folder")
+def test_a_forbidden_folder_is_an_error(images: Path) -> None:
+    _put(images / "a" / "1.jpg")
+    (images / "a").chmod(0)
+    try:
+        with pytest.raises(CurationError, match="a cannot be listed: Permission denied"):
+            list_folders(images)
+    finally:
+        (images / "a").chmod(0o700)
+
+
+def test_an_empty_tree_is_an_empty_listing(images: Path) -> None:
+    (images / "a").mkdir()
+    assert list_folders(images).folders == {}
+    assert len(empty_listing("a").files) == 0
+
+
+def _rename(path: Path) -> None:
+    path.rename(path.with_name("other.jpg"))
+
+
+def _grow(path: Path) -> None:
+    mtime = path.stat().st_mtime_ns
+    path.write_bytes(b"longer")
+    os.utime(path, ns=(mtime, mtime))
+
+
+def _touch(path: Path) -> None:
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("change", [_rename, _grow, _touch, Path.unlink, lambda p: _put(p.with_name("new.png"))])
+def test_the_fingerprint_changes_with_the_folder(images: Path, change: Callable[[Path], object]) -> None:
+    paths = [_put(images / "a" / f"{number}.jpg") for number in range(3)]
+    before = list_folders(images).folders["a"].fingerprint
+    assert list_folders(images).folders["a"].fingerprint == before
+    change(paths[1])
+    assert list_folders(images).folders["a"].fingerprint != before
+
+
+def test_the_fingerprint_does_not_change_with_clutter_or_neighbours(images: Path) -> None:
+    _put(images / "a" / "1.jpg")
+    before = list_folders(images).folders["a"].fingerprint
+    _put(images / "a" / "1.xml")
+    _put(images / "b" / "1.jpg")
+    assert list_folders(images).folders["a"].fingerprint == before
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_rows() -> None:
+    rows = [(f"a/{number}.jpg", number, 10 * number, None) for number in range(20)]
+    frame = pl.DataFrame(rows, schema=LISTING_SCHEMA, orient="row")
+    random.Random(1).shuffle(rows)
+    assert fingerprint(pl.DataFrame(rows, schema=LISTING_SCHEMA, orient="row")) == fingerprint(frame)
+    assert fingerprint(frame.head(19)) != fingerprint(frame)
+
+
+def test_the_fingerprint_of_the_scanned_rows_is_that_of_the_disk(images: Path, tmp_path: Path) -> None:
+    for name in (b"a b,c.jpg", b"\xff.jpg", b"new\nline.png", "ma\u00efs.gif".encode(), b"Z.jpg"):
+        _put(images / "a" / os.fsdecode(name), name)
+    (images / "a" / "dangling.jpg").symlink_to("gone.jpg")
+    (images / "a" / "link.jpg").symlink_to("Z.jpg")
+    os.mkfifo(images / "a" / "pipe.jpg")
+    listing = list_folders(images).folders["a"]
+    table = LakeTable(tmp_path / "lake", DIRECTORY)
+    table.create()
+    scan_folder(table, images, listing, ReadLimits(), LogProgress(), threads=2)
+    rows = table.snapshot().read(["relative_path", "size_bytes", "mtime_ns"], "a")
+    assert len(rows) == 8
+    assert fingerprint(rows) == listing.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "settled"), [(0, False), (9.9, False), (10, True), (1e6, True), (-60, False), (-2 * 86_400, True)]
+)
+def test_a_folder_is_settled_when_nothing_changed_for_a_while(age_seconds: float, settled: bool) -> None:
+    now = 1_700_000_000_000_000_000
+    folder = FolderListing("a", empty_listing("a").files, changed_ns=now - round(age_seconds * 1e9))
+    assert folder.settled(10, now) is settled
+
+
+def test_a_new_file_and_a_removed_one_unsettle_a_folder(images: Path) -> None:
+    old = time.time() - 3600
+    paths = [_put(images / "a" / f"{number}.jpg") for number in range(2)]
+    later = time.time_ns() + 5 * 10**9
+    assert not list_folders(images).folders["a"].settled(10, later)
+    assert list_folders(images).folders["a"].settled(1, later)
+    for path in paths:
+        os.utime(path, (old, old))
+    paths[0].unlink()  # leaves a trace only in the folder's own time
+    assert not list_folders(images).folders["a"].settled(10, later)
+
+
+def test_an_old_file_moved_in_unsettles_a_folder(images: Path) -> None:
+    path = _put(images / "a" / "1.jpg")
+    os.utime(path, (0, 0))
+    os.utime(images / "a", (0, 0))
+    assert not list_folders(images).folders["a"].settled(60), "the inode has changed just now"
+
+
+def test_folders_come_sorted_and_a_cut_name_is_listed_whole(images: Path) -> None:
+    long = "x" * 200 + "/" + "y" * 100
+    for folder in ("b", "a", long):
+        _put(images / folder / "1.jpg")
+    tree = list_folders(images)
+    assert list(tree.folders) == ["a", "b", folder_of(long, None)]
+    assert _files(tree)[folder_of(long, None)] == [f"{long}/1.jpg"]

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline, RunSummary
+from curation_assets.pipeline import run as run_pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.conftest import jpeg
+
+Fill = Callable[..., list[Path]]
+
+
+def run(pipeline: Pipeline, **how: Any) -> RunSummary:
+    return run_pipeline(pipeline, LogProgress(), **how)
+
+
+def with_settings(pipeline: Pipeline, **changes: Any) -> Pipeline:
+    return Pipeline(pipeline.settings.model_copy(update=changes))
+
+
+def paths(pipeline: Pipeline) -> tuple[list[str], list[str]]:
+    """Keys of the directory and of the embeddings table."""
+    tables = (pipeline.directory, pipeline.embeddings)
+    found = [sorted(t.snapshot().read(["relative_path"])["relative_path"]) for t in tables]
+    return found[0], found[1]
+
+
+def versions(pipeline: Pipeline) -> tuple[int, int]:
+    return pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+
+
+_opened: list[str] | None = None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _opened is not None and event == "open" and isinstance(arguments[0], str | bytes):
+        _opened.append(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_note)  # can't be taken away again
+
+
+@contextmanager
+def opened_below(root: Path) -> Iterator[list[str]]:
+    """Files below ``root`` that the interpreter opens, filled in when the block ends."""
+    global _opened
+    below: list[str] = []
+    _opened = []
+    try:
+        yield below
+    finally:
+        below += [path for path in _opened if path.startswith(f"{root}/")]
+        _opened = None
+
+
+def test_a_run_scans_registers_and_embeds_every_folder(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("maize/rust", 3)
+    fill(".", 1)
+    fill("b", 2)
+    (images / "b" / "broken.jpg").write_text("no image")
+    (images / "b" / "notes.csv").touch()
+    summary = run(ready)
+    assert summary.folders == [".", "b", "maize/rust"]
+    assert summary.status.rows() == [(".", 1, 1, 0, 1, 0), ("b", 3, 2, 1, 2, 0), ("maize/rust", 3, 3, 0, 3, 0)]
+    assert summary.bad["relative_path"].to_list() == ["b/broken.jpg"]
+    assert summary.tree.passed_over == {"not an image name": 1}
+    assert (summary.model.version, summary.model_is_new) == ("1", False)
+    assert summary.failed == []
+    directory, embeddings = paths(ready)
+    assert len(directory) == 7
+    assert embeddings == sorted(set(directory) - {"b/broken.jpg"})
+
+
+def test_a_second_run_opens_no_image_and_commits_nothing(ready: Pipeline, fill: Fill, images: Path) -> None:
+    for folder in ("a", "b"):
+        fill(folder, 3)
+    with opened_below(images) as opened:
+        run(ready)
+    assert len(opened) == 6
+    before = versions(ready)
+    with opened_below(images) as opened:
+        summary = run(Pipeline(ready.settings))
+    assert opened == []
+    assert versions(ready) == before
+    assert (summary.scans, summary.embeds) == ([], [])
+    assert summary.status["embedded"].to_list() == [3, 3]
+
+
+def test_only_the_folder_that_changed_is_worked_on(ready: Pipeline, fill: Fill, images: Path) -> None:
+    written = {folder: fill(folder, 3) for folder in ("a", "b", "c")}
+    run(ready)
+    written["b"][0].write_bytes(jpeg(995))
+    with opened_below(images) as opened:
+        summary = run(ready)
+    assert opened == [str(written["b"][0])]
+    assert [(scan.folder, scan.read) for scan in summary.scans] == [("b", 1)]
+    assert [(embed.folder, embed.encoded) for embed in summary.embeds] == [("b", 1)]
+
+
+def test_a_deleted_folder_loses_its_rows_in_both_tables(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("a", 3)
+    fill("b/c", 2)
+    run(ready)
+    shutil.rmtree(images / "b")
+    summary = run(ready)
+    assert summary.folders == ["a", "b/c"]
+    directory, embeddings = paths(ready)
+    assert directory == embeddings == [f"a/photo_{index:04}.jpg" for index in range(3)]
+    assert summary.status["folder"].to_list() == ["a"]
+
+
+def test_a_run_of_named_folders_leaves_the_others_alone(ready: Pipeline, fill: Fill, images: Path) -> None:
+    for folder in ("a", "b", "c"):
+        fill(folder, 2)
+    (images / "c" / "bad.jpg").touch()
+    summary = run(ready, folders=["b"])
+    assert paths(ready) == (["b/photo_0000.jpg", "b/photo_0001.jpg"],) * 2
+    assert summary.status["folder"].to_list() == ["b"]
+    assert len(summary.bad) == 0
+    shutil.rmtree(images / "b")
+    summary = run(ready, folders=["b", "c"])
+    assert sorted(path.split("/")[0] for path in paths(ready)[0]) == ["c", "c", "c"]
+    assert summary.bad["relative_path"].to_list() == ["c/bad.jpg"]
+
+
+def test_an_unknown_folder_is_refused_before_anything_is_done(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 1)
+    with pytest.raises(CurationError, match=r"no image folder 'b', 'c/d' under"):
+        run(ready, folders=["a", "b", "c/d"])
+    assert not ready.directory.exists()
+
+
+def test_a_rescan_reads_everything_again_but_embeds_nothing_again(ready: Pipeline, fill: Fill, images: Path) -> None:
+    for folder in ("a", "b"):
+        fill(folder, 2)
+    run(ready)
+    summary = run(ready, rescan=True)
+    assert sum(scan.read for scan in summary.scans) == 4
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+
+
+@pytest.mark.parametrize("clutter", [False, True])
+def test_a_tree_without_images_is_refused_and_nothing_is_lost(
+    clutter: bool, ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    fill("a", 2)
+    run(ready)
+    before = versions(ready)
+    shutil.rmtree(images / "a")
+    if clutter:
+        (images / "readme.txt").touch()
+    with pytest.raises(CurationError, match="no images under .*nothing was changed") as caught:
+        run(ready)
+    assert ("1 other files passed over" in str(caught.value)) == clutter
+    assert versions(ready) == before
+
+
+def test_another_tree_is_refused_unless_told_to_prune(ready: Pipeline, fill: Fill, tmp_path: Path) -> None:
+    fill("a", 2)
+    run(ready)
+    before = versions(ready)
+    other_root = tmp_path / "other tree"
+    (other_root / "z").mkdir(parents=True)
+    (other_root / "z" / "photo.jpg").write_bytes(jpeg(5))
+    other = with_settings(ready, images_root=other_root)
+    with pytest.raises(CurationError, match="--prune"):
+        run(other)
+    assert versions(ready) == before
+    run(other, prune=True)
+    assert paths(ready) == (["z/photo.jpg"], ["z/photo.jpg"])
+
+
+def test_a_moved_tree_is_followed_without_reading_or_encoding(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("a", 2)
+    fill("b", 2)
+    run(ready)
+    moved = with_settings(ready, images_root=images.rename(images.with_name("moved")))
+    with opened_below(moved.settings.images_root) as opened:
+        summary = run(moved)
+    assert opened == []
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+    for table in (ready.directory, ready.embeddings):
+        frame = table.snapshot().read(["file_path", "relative_path"])
+        assert frame["file_path"].to_list() == [f"{moved.settings.images_root}/{p}" for p in frame["relative_path"]]
+
+
+def test_a_changed_model_embeds_every_image_anew_beside_the_old_vectors(
+    ready: Pipeline, fill: Fill, registered_model: Path, tmp_path: Path
+) -> None:
+    fill("a", 2)
+    fill("b", 1)
+    run(ready)
+    other = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-4] ^= 1
+    (other / "model.safetensors").write_bytes(weights)
+    changed = with_settings(ready, model_source=str(other))
+    summary = run(changed)
+    assert (summary.model.version, summary.model_is_new) == ("2", True)
+    assert sum(embed.encoded for embed in summary.embeds) == 3
+    assert ready.vectors_of("a/photo_0000.jpg")["model_version"].sort().to_list() == ["1", "2"]
+    assert run(changed).embeds == []
+    assert run(ready).embeds == []  # back to the first model: its vectors are still there
+
+
+def test_the_embeddings_catch_up_after_a_run_that_got_no_further_than_the_scan(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    ready.scan(["a"], LogProgress())
+    assert ready.status().row(0, named=True)["stale"] == 2
+    summary = run(ready)
+    assert (len(summary.scans), summary.embeds[0].encoded) == (0, 2)
+
+
+def test_a_model_that_cannot_be_had_keeps_what_was_scanned(pipeline: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    with pytest.raises(CurationError, match="CURATION_MODEL_SOURCE"):
+        run(with_settings(pipeline, model_source="nobody-at-all/clip-that-is-not-there"))
+    assert pipeline.directory.snapshot().rows() == 2
+
+
+def test_status_counts_ok_bad_embedded_and_stale(ready: Pipeline, fill: Fill, images: Path) -> None:
+    first, *_ = fill("a", 3)
+    (images / "a" / "bad.jpg").touch()
+    run(ready)
+    assert ready.status().rows() == [("a", 4, 3, 1, 3, 0)]
+    first.write_bytes(jpeg(996))
+    fill("a", 1, first=3)
+    ready.scan(["a"], LogProgress())
+    assert ready.status().rows() == [("a", 5, 4, 1, 2, 2)]
+
+
+def test_status_without_a_model_or_vectors_calls_every_usable_image_stale(pipeline: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    pipeline.scan(["a"], LogProgress())
+    assert pipeline.status().rows() == [("a", 2, 2, 0, 0, 2)]
+    pipeline.embeddings.create()
+    assert pipeline.status().rows() == [("a", 2, 2, 0, 0, 2)]
+
+
+def test_a_row_is_found_by_its_key_without_the_image_itself(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("a", 1)
+    run(ready)
+    row = ready.row("a/photo_0000.jpg")
+    assert row is not None
+    assert (row["format"], row["width"], row["height"], row["status"]) == ("JPEG", 64, 48, "ok")
+    assert row["file_path"] == str(images / "a/photo_0000.jpg")
+    assert "image_base64" not in row
+    assert ready.row("a/photo_0009.jpg") is None
+    assert ready.vectors_of("a/photo_0000.jpg")["dimension"].to_list() == [64]
+    assert len(ready.vectors_of("a/photo_0009.jpg")) == 0
+
+
+def test_the_content_version_changes_exactly_with_what_embeddings_depend_on(
+    pipeline: Pipeline, fill: Fill, images: Path
+) -> None:
+    first, second = fill("a", 2)
+    fill("b", 1)
+
+    def version(*folders: str) -> str:
+        pipeline.scan(["a", "b"], LogProgress())
+        return pipeline.content_version(folders)
+
+    before = version("a", "b")
+    os.utime(first)
+    assert version("b", "a") == before
+    assert version("a") != before
+    first.write_bytes(jpeg(997))
+    changed = version("a", "b")
+    assert changed != before
+    second.rename(images / "a" / "renamed.jpg")
+    assert version("a", "b") not in (before, changed)
+
+
+def test_bad_files_are_listed_with_their_reasons_for_all_or_some_folders(
+    pipeline: Pipeline, fill: Fill, images: Path
+) -> None:
+    for folder in ("a", "b"):
+        fill(folder, 1)
+        (images / folder / "bad.jpg").touch()
+    pipeline.scan(["a", "b"], LogProgress())
+    assert pipeline.bad_files().select("relative_path", "status").rows() == [
+        ("a/bad.jpg", "corrupt"),
+        ("b/bad.jpg", "corrupt"),
+    ]
+    assert pipeline.bad_files(["b"]).filter(pl.col("error").is_not_null())["relative_path"].to_list() == ["b/bad.jpg"]
+    assert len(pipeline.bad_files([])) == 0
+
+
+def test_a_folder_depth_gathers_deep_folders_under_their_first_levels(ready: Pipeline, fill: Fill) -> None:
+    fill("coffee/train/rust", 2)
+    fill("coffee/test/rust", 2)
+    fill("rice", 1)
+    summary = run(with_settings(ready, folder_depth=1))
+    assert summary.status.select("folder", "files", "embedded").rows() == [("coffee", 4, 4), ("rice", 1, 1)]
+
+
+def test_a_changed_folder_depth_moves_every_row_and_encodes_nothing(ready: Pipeline, fill: Fill) -> None:
+    fill("coffee/train", 2)
+    fill("coffee/test", 2)
+    fill("rice", 1)
+    run(ready)
+    summary = run(with_settings(ready, folder_depth=1))
+    directory, embeddings = paths(ready)
+    assert len(directory) == len(set(directory)) == 5
+    assert embeddings == directory
+    assert summary.status["folder"].to_list() == ["coffee", "rice"]
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+
+
+def test_an_image_moved_to_another_folder_is_not_encoded_again(ready: Pipeline, fill: Fill, images: Path) -> None:
+    first, *_ = fill("b", 2)
+    fill("a", 1)
+    fill("c", 1)
+    run(ready)
+    first.rename(images / "a" / "moved.jpg")
+    second, _ = fill("b", 2, first=5)
+    second.rename(images / "c" / "moved.jpg")
+    summary = run(ready)
+    assert sum(embed.encoded for embed in summary.embeds) == 2
+    directory, embeddings = paths(ready)
+    assert directory == embeddings
+    assert len(directory) == len(set(directory)) == 6
