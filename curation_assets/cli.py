@@ -156,7 +156,7 @@ def show(
 def _settings(images: Path | None, lake: Path | None) -> Settings:
     """Settings, with paths given on the command line taken from the working directory, as a shell user means them."""
     given = {"images_root": images, "lake_root": lake}
-    return load_settings(**{k: Path(os.path.abspath(v.expanduser())) for k, v in given.items() if v is not None})
+    return load_settings(**{k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in given.items() if v is not None})
 
 
 def _pipeline(settings: Settings) -> Pipeline:
@@ -338,12 +338,13 @@ def _human(name: str, value: Any) -> str:
 
 
 def _say_what_next(settings: Settings) -> None:
+    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(settings.lake_root)
     out.print(
         f"""
 What next:
-  curation demo                                run again: seconds, as nothing has changed
-  make dev-demo                                these tables and partitions in Dagster's UI
-  curation show maize_rust/IMG_0003.jpg --lake {settings.lake_root}
-  curation run --images DIR                    your own photographs (CURATION_MODEL_SOURCE chooses the model)""",
+  make demo        again: takes seconds, as nothing has changed
+  make dev-demo    these photographs and tables in Dagster's UI
+  {curation} show maize_rust/IMG_0003.jpg --lake {lake}
+  {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
 from curation_assets.embed.local import EmbedResult, embed_folder
 from curation_assets.embed.plan import folders_behind
@@ -154,7 +154,7 @@ class Pipeline:
             return pl.DataFrame(schema=schema)
         try:
             version = self.registry.champion().version
-        except CurationError:
+        except NotRegisteredError:
             return pl.DataFrame(schema=schema)
         columns = ["relative_path", "content_sha256", "model_version"]
         rows = self.embeddings.snapshot().read(columns, where=pl.col("model_version") == version)

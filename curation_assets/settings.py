@@ -21,7 +21,14 @@ def project_dir() -> Path:
 def _local_path(path: Path) -> Path:
     if ":/" in str(path):
         raise ValueError(f"{path} looks like a URL; give a local or mounted folder (for example /Volumes/… or /dbfs/…)")
-    return Path(os.path.abspath(project_dir() / path.expanduser()))
+    return Path(os.path.abspath(project_dir() / _expanded(path)))
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user's home folder") from None
 
 
 LocalPath = Annotated[Path, AfterValidator(_local_path)]
@@ -72,9 +79,9 @@ class Settings(BaseSettings):
     @field_validator("model_source")
     @classmethod
     def _model_source(cls, value: str) -> str:
-        """A folder is named relative to the project; anything that isn't one is a hub id."""
-        folder = project_dir() / Path(value).expanduser()
-        return str(folder) if folder.is_dir() else value
+        """A folder is named relative to the project; anything that isn't one is `demo` or a hub id."""
+        folder = project_dir() / _expanded(Path(value))
+        return str(folder) if value != "demo" and folder.is_dir() else value
 
     def table_path(self, table: str) -> Path:
         """Folder of a Delta table of this catalog and schema."""

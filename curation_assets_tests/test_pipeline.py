@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -33,6 +34,11 @@ def paths(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     tables = (pipeline.directory, pipeline.embeddings)
     found = [sorted(t.snapshot().read(["relative_path"])["relative_path"]) for t in tables]
     return found[0], found[1]
+
+
+def vector_of(pipeline: Pipeline, path: str) -> list[float]:
+    rows = pipeline.embeddings.snapshot().read(["embeddings"], where=pl.col("relative_path") == path)
+    return rows["embeddings"].to_list()[0]  # type: ignore[no-any-return]
 
 
 def versions(pipeline: Pipeline) -> tuple[int, int]:
@@ -159,7 +165,7 @@ def test_a_tree_without_images_is_refused_and_nothing_is_lost(
     shutil.rmtree(images / "a")
     if clutter:
         (images / "readme.txt").touch()
-    with pytest.raises(CurationError, match="no images under .*nothing was changed") as caught:
+    with pytest.raises(CurationError, match=r"no images under .*nothing was changed") as caught:
         run(ready)
     assert ("1 other files passed over" in str(caught.value)) == clutter
     assert versions(ready) == before
@@ -247,6 +253,14 @@ def test_status_without_a_model_or_vectors_calls_every_usable_image_stale(pipeli
     assert pipeline.status().rows() == [("a", 2, 2, 0, 0, 2)]
 
 
+def test_status_does_not_take_a_broken_registry_for_an_empty_one(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 1)
+    run(ready)
+    (ready.settings.mlflow_dir / "mlflow.db").write_bytes(b"garbage" * 999)
+    with pytest.raises(CurationError, match=r"mlflow\.db can't be used"):
+        Pipeline(ready.settings).status()
+
+
 def test_a_row_is_found_by_its_key_without_the_image_itself(ready: Pipeline, fill: Fill, images: Path) -> None:
     fill("a", 1)
     run(ready)
@@ -317,16 +331,20 @@ def test_a_changed_folder_depth_moves_every_row_and_encodes_nothing(ready: Pipel
     assert sum(embed.encoded for embed in summary.embeds) == 0
 
 
-def test_an_image_moved_to_another_folder_is_not_encoded_again(ready: Pipeline, fill: Fill, images: Path) -> None:
-    first, *_ = fill("b", 2)
+@pytest.mark.parametrize("target", ["a", "c"])
+def test_an_image_moved_to_another_folder_keeps_one_row_and_one_vector(
+    target: str, ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    moved, _ = fill("b", 2)
     fill("a", 1)
     fill("c", 1)
     run(ready)
-    first.rename(images / "a" / "moved.jpg")
-    second, _ = fill("b", 2, first=5)
-    second.rename(images / "c" / "moved.jpg")
+    before = vector_of(ready, "b/photo_0000.jpg")
+    moved.rename(images / target / "moved.jpg")
     summary = run(ready)
-    assert sum(embed.encoded for embed in summary.embeds) == 2
     directory, embeddings = paths(ready)
     assert directory == embeddings
-    assert len(directory) == len(set(directory)) == 6
+    assert len(directory) == len(set(directory)) == 4
+    assert np.allclose(vector_of(ready, f"{target}/moved.jpg"), before, atol=0.01)
+    # Folders are embedded in order: before b lets its vector go, it can be copied to a.
+    assert sum(embed.encoded for embed in summary.embeds) == (0 if target == "a" else 1)

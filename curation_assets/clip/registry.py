@@ -29,6 +29,10 @@ _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "torch", "tr
 _TAG = "curation."
 
 
+class NotRegisteredError(CurationError):
+    """The registry is there, but no version is registered in it yet."""
+
+
 @dataclass(frozen=True)
 class RegisteredModel:
     """A version in the registry.
@@ -98,7 +102,8 @@ class Registry:
         """The version that embeddings use.
 
         Raises:
-            CurationError: none is registered yet, or the registry can't be reached.
+            NotRegisteredError: none is registered yet.
+            CurationError: the registry can't be reached.
         """
         from mlflow.exceptions import MlflowException
 
@@ -109,7 +114,7 @@ class Registry:
                 if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     raise
         hint = "materialize the asset clip_model, or use `curation run`"
-        raise CurationError(f"no CLIP model is registered as {self.name}: {hint}")
+        raise NotRegisteredError(f"no CLIP model is registered as {self.name}: {hint}")
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
         """Bring a version's files here, where they are not, and load them.

@@ -131,6 +131,7 @@ def _i16(value: int, big_endian: bool = False) -> Image.Image:
         (encoded(_i16(0xABCD, big_endian=True), "TIFF"), "I;16B", (0xAB,) * 3),
         (encoded(_i16(0xFFFF), "PNG"), "I;16", WHITE),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_mode_becomes_rgb_and_transparency_white(data: bytes, mode: str, color: tuple[int, int, int]) -> None:
     assert open_image(data, LIMIT).mode == mode
@@ -268,6 +269,7 @@ def test_a_format_without_scaled_decoding_is_decoded_in_full() -> None:
         (encoded(four_corners(), "JPEG2000"), "unsupported", "JPEG2000 images are not supported"),
         (encoded(four_corners(), "PDF"), "unsupported", "not an image"),
     ],
+    ids=["empty", "HTML", "zeros", "start of a JPEG", "PPM", "ICO", "JPEG2000", "PDF"],
 )
 def test_what_is_no_usable_image_is_refused_with_a_reason(data: bytes, status: str, reason: str) -> None:
     with pytest.raises(ImageError, match=reason) as refused:

@@ -328,7 +328,7 @@ def test_bytes_after_the_end_are_kept_and_do_no_harm(images: Path, format: str) 
     assert_same(preview_of(record), four_corners(), tolerance=10)
 
 
-def test_a_bad_name_is_printed_safely_in_the_error(images: Path) -> None:
+def test_the_bytes_of_a_bad_file_are_shown_safely(images: Path) -> None:
     record = read(images, b"\x1b[31m\nnot an image")
     assert record.error.isprintable()
 

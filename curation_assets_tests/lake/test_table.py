@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -314,6 +315,16 @@ def test_a_staged_file_that_is_not_what_was_staged_is_refused_before_the_commit(
         spoil(table.path / stage.staged.path)
         with pytest.raises((ValueError, OSError)):
             table.replace("a", table.snapshot(), add=[stage.staged], remove=[])
+    assert table.snapshot().version == 0
+
+
+@pytest.mark.parametrize("other", [{"rows": 2}, {"size_bytes": 1}])
+def test_a_staged_file_of_other_rows_or_size_is_refused(table: LakeTable, other: dict[str, int]) -> None:
+    with table.writer("a") as writer:
+        with writer.file() as stage:
+            stage.write(batch(DIRECTORY, "a", ["1"]))
+        with pytest.raises(ValueError, match="is not the file that was staged"):
+            table.replace("a", table.snapshot(), add=[replace(stage.staged, **other)], remove=[])
     assert table.snapshot().version == 0
 
 

@@ -517,6 +517,31 @@ def test_a_stopped_scan_keeps_its_finished_units_and_goes_on_from_there(
     maize.assert_equal_to_disk()
 
 
+def test_a_folder_that_another_engine_changed_during_a_scan_is_planned_anew(maize: Scanned) -> None:
+    maize.scan()
+    maize.write("new.jpg", jpeg(9))
+
+    class Meddles(LogProgress):
+        notes: list[str] = []  # noqa: RUF012
+
+        def advance(self, images: int) -> None:
+            if not self.notes:
+                base = maize.table.snapshot()
+                maize.table.replace(FOLDER, base, add=[], remove=base.files(FOLDER))
+
+        def note(self, message: str) -> None:
+            self.notes.append(message)
+
+    progress = Meddles()
+    result = maize.scan(progress=progress)
+    assert progress.notes == ["maize: another process changed the table; planning anew"]
+    assert (result.new, result.commits) == (4, 1)
+    maize.assert_equal_to_disk()
+    maize.assert_nothing_lies_around()
+    files = {file.path for file in maize.table.snapshot().files()}
+    assert len(list(maize.table.path.glob("folder=*/*.parquet"))) == len(files) + 1, "but the first scan's"
+
+
 def test_progress_counts_every_image_that_is_read(maize: Scanned) -> None:
     class Counts(LogProgress):
         started: list[tuple[str, int]] = []  # noqa: RUF012

@@ -1,0 +1,178 @@
+"""The whole job on real photographs, held against a walk of the tree that shares no code with the project."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_assets.pipeline import Pipeline, RunSummary, run
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import REAL_PHOTOS, jpeg
+
+
+@dataclass
+class Finished:
+    """A pipeline after its first run, and what that run said."""
+
+    pipeline: Pipeline
+    summary: RunSummary
+
+
+def run_on(images: Path, home: Path, registered_model: Path) -> Finished:
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(registered_model / "mlflow.db", home / "mlflow")
+    shutil.copytree(registered_model / "demo_model", home / "mlflow" / "demo_model")
+    pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
+    return Finished(pipeline, run(pipeline, LogProgress()))
+
+
+@pytest.fixture(scope="module")
+def whole(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    if not REAL_PHOTOS.is_dir():
+        pytest.skip("the real photographs are not here (../shared/data/crop_photos)")
+    return run_on(REAL_PHOTOS, tmp_path_factory.mktemp("whole"), registered_model)
+
+
+def walked(root: Path) -> dict[str, str]:
+    """Relative path and SHA-256 of every photograph; in this tree they are exactly the .jpg, .jpeg and .png files."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.lower().endswith((".jpg", ".jpeg", ".png")):
+                path = Path(folder, name)
+                found[str(path.relative_to(root))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+_opened: set[str] | None = None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _opened is not None and event == "open" and isinstance(arguments[0], str | bytes):
+        _opened.add(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_note)  # can't be taken away again
+
+
+@contextmanager
+def opened_below(root: Path) -> Iterator[set[str]]:
+    """Files below ``root`` that the interpreter opens, relative to it, filled in when the block ends."""
+    global _opened
+    below: set[str] = set()
+    _opened = set()
+    try:
+        yield below
+    finally:
+        below |= {os.path.relpath(path, root) for path in _opened if path.startswith(f"{root}/")}
+        _opened = None
+
+
+def rows(pipeline: Pipeline, *columns: str) -> pl.DataFrame:
+    return pipeline.directory.snapshot().read(["relative_path", *columns])
+
+
+def vectors(pipeline: Pipeline, *columns: str) -> pl.DataFrame:
+    return pipeline.embeddings.snapshot().read(["relative_path", *columns])
+
+
+def versions(pipeline: Pipeline) -> tuple[int, int]:
+    return pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+
+
+def test_every_photograph_is_one_row_with_its_content(crop_photos: Path, whole: Finished) -> None:
+    on_disk = walked(crop_photos)
+    assert len(on_disk) == 4236
+    found = rows(whole.pipeline, "content_sha256", "status", "folder")
+    assert len(found) == 4236
+    assert dict(found.select("relative_path", "content_sha256").iter_rows()) == on_disk
+    assert found["status"].unique().to_list() == ["ok"]
+    expected = Counter(os.path.dirname(path) for path in on_disk)
+    assert dict(found["folder"].value_counts().iter_rows()) == expected
+    assert len(expected) == len(whole.summary.folders) == 37
+
+
+def test_each_distinct_content_is_encoded_once_and_every_row_gets_its_vector(
+    crop_photos: Path, whole: Finished
+) -> None:
+    on_disk = walked(crop_photos)
+    encoded = sum(embed.encoded for embed in whole.summary.embeds)
+    assert encoded == len(set(on_disk.values())) == 4176
+    assert sum(embed.copied for embed in whole.summary.embeds) == 4236 - 4176
+    found = vectors(whole.pipeline, "content_sha256", "embeddings")
+    assert dict(found.select("relative_path", "content_sha256").iter_rows()) == on_disk
+    assert len(found) == 4236
+    same = found.group_by("content_sha256").agg(pl.col("embeddings").n_unique())
+    assert same["embeddings"].max() == 1
+
+
+def test_a_second_run_reads_no_image_and_commits_nothing(crop_photos: Path, whole: Finished) -> None:
+    before = versions(whole.pipeline)
+    with opened_below(crop_photos) as opened:
+        summary = run(Pipeline(whole.pipeline.settings), LogProgress())
+    assert opened == set()
+    assert (summary.scans, summary.embeds) == ([], [])
+    assert versions(whole.pipeline) == before
+    totals = summary.status.drop("folder").sum().row(0, named=True)
+    assert totals == {"files": 4236, "ok": 4236, "bad": 0, "embedded": 4236, "stale": 0}
+
+
+@pytest.fixture(scope="module")
+def part(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A copy of two of the four sources, free to be changed."""
+    if not REAL_PHOTOS.is_dir():
+        pytest.skip("the real photographs are not here (../shared/data/crop_photos)")
+    home = tmp_path_factory.mktemp("part")
+    for source in ("fruit", "cauliflower_weed"):
+        shutil.copytree(REAL_PHOTOS / source, home / "images" / source)
+    return run_on(home / "images", home, registered_model)
+
+
+def test_changing_one_photograph_does_that_one_again(crop_photos: Path, part: Finished) -> None:
+    pipeline, root = part.pipeline, part.pipeline.settings.images_root
+    kept = vectors(pipeline, "embedded_at")
+    (root / "fruit" / "train" / "apple_1.jpg").write_bytes(jpeg(1))
+    with opened_below(root) as opened:
+        summary = run(pipeline, LogProgress())
+    assert opened == {"fruit/train/apple_1.jpg"}
+    assert [(scan.folder, scan.read, scan.changed) for scan in summary.scans] == [("fruit/train", 1, 1)]
+    assert [(embed.folder, embed.encoded, embed.removed) for embed in summary.embeds] == [("fruit/train", 1, 1)]
+    now = vectors(pipeline, "embedded_at").drop("_file")
+    assert now.join(kept.drop("_file"), on=now.columns, how="anti")["relative_path"].to_list() == [
+        "fruit/train/apple_1.jpg"
+    ]
+
+
+def test_touching_one_photograph_reads_it_again_but_embeds_nothing(crop_photos: Path, part: Finished) -> None:
+    pipeline, root = part.pipeline, part.pipeline.settings.images_root
+    os.utime(root / "fruit" / "test" / "banana_77.jpg")
+    with opened_below(root) as opened:
+        summary = run(pipeline, LogProgress())
+    assert opened == {"fruit/test/banana_77.jpg"}
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+    assert run(pipeline, LogProgress()).scans == []
+
+
+def test_deleting_a_folder_removes_its_rows_from_both_tables(crop_photos: Path, part: Finished) -> None:
+    pipeline, root = part.pipeline, part.pipeline.settings.images_root
+    gone = "cauliflower_weed/400x300/validation"
+    assert gone in pipeline.directory.snapshot().folders
+    shutil.rmtree(root / gone)
+    with opened_below(root) as opened:
+        run(pipeline, LogProgress())
+    assert opened == set()
+    for table in (pipeline.directory, pipeline.embeddings):
+        assert gone not in table.snapshot().folders
+        assert sorted(table.snapshot().read(["relative_path"])["relative_path"]) == sorted(walked(root))

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import curation_assets
+from curation_assets.errors import CurationError
+from curation_assets.settings import Settings, load_settings, project_dir
+
+PACKAGE = Path(curation_assets.__file__).parent
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A copy of the package as an installed wheel has it: no checkout around it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("__init__.py", "errors.py", "settings.py"):
+        (site / "curation_assets").mkdir(exist_ok=True)
+        shutil.copy(PACKAGE / name, site / "curation_assets")
+    return site
+
+
+def settings_in_process(site: Path, cwd: Path, expression: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from curation_assets.settings import load_settings; print({expression})"],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(site)} | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    settings = Settings(_env_file=None)
+    assert settings.images_root == project_dir() / "images"
+    assert settings.table_path(settings.directory_table) == (
+        project_dir() / "lake" / "autobricks" / "agriculture" / "crop_images_directory"
+    )
+    assert settings.table_path(settings.embeddings_table).name == "crop_images_directory_embeddings"
+    assert settings.registered_model == "autobricks.agriculture.clip_embedding"
+    assert settings.mlflow_dir == project_dir() / "mlflow"
+    assert settings.model_source == "openai/clip-vit-large-patch14"
+    assert (settings.folder_depth, settings.store_images, settings.engine) == ("deepest", True, "local")
+    assert (settings.device, settings.precision, settings.batch_size) == ("auto", "auto", "auto")
+
+
+def test_a_relative_path_starts_at_the_project_and_not_at_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURATION_LAKE_ROOT", "../elsewhere/lake")
+    settings = load_settings(images_root="photos")
+    assert settings.images_root == project_dir() / "photos"
+    assert settings.lake_root == project_dir().parent / "elsewhere" / "lake"
+    assert load_settings(images_root=tmp_path / "x").images_root == tmp_path / "x"
+
+
+def test_the_project_of_an_installed_package_is_the_working_directory(installed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert settings_in_process(installed, home, "load_settings().images_root") == str(home / "images")
+    (installed / "workspace.yaml").touch()  # now the same copy is a checkout
+    assert settings_in_process(installed, home, "load_settings().images_root") == str(installed / "images")
+
+
+def test_an_env_file_of_the_project_is_read_and_the_environment_goes_before_it(installed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".env").write_text("CURATION_BATCH_SIZE=7\nCURATION_THREADS=3\nMLFLOW_TRACKING_URI=x\nOTHER=y\n")
+    what = "(load_settings().batch_size, load_settings().threads, load_settings(threads=5).threads)"
+    assert settings_in_process(installed, home, what, CURATION_BATCH_SIZE="9") == "(9, 3, 5)"
+    assert settings_in_process(installed, home, what) == "(7, 3, 5)"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    settings = load_settings(images_root="~/photos", model_source="~/model")
+    assert settings.images_root == tmp_path / "photos"
+    assert settings.model_source == str(tmp_path / "model")
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_BATCH_SIZE", "")
+    assert load_settings().batch_size == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("folder_depth", "deepest", "deepest"),
+        ("folder_depth", "2", 2),
+        ("store_images", "false", False),
+        ("store_images", "0", False),
+        ("batch_size", "64", 64),
+        ("threads", "1", 1),
+        ("device", "cuda:3", "cuda:3"),
+        ("precision", "bfloat16", "bfloat16"),
+        ("bad_file_limit", "0", 0.0),
+        ("catalog_name", "my-catalog_2", "my-catalog_2"),
+    ],
+)
+def test_a_variable_is_understood(name: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CURATION_{name.upper()}", text)
+    assert getattr(load_settings(), name) == value
+
+
+BAD = [
+    ("folder_depth", "0"),
+    ("folder_depth", "shallow"),
+    ("store_images", "perhaps"),
+    ("batch_size", "0"),
+    ("batch_size", "many"),
+    ("threads", "-1"),
+    ("device", "gpu"),
+    ("device", "cuda:"),
+    ("precision", "float8"),
+    ("engine", "ray"),
+    ("max_pixels", "0"),
+    ("max_pixels", "1e9x"),
+    ("bad_file_limit", "1.5"),
+    ("catalog_name", "a.b"),
+    ("catalog_name", "a/b"),
+    ("model_name", "a b"),
+    ("directory_table", "../x"),
+    ("images_root", "s3://bucket/images"),
+    ("lake_root", "dbfs:/lake"),
+    ("images_root", "~nobody-at-all/images"),
+    ("model_source", "~nobody-at-all/model"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_is_one_line_that_names_variable_and_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CURATION_{name.upper()}", value)
+    with pytest.raises(CurationError) as caught:
+        load_settings()
+    message = str(caught.value)
+    assert f"CURATION_{name.upper()}={value!r}: " in message
+    assert "\n" not in message
+
+
+def test_several_bad_values_are_all_named() -> None:
+    with pytest.raises(CurationError) as caught:
+        load_settings(batch_size=0, precision="double")
+    assert "CURATION_BATCH_SIZE='0'" in str(caught.value)
+    assert "CURATION_PRECISION='double'" in str(caught.value)
+
+
+def test_a_setting_of_two_types_is_named_once_with_both_ways_out() -> None:
+    with pytest.raises(CurationError) as caught:
+        load_settings(folder_depth=0)
+    assert str(caught.value).count("CURATION_FOLDER_DEPTH") == 1
+    assert "deepest" in str(caught.value)
+    assert "greater than or equal to 1" in str(caught.value)
+
+
+def test_a_local_model_folder_is_named_relative_to_the_project_and_a_hub_id_is_left_alone(
+    installed: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "models" / "clip").mkdir(parents=True)
+    what = "load_settings().model_source"
+    assert settings_in_process(installed, home, what, CURATION_MODEL_SOURCE="models/clip") == str(home / "models/clip")
+    assert settings_in_process(installed, home, what, CURATION_MODEL_SOURCE="openai/clip") == "openai/clip"
+    (home / "demo").mkdir()
+    assert settings_in_process(installed, home, what, CURATION_MODEL_SOURCE="demo") == "demo"
+
+
+def test_settings_cannot_be_changed_by_accident() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.device = "cpu"  # type: ignore[misc]
