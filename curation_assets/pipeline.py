@@ -20,7 +20,7 @@ from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
-from curation_assets.scan.changes import folder_changes
+from curation_assets.scan.changes import FolderChange, folder_changes
 from curation_assets.scan.engine import ScanResult, scan_folder
 from curation_assets.settings import Settings
 
@@ -67,9 +67,14 @@ class Pipeline:
     def scan_changed(self, tree: TreeListing, progress: Progress) -> list[ScanResult]:
         """Scan those folders of a listed tree that differ from the table, and those of the table that are gone."""
         self.directory.create()
-        changes = folder_changes(tree, self.directory.snapshot(), self.settings.images_root)
+        changes = self.folder_changes(tree)
         listings = [tree.folders.get(change.folder) or empty_listing(change.folder) for change in changes]
         return self._scan_each(listings, progress, rescan=False)
+
+    def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
+        """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
+        table = self.directory.snapshot() if self.directory.exists() else None
+        return folder_changes(tree, table, self.settings.images_root, self._limits)
 
     def register_model(self) -> tuple[RegisteredModel, bool]:
         """Make the model of ``MODEL_SOURCE`` the champion, registering it if it is new.
@@ -160,20 +165,23 @@ class Pipeline:
         rows = self.embeddings.snapshot().read(columns, where=pl.col("model_version") == version)
         return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
 
-    def _scan_each(self, listings: list[FolderListing], progress: Progress, rescan: bool) -> list[ScanResult]:
+    @property
+    def _limits(self) -> ReadLimits:
         settings = self.settings
-        limits = ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
+        return ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
+
+    def _scan_each(self, listings: list[FolderListing], progress: Progress, rescan: bool) -> list[ScanResult]:
         results = []
         for index, listing in enumerate(listings, 1):
             progress.step("scan", index, len(listings))
             results.append(
                 scan_folder(
                     self.directory,
-                    settings.images_root,
+                    self.settings.images_root,
                     listing,
-                    limits,
+                    self._limits,
                     progress,
-                    threads=settings.worker_threads,
+                    threads=self.settings.worker_threads,
                     rescan=rescan,
                 )
             )

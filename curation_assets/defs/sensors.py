@@ -20,7 +20,7 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
 from curation_assets.pipeline import Pipeline
-from curation_assets.scan.changes import FolderChange, folder_changes
+from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
 
 _RUN_KEY, _PARTITION = "dagster/run_key", "dagster/partition"
@@ -75,8 +75,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         pipeline = curation.pipeline()
         try:
             tree = pipeline.list_folders()
-            table = pipeline.directory.snapshot() if pipeline.directory.exists() else None
-            changes = folder_changes(tree, table, pipeline.settings.images_root)
+            changes = pipeline.folder_changes(tree)
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         if not tree.folders and changes:

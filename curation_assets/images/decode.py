@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -39,7 +40,7 @@ class ImageError(Exception):
     """A file that can't be used as an image.
 
     Attributes:
-        status: ``corrupt``, ``unsupported`` or ``too_large``, as in the directory table.
+        status: ``corrupt``, ``unsupported``, ``too_large`` or ``unreadable``, as in the directory table.
         size: (width, height) as the header claims it, of an image refused for its pixels; else None.
     """
 
@@ -75,7 +76,8 @@ def open_image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
 def orientation_of(image: Image.Image) -> int | None:
     """EXIF orientation 1–8; None where there is none, it is invalid, or the EXIF block is broken."""
     try:
-        value = image.getexif().get(0x0112)
+        with _one_large_at_a_time(image):  # a PNG without an EXIF block before its pixels is decoded to look for one
+            value = image.getexif().get(0x0112)
     except Exception:  # a broken EXIF block raises whatever its parser stumbled on; the pixels are still good
         return None
     return value if isinstance(value, int) and 1 <= value <= 8 else None
@@ -104,14 +106,16 @@ def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int
     if at_least is not None:
         image.draft(None, at_least)
     try:
-        if image.width * image.height > _BIG_PIXELS:
-            with _big:
-                return _to_upright_rgb(image, orientation)
-        return _to_upright_rgb(image, orientation)
-    except MemoryError:
-        raise ImageError("too_large", "not enough memory to decode it") from None
+        with _one_large_at_a_time(image):
+            return _to_upright_rgb(image, orientation)
+    except MemoryError:  # may pass: unreadable files are tried again
+        raise ImageError("unreadable", "not enough memory to decode it") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise ImageError("corrupt", f"broken pixel data: {_reason(error)}") from None
+
+
+def _one_large_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
+    return _big if image.width * image.height > _BIG_PIXELS else nullcontext()
 
 
 def _to_upright_rgb(image: Image.Image, orientation: int | None) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import polars as pl
 
 from curation_assets.images.listing import TreeListing, fingerprint
 from curation_assets.images.names import text_from_path
+from curation_assets.images.record import ReadLimits
 from curation_assets.lake.table import Snapshot
+from curation_assets.scan.plan import now_admitted
 
 ABSENT = "absent"
 
@@ -19,8 +22,8 @@ class FolderChange:
     """A folder whose rows are not what lies on disk.
 
     Attributes:
-        fingerprint: of the folder on disk; ``absent`` if it is gone.
-        what: for people: ``new``, ``changed``, ``gone``, ``moved`` or ``unreadable files``.
+        fingerprint: of the folder on disk, and of whatever else the rows have to follow; ``absent`` if it is gone.
+        what: for people: ``new``, ``changed``, ``gone``, ``moved``, ``limits raised`` or ``unreadable files``.
     """
 
     folder: str
@@ -28,18 +31,19 @@ class FolderChange:
     what: str
 
 
-def folder_changes(tree: TreeListing, table: Snapshot | None, root: Path) -> list[FolderChange]:
+def folder_changes(tree: TreeListing, table: Snapshot | None, root: Path, limits: ReadLimits) -> list[FolderChange]:
     """Compare every folder of a tree with the directory table.
 
     Args:
         tree: all folders, as listed just now.
         table: the directory table; None where it doesn't exist yet.
         root: images root; rows that name another one have to follow it.
+        limits: rows refused under lower ones have to be read again.
 
     Returns:
         The folders that differ, sorted by name.
     """
-    known = _known_folders(table, root) if table is not None else {}
+    known = _known_folders(table, root, limits) if table is not None else {}
     changes = []
     for folder in sorted(tree.folders.keys() | known.keys()):
         listed, in_table = tree.folders.get(folder), known.get(folder)
@@ -52,27 +56,40 @@ def folder_changes(tree: TreeListing, table: Snapshot | None, root: Path) -> lis
         elif now != in_table.fingerprint:
             changes.append(FolderChange(folder, now, "changed"))
         elif in_table.moved:
-            changes.append(FolderChange(folder, now, "moved"))
+            changes.append(FolderChange(folder, f"{now}@{_short_hash(str(root))}", "moved"))
+        elif in_table.admitted:
+            changes.append(FolderChange(folder, f"{now}@{_short_hash(str(limits))}", "limits raised"))
         elif in_table.unreadable:
             changes.append(FolderChange(folder, now, "unreadable files"))
     return changes
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class _Known:
     fingerprint: str
     moved: bool
+    admitted: bool
     unreadable: bool
 
 
-def _known_folders(table: Snapshot, root: Path) -> dict[str, _Known]:
-    columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status"]
+def _known_folders(table: Snapshot, root: Path, limits: ReadLimits) -> dict[str, _Known]:
+    columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status", "width", "height"]
     rows = table.read(columns).drop("_file")
     prefix = text_from_path(str(root)).rstrip("/") + "/"
-    rows = rows.with_columns(_moved=pl.concat_str(pl.lit(prefix), pl.col("relative_path")) != pl.col("file_path"))
+    rows = rows.with_columns(
+        _moved=pl.concat_str(pl.lit(prefix), pl.col("relative_path")) != pl.col("file_path"),
+        _admitted=now_admitted(limits.max_pixels, limits.max_file_bytes),
+    )
     return {
         str(folder): _Known(
-            fingerprint(group), bool(group["_moved"].any()), bool((group["status"] == "unreadable").any())
+            fingerprint(group),
+            moved=bool(group["_moved"].any()),
+            admitted=bool(group["_admitted"].any()),
+            unreadable=bool((group["status"] == "unreadable").any()),
         )
         for (folder,), group in rows.partition_by("folder", as_dict=True).items()
     }

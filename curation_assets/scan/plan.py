@@ -73,6 +73,13 @@ def unreadable(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     return listed.join(rows, on="relative_path", how="inner", maintain_order="left")
 
 
+def now_admitted(max_pixels: int, max_file_bytes: int) -> pl.Expr:
+    """Rows that were refused as too large under lower limits than those now in force."""
+    pixels = pl.col("width").cast(pl.Int64) * pl.col("height")
+    fits = (pl.col("size_bytes") <= max_file_bytes) & (pixels.is_null() | (pixels <= max_pixels))
+    return (pl.col("status") == "too_large") & fits
+
+
 def plan_scan(
     listed: pl.DataFrame,
     known: pl.DataFrame,
@@ -99,11 +106,6 @@ def plan_scan(
     both = listed.with_columns(_listed=pl.lit(True)).join(
         known, on="relative_path", how="full", coalesce=True, suffix="_known"
     )
-    within_limits = (
-        (pl.col("status") == "too_large")
-        & (pl.col("size_bytes") <= max_file_bytes)
-        & (pl.col("width").is_null() | (pl.col("width").cast(pl.Int64) * pl.col("height") <= max_pixels))
-    )
     again = pl.col("relative_path").is_in(read_again.to_list()) if read_again is not None else pl.lit(False)
     differs = pl.col("size_bytes").ne_missing(pl.col("size_bytes_known")) | pl.col("mtime_ns").ne_missing(
         pl.col("mtime_ns_known")
@@ -113,7 +115,7 @@ def plan_scan(
         .then(pl.lit("new"))
         .when(pl.col("_listed").is_null())
         .then(pl.lit("vanished"))
-        .when(differs | again | within_limits | pl.lit(rescan))
+        .when(differs | again | now_admitted(max_pixels, max_file_bytes) | pl.lit(rescan))
         .then(pl.lit("changed"))
         .otherwise(pl.lit("unchanged"))
     )

@@ -197,6 +197,18 @@ def test_a_folder_that_was_removed_and_restored_as_it_was_is_scanned_again(
     assert keys(tick()) == []
 
 
+def test_a_moved_root_is_followed_although_no_file_changed(
+    tick: Tick, fill: Any, ready: Pipeline, images: Path
+) -> None:
+    fill("maize")
+    tick()
+    scan(ready, "maize")
+    moved = images.rename(images.with_name("elsewhere"))
+    result = tick(images_root=moved)
+    assert [request.tags["curation/change"] for request in result.run_requests or []] == ["moved"]
+    assert keys(tick(images_root=moved)) == []
+
+
 def test_the_partition_of_a_folder_without_files_or_rows_goes(
     tick: Tick, fill: Any, ready: Pipeline, images: Path, instance: dg.DagsterInstance
 ) -> None:
