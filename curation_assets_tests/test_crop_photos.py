@@ -39,10 +39,12 @@ def run_on(images: Path, home: Path, registered_model: Path) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def whole(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def whole(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     if not REAL_PHOTOS.is_dir():
         pytest.skip("the real photographs are not here (../shared/data/crop_photos)")
-    return run_on(REAL_PHOTOS, tmp_path_factory.mktemp("whole"), registered_model)
+    home = tmp_path_factory.mktemp("whole")
+    yield run_on(REAL_PHOTOS, home, registered_model)
+    shutil.rmtree(home)
 
 
 def walked(root: Path) -> dict[str, str]:
@@ -131,14 +133,15 @@ def test_a_second_run_reads_no_image_and_commits_nothing(crop_photos: Path, whol
 
 
 @pytest.fixture(scope="module")
-def part(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def part(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     """A copy of two of the four sources, free to be changed."""
     if not REAL_PHOTOS.is_dir():
         pytest.skip("the real photographs are not here (../shared/data/crop_photos)")
     home = tmp_path_factory.mktemp("part")
     for source in ("fruit", "cauliflower_weed"):
         shutil.copytree(REAL_PHOTOS / source, home / "images" / source)
-    return run_on(home / "images", home, registered_model)
+    yield run_on(home / "images", home, registered_model)
+    shutil.rmtree(home)
 
 
 def test_changing_one_photograph_does_that_one_again(crop_photos: Path, part: Finished) -> None:

@@ -1,0 +1,342 @@
+"""kill -9 at seeded random moments, and two processes at once: nothing is lost, doubled or left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from curation_assets.lake.table import LakeTable
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.conftest import jpeg
+
+pytestmark = pytest.mark.slow
+
+KILLS = 10
+VERSION = "1"
+
+# Does one job, slowly where a kill hurts most: before and after a commit, and with much uncommitted work.
+DRIVER = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.embed import local
+from curation_assets.lake.staging import StagedFile
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.scan import engine, plan
+from curation_assets.settings import load_settings
+
+asked = json.loads(sys.argv[1])
+slow = asked["slow"]
+
+def slower(owner, name, seconds):
+    work = getattr(owner, name)
+    def slowed(*args, **kwargs):
+        time.sleep(seconds)
+        return work(*args, **kwargs)
+    setattr(owner, name, slowed)
+
+slower(engine, "read_record", slow)
+slower(StagedFile, "validate", slow)
+slower(StagedFile, "committed", slow)
+plan.UNIT_FILES, local.CHUNK_IMAGES = 4, 2
+settings = load_settings(images_root=asked["images"], lake_root=asked["lake"], model_source="demo")
+pipeline = Pipeline(settings)
+if asked["job"] == "embed":
+    from curation_assets.clip.encoder import Encoder
+    encoder = Encoder(Path(asked["model"]), "cpu", "float32")
+    encoder.embed_images(np.zeros((2, 224, 224, 3), np.uint8))  # loads the weights and warms up
+    slower(Encoder, "embed_images", slow)
+model = RegisteredModel("c.s.m", asked["version"], "f", 64, 224, 1, "demo", True, "run")
+
+def embed(folder):
+    pipeline.embeddings.create()
+    tables = pipeline.directory, pipeline.embeddings
+    return local.embed_folder(*tables, folder, model, lambda: encoder, LogProgress(), threads=2, batch_size=2)
+
+print("ready", flush=True)
+sys.stdin.readline()
+if asked["job"] == "scan":
+    results = pipeline.scan(asked["folders"], LogProgress())
+    print(json.dumps({"done": sum(r.read for r in results), "commits": sum(r.commits for r in results)}))
+else:
+    results = [embed(folder) for folder in asked["folders"]]
+    print(json.dumps({"done": sum(r.encoded for r in results), "commits": sum(r.commits for r in results)}))
+"""
+
+
+class Driver:
+    """A process with everything imported, that begins when told to."""
+
+    def __init__(self, **asked: Any) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, json.dumps(asked)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def go(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def finish(self) -> dict[str, int]:
+        assert self._process.stdout is not None
+        result: dict[str, int] = json.loads(self._process.stdout.readline())
+        assert self._process.wait(timeout=60) == 0
+        return result
+
+    def seconds(self) -> float:
+        """How long it takes from now until it is done; its exit doesn't count."""
+        assert self._process.stdout is not None
+        began = time.monotonic()
+        self._process.stdout.readline()
+        took = time.monotonic() - began
+        assert self._process.wait(timeout=60) == 0
+        return took
+
+    def kill_after(self, seconds: float) -> bool:
+        """Whether it was still at work when it was killed."""
+        time.sleep(seconds)
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        said, _ = self._process.communicate()
+        return not said and self._process.returncode == -signal.SIGKILL
+
+    def kill_when(self, something: Callable[[], bool]) -> None:
+        while self._process.poll() is None and not something():
+            time.sleep(0.002)
+        self.kill_after(0)
+
+
+class Tree:
+    """Images that change between one attempt and the next, and every content each of them has had."""
+
+    def __init__(self, root: Path, rng: random.Random) -> None:
+        self.root, self._rng = root, rng
+        self.history: set[tuple[str, str]] = set()
+        for folder in ("a", "b/c d"):
+            (root / folder).mkdir(parents=True)
+            for index in range(12):
+                self._write(f"{folder}/{index:03}.jpg")
+
+    def change(self) -> None:
+        """New, changed and vanished files in both folders."""
+        for folder in ("a", "b/c d"):
+            there = sorted(path for path in self.now() if path.startswith(f"{folder}/"))
+            for path in self._rng.sample(there, 4):
+                self._write(path)
+            (self.root / self._rng.choice(there)).unlink()
+            for _ in range(2):
+                self._write(f"{folder}/{self._rng.randrange(100, 1000)}.jpg")
+
+    def now(self) -> dict[str, str]:
+        """Relative path and SHA-256 of every file on disk."""
+        files = [path for path in self.root.rglob("*") if path.is_file()]
+        return {str(p.relative_to(self.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+    def _write(self, path: str) -> None:
+        data = jpeg(self._rng.randrange(10**9), (32, 24))
+        (self.root / path).write_bytes(data)
+        self.history.add((path, hashlib.sha256(data).hexdigest()))
+
+
+FOLDERS = ["a", "b/c d"]
+
+
+@pytest.fixture
+def tree(images: Path) -> Tree:
+    return Tree(images, random.Random(11))
+
+
+@pytest.fixture
+def start(pipeline: Pipeline, registered_model: Path) -> Callable[..., Driver]:
+    """Start a driver on the tables and images of ``pipeline``."""
+
+    def call(job: str, folders: list[str] = FOLDERS, slow: float = 0.04) -> Driver:
+        return Driver(
+            job=job,
+            folders=folders,
+            slow=slow,
+            version=VERSION,
+            images=str(pipeline.settings.images_root),
+            lake=str(pipeline.settings.lake_root),
+            model=str(registered_model / "demo_model"),
+        )
+
+    return call
+
+
+def rows(table: LakeTable) -> list[tuple[str, str]]:
+    """Relative path and content of every row."""
+    if not table.exists():
+        return []
+    found = table.snapshot().read(["relative_path", "content_sha256"])
+    return list(found.select("relative_path", "content_sha256").iter_rows())
+
+
+def assert_sound(table: LakeTable, tree: Tree) -> None:
+    """What holds at every moment: each image once, with a content that it really had."""
+    found = rows(table)
+    keys = [path for path, _ in found]
+    assert len(keys) == len(set(keys))
+    assert set(found) <= tree.history
+
+
+def assert_complete(table: LakeTable, tree: Tree) -> None:
+    assert sorted(rows(table)) == sorted(tree.now().items())
+
+
+def leftovers(table: LakeTable) -> list[str]:
+    """Markers, and Parquet files that no version of the log names."""
+    named = set()
+    for log in (table.path / "_delta_log").glob("*.json"):
+        actions = [json.loads(line) for line in log.read_text().splitlines()]
+        named |= {unquote(action["add"]["path"]) for action in actions if "add" in action}
+    on_disk = {str(path.relative_to(table.path)) for path in table.path.glob("folder=*/*")}
+    markers = {str(path.relative_to(table.path)) for path in table.path.glob("_writers/*/*.parquet")}
+    return sorted(on_disk - named | markers)
+
+
+def kill_again_and_again(
+    table: LakeTable, tree: Tree, start: Callable[[], Driver], prepare: Callable[[], Any], seed: int
+) -> None:
+    """Kill drivers at work, ``KILLS`` of them at moments spread over what one takes; look at the table after each.
+
+    The last one is killed with a file staged, so that there is something to sweep.
+    """
+    rng = random.Random(seed)
+    prepare()
+    driver = start()
+    driver.go()
+    takes = driver.seconds()
+    assert_complete(table, tree)
+    killed, driver = 0, start()
+    while killed < KILLS or not leftovers(table):
+        prepare()
+        driver.go()
+        upcoming = start()  # its imports go on while the other works
+        if killed < KILLS:
+            killed += driver.kill_after(rng.uniform(0, takes))
+        else:
+            driver.kill_when(lambda: leftovers(table) != [])
+        assert_sound(table, tree)
+        driver = upcoming
+    driver.kill_after(0)
+
+
+def test_a_scan_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_completes_it(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    table = pipeline.directory
+    kill_again_and_again(table, tree, lambda: start("scan"), tree.change, seed=1)
+    pipeline.scan(FOLDERS, LogProgress())
+    assert_complete(table, tree)
+    assert leftovers(table) == []
+    version = table.snapshot().version
+    pipeline.scan(FOLDERS, LogProgress())
+    assert table.snapshot().version == version
+
+
+def test_an_embedding_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_completes_it(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    def prepare() -> None:
+        tree.change()
+        pipeline.scan(FOLDERS, LogProgress())
+
+    table = pipeline.embeddings
+    kill_again_and_again(table, tree, lambda: start("embed"), prepare, seed=2)
+    driver = start("embed")
+    driver.go()
+    driver.finish()
+    assert_complete(table, tree)
+    assert leftovers(table) == []
+    driver = start("embed")
+    driver.go()
+    assert driver.finish() == {"done": 0, "commits": 0}
+
+
+def both(*drivers: Driver) -> list[dict[str, int]]:
+    for driver in drivers:
+        driver.go()
+    return [driver.finish() for driver in drivers]
+
+
+def test_two_scans_of_different_folders_at_once_lose_and_double_nothing(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    """The table doesn't exist yet either: both want to create it."""
+    said = both(start("scan", ["a"], 0.01), start("scan", ["b/c d"], 0.01))
+    assert [result["done"] for result in said] == [12, 12]
+    assert all(result["commits"] > 1 for result in said)
+    assert_complete(pipeline.directory, tree)
+    assert leftovers(pipeline.directory) == []
+
+
+def test_two_scans_of_the_same_folder_at_once_read_each_file_once(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    said = both(start("scan"), start("scan"))
+    assert sum(result["done"] for result in said) == 24
+    assert_complete(pipeline.directory, tree)
+    assert leftovers(pipeline.directory) == []
+
+
+@pytest.mark.parametrize("folders", [(["a"], ["b/c d"]), (FOLDERS, FOLDERS)], ids=["different", "same"])
+def test_two_embeddings_at_once_encode_each_image_once(
+    folders: tuple[list[str], list[str]], pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    pipeline.scan(FOLDERS, LogProgress())
+    said = both(*(start("embed", each) for each in folders))
+    assert sum(result["done"] for result in said) == 24
+    assert_complete(pipeline.embeddings, tree)
+    assert leftovers(pipeline.embeddings) == []
+
+
+def test_a_scan_and_an_embedding_of_the_same_folder_at_once_leave_both_tables_sound(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    pipeline.scan(FOLDERS, LogProgress())
+    tree.change()
+    both(start("embed"), start("scan"))
+    assert_complete(pipeline.directory, tree)
+    assert_sound(pipeline.embeddings, tree)
+    driver = start("embed")
+    driver.go()
+    driver.finish()
+    assert_complete(pipeline.embeddings, tree)
+
+
+def test_a_process_waits_for_the_one_that_writes_the_folder_and_takes_over_when_that_is_killed(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    first, second = start("scan", ["a"], 0.2), start("scan", ["a"], 0.0)
+    first.go()
+    deadline = time.monotonic() + 30
+    while not list(pipeline.directory.path.glob("_writers/*/*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second.go()
+    assert first.kill_after(0.5)
+    second.finish()
+    assert sorted(path for path, _ in rows(pipeline.directory)) == sorted(p for p in tree.now() if p.startswith("a/"))
+    assert leftovers(pipeline.directory) == []
