@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_workspace/lake CURATION_MODEL_SOURCE=demo
+DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_workspace/lake CURATION_MODEL_SOURCE=demo \
+	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 
 .PHONY: help demo test dev dev-demo lint format check benchmark clean

@@ -13,6 +13,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,8 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
 LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the tables [CURATION_LAKE_ROOT].")]
@@ -50,6 +51,9 @@ MAX_TABLE_ROWS = 40
 
 def main() -> None:
     """Run the command; errors a user can put right become one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that isn't UTF-8 still gets every name
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CurationError as error:
@@ -91,7 +95,7 @@ def run_command(
 ) -> None:
     """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
     settings = _settings(images, lake)
-    raise typer.Exit(_run(settings, folders, rescan, prune, as_json))
+    raise typer.Exit(_run(_pipeline(settings), as_json, folders=folders, rescan=rescan, prune=prune))
 
 
 @app.command()
@@ -104,7 +108,10 @@ def demo(as_json: JsonOption = False) -> None:
     made = write_sample(settings.images_root)
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}")
-    code = _run(settings, None, False, False, as_json)
+    from curation_assets.pipeline import Pipeline
+
+    # Never the user's own registry: untrained weights would become its champion.
+    code = _run(Pipeline(settings, own_registry=True), as_json)
     if not as_json:
         _say_what_next(settings)
     # The sample holds broken files on purpose: finding them is success.
@@ -165,20 +172,22 @@ def _pipeline(settings: Settings) -> Pipeline:
     return Pipeline(settings)
 
 
-def _run(settings: Settings, folders: list[str] | None, rescan: bool, prune: bool, as_json: bool) -> int:
+def _run(
+    pipeline: Pipeline, as_json: bool, *, folders: list[str] | None = None, rescan: bool = False, prune: bool = False
+) -> int:
     from curation_assets.pipeline import run
 
     chosen = None if folders is None else [text_from_path(f).rstrip("/") or "." for f in folders]
     try:
         with _progress() as progress:
-            summary = run(_pipeline(settings), progress, folders=chosen, rescan=rescan, prune=prune)
+            summary = run(pipeline, progress, folders=chosen, rescan=rescan, prune=prune)
     except KeyboardInterrupt:
         err.print("stopped; what was committed stays, run the command again to go on")
         return 130
     if as_json:
-        _print_json(_as_dict(settings, summary))
+        _print_json(_as_dict(pipeline.settings, summary))
     else:
-        _print_summary(settings, summary)
+        _print_summary(pipeline.settings, summary)
     return 1 if len(summary.bad) or summary.failed else 0
 
 
@@ -328,7 +337,7 @@ def _print_bad(path: str, status: str, reason: str) -> None:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    out.print(json.dumps(value, indent=2, ensure_ascii=False, default=str), markup=False)
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def _human(name: str, value: Any) -> str:

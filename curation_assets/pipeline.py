@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -13,14 +14,15 @@ import polars as pl
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
 from curation_assets.embed.local import EmbedResult, embed_folder
-from curation_assets.embed.plan import folders_behind
+from curation_assets.embed.plan import folders_behind, is_current
 from curation_assets.errors import CurationError
-from curation_assets.images.listing import FolderListing, TreeListing, empty_listing, list_folders
+from curation_assets.images.listing import TreeListing, list_folders
+from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
-from curation_assets.lake.table import LakeTable
+from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import Progress
-from curation_assets.scan.changes import FolderChange, folder_changes
+from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import ScanResult, scan_folder
 from curation_assets.settings import Settings
 
@@ -31,10 +33,16 @@ BAD_COLUMNS = ["relative_path", "status", "error"]
 
 
 class Pipeline:
-    """Tables, registry and jobs of one configuration. Holds at most one loaded model."""
+    """Tables, registry and jobs of one configuration. Holds at most one loaded model.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: names, paths and limits.
+        own_registry: keep to the registry beside the lake, whatever MLflow's variables say.
+    """
+
+    def __init__(self, settings: Settings, own_registry: bool = False) -> None:
         self.settings = settings
+        self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self._encoder: tuple[str, Encoder] | None = None
@@ -42,7 +50,7 @@ class Pipeline:
     @cached_property
     def registry(self) -> Registry:
         """The model registry."""
-        return Registry(self.settings.registered_model, self.settings.mlflow_dir)
+        return Registry(self.settings.registered_model, self.settings.mlflow_dir, own=self._own_registry)
 
     @property
     def depth(self) -> int | None:
@@ -59,17 +67,15 @@ class Pipeline:
 
     def scan(self, folders: Iterable[str], progress: Progress, *, rescan: bool = False) -> list[ScanResult]:
         """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows."""
-        wanted = list(folders)
-        listed = self.list_folders(wanted).folders
         self.directory.create()
-        return self._scan_each([listed.get(folder) or empty_listing(folder) for folder in wanted], progress, rescan)
+        return self._scan_each(list(folders), progress, rescan)
 
     def scan_changed(self, tree: TreeListing, progress: Progress) -> list[ScanResult]:
         """Scan those folders of a listed tree that differ from the table, and those of the table that are gone."""
         self.directory.create()
-        changes = self.folder_changes(tree)
-        listings = [tree.folders.get(change.folder) or empty_listing(change.folder) for change in changes]
-        return self._scan_each(listings, progress, rescan=False)
+        # Folders that are gone go first: after a change of FOLDER_DEPTH their images come back in others.
+        changes = sorted(self.folder_changes(tree), key=lambda change: (change.fingerprint != ABSENT, change.folder))
+        return self._scan_each([change.folder for change in changes], progress, rescan=False)
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
@@ -88,8 +94,22 @@ class Pipeline:
         source = resolve(self.settings.model_source, self.registry.demo_folder)
         return self.registry.register(source)
 
-    def embed(self, folder: str, model: RegisteredModel, progress: Progress) -> EmbedResult:
-        """Bring a folder's embeddings in line with its rows, for one model version."""
+    def has_model(self) -> bool:
+        """Whether a champion is registered."""
+        try:
+            self.registry.champion()
+        except NotRegisteredError:
+            return False
+        return True
+
+    def embed(
+        self, folder: str, model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
+    ) -> EmbedResult:
+        """Bring a folder's embeddings in line with its rows, for one model version.
+
+        Args:
+            earlier: an older snapshot of the embeddings, whose vectors may be copied too.
+        """
         settings = self.settings
         self.embeddings.create()
         return embed_folder(
@@ -102,6 +122,7 @@ class Pipeline:
             threads=settings.worker_threads,
             batch_size=None if settings.batch_size == "auto" else settings.batch_size,
             max_pixels=settings.max_pixels,
+            earlier=earlier,
         )
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
@@ -139,6 +160,13 @@ class Pipeline:
                 digest.update("\0".join(map(str, row)).encode() + b"\0")
         return digest.hexdigest()[:32]
 
+    def known_paths(self) -> pl.DataFrame:
+        """Columns folder, relative_path and file_path of the directory table; no rows where there is no table."""
+        columns = ["folder", "relative_path", "file_path"]
+        if not self.directory.exists():
+            return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+        return self.directory.snapshot().read(columns).drop("_file")
+
     def row(self, relative_path: str) -> dict[str, Any] | None:
         """One image's row of the directory table without the image itself; None if there is none."""
         columns = [c.name for c in DIRECTORY.columns if c.name not in ("image_base64", "preview")]
@@ -158,11 +186,10 @@ class Pipeline:
         if not self.embeddings.exists():
             return pl.DataFrame(schema=schema)
         try:
-            version = self.registry.champion().version
+            model = self.registry.champion()
         except NotRegisteredError:
             return pl.DataFrame(schema=schema)
-        columns = ["relative_path", "content_sha256", "model_version"]
-        rows = self.embeddings.snapshot().read(columns, where=pl.col("model_version") == version)
+        rows = self.embeddings.snapshot().read(["relative_path", "content_sha256"], where=is_current(model))
         return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
 
     @property
@@ -170,18 +197,19 @@ class Pipeline:
         settings = self.settings
         return ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
 
-    def _scan_each(self, listings: list[FolderListing], progress: Progress, rescan: bool) -> list[ScanResult]:
+    def _scan_each(self, folders: list[str], progress: Progress, rescan: bool) -> list[ScanResult]:
         results = []
-        for index, listing in enumerate(listings, 1):
-            progress.step("scan", index, len(listings))
+        for index, folder in enumerate(folders, 1):
+            progress.step("scan", index, len(folders))
             results.append(
                 scan_folder(
                     self.directory,
                     self.settings.images_root,
-                    listing,
+                    folder,
                     self._limits,
                     progress,
                     threads=self.settings.worker_threads,
+                    depth=self.depth,
                     rescan=rescan,
                 )
             )
@@ -228,14 +256,18 @@ def run(
     Args:
         folders: values of the ``folder`` column; None takes all on disk and all in the table.
         rescan: read every file again, also those that look unchanged.
-        prune: go on although none of the table's folders is under the images root, and remove their rows.
+        prune: go on although the images root looks like another tree than the table's, and remove rows.
 
     Raises:
         CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
     """
     tree = pipeline.list_folders(folders)
-    in_table = pipeline.directory.snapshot().folders if pipeline.directory.exists() else []
-    _refuse_mistakes(pipeline.settings, tree, in_table, folders, prune)
+    rows = pipeline.known_paths()
+    in_table = sorted(set(rows["folder"]))
+    if folders is None:
+        _refuse_another_tree(pipeline.settings.images_root, tree, rows, prune)
+    else:
+        _refuse_unknown_folders(pipeline, tree, rows, folders)
     if folders is not None or rescan:
         chosen = folders if folders is not None else sorted({*tree.folders, *in_table})
         scans = pipeline.scan(chosen, progress, rescan=rescan)
@@ -244,12 +276,13 @@ def run(
         chosen = sorted({*tree.folders, *(scan.folder for scan in scans)})
     model, is_new = pipeline.register_model()
     pipeline.embeddings.create()
-    behind = folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), model.version)
+    before = pipeline.embeddings.snapshot()
+    behind = folders_behind(pipeline.directory.snapshot(), before, model)
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
     embeds = []
     for index, folder in enumerate(to_embed, 1):
         progress.step("embed", index, len(to_embed))
-        embeds.append(pipeline.embed(folder, model, progress))
+        embeds.append(pipeline.embed(folder, model, progress, earlier=before))
     status = pipeline.status()
     return RunSummary(
         model=model,
@@ -264,21 +297,33 @@ def run(
     )
 
 
-def _refuse_mistakes(
-    settings: Settings, tree: TreeListing, in_table: list[str], folders: list[str] | None, prune: bool
-) -> None:
+def _refuse_unknown_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, folders: list[str]) -> None:
+    unknown = set(folders).difference(tree.folders, rows["folder"])
+    if unknown:
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise CurationError(f"no image folder {names} under {pipeline.settings.images_root}")
+    directories = rows.select("folder", below=pl.col("relative_path").str.replace("/?[^/]*$", "")).unique()
+    if any(folder_of(below, pipeline.depth) != folder for folder, below in directories.iter_rows()):
+        raise CurationError(
+            "the table was written with another CURATION_FOLDER_DEPTH; run once without --folders to lay it out anew"
+        )
+
+
+def _refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
     """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows."""
-    root = settings.images_root
-    if folders is not None:
-        unknown = [folder for folder in folders if folder not in tree.folders and folder not in in_table]
-        if unknown:
-            raise CurationError(f"no image folder {', '.join(map(repr, unknown))} under {root}")
+    if prune:
         return
     if not tree.folders:
         seen = f" ({tree.passed_over.total()} other files passed over)" if tree.passed_over else ""
         raise CurationError(f"no images under {root}{seen}; nothing was changed")
-    if in_table and not prune and tree.folders.keys().isdisjoint(in_table):
+    if not len(rows):
+        return
+    on_disk = pl.concat([listing.files.select("relative_path") for listing in tree.folders.values()])
+    found = len(rows.join(on_disk, on="relative_path", how="semi"))
+    prefix = text_from_path(str(root)).rstrip("/") + "/"
+    elsewhere = not rows["file_path"].str.starts_with(prefix).all()
+    if found == 0 or (elsewhere and found < len(rows) / 2):
         raise CurationError(
-            f"the table holds {len(in_table)} other folders ({in_table[0]!r}, …), none of them under {root}: set "
-            f"CURATION_LAKE_ROOT to a lake of its own for this tree, or say --prune to remove their rows"
+            f"only {found:,} of the table's {len(rows):,} images are under {root}: set CURATION_LAKE_ROOT (--lake) to "
+            "a lake of its own for this tree, or say --prune to remove the rows of the others"
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.embed.plan import MODEL_COLUMNS, is_current
 from curation_assets.lake.table import Snapshot
 
 UNIT_TOLERANCE = 1e-3
@@ -55,8 +57,8 @@ def every_image_embedded_once(
     key = ["relative_path", "content_sha256"]
     for folder in folders:
         ok = directory.read([*key, "status"], folder).filter(pl.col("status") == "ok")
-        rows = embeddings.read([*key, "model_version"], folder)
-        current = rows.filter(pl.col("model_version") == model.version).group_by(key).len()
+        rows = embeddings.read([*key, *MODEL_COLUMNS], folder)
+        current = rows.filter(is_current(model)).group_by(key).len()
         images += len(ok)
         missing += len(ok.join(current, on=key, how="anti"))
         doubled += len(current.filter(pl.col("len") > 1))
@@ -72,8 +74,7 @@ def vectors_are_unit(embeddings: Snapshot, folders: list[str], model: Registered
     worst = 0.0
     for folder in folders:
         for file in embeddings.files(folder):  # file by file: vectors are large
-            frame = embeddings.read(["embeddings", "model_version"], files=[file])
-            frame = frame.filter(pl.col("model_version") == model.version)
+            frame = embeddings.read(["embeddings"], files=[file], where=is_current(model))
             vectors += len(frame)
             right = frame.filter(pl.col("embeddings").list.len() == model.dimension)
             bad_dimension += len(frame) - len(right)
@@ -82,7 +83,7 @@ def vectors_are_unit(embeddings: Snapshot, folders: list[str], model: Registered
             matrix = right["embeddings"].list.to_array(model.dimension).to_numpy()
             error = abs((matrix.astype("float64") ** 2).sum(axis=1) ** 0.5 - 1)
             bad_length += int((~(error <= UNIT_TOLERANCE)).sum())
-            worst = max(worst, float(error.max()))
+            worst = max(worst, float(error[np.isfinite(error)].max(initial=0.0)))
     found = (
         f"of {vectors} vectors {bad_dimension} don't have {model.dimension} floats, {bad_length} aren't of unit length"
     )

@@ -20,6 +20,7 @@ from curation_assets.settings import Settings, load_settings
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+Settings.model_config["env_file"] = None
 
 REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "crop_photos"
 

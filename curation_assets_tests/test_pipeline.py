@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_assets import pipeline as pipeline_module
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline, RunSummary
 from curation_assets.pipeline import run as run_pipeline
@@ -346,5 +347,65 @@ def test_an_image_moved_to_another_folder_keeps_one_row_and_one_vector(
     assert directory == embeddings
     assert len(directory) == len(set(directory)) == 4
     assert np.allclose(vector_of(ready, f"{target}/moved.jpg"), before, atol=0.01)
-    # Folders are embedded in order: before b lets its vector go, it can be copied to a.
-    assert sum(embed.encoded for embed in summary.embeds) == (0 if target == "a" else 1)
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+
+
+@pytest.mark.parametrize(("first", "then"), [("deepest", 1), (1, "deepest"), (2, 1)])
+def test_another_folder_depth_lays_the_same_images_out_anew_without_encoding(
+    first: Any, then: Any, ready: Pipeline, fill: Fill
+) -> None:
+    for folder in ("a", "a/x/deep", "a/y", "b"):
+        fill(folder, 2)
+    run(with_settings(ready, folder_depth=first))
+    again = with_settings(ready, folder_depth=then)
+    summary = run(again)
+    assert sum(embed.encoded for embed in summary.embeds) == 0
+    directory, embeddings = paths(again)
+    assert directory == embeddings
+    assert len(directory) == len(set(directory)) == 8
+    assert again.status()["folder"].to_list() == sorted(again.list_folders().folders)
+
+
+def test_one_folder_alone_is_refused_after_the_depth_changed(ready: Pipeline, fill: Fill) -> None:
+    fill("a/x", 1)
+    fill("b", 1)
+    run(ready)
+    with pytest.raises(CurationError, match="CURATION_FOLDER_DEPTH; run once without --folders"):
+        run(with_settings(ready, folder_depth=1), folders=["a"])
+
+
+def test_another_tree_with_a_folder_of_the_same_name_does_not_empty_the_table(
+    ready: Pipeline, images: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for index in range(3):
+        (images / f"first_{index}.jpg").write_bytes(jpeg(index))
+        (other / f"second_{index}.jpg").write_bytes(jpeg(10 + index))
+    run(ready)
+    elsewhere = with_settings(ready, images_root=other)
+    with pytest.raises(CurationError, match=r"only 0 of the table's 3 images are under .* --prune"):
+        run(elsewhere)
+    assert ready.status().row(0)[:2] == (".", 3)
+    run(elsewhere, prune=True)
+    assert paths(elsewhere)[0] == ["second_0.jpg", "second_1.jpg", "second_2.jpg"]
+
+
+def test_a_file_that_another_process_added_after_the_listing_keeps_its_row(
+    ready: Pipeline, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("a", 2)
+    fill("b", 2)
+    scan = pipeline_module.scan_folder
+
+    def interrupted(table: Any, root: Any, folder: str, *args: Any, **kwargs: Any) -> Any:
+        if folder == "a":  # while a is scanned, somebody else brings b further than our listing
+            fill("b", 1, first=2)
+            scan(table, root, "b", *args, **kwargs)
+        return scan(table, root, folder, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline_module, "scan_folder", interrupted)
+    run(ready)
+    directory, embeddings = paths(ready)
+    assert directory == embeddings
+    assert len(directory) == 5

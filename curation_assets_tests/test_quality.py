@@ -58,6 +58,7 @@ def vector(path: str, values: list[float] | None = None, version: str = "7", con
         "relative_path": path,
         "content_sha256": content or f"hash of {path}",
         "model_version": version,
+        "model_fingerprint": MODEL.fingerprint,
         "model_name": MODEL.name,
         "embeddings": [0.6, 0.8, 0.0] if values is None else values,
         "embedded_at": NOW,

@@ -81,7 +81,19 @@ class Encoder:
         whole = transformers.CLIPConfig.from_pretrained(self.folder, local_files_only=True)
         config = getattr(whole, part)
         config.projection_dim = whole.projection_dim  # a tower's own copy may be absent or a default
-        model = model_class.from_pretrained(self.folder, config=config, local_files_only=True, dtype=self._dtype)
+        model, loading = model_class.from_pretrained(
+            self.folder,
+            config=config,
+            local_files_only=True,
+            dtype=self._dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or it raises without naming them
+        )
+        for kind, what in (("missing_keys", "has no weights"), ("mismatched_keys", "has weights of another size")):
+            keys = {key if isinstance(key, str) else key[0] for key in loading[kind]}
+            if wrong := sorted(key for key in keys if not key.endswith("position_ids")):  # a buffer, always computed
+                named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+                raise CurationError(f"{self.folder} {what} for {named}: they don't fit its config.json")
         return model.eval().to(self.device)
 
 

@@ -17,6 +17,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.decode import open_image, orientation_of, upright_rgb, upright_size
 
 FILE_NAME = "preprocessor_config.json"
+PROCESSOR_FILE_NAME = "processor_config.json"  # where transformers 5 puts the same, as "image_processor"
 # A large JPEG is decoded at the scale that leaves at least this many times the model's size: a third of the time of
 # a full decode at a pixel cosine of 0.99996.
 DECODE_MARGIN = 2
@@ -42,15 +43,19 @@ class Preprocessing:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Preprocessing:
-        """Read ``preprocessor_config.json`` of a model folder.
+        """Read ``preprocessor_config.json`` of a model folder, or where there is none ``processor_config.json``.
 
         Raises:
             CurationError: the file is missing or asks for something this class doesn't do.
         """
         path = folder / FILE_NAME
         try:
-            config = json.loads(path.read_text())
-            resize, crop = _side(config["size"]), _side(config["crop_size"])
+            if not path.exists() and (folder / PROCESSOR_FILE_NAME).exists():
+                path = folder / PROCESSOR_FILE_NAME
+                config = json.loads(path.read_text())["image_processor"]
+            else:
+                config = json.loads(path.read_text())
+            resize, crop = _side(config["size"], {"shortest_edge"}), _side(config["crop_size"], {"height", "width"})
             mean, std = (tuple(float(v) for v in config[key]) for key in ("image_mean", "image_std"))
             rescale = float(config.get("rescale_factor", 1 / 255))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -139,10 +144,11 @@ def _picture(full: tuple[int, int], decoded: tuple[int, int], orientation: int) 
     return (y, x, y + height, x + width) if orientation >= 5 else (x, y, x + width, y + height)
 
 
-def _side(value: int | dict[str, int]) -> int:
+def _side(value: int | dict[str, int], keys: set[str]) -> int:
+    """A number of pixels, given plainly or as a dict with exactly these keys."""
     if isinstance(value, dict):
         sides = {int(side) for side in value.values()}
-        if len(sides) != 1:
-            raise ValueError(f"{value} is not one size")
+        if value.keys() != keys or len(sides) != 1:
+            raise ValueError(f"{value} is not one size given as {' and '.join(sorted(keys))}")
         return sides.pop()
     return int(value)

@@ -9,12 +9,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 
 from curation_assets.clip.source import ModelSource
@@ -27,6 +28,8 @@ CHAMPION = "champion"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "torch", "transformers")
 _TAG = "curation."
+_URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_opened: set[str] = set()  # databases of default registries that this process has migrated or found migrated
 
 
 class NotRegisteredError(CurationError):
@@ -70,13 +73,25 @@ class Registry:
     Args:
         name: catalog.schema.model.
         folder: of the SQLite file ``mlflow.db`` and ``artifacts``, used only without a tracking URI.
+        own: ignore MLflow's variables and use the folder.
+
+    Raises:
+        CurationError: the folder can't be used, as its path has a character that a database's URI can't have.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, own: bool = False) -> None:
+        tracking, registry = (None if own else os.environ.get(variable) or None for variable in _URI_VARIABLES)
         self.name = name
         self.folder = folder
-        self.tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-        self._is_default = not os.environ.get("MLFLOW_TRACKING_URI")
+        self.tracking_uri = tracking or f"sqlite:///{folder / 'mlflow.db'}"
+        self._is_default = tracking is None
+        self._registry_uri = self.tracking_uri if own else registry
+        self._is_registry_elsewhere = registry is not None
+        if self._is_default and (found := re.search("[?]|%[0-9A-Fa-f]{2}", str(folder))):
+            raise CurationError(
+                f"model registry {folder} can't be used: a database's path can't have {found[0]!r} in it; "
+                "choose another CURATION_LAKE_ROOT, beside which it lies"
+            )
 
     @property
     def demo_folder(self) -> Path:
@@ -93,10 +108,9 @@ class Registry:
             CurationError: the registry can't be reached or written.
         """
         with self._understandable_errors():
-            client = self._client()
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / "register.lock"):
-                return self._register(client, source)
+                return self._register(self._client(), source)
 
     def champion(self) -> RegisteredModel:
         """The version that embeddings use.
@@ -109,12 +123,13 @@ class Registry:
 
         with self._understandable_errors():
             try:
+                if self._is_default and not self._is_registry_elsewhere and not self._database.exists():
+                    raise self._not_registered()  # and create nothing
                 return self._describe(self._client().get_model_version_by_alias(self.name, CHAMPION))
             except MlflowException as error:
                 if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     raise
-        hint = "materialize the asset clip_model, or use `curation run`"
-        raise NotRegisteredError(f"no CLIP model is registered as {self.name}: {hint}")
+        raise self._not_registered()
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
         """Bring a version's files here, where they are not, and load them.
@@ -125,8 +140,17 @@ class Registry:
         from curation_assets.clip.encoder import Encoder
 
         with self._understandable_errors():
+            self._client()
             folder = Path(self._mlflow().artifacts.download_artifacts(artifact_uri=model.uri))
         return Encoder(folder / "artifacts" / "clip", device, precision)
+
+    @property
+    def _database(self) -> Path:
+        return self.folder / "mlflow.db"
+
+    def _not_registered(self) -> NotRegisteredError:
+        hint = "materialize the asset clip_model, or use `curation run`"
+        return NotRegisteredError(f"no CLIP model is registered as {self.name}: {hint}")
 
     def _register(self, client: Any, source: ModelSource) -> tuple[RegisteredModel, bool]:
         found = [v for v in self._versions(client) if v.fingerprint == source.fingerprint]
@@ -135,6 +159,7 @@ class Registry:
         return model, not found
 
     def _log(self, client: Any, source: ModelSource) -> RegisteredModel:
+        _try_out(source)
         mlflow = self._mlflow()
         mlflow.set_experiment(experiment_id=self._experiment(client))
         tags = {
@@ -202,48 +227,104 @@ class Registry:
 
     def _describe(self, version: Any) -> RegisteredModel:
         tags = {key.removeprefix(_TAG): value for key, value in version.tags.items()}
-        return RegisteredModel(
-            name=version.name,
-            version=str(version.version),
-            fingerprint=tags["fingerprint"],
-            dimension=int(tags["dimension"]),
-            image_size=int(tags["image_size"]),
-            parameters=int(tags["parameters"]),
-            source=tags["source"],
-            untrained=tags["untrained"] == "True",
-            run_id=version.run_id,
-        )
+        try:
+            return RegisteredModel(
+                name=version.name,
+                version=str(version.version),
+                fingerprint=tags["fingerprint"],
+                dimension=int(tags["dimension"]),
+                image_size=int(tags["image_size"]),
+                parameters=int(tags["parameters"]),
+                source=tags["source"],
+                untrained=tags["untrained"] == "True",
+                run_id=version.run_id,
+            )
+        except (KeyError, ValueError):
+            raise CurationError(
+                f"version {version.version} of {version.name} was not registered by this project: give its alias "
+                f"{CHAMPION} to a version that was, or choose another CURATION_MODEL_NAME"
+            ) from None
 
     def _mlflow(self) -> Any:
         """MLflow, quiet, at this registry's URIs."""
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for variable, value in (
+            ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+            ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),  # or a server that isn't there is waited for for minutes
+            ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
+        ):
+            os.environ.setdefault(variable, value)
         import mlflow
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        if self._is_default:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        theirs = {variable: os.environ.get(variable) for variable in _URI_VARIABLES}
         mlflow.set_tracking_uri(self.tracking_uri)
-        if self._is_default:  # MLflow leaves its choice in the environment, where the next Registry would take it
-            os.environ.pop("MLFLOW_TRACKING_URI", None)  # for the user's
+        mlflow.set_registry_uri(self._registry_uri)  # None: the same
+        for variable, uri in theirs.items():  # MLflow leaves its choice in the environment, where the next Registry
+            if uri is None:  # would take it for the user's
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = uri
         return mlflow
 
     def _client(self) -> Any:
-        return self._mlflow().MlflowClient()
+        mlflow = self._mlflow()
+        if not self._is_default or self.tracking_uri in _opened:
+            return mlflow.MlflowClient()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # MLflow migrates a database that it opens, which goes wrong for good when two processes do it at once.
+        with FileLock(self.folder / "open.lock") if os.access(self.folder, os.W_OK) else nullcontext():
+            client = mlflow.MlflowClient()
+            client.get_experiment_by_name(self.name)  # the tracking store is opened, and the registry's
+            client.search_registered_models(max_results=1)
+        _opened.add(self.tracking_uri)
+        return client
 
     @contextmanager
     def _understandable_errors(self) -> Iterator[None]:
         """Turn what MLflow and its database raise into one line for the user."""
+        from alembic.util.exc import CommandError
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+        except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
             hint = "CURATION_LAKE_ROOT, beside which it lies" if self._is_default else "MLFLOW_TRACKING_URI"
-            message = f"model registry {self.tracking_uri} can't be used: {reason}; check {hint}"
+            if self._is_registry_elsewhere:
+                hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
+            message = f"model registry {self.tracking_uri} can't be used: {_first_line(error)}; check {hint}"
             raise CurationError(re.sub("//[^/@ ]*@", "//…@", message)) from error  # without a password
+
+
+def _try_out(source: ModelSource) -> None:
+    """Embed an image and a text.
+
+    Raises:
+        CurationError: the model doesn't do it; the message says why.
+    """
+    try:
+        from curation_assets.clip.encoder import Encoder
+
+        encoder = Encoder(source.folder, "cpu", "float32")
+        grey = np.full((1, source.image_size, source.image_size, 3), 128, np.uint8)
+        for what, vectors in (("image", encoder.embed_images(grey)), ("text", encoder.embed_texts(["a photo"]))):
+            if vectors.shape != (1, source.dimension):
+                raise ValueError(f"its {what} vectors have {vectors.shape[1]} numbers, not {source.dimension}")
+            if not np.isfinite(vectors).all():
+                raise ValueError(f"it has no finite vector for a plain {what}")
+    except Exception as error:  # whatever transformers and torch make of files that don't fit each other
+        raise CurationError(
+            f"CURATION_MODEL_SOURCE={source.name}: {source.folder} holds no working CLIP model: {_first_line(error)}; "
+            "put its files right, or choose another CURATION_MODEL_SOURCE"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first; a line that only introduces the next one is not enough."""
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    told = next((index for index, line in enumerate(lines) if not line.endswith(":")), 0)
+    return " ".join(lines[: told + 1])
 
 
 def _signature() -> Any:

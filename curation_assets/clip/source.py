@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 
 from curation_assets.clip import demo_model
-from curation_assets.clip.preprocessing import FILE_NAME, Preprocessing
+from curation_assets.clip.preprocessing import FILE_NAME, PROCESSOR_FILE_NAME, Preprocessing
 from curation_assets.errors import CurationError
 
 # Part of the fingerprint. Raise it with every change to what a registered model computes or accepts (preprocessing,
@@ -23,6 +23,7 @@ _INDEX = "model.safetensors.index.json"  # of weights in several files
 _FILES = (
     "config.json",
     FILE_NAME,
+    PROCESSOR_FILE_NAME,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -81,8 +82,10 @@ def resolve(source: str, demo_folder: Path) -> ModelSource:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Files of a model folder that count, sorted by name."""
-    return sorted(p for p in folder.iterdir() if any(fnmatch(p.name, pattern) for pattern in _FILES))
+    """Files of a model folder that count, sorted by name; ``processor_config.json`` only where it is read."""
+    files = sorted(p for p in folder.iterdir() if any(fnmatch(p.name, pattern) for pattern in _FILES))
+    unread = PROCESSOR_FILE_NAME if any(p.name == FILE_NAME for p in files) else None
+    return [p for p in files if p.name != unread]
 
 
 def describe(name: str, folder: Path) -> ModelSource:
@@ -96,7 +99,7 @@ def describe(name: str, folder: Path) -> ModelSource:
     tokenizer = "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files.keys()
     for present, what in (
         ("config.json" in files, "config.json"),
-        (FILE_NAME in files, FILE_NAME),
+        (FILE_NAME in files or _has_image_processor(files.get(PROCESSOR_FILE_NAME)), FILE_NAME),
         (tokenizer, "tokenizer.json (or vocab.json and merges.txt)"),
         (weights, "model.safetensors"),
     ):
@@ -150,6 +153,14 @@ def _download(hub_id: str) -> Path:
     except Exception as error:  # the HTTP client's own errors: a proxy's refusal, a certificate, a broken transfer
         reason = f"download failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
     raise CurationError(f"CURATION_MODEL_SOURCE={hub_id}: {reason}; {ways_out}")
+
+
+def _has_image_processor(processor_file: Path | None) -> bool:
+    """Whether transformers 5 wrote the preprocessing here; its earlier versions have the file without it."""
+    try:
+        return processor_file is not None and "image_processor" in json.loads(processor_file.read_text())
+    except (ValueError, TypeError, OSError):
+        return True  # whoever reads it says what is wrong with it
 
 
 def _parameters(path: Path) -> int:

@@ -78,12 +78,14 @@ def crop_images_directory_embeddings(
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Embed what the run's folders lack."""
     pipeline = curation.pipeline()
-    report = progress(context)
-    try:
-        model = pipeline.registry.champion()
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-    for key, result in each_folder(context, lambda folder: pipeline.embed(folder, model, report)):
+    model = _champion(pipeline)
+    results = _embed(context, pipeline, model)
+    while (newer := _champion(pipeline)) != model:
+        # Promoted while this run was embedding: the automation takes this run for the answer to that, so it has to be.
+        context.log.info("%s has taken the place of %s; embedding again", newer.uri, model.uri)
+        model = newer
+        results = _embed(context, pipeline, model)
+    for key, result in results:
         context.add_asset_metadata(_facts(pipeline, model, result), partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
     images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
@@ -95,6 +97,20 @@ def crop_images_directory_embeddings(
             md.check_result(UNIT, quality.vectors_are_unit(table, folders, model)),
         ],
     )
+
+
+def _embed(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, model: RegisteredModel
+) -> list[tuple[str, EmbedResult]]:
+    report = progress(context)
+    return each_folder(context, lambda folder: pipeline.embed(folder, model, report))
+
+
+def _champion(pipeline: Pipeline) -> RegisteredModel:
+    try:
+        return pipeline.registry.champion()
+    except CurationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _facts(pipeline: Pipeline, model: RegisteredModel, result: EmbedResult) -> dict[str, dg.MetadataValue]:

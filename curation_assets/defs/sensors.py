@@ -75,6 +75,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         pipeline = curation.pipeline()
         try:
             tree = pipeline.list_folders()
+            pipeline.directory.create()  # its identity is part of every run key
             changes = pipeline.folder_changes(tree)
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
@@ -84,17 +85,21 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
                 f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
                 "meant, backfill their partitions to remove the rows"
             )
-        if waiting := _model_is_missing(context.instance, pipeline):
-            return waiting
+        try:
+            if waiting := _model_is_missing(context.instance, pipeline):
+                return waiting
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
         settle = pipeline.settings.settle_seconds
         unsettled = [c for c in changes if c.folder in tree.folders and not tree.folders[c.folder].settled(settle)]
         ready = [change for change in changes if change not in unsettled]
+        table_id = pipeline.directory.snapshot().table_id
         requests: list[dg.RunRequest] = []
         cursor = context.cursor
         for change in rotate(ready, cursor):
             if len(requests) >= pipeline.settings.sensor_max_runs or time.monotonic() - started > _TICK_SECONDS:
                 break
-            if request := _request(context.instance, change):
+            if request := _request(context.instance, change, table_id):
                 requests.append(request)
                 cursor = change.folder
         waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
@@ -110,13 +115,14 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
     return new_images_sensor
 
 
-def _request(instance: dg.DagsterInstance, change: FolderChange) -> dg.RunRequest | None:
+def _request(instance: dg.DagsterInstance, change: FolderChange, table_id: str) -> dg.RunRequest | None:
+    """The run that a change asks for, if any; a table that was made anew has run keys of its own."""
     key = key_of(change.folder)
     runs = instance.get_runs(dg.RunsFilter(tags={_PARTITION: key}, job_name=ingest_image_folder.name), limit=1)
     latest = LatestRun(runs[0].run_id, runs[0].tags.get(_RUN_KEY), runs[0].is_finished) if runs else None
     run_key = run_key_for(
         key,
-        change.fingerprint,
+        f"{change.fingerprint}.{table_id[:8]}",
         latest,
         lambda used: instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: used})) > 0,
     )
@@ -144,13 +150,20 @@ def _partition_requests(
 
 
 def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason | None:
-    """Register the model before the first folder, so that a new project needs no manual first step."""
-    if instance.get_latest_materialization_event(clip_model.key) is not None:
+    """Register the model before the first folder, so that a new project needs no manual first step.
+
+    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs.
+    """
+    known = instance.get_latest_materialization_event(clip_model.key) is not None
+    if known and pipeline.has_model():
         return None
-    run_key = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
-    runs = instance.get_runs(dg.RunsFilter(tags={_RUN_KEY: run_key}), limit=1)
-    if not runs:
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key, job_name=register_clip_model.name)])
+    base = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
+    runs = instance.get_runs(dg.RunsFilter(job_name=register_clip_model.name), limit=1)
+    if not runs or not runs[0].tags.get(_RUN_KEY, "").startswith(base):
+        return dg.SensorResult(run_requests=[dg.RunRequest(base, job_name=register_clip_model.name)])
+    if runs[0].is_success:  # it was registered, in a registry that is there no more
+        again = f"{base}:{runs[0].run_id[:8]}"
+        return dg.SensorResult(run_requests=[dg.RunRequest(again, job_name=register_clip_model.name)])
     state = runs[0].status.value.lower()
     hint = "; see its log, then materialize clip_model" if runs[0].is_finished else ""
     return dg.SkipReason(f"waiting for clip_model: run {runs[0].run_id[:8]} is {state}{hint}")

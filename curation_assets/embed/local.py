@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.plan import (
     MERGE_BELOW_BYTES,
+    MODEL_COLUMNS,
     SMALL_FILES,
     EmbedPlan,
+    is_current,
     known_contents,
     plan_embed,
 )
@@ -79,6 +79,7 @@ def embed_folder(
     threads: int,
     batch_size: int | None = None,
     max_pixels: int = 200_000_000,
+    earlier: Snapshot | None = None,
 ) -> EmbedResult:
     """Bring a folder's embeddings in line with its images, for one model version.
 
@@ -87,6 +88,8 @@ def embed_folder(
         threads: how many decode.
         batch_size: images per forward pass; None takes what suits the device.
         max_pixels: larger images are not decoded.
+        earlier: an older snapshot of the embeddings, whose vectors may be copied too: an image that moved from one
+            folder to another may have left the first one's rows already.
 
     Raises:
         CurationError: a table can't be read or written.
@@ -105,6 +108,7 @@ def embed_folder(
             threads,
             batch_size,
             max_pixels,
+            earlier,
         )
         while True:
             try:
@@ -112,8 +116,7 @@ def embed_folder(
                 break
             except FolderChangedError:
                 progress.note(f"{folder}: another process changed the table; planning anew")
-    versions = base.read(["model_version"], folder)["model_version"]
-    result.rows = int((versions == model.version).sum())
+    result.rows = len(base.read(["relative_path"], folder, where=is_current(model)))
     result.version = base.version
     result.seconds = time.monotonic() - started
     return result
@@ -131,14 +134,18 @@ class _Run:
     threads: int
     batch_size: int | None
     max_pixels: int
+    earlier: Snapshot | None
     unusable: dict[str, str] = field(default_factory=dict)  # content hash: why it got no vector
 
     def bring_up_to_date(self) -> Snapshot:
         images, base = self.directory.snapshot(), self.embeddings.snapshot()
-        plan = plan_embed(images, base, self.result.folder, self.model.version)
+        plan = plan_embed(images, base, self.result.folder, self.model)
         self.result.current = plan.current
         self.unusable.clear()
-        known = known_contents(base, plan.pending, self.model.version)
+        known = known_contents(base, plan.pending, self.model)
+        if self.earlier is not None:
+            missing = plan.pending.join(known, on="content_sha256", how="anti")
+            known = pl.concat([known, known_contents(self.earlier, missing, self.model)])
         base = self._rewrite_and_copy(plan, known, base)
         todo = plan.to_encode(known)
         if len(todo):
@@ -153,11 +160,12 @@ class _Run:
             return base
         copies = plan.pending.join(known, on="content_sha256", how="inner", suffix="_from")
         with self.writer.file() as stage:
-            for batch in _stored_rows(base, plan.rewrite):
+            for batch in base.batches(plan.rewrite, _COPY_ROWS):
                 self._write_kept(stage, batch, plan.keep)
-            sources = {file.path: file for file in base.files()}
+            snapshots = (base,) if self.earlier is None else (self.earlier, base)
+            sources = {file.path: file for snapshot in snapshots for file in snapshot.files()}
             for (path,), rows in copies.partition_by("_file_from", as_dict=True).items():
-                for batch in _stored_rows(base, [sources[str(path)]]):
+                for batch in base.batches([sources[str(path)]], _COPY_ROWS):
                     self._write_copies(stage, batch, rows)
         base = self._commit(base, [stage.staged] if stage.staged else [], plan.rewrite)
         self.result.removed += plan.removed
@@ -166,19 +174,21 @@ class _Run:
 
     def _write_kept(self, stage: ParquetStage, batch: pa.RecordBatch, keep: pl.DataFrame) -> None:
         rows = pl.DataFrame(pa.Table.from_batches([batch])).select(
-            "relative_path", "model_version", "model_name", "embeddings", "embedded_at"
+            "relative_path", *MODEL_COLUMNS, "embeddings", "embedded_at"
         )
         joined = rows.join(keep, on=["relative_path", "model_version"], how="inner")
         self._write(stage, joined)
 
     def _write_copies(self, stage: ParquetStage, batch: pa.RecordBatch, rows: pl.DataFrame) -> None:
-        mine = batch.filter(pc.equal(batch["model_version"], self.model.version))
-        vectors = pl.DataFrame(pa.Table.from_batches([mine])).select(
-            pl.col("relative_path").alias("relative_path_from"),
-            "model_version",
-            "model_name",
-            "embeddings",
-            "embedded_at",
+        vectors = (
+            pl.DataFrame(pa.Table.from_batches([batch]))
+            .filter(is_current(self.model))
+            .select(
+                pl.col("relative_path").alias("relative_path_from"),
+                *MODEL_COLUMNS,
+                "embeddings",
+                "embedded_at",
+            )
         )
         self._write(stage, vectors.join(rows, on="relative_path_from", how="inner"))
 
@@ -215,6 +225,7 @@ class _Run:
         ).with_columns(
             model_name=pl.lit(self.model.name),
             model_version=pl.lit(self.model.version),
+            model_fingerprint=pl.lit(self.model.fingerprint),
             embedded_at=pl.lit(datetime.now(UTC)),
         )
         rows = pending.join(vectors, on="content_sha256", how="inner", maintain_order="left")
@@ -231,7 +242,7 @@ class _Run:
         if len(small) <= SMALL_FILES:
             return base
         with self.writer.file() as stage:
-            for batch in _stored_rows(base, small):
+            for batch in base.batches(small, _COPY_ROWS):
                 stage.write(batch)
         return self._commit(base, [stage.staged] if stage.staged else [], small, data_change=False)
 
@@ -259,11 +270,6 @@ class _Run:
             raise
         self.result.commits += 1
         return base
-
-
-def _stored_rows(table: Snapshot, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
-    for file in files:
-        yield from pq.ParquetFile(table.root / file.path).iter_batches(batch_size=_COPY_ROWS)
 
 
 def _batches(prepared: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:

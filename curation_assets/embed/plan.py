@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curation_assets.clip.registry import RegisteredModel
 from curation_assets.lake.table import DataFile, Snapshot
 
 # Columns that an embeddings row takes over from the directory table.
 CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256")
+MODEL_COLUMNS = ("model_name", "model_version", "model_fingerprint")
 _KEY = ["relative_path", "content_sha256"]
 _OTHERS = [column for column in CARRIED if column not in _KEY]
 MERGE_BELOW_BYTES = 16 * 2**20
@@ -48,16 +50,17 @@ class EmbedPlan:
         )
 
 
-def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model_version: str) -> EmbedPlan:
+def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel) -> EmbedPlan:
     """Compare a folder's two tables, small columns only.
 
-    A row of the embeddings table is good if its image still stands in the directory table with the same content;
+    A row of the embeddings table is good if its image still stands in the directory table with the same content, and
+    its vector is not another model's under the number of this version (a registry made anew counts from 1 again);
     where only a path, name or time differs, the row is written anew with its vector kept.
     """
-    images, matched = _compare(directory, embeddings, folder)
+    images, matched = _compare(directory, embeddings, model, folder)
     touched = set(matched.filter(pl.col("_gone") | pl.col("_differs"))["_file"].to_list())
     keep = matched.filter(~pl.col("_gone") & pl.col("_file").is_in(list(touched)))
-    has_vector = matched.filter(~pl.col("_gone") & (pl.col("model_version") == model_version))
+    has_vector = matched.filter(~pl.col("_gone") & is_current(model))
     return EmbedPlan(
         pending=images.join(has_vector, on="relative_path", how="anti"),
         rewrite=[file for file in embeddings.files(folder) if file.path in touched],
@@ -67,28 +70,40 @@ def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model_ver
     )
 
 
-def folders_behind(directory: Snapshot, embeddings: Snapshot, model_version: str) -> list[str]:
+def folders_behind(directory: Snapshot, embeddings: Snapshot, model: RegisteredModel) -> list[str]:
     """Folders for which :func:`plan_embed` would find something to do, sorted; one read for the whole tree."""
-    images, matched = _compare(directory, embeddings)
-    has_vector = matched.filter(~pl.col("_gone") & (pl.col("model_version") == model_version))
+    images, matched = _compare(directory, embeddings, model)
+    has_vector = matched.filter(~pl.col("_gone") & is_current(model))
     pending = images.join(has_vector, on="relative_path", how="anti")["folder"]
     to_rewrite = matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"]
     return sorted({*pending, *to_rewrite})
 
 
-def _compare(directory: Snapshot, embeddings: Snapshot, folder: str | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def is_current(model: RegisteredModel) -> pl.Expr:
+    """Rows of the embeddings table that this very model made: name, version and fingerprint."""
+    return (
+        (pl.col("model_version") == model.version)
+        & (pl.col("model_name") == model.name)
+        & (pl.col("model_fingerprint") == model.fingerprint)
+    )
+
+
+def _compare(
+    directory: Snapshot, embeddings: Snapshot, model: RegisteredModel, folder: str | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Usable images; and rows of the embeddings table, with what their image's row holds now (``…_now``)."""
     columns = [*CARRIED, "folder"]
     images = directory.read([*columns, "status"], folder).filter(pl.col("status") == "ok").drop("status")
-    rows = embeddings.read([*columns, "model_version"], folder)
+    rows = embeddings.read([*columns, *MODEL_COLUMNS], folder)
     now = images.select(*_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
     matched = rows.join(now, on=_KEY, how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
-    return images, matched.with_columns(_gone=pl.col("file_path_now").is_null(), _differs=differs)
+    usurped = (pl.col("model_version") == model.version) & ~is_current(model)
+    return images, matched.with_columns(_gone=pl.col("file_path_now").is_null() | usurped, _differs=differs)
 
 
-def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model_version: str) -> pl.DataFrame:
-    """Contents among ``pending`` that have a vector of this model version in any folder.
+def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model: RegisteredModel) -> pl.DataFrame:
+    """Contents among ``pending`` that have a vector of this model in any folder.
 
     Returns:
         ``content_sha256`` and, of one row that has it, ``_file`` and ``relative_path``.
@@ -96,8 +111,5 @@ def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model_version: s
     if not len(pending):
         return pl.DataFrame(schema={"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String})
     wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
-    found = embeddings.read(
-        ["content_sha256", "relative_path", "model_version"],
-        where=wanted & (pl.col("model_version") == model_version),
-    )
+    found = embeddings.read(["content_sha256", "relative_path"], where=wanted & is_current(model))
     return found.unique("content_sha256").select("content_sha256", "_file", "relative_path")

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from curation_assets.errors import CurationError
-from curation_assets.images.names import folder_of, path_from_text, text_from_path
+from curation_assets.images.names import ROOT_FOLDER, folder_of, path_from_text, text_from_path
 
 CANDIDATE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"}
@@ -73,11 +73,6 @@ class TreeListing:
     passed_over: Counter[str]
 
 
-def empty_listing(folder: str) -> FolderListing:
-    """The listing of a folder that is no longer there."""
-    return FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
-
-
 def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | None = None) -> TreeListing:
     """List every image folder under ``root``: those that hold at least one candidate.
 
@@ -92,11 +87,13 @@ def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | Non
     Raises:
         CurationError: the root or a folder below it cannot be listed. A listing that failed is not an empty one.
     """
+    _check_root(root)
+    starts = [""] if only is None else _starts(root, set(only))
+    wanted = None if only is None else set(only)
     collected: dict[str, _Collector] = {}
     passed_over: Counter[str] = Counter()
-    wanted = None if only is None else set(only)
     real_root = os.path.realpath(root)
-    for relative_dir, entries in _walk(root, depth, wanted):
+    for relative_dir, entries in _walk(root, starts, depth, wanted):
         folder = folder_of(relative_dir, depth)
         if wanted is not None and folder not in wanted:
             continue
@@ -108,6 +105,12 @@ def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | Non
         passed_over += collector.passed_over
     folders = {name: collected[name].listing() for name in sorted(collected) if collected[name].paths}
     return TreeListing(folders, passed_over)
+
+
+def list_folder(root: Path, folder: str, depth: int | None = None) -> FolderListing:
+    """List one image folder as it is now; one that is gone has no files. As :func:`list_folders` otherwise."""
+    gone = FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
+    return list_folders(root, depth, [folder]).folders.get(folder, gone)
 
 
 def table_ns(nanoseconds: int) -> int:
@@ -174,34 +177,52 @@ class _Collector:
         return FolderListing(self.folder, files, self.passed_over, self.changed_ns)
 
 
-def _walk(root: Path, depth: int | None, wanted: set[str] | None) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+def _check_root(root: Path) -> None:
+    """A root that isn't there must not look like folders that are gone."""
+    try:
+        with os.scandir(root):
+            pass
+    except OSError as error:
+        hint = "; set CURATION_IMAGES_ROOT or --images to a folder of image folders"
+        raise CurationError(f"images root {root} cannot be listed: {error.strerror}{hint}") from None
+
+
+def _starts(root: Path, wanted: set[str]) -> list[str]:
+    """Where to look for some folders: in their own place, or everywhere for one whose name had to be cut."""
+    if any("~" in folder for folder in wanted):
+        return [""]
+    return sorted({"" if folder == ROOT_FOLDER else folder for folder in wanted if _is_plain(root, folder)})
+
+
+def _is_plain(root: Path, folder: str) -> bool:
+    """Whether a walk from the root would come to a folder: no ``..``, nothing hidden, no link on the way."""
+    parts = path_from_text(folder).split("/")
+    if folder != ROOT_FOLDER and any(part.startswith(".") or not part for part in parts):
+        return False
+    return not any(os.path.islink(os.path.join(root, *parts[:end])) for end in range(1, len(parts) + 1))
+
+
+def _walk(
+    root: Path, starts: list[str], depth: int | None, wanted: set[str] | None
+) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Yield (folder below the root as text, its entries that will not be walked into), parents first."""
-    pending = [""]
+    pending = list(starts)
     while pending:
         relative_dir = pending.pop()
         try:
             with os.scandir(root / path_from_text(relative_dir)) as scan:
                 entries = list(scan)
             folders = [e for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # removed while the walk went on, or a wanted folder that isn't there
         except OSError as error:
-            if relative_dir and isinstance(error, FileNotFoundError):
-                continue  # removed while the walk went on
-            where = root / relative_dir
-            if not relative_dir:
-                hint = "; set CURATION_IMAGES_ROOT or --images to a folder of image folders"
-                raise CurationError(f"images root {where} cannot be listed: {error.strerror}{hint}") from None
-            raise CurationError(f"folder {where} cannot be listed: {error.strerror}") from None
+            raise CurationError(f"folder {root / relative_dir} cannot be listed: {error.strerror}") from None
         in_folder = {e.name for e in folders}
         yield relative_dir, [e for e in entries if e.name not in in_folder]
         for entry in folders:
             name = text_from_path(entry.name)
             below = f"{relative_dir}/{name}" if relative_dir else name
-            if wanted is None or _may_hold(below, depth, wanted):
+            if starts == [""] and wanted != {ROOT_FOLDER}:
                 pending.append(below)
-
-
-def _may_hold(relative_dir: str, depth: int | None, wanted: set[str]) -> bool:
-    """Whether a wanted folder can lie at or below ``relative_dir``: spares walking the rest of a large tree."""
-    here = folder_of(relative_dir, depth)
-    prefix = relative_dir + "/"
-    return here in wanted or any(f.startswith(prefix) or "~" in f for f in wanted)
+            elif folder_of(below, depth) == folder_of(relative_dir, depth):
+                pending.append(below)  # part of a folder that reaches deeper

@@ -107,11 +107,12 @@ EMBEDDINGS = TableSpec(
         _SHA256,
         Column("model_name", pa.string(), "registered model, catalog.schema.model"),
         Column("model_version", pa.string(), "version in the model registry"),
+        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
         Column("embeddings", pa.list_(pa.float32()), "unit-length vector; a dot product of two is their cosine"),
         Column("embedded_at", _UTC, "when the vector was computed, UTC"),
     ),
     key=("relative_path", "model_version"),
     configuration={"delta.enableChangeDataFeed": "true"},
-    dictionary=("model_name", "model_version"),
+    dictionary=("model_name", "model_version", "model_fingerprint"),
     byte_stream_split=("embeddings.list.element",),
 )

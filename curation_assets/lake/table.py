@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
@@ -65,6 +66,7 @@ class Snapshot:
         self.root = root
         self.spec = spec
         self.version: int = table.version()
+        self.table_id = str(table.metadata().id)
         self._files: dict[str, list[DataFile]] = {}
         actions = pa.table(table.get_add_actions(flatten=True))
         names = ("path", f"partition.{PARTITION_COLUMN}", "size_bytes", "num_records")
@@ -116,6 +118,16 @@ class Snapshot:
             found = self.scan(needed, folder, files).filter(where)
             return found.select(*columns, "_file").collect(engine="streaming")
 
+    def batches(self, files: Iterable[DataFile], batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Stream all columns of some files but the partition column, ``batch_size`` rows at a time.
+
+        Raises:
+            CurationError: a file of the table is missing or broken.
+        """
+        with _understandable_errors(self.root):
+            for file in files:
+                yield from pq.ParquetFile(self.root / file.path).iter_batches(batch_size=batch_size)
+
     def scan(
         self, columns: Sequence[str], folder: str | None = None, files: Sequence[DataFile] | None = None
     ) -> pl.LazyFrame:
@@ -147,6 +159,9 @@ class LakeTable:
     """
 
     def __init__(self, path: Path, spec: TableSpec) -> None:
+        if found := _IMPOSSIBLE.search(str(path)):
+            reason = f"a Delta table can't lie in a path with {found[0]!r}"
+            raise CurationError(f"lake {str(path)!r}: {reason}; choose another CURATION_LAKE_ROOT")
         self.path = path
         self.spec = spec
 
@@ -160,9 +175,6 @@ class LakeTable:
         Raises:
             CurationError: the lake can't be written, or a table of other columns is there.
         """
-        if found := _IMPOSSIBLE.search(str(self.path)):
-            reason = f"a Delta table can't lie in a path with {found[0]!r}"
-            raise CurationError(f"lake {str(self.path)!r}: {reason}; choose another CURATION_LAKE_ROOT")
         with _understandable_errors(self.path):
             if not self.exists():
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -202,12 +214,10 @@ class LakeTable:
             folder: value of the partition column.
             on_wait: called once with a message if another process has to be waited for.
         """
-        with (
-            _understandable_errors(self.path),
-            open_folder_writer(self.path, self.spec, folder, on_wait) as writer,
-        ):
-            referenced = {file.path for file in Snapshot(self.path, self.spec, self._open()).files(folder)}
-            writer.sweep(referenced)
+        with ExitStack() as stack:
+            with _understandable_errors(self.path):  # of the lock and the sweep, not of whatever the caller does
+                writer = stack.enter_context(open_folder_writer(self.path, self.spec, folder, on_wait))
+                writer.sweep({file.path for file in self.snapshot().files(folder)})
             yield writer
 
     def replace(
@@ -266,7 +276,7 @@ class LakeTable:
             stop=stop_after_delay(_COMMIT_PATIENCE_SECONDS),
             reraise=True,
         )
-        try:
+        with _understandable_errors(self.path):
             for attempt in retrying:
                 with attempt:
                     table = self._open()
@@ -281,13 +291,9 @@ class LakeTable:
                         partition_by=[PARTITION_COLUMN],
                         commit_properties=properties,
                     )
-        except CommitFailedError as error:
-            raise CurationError(
-                f"table {self.path}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}"
-            ) from None
         for file in add:
             file.committed()
-        return Snapshot(self.path, self.spec, self._open())
+        return self.snapshot()
 
     def _open(self) -> DeltaTable:
         return DeltaTable(str(self.path))
@@ -298,6 +304,8 @@ def _understandable_errors(table: Path) -> Iterator[None]:
     """Turn what the libraries raise for a broken table or an unusable lake into one line for the user."""
     try:
         yield
+    except CommitFailedError as error:
+        raise CurationError(f"table {table}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}") from error
     except (DeltaError, pl.exceptions.PolarsError, pa.ArrowException) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CurationError(f"table {table} can't be read or written: {reason}") from error

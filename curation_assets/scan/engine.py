@@ -16,9 +16,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from curation_assets.images.listing import FolderListing
+from curation_assets.images.listing import FolderListing, list_folder
 from curation_assets.images.names import text_from_path
 from curation_assets.images.record import ImageRecord, ReadLimits, read_record
 from curation_assets.lake.staging import FolderWriter, ParquetStage
@@ -74,40 +73,45 @@ class ScanResult:
 def scan_folder(
     table: LakeTable,
     root: Path,
-    listing: FolderListing,
+    folder: str,
     limits: ReadLimits,
     progress: Progress,
     *,
     threads: int,
+    depth: int | None = None,
     rescan: bool = False,
 ) -> ScanResult:
     """Bring a folder's rows in line with the disk; an unchanged file is not opened.
 
+    The folder is listed when no other process can change its rows, so that an older listing never undoes newer rows.
+
     Args:
-        listing: the folder's files; an empty one removes the folder's rows.
+        folder: value of the ``folder`` column; one that is gone loses its rows.
         threads: how many read and decode.
+        depth: how many levels name a folder (``FOLDER_DEPTH``); None takes the deepest.
         rescan: read every file again.
 
     Raises:
-        CurationError: the table can't be read or written.
+        CurationError: the table can't be read or written, or the folder can't be listed.
     """
     started = time.monotonic()
-    result = ScanResult(listing.folder, passed_over=listing.passed_over)
-    with table.writer(listing.folder, progress.note) as writer, ThreadPoolExecutor(threads, "scan") as pool:
+    result = ScanResult(folder)
+    with table.writer(folder, progress.note) as writer, ThreadPoolExecutor(threads, "scan") as pool:
         try:
             while True:
                 try:
-                    base = table.snapshot()
+                    base, listing = table.snapshot(), list_folder(root, folder, depth)
                     plan = _plan(base, root, listing, limits, rescan)
                     base = _carry_out(plan, base, table, writer, root, limits, progress, pool, threads, result)
                     break
                 except FolderChangedError:
-                    progress.note(f"{listing.folder}: another process changed the table; planning anew")
+                    progress.note(f"{folder}: another process changed the table; planning anew")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    result.passed_over = listing.passed_over
     result.new, result.changed = plan.new, plan.changed
     result.vanished, result.unchanged = plan.vanished, plan.unchanged
-    statuses = base.read(["status"], listing.folder)["status"]
+    statuses = base.read(["status"], folder)["status"]
     result.statuses = Counter(dict(statuses.value_counts().iter_rows()))
     result.version = base.version
     result.seconds = time.monotonic() - started
@@ -185,11 +189,10 @@ def _copy_kept(unit: Unit, base: Snapshot, stage: ParquetStage) -> None:
         return
     paths = dict(unit.keep.select("relative_path", "file_path").iter_rows())
     keep = pa.array(unit.keep["relative_path"].to_list(), pa.string())
-    for file in unit.replaces:
-        for batch in pq.ParquetFile(base.root / file.path).iter_batches(batch_size=64):
-            kept = batch.filter(pc.is_in(batch["relative_path"], keep))
-            moved = pa.array([paths[key] for key in kept["relative_path"].to_pylist()], pa.string())
-            stage.write(kept.set_column(kept.schema.get_field_index("file_path"), "file_path", moved))
+    for batch in base.batches(unit.replaces, batch_size=64):
+        kept = batch.filter(pc.is_in(batch["relative_path"], keep))
+        moved = pa.array([paths[key] for key in kept["relative_path"].to_pylist()], pa.string())
+        stage.write(kept.set_column(kept.schema.get_field_index("file_path"), "file_path", moved))
 
 
 def _records(

@@ -7,7 +7,7 @@ units, a scan goes on where it stood, and at every version each image has at mos
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -50,7 +50,6 @@ class ScanPlan:
     changed: int = 0
     vanished: int = 0
     unchanged: int = 0
-    retry: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
     def to_read(self) -> int:

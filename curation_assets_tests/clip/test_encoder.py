@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder, choose_device, choose_precision
 from curation_assets.errors import CurationError
@@ -191,3 +192,24 @@ def test_a_folder_without_preprocessing_is_refused_before_weights_are_loaded(mod
     (model_folder / "preprocessor_config.json").unlink()
     with pytest.raises(CurationError, match=r"preprocessor_config\.json"):
         Encoder(model_folder, "cpu")
+
+
+def test_a_folder_that_lacks_weights_is_refused_by_their_names_and_never_filled_with_random_ones(
+    model_folder: Path,
+) -> None:
+    weights = load_file(model_folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.endswith("post_layernorm.weight")}
+    save_file(kept, model_folder / "model.safetensors", metadata={"format": "pt"})
+    encoder = Encoder(model_folder, "cpu", "float32")
+    with pytest.raises(CurationError, match=rf"{model_folder} has no weights for .*post_layernorm\.weight"):
+        encoder.embed_images(pixels_of(encoder, pictures(1)))
+    assert encoder.embed_texts(["maize"]).shape == (1, 64)
+
+
+def test_weights_with_the_position_ids_that_older_versions_saved_are_loaded(model_folder: Path, demo: Path) -> None:
+    weights = load_file(model_folder / "model.safetensors")
+    weights["vision_model.embeddings.position_ids"] = torch.arange(50)[None]
+    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
+    ours = Encoder(model_folder, "cpu", "float32").embed_texts(TEXTS)
+    assert np.array_equal(ours, Encoder(demo, "cpu", "float32").embed_texts(TEXTS))

@@ -246,6 +246,9 @@ def good_config() -> dict[str, Any]:
         {"image_std": [0.5, 0.5, 0.5, 0.5]},
         {"image_std": ["a", "b", "c"]},
         {"size": {"height": 224, "width": 200}},
+        {"size": {"height": 224, "width": 224}},
+        {"size": {"shortest_edge": 224, "longest_edge": 224}},
+        {"crop_size": {"shortest_edge": 224}},
         {"size": None},
         {"size": "large"},
         {"size": {"shortest_edge": 200}},
@@ -273,3 +276,17 @@ def test_sizes_given_as_plain_numbers_are_understood(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text(json.dumps(good_config() | {"size": 224, "crop_size": 224}))
     found = Preprocessing.from_folder(tmp_path)
     assert (found.resize, found.crop) == (224, 224)
+
+
+def test_what_transformers_5_saves_is_read_unless_the_older_file_is_there(tmp_path: Path) -> None:
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": good_config() | {"size": 256}}))
+    assert Preprocessing.from_folder(tmp_path).resize == 256
+    (tmp_path / FILE_NAME).write_text(json.dumps(good_config()))
+    assert Preprocessing.from_folder(tmp_path).resize == 224
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"image_processor": null}', '{"image_processor": []}'])
+def test_a_processor_file_without_usable_preprocessing_is_refused_by_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / "processor_config.json").write_text(text)
+    with pytest.raises(CurationError, match=r"processor_config\.json"):
+        Preprocessing.from_folder(tmp_path)

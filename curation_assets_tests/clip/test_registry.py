@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -17,9 +19,11 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
+from curation_assets.clip.source import resolve
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.conftest import jpeg
@@ -169,6 +173,121 @@ def test_processes_that_register_the_same_model_at_once_make_one_version(ready: 
     assert versions(ready) == [1, 2]
 
 
+def test_processes_that_start_at_once_on_a_fresh_registry_all_use_it(pipeline: Pipeline) -> None:
+    script = """
+import sys
+import torch, mlflow.pyfunc
+from curation_assets.clip.registry import NotRegisteredError
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+pipeline = Pipeline(load_settings())
+print("ready", flush=True)
+input()
+if sys.argv[1] == "reader":
+    try:
+        pipeline.registry.champion()
+    except NotRegisteredError:
+        pass
+print(pipeline.register_model()[0].version, pipeline.registry.champion().version)
+"""
+    env = os.environ | {
+        "CURATION_IMAGES_ROOT": str(pipeline.settings.images_root),
+        "CURATION_LAKE_ROOT": str(pipeline.settings.lake_root),
+        "CURATION_MODEL_SOURCE": "demo",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, kind], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for kind in ("writer", "reader", "writer", "reader")
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert said == ["1 1\n"] * 4
+    assert versions(pipeline) == [1]
+
+
+def test_asking_for_a_champion_where_nothing_is_registered_creates_nothing(pipeline: Pipeline) -> None:
+    with pytest.raises(NotRegisteredError):
+        pipeline.registry.champion()
+    assert not pipeline.settings.mlflow_dir.exists()
+
+
+def change_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def change_towers(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for part in ("text_config", "vision_config"):
+        config[part] |= values
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def rename_weights(folder: Path, part: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    renamed = {key.replace(part, "another") if part in key else key: value for key, value in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "image weights by other names": (lambda f: rename_weights(f, "vision_model.enc"), r"vision_model\.encoder"),
+    "text weights by other names": (lambda f: rename_weights(f, "text_projection"), r"text_projection\.weight"),
+    "another number of heads": (lambda f: change_towers(f, num_attention_heads=5), "multiple of .*heads"),
+    "another dimension": (lambda f: change_json(f / "config.json", projection_dim=32), r"visual_projection\.weight"),
+    "another width": (lambda f: change_towers(f, intermediate_size=96), "another size"),
+    "another image size": (
+        lambda f: change_json(f / "preprocessor_config.json", crop_size={"height": 192, "width": 192}),
+        "192",
+    ),
+}
+
+
+@pytest.mark.parametrize(("breakage", "reason"), UNFIT.values(), ids=UNFIT)
+def test_a_model_whose_files_do_not_fit_each_other_is_refused_and_not_registered(
+    breakage: Callable[[Path], object], reason: str, ready: Pipeline, other_weights: Path
+) -> None:
+    champion = ready.registry.champion()
+    breakage(other_weights)
+    with pytest.raises(CurationError, match=reason) as caught:
+        with_source(ready, other_weights).register_model()
+    message = str(caught.value)
+    assert message.startswith(f"CURATION_MODEL_SOURCE={other_weights}: {other_weights} holds no working CLIP model: ")
+    assert "\n" not in message
+    assert versions(ready) == [1]
+    assert ready.registry.champion() == champion
+
+
+def test_a_model_saved_by_transformers_5_is_registered_and_computes_what_its_source_computes(
+    ready: Pipeline, other_weights: Path
+) -> None:
+    config = json.loads((other_weights / "preprocessor_config.json").read_text())
+    (other_weights / "processor_config.json").write_text(json.dumps({"image_processor": config}))
+    source = Encoder(other_weights, "cpu", "float32")
+    (other_weights / "preprocessor_config.json").unlink()
+    model, is_new = with_source(ready, other_weights).register_model()
+    assert is_new
+    encoder = ready.registry.load_encoder(model, "cpu", "float32")
+    assert encoder.preprocessing == source.preprocessing
+    assert np.array_equal(encoder.embed_texts(["maize"]), source.embed_texts(["maize"]))
+
+
+def test_a_champion_that_this_project_did_not_register_is_one_clear_error(ready: Pipeline) -> None:
+    client = mlflow.MlflowClient(ready.registry.tracking_uri, ready.registry.tracking_uri)
+    theirs = client.create_model_version(NAME, source=client.get_model_version(NAME, "1").source)
+    client.set_registered_model_alias(NAME, "champion", theirs.version)
+    with pytest.raises(CurationError, match=r"version 2 of .* was not registered by this project.*CURATION_MODEL_NAME"):
+        ready.registry.champion()
+    assert ready.register_model()[0].version == "1"
+    assert ready.registry.champion().version == "1"
+
+
 def test_mlflows_own_tracking_uri_is_honoured(
     ready: Pipeline, other_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +351,79 @@ def test_a_registry_that_cannot_be_reached_is_one_clear_error(
         assert uri in str(caught.value)
         assert "MLFLOW_TRACKING_URI" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_registry_whose_database_driver_is_not_installed_is_one_clear_error(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://nobody@127.0.0.1:9/mlflow")
+    with pytest.raises(CurationError, match=r"No module named .*check MLFLOW_TRACKING_URI") as caught:
+        pipeline.registry.champion()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_given_up_within_seconds(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    start = time.monotonic()
+    with pytest.raises(CurationError):
+        pipeline.registry.champion()
+    assert time.monotonic() - start < 30
+
+
+def test_a_registry_uri_that_cannot_be_used_is_named_in_the_error(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "nonsense://somewhere")
+    with pytest.raises(CurationError, match=r"MLFLOW_REGISTRY_URI=nonsense://somewhere"):
+        pipeline.registry.champion()
+
+
+@pytest.mark.parametrize("folder", ["what?", "per%41cent"])
+def test_a_folder_whose_path_a_database_cannot_have_is_refused_by_the_setting(folder: str, tmp_path: Path) -> None:
+    with pytest.raises(CurationError, match="choose another CURATION_LAKE_ROOT"):
+        Registry(NAME, tmp_path / folder / "mlflow")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_special_characters_in_its_path_holds_the_whole_registry(
+    registered_model: Path, tmp_path: Path
+) -> None:
+    registry = Registry(NAME, tmp_path / "a #b; c=d@e 100% ü" / "mlflow")
+    model, _ = registry.register(resolve("demo", registered_model / "demo_model"))
+    assert registry.champion() == model
+    assert registry.load_encoder(model, "cpu", "float32").folder.is_relative_to(registry.folder)
+    assert (registry.folder / "mlflow.db").is_file()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_registry_of_its_own_leaves_the_users_mlflow_and_the_working_directory_alone(
+    registered_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    theirs = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'theirs' / 'tracking.db'}",
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'theirs' / 'registry.db'}",
+    }
+    for variable, uri in theirs.items():
+        monkeypatch.setenv(variable, uri)
+    registry = Registry(NAME, tmp_path / "ours", own=True)
+    with pytest.raises(NotRegisteredError):
+        registry.champion()
+    model, is_new = registry.register(resolve("demo", registered_model / "demo_model"))
+    assert is_new
+    assert registry.champion() == model
+    assert registry.load_encoder(model, "cpu", "float32").folder.is_relative_to(tmp_path / "ours" / "artifacts")
+    assert {variable: os.environ[variable] for variable in theirs} == theirs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "ours"]
+    assert not list((tmp_path / "here").iterdir())
+    with pytest.raises(NotRegisteredError):
+        Registry(NAME, tmp_path / "ours").champion()  # the user's, which is empty
+    assert (tmp_path / "theirs" / "registry.db").exists()
 
 
 def picture(seed: int, size: tuple[int, int] = (300, 260), kind: str = "PNG") -> bytes:

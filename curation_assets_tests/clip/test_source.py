@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from curation_assets.clip import demo_model
+from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import resolve
 from curation_assets.errors import CurationError
 
@@ -233,3 +235,31 @@ def test_processes_that_write_the_demo_model_at_once_agree_and_leave_nothing_hal
     assert len(set(said)) == 1
     assert resolve("demo", target).fingerprint == said[0].strip()
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_saved_by_transformers_5_is_the_same_model(folder: Path, tmp_path: Path) -> None:
+    before = resolve(str(folder), folder)
+    processor = transformers.CLIPProcessor(
+        transformers.CLIPImageProcessorPil.from_pretrained(folder), transformers.CLIPTokenizer.from_pretrained(folder)
+    )
+    saved = tmp_path / "saved"
+    processor.save_pretrained(saved)
+    transformers.CLIPModel.from_pretrained(folder).save_pretrained(saved)
+    assert (saved / "processor_config.json").exists()
+    assert not (saved / "preprocessor_config.json").exists()
+    found = resolve(str(saved), folder)
+    assert (found.dimension, found.image_size, found.parameters) == (64, 224, before.parameters)
+    assert saved / "processor_config.json" in found.files
+    encoders = [Encoder(path, "cpu", "float32") for path in (folder, saved)]
+    assert encoders[0].preprocessing == encoders[1].preprocessing
+    texts = [encoder.embed_texts(["Rust on a maize leaf", "ü!"]) for encoder in encoders]
+    np.testing.assert_allclose(*texts, atol=1e-6)
+
+
+def test_a_processor_file_counts_only_where_it_is_read(folder: Path) -> None:
+    before = resolve(str(folder), folder)
+    (folder / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
+    assert resolve(str(folder), folder) == before
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(CurationError, match=r"has no preprocessor_config\.json"):
+        resolve(str(folder), folder)

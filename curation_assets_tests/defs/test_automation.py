@@ -34,6 +34,16 @@ def requested(
     return evaluate
 
 
+def changed_model(ready: Pipeline, tmp_path: Path) -> Path:
+    """The demo model with other weights."""
+    other = tmp_path / "other_model"
+    shutil.copytree(ready.registry.demo_folder, other)
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1000:] = bytes(1000)
+    (other / "model.safetensors").write_bytes(weights)
+    return other
+
+
 def test_registering_the_same_version_again_embeds_nothing(
     requested: Callable[[], set[str]], materialize: Callable[..., Any]
 ) -> None:
@@ -44,11 +54,7 @@ def test_registering_the_same_version_again_embeds_nothing(
 def test_a_changed_model_embeds_every_folder_once(
     requested: Callable[[], set[str]], ready: Pipeline, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
-    other = tmp_path / "other_model"
-    shutil.copytree(ready.registry.demo_folder, other)
-    weights = bytearray((other / "model.safetensors").read_bytes())
-    weights[-1000:] = bytes(1000)
-    (other / "model.safetensors").write_bytes(weights)
+    other = changed_model(ready, tmp_path)
     changed = build_defs(ready.settings.model_copy(update={"model_source": str(other)}))
     assert changed.resolve_job_def("register_clip_model").execute_in_process(instance=instance).success
     assert requested() == {"maize", "wheat"}
@@ -72,3 +78,34 @@ def test_a_rescan_that_found_nothing_new_embeds_nothing(
 ) -> None:
     materialize("ingest_image_folder", "maize")
     assert requested() == set()
+
+
+def test_a_model_promoted_while_a_folder_is_embedded_is_what_the_folder_ends_with(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    ready: Pipeline,
+    materialize: Callable[..., Any],
+    fill: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill("maize", 2)
+    other = changed_model(ready, tmp_path)
+    embed = Pipeline.embed
+    promoted = []
+
+    def slow_embed(self: Pipeline, *args: Any, **kwargs: Any) -> Any:
+        result = embed(self, *args, **kwargs)
+        if not promoted:
+            promoted.append(Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).register_model())
+        return result
+
+    monkeypatch.setattr(Pipeline, "embed", slow_embed)
+    assert materialize("ingest_image_folder", "maize").success
+    assert promoted[0][0].version == "2"
+    versions = ready.vectors_of("maize/photo_0000.jpg")["model_version"].sort().to_list()
+    assert versions == ["1", "2"]
+    event = instance.get_latest_materialization_event(EMBEDDINGS)
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert str(event.asset_materialization.metadata["model"].value).endswith("/2")

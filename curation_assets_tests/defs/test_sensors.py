@@ -254,6 +254,27 @@ def test_the_first_tick_registers_the_model_and_folders_wait_for_it(
     assert keys(evaluate()) == ["maize"]
 
 
+def test_a_lake_that_was_deleted_is_filled_again(tick: Tick, fill: Any, ready: Pipeline) -> None:
+    fill("maize")
+    tick()
+    scan(ready, "maize")
+    shutil.rmtree(ready.settings.lake_root)
+    assert keys(tick()) == ["maize"]
+    assert keys(tick()) == []
+
+
+def test_a_registry_that_was_deleted_gets_its_model_again(
+    tick: Tick, fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    (ready.settings.mlflow_dir / "mlflow.db").unlink()
+    for _ in range(2):
+        (request,) = tick().run_requests or []
+        assert request.job_name == "register_clip_model"
+    first, second = (run.tags["dagster/run_key"] for run in instance.get_runs())
+    assert first != second
+
+
 def test_rotation_begins_behind_the_cursor_and_comes_round() -> None:
     changes = [FolderChange(name, "f", "new") for name in "abcd"]
     assert [change.folder for change in rotate(changes, "b")] == ["c", "d", "a", "b"]

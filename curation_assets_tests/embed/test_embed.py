@@ -191,7 +191,7 @@ def test_a_second_run_commits_nothing_and_loads_no_encoder(pipeline: Pipeline, f
     second = embed_with(pipeline, "a", no_encoder)
     assert (second.commits, second.current, second.rows) == (0, 4, 4)
     assert second.version == first.version == pipeline.embeddings.snapshot().version
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), "1") == []
+    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), MODEL) == []
 
 
 def test_a_changed_image_loses_its_row_and_gets_a_new_one(pipeline: Pipeline, fill: Fill, encoder: Watched) -> None:
@@ -202,7 +202,7 @@ def test_a_changed_image_loses_its_row_and_gets_a_new_one(pipeline: Pipeline, fi
     first.write_bytes(jpeg(991))
     os.utime(second)  # touched, not changed
     scan(pipeline, "a")
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), "1") == ["a"]
+    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), MODEL) == ["a"]
     encoder.seen = 0
     result = embed(pipeline, "a", encoder)
     assert (encoder.seen, result.encoded, result.removed, result.rows) == (1, 1, 1, 3)
@@ -481,7 +481,7 @@ def test_rows_of_two_model_versions_stand_side_by_side(pipeline: Pipeline, fill:
     embed(pipeline, "a", encoder)
     ones = rows(pipeline, version="1")
     encoder._vision.visual_projection.weight.data.neg_()
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), "2") == ["a"]
+    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), SECOND) == ["a"]
     second = embed(pipeline, "a", encoder, SECOND)
     assert (second.encoded, second.current, second.rows) == (3, 0, 3)
     assert rows(pipeline, version="1").equals(ones.with_columns(_file=rows(pipeline, version="1")["_file"]))
@@ -666,3 +666,39 @@ def test_batch_size_is_the_encoders_unless_it_is_given(pipeline: Pipeline, fill:
     encoder.batches = 0
     embed(pipeline, "a", encoder, SECOND, batch_size=3)
     assert encoder.batches == 2
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "other weights"}, {"name": "autobricks.agriculture.other"}])
+def test_vectors_of_another_model_under_the_same_version_number_are_replaced(
+    change: dict[str, str], pipeline: Pipeline, fill: Fill, encoder: Watched
+) -> None:
+    fill("a", 2)
+    fill("b", 1)
+    scan(pipeline, "a", "b")
+    embed(pipeline, "a", encoder)
+    embed(pipeline, "b", encoder)
+    other = dataclasses.replace(MODEL, **change)  # type: ignore[arg-type]
+    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), other) == ["a", "b"]
+    encoder.seen = 0
+    result = embed(pipeline, "a", encoder, other)
+    assert (result.encoded, result.removed, result.rows, encoder.seen) == (2, 2, 2, 2)
+    found = rows(pipeline, "a").select("model_name", "model_fingerprint").unique().rows()
+    assert found == [(other.name, other.fingerprint)]
+    assert embed_with(pipeline, "a", no_encoder, other).commits == 0
+
+
+def test_a_vector_that_has_left_its_folder_is_copied_from_an_earlier_snapshot(
+    pipeline: Pipeline, fill: Fill, images: Path, encoder: Watched
+) -> None:
+    photo, _ = fill("b", 2)
+    (images / "c").mkdir()
+    scan(pipeline, "b")
+    embed(pipeline, "b", encoder)
+    before = pipeline.embeddings.snapshot()
+    vector = vector_of(pipeline, "b/photo_0000.jpg")
+    photo.rename(images / "c" / "moved.jpg")
+    scan(pipeline, "b", "c")
+    embed(pipeline, "b", encoder)
+    result = embed_with(pipeline, "c", no_encoder, earlier=before)
+    assert (result.copied, result.encoded) == (1, 0)
+    assert np.array_equal(vector_of(pipeline, "c/moved.jpg"), vector)

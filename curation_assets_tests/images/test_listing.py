@@ -16,9 +16,9 @@ from curation_assets.images.listing import (
     LISTING_SCHEMA,
     FolderListing,
     TreeListing,
-    empty_listing,
     fingerprint,
     is_candidate,
+    list_folder,
     list_folders,
 )
 from curation_assets.images.names import folder_of
@@ -27,6 +27,7 @@ from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
 from curation_assets.scan.engine import scan_folder
+from curation_assets_tests.conftest import jpeg
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -155,7 +156,7 @@ def test_listing_only_one_folder_looks_into_no_other(images: Path, monkeypatch: 
         return scandir(path)
 
     monkeypatch.setattr(listing_module.os, "scandir", watched)
-    list_folders(images, None, ["a/b"])
+    assert sorted(looked) == [".", "a/b"]  # the root only to see that it is there
     assert sorted(looked) == [".", "a", "a/b"]
 
 
@@ -270,7 +271,7 @@ def test_a_forbidden_folder_is_an_error(images: Path) -> None:
 def test_an_empty_tree_is_an_empty_listing(images: Path) -> None:
     (images / "a").mkdir()
     assert list_folders(images).folders == {}
-    assert len(empty_listing("a").files) == 0
+    assert len(list_folder(images, "a").files) == 0
 
 
 def _rename(path: Path) -> None:
@@ -321,7 +322,7 @@ def test_the_fingerprint_of_the_scanned_rows_is_that_of_the_disk(images: Path, t
     listing = list_folders(images).folders["a"]
     table = LakeTable(tmp_path / "lake", DIRECTORY)
     table.create()
-    scan_folder(table, images, listing, ReadLimits(), LogProgress(), threads=2)
+    scan_folder(table, images, listing.folder, ReadLimits(), LogProgress(), threads=2)
     rows = table.snapshot().read(["relative_path", "size_bytes", "mtime_ns"], "a")
     assert len(rows) == 8
     assert fingerprint(rows) == listing.fingerprint
@@ -332,7 +333,7 @@ def test_the_fingerprint_of_the_scanned_rows_is_that_of_the_disk(images: Path, t
 )
 def test_a_folder_is_settled_when_nothing_changed_for_a_while(age_seconds: float, settled: bool) -> None:
     now = 1_700_000_000_000_000_000
-    folder = FolderListing("a", empty_listing("a").files, changed_ns=now - round(age_seconds * 1e9))
+    folder = FolderListing("a", pl.DataFrame(), changed_ns=now - round(age_seconds * 1e9))
     assert folder.settled(10, now) is settled
 
 
@@ -361,3 +362,30 @@ def test_folders_come_sorted_and_a_cut_name_is_listed_whole(images: Path) -> Non
     tree = list_folders(images)
     assert list(tree.folders) == ["a", "b", folder_of(long, None)]
     assert _files(tree)[folder_of(long, None)] == [f"{long}/1.jpg"]
+
+
+@pytest.mark.parametrize("folder", ["../outside", "a/../../outside", "/", "", ".hidden", "a/.hidden", "link", "link/b"])
+def test_a_folder_that_a_walk_would_not_reach_has_no_files(folder: str, tmp_path: Path, images: Path) -> None:
+    for place in (tmp_path / "outside", images / ".hidden", images / "a" / ".hidden", images / "a" / "b"):
+        place.mkdir(parents=True)
+        (place / "photo.jpg").write_bytes(jpeg())
+    (images / "link").symlink_to(images / "a")
+    assert len(list_folder(images, folder).files) == 0
+
+
+@pytest.mark.parametrize("depth", [None, 1, 2])
+def test_a_folder_listed_alone_is_as_in_the_whole_tree(depth: int | None, images: Path) -> None:
+    for path in (
+        "top.jpg",
+        "a/1.jpg",
+        "a/b/2.jpg",
+        "a/b/c/3.jpg",
+        "d/e/f/4.jpg",
+        "x" * 250 + "/" + "y" * 200 + "/5.jpg",
+    ):
+        (images / path).parent.mkdir(parents=True, exist_ok=True)
+        (images / path).write_bytes(jpeg(len(path)))
+    tree = list_folders(images, depth).folders
+    assert len(tree) > 3
+    for folder, listing in tree.items():
+        assert list_folder(images, folder, depth).files.equals(listing.files)

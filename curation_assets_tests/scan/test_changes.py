@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from curation_assets.images.listing import empty_listing, list_folders
+from curation_assets.images.listing import list_folders
 from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
+from curation_assets.scan import engine
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import scan_folder
 from curation_assets_tests.conftest import jpeg
@@ -37,10 +38,8 @@ def scanned(table: LakeTable, images: Path, fill: Callable[..., list[Path]]) -> 
 
 
 def scan_all(table: LakeTable, root: Path) -> None:
-    tree = list_folders(root).folders
-    for folder in tree.keys() | set(table.snapshot().folders):
-        listing = tree.get(folder) or empty_listing(folder)
-        scan_folder(table, root, listing, LIMITS, LogProgress(), threads=1)
+    for folder in list_folders(root).folders.keys() | set(table.snapshot().folders):
+        scan_folder(table, root, folder, LIMITS, LogProgress(), threads=1)
 
 
 def changes(table: LakeTable | None, root: Path, depth: int | None = None) -> dict[str, str]:
@@ -156,12 +155,15 @@ def test_corrupt_files_are_not_tried_again(scanned: LakeTable, images: Path) -> 
     assert changes(scanned, images) == {}
 
 
-def test_a_folder_that_changed_during_its_scan_differs_still(scanned: LakeTable, images: Path) -> None:
+def test_a_folder_that_changed_during_its_scan_differs_still(
+    scanned: LakeTable, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stale = list_folders(images).folders["maize"]
     path = images / "maize" / "photo_0001.jpg"
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    scan_folder(scanned, images, stale, LIMITS, LogProgress(), threads=1, rescan=True)
+    monkeypatch.setattr(engine, "list_folder", lambda *_: stale)
+    scan_folder(scanned, images, "maize", LIMITS, LogProgress(), threads=1, rescan=True)
     assert changes(scanned, images) == {"maize": "changed"}
 
 
@@ -173,12 +175,12 @@ def test_a_raised_limit_concerns_only_folders_with_rows_that_it_admits(
     (images / "drone" / "large.jpg").write_bytes(jpeg(1, (400, 300)))
     tree, low, high = list_folders(images), ReadLimits(max_pixels=90_000), ReadLimits(max_pixels=120_000)
     for listing in tree.folders.values():
-        scan_folder(table, images, listing, low, LogProgress(), threads=1)
+        scan_folder(table, images, listing.folder, low, LogProgress(), threads=1)
     snapshot = table.snapshot()
     assert folder_changes(tree, snapshot, images, low) == []
     assert folder_changes(tree, snapshot, images, ReadLimits(max_pixels=100_000)) == []
     (change,) = folder_changes(tree, snapshot, images, high)
     assert (change.folder, change.what) == ("drone", "limits raised")
     assert change.fingerprint != tree.folders["drone"].fingerprint  # or its run key would be used up
-    scan_folder(table, images, tree.folders["drone"], high, LogProgress(), threads=1)
+    scan_folder(table, images, "drone", high, LogProgress(), threads=1)
     assert folder_changes(tree, table.snapshot(), images, high) == []
