@@ -538,7 +538,7 @@ def test_the_mlflow_model_loads_where_the_package_is_not_installed(
     script = """
 import importlib.util, json, sys
 sys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", type(f).__name__)]
-sys.path = [p for p in sys.path if "__editable__" not in p and not p.startswith(sys.argv[1])]
+sys.path = [p for p in sys.path if "__editable__" not in p and p != sys.argv[1]]
 assert importlib.util.find_spec("curation_assets") is None, "the checkout can still be imported"
 import mlflow
 mlflow.set_tracking_uri(sys.argv[2])
