@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from curation_assets.defs.catching_up import materializations
 from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
 from curation_assets.defs.partitions import FOLDERS, folder_of_key, key_of
@@ -25,6 +27,7 @@ from curation_assets.settings import Settings
 
 _RUN_KEY, _PARTITION = "dagster/run_key", "dagster/partition"
 _TICK_SECONDS = 40  # of the 60 that Dagster gives a tick
+_FOUND_FOLDERS = 100  # told to Dagster in one tick
 _NEW_PARTITIONS = 500  # added in one tick; a thousand take Dagster 7 seconds
 
 
@@ -88,6 +91,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         try:
             if waiting := _model_is_missing(context.instance, pipeline):
                 return waiting
+            found = list(materializations(pipeline, _unknown(context.instance, tree, changes)))
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         settle = pipeline.settings.settle_seconds
@@ -109,6 +113,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             run_requests=requests,
             skip_reason=None if requests else skipped,
             cursor=cursor,
+            asset_events=found,
             dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, requests)),
         )
 
@@ -130,6 +135,18 @@ def _request(instance: dg.DagsterInstance, change: FolderChange, table_id: str) 
         return None
     tags = {"curation/change": change.what}
     return dg.RunRequest(run_key, job_name=ingest_image_folder.name, partition_key=key, tags=tags)
+
+
+def _unknown(instance: dg.DagsterInstance, tree: TreeListing, changes: list[FolderChange]) -> list[str]:
+    """Folders that match their rows, but that Dagster has neither run nor recorded: the command line made them."""
+    differing = {change.folder for change in changes}
+    known = instance.get_materialized_partitions(crop_images_directory.key)
+    candidates = [folder for folder in tree.folders if folder not in differing and key_of(folder) not in known]
+    return [
+        folder
+        for folder in candidates[:_FOUND_FOLDERS]
+        if not instance.get_runs_count(dg.RunsFilter(tags={_PARTITION: key_of(folder)}))
+    ]
 
 
 def _partition_requests(

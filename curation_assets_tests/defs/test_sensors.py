@@ -14,6 +14,7 @@ from curation_assets.defs.partitions import key_of
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.sensors import LatestRun, build_new_images_sensor, rotate, run_key_for
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
 
@@ -64,8 +65,6 @@ def reason(result: dg.SensorResult) -> str:
 
 
 def scan(ready: Pipeline, folder: str) -> None:
-    from curation_assets.progress import LogProgress
-
     ready.scan([folder], LogProgress())
 
 
@@ -225,14 +224,35 @@ def test_the_partition_of_a_folder_without_files_or_rows_goes(
     assert instance.get_dynamic_partitions("image_folders") == ["wheat"]
 
 
-def test_folders_scanned_by_the_command_line_get_their_partition(
+def test_folders_made_by_the_command_line_get_their_partition_and_their_page(
     tick: Tick, fill: Any, ready: Pipeline, instance: dg.DagsterInstance
 ) -> None:
-    fill("maize, wet")
-    ready.directory.create()
+    fill("maize, wet", 2)
+    fill("rye", 1)
     scan(ready, "maize, wet")
-    assert keys(tick()) == []
-    assert instance.get_dynamic_partitions("image_folders") == [key_of("maize, wet")]
+    ready.embed("maize, wet", ready.registry.champion(), LogProgress())
+    scan(ready, "rye")
+    key = key_of("maize, wet")
+    result = tick()
+    assert keys(result) == []
+    assert sorted(instance.get_dynamic_partitions("image_folders")) == [key, "rye"]
+    found = {(event.asset_key.to_user_string(), event.partition): event for event in result.asset_events}
+    assert set(found) == {
+        ("crop_images_directory", key),
+        ("crop_images_directory", "rye"),
+        ("crop_images_directory_embeddings", key),
+    }
+    directory = found["crop_images_directory", key]
+    assert isinstance(directory, dg.AssetMaterialization)
+    assert directory.metadata["images"].value == 2
+    assert directory.tags is not None
+    assert directory.tags["dagster/data_version"] == ready.content_version(["maize, wet"])
+    vectors = found["crop_images_directory_embeddings", key]
+    assert isinstance(vectors, dg.AssetMaterialization)
+    assert vectors.metadata["vectors"].value == 2
+    for event in result.asset_events:
+        instance.report_runless_asset_event(event)
+    assert tick().asset_events == []
 
 
 def test_the_first_tick_registers_the_model_and_folders_wait_for_it(

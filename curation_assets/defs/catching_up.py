@@ -1,0 +1,57 @@
+"""Work done outside Dagster (``curation run``), told to Dagster: its pages then show the folders as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from curation_assets.defs import metadata as md
+from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory import crop_images_directory
+from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
+from curation_assets.defs.partitions import key_of
+from curation_assets.embed.plan import folders_behind, is_current
+from curation_assets.pipeline import Pipeline
+
+_DATA_VERSION, _INPUT_VERSION = "dagster/data_version", "dagster/input_data_version/"
+_NOTE: dict[str, dg.MetadataValue] = {
+    "note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")
+}
+
+
+def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.AssetMaterialization]:
+    """Events for folders whose rows match the disk; of embeddings, only where every image has its vector.
+
+    They carry the data versions that runs would have given, so that nothing looks stale because of them.
+    """
+    model = pipeline.registry.champion()
+    images = pipeline.directory.snapshot()
+    vectors = pipeline.embeddings.snapshot() if pipeline.embeddings.exists() else None
+    behind = set(folders_behind(images, vectors, model)) if vectors is not None else set(folders)
+    for folder in folders:
+        key, version = key_of(folder), pipeline.content_version([folder])
+        bad = pipeline.bad_files([folder])
+        facts = md.thumbnails(images, folder) | {
+            "images": dg.MetadataValue.int(images.rows(folder) - len(bad)),
+            "bad files": dg.MetadataValue.int(len(bad)),
+        }
+        if len(bad):
+            facts["why bad"] = md.bad_files(bad.rows())
+        name = pipeline.settings.full_name(pipeline.settings.directory_table)
+        facts |= md.table_facts(pipeline.directory.path, name, images, folder)
+        tags = {_DATA_VERSION: version}
+        yield dg.AssetMaterialization(crop_images_directory.key, partition=key, metadata=facts | _NOTE, tags=tags)
+        if vectors is None or folder in behind:
+            continue
+        facts = md.thumbnails(images, folder) | {
+            "model": dg.MetadataValue.text(model.uri),
+            "vectors": dg.MetadataValue.int(len(vectors.read(["relative_path"], folder, where=is_current(model)))),
+        }
+        name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
+        facts |= md.table_facts(pipeline.embeddings.path, name, vectors, folder)
+        inputs = {crop_images_directory.key: version, clip_model.key: model.fingerprint}
+        tags = {f"{_INPUT_VERSION}{of.to_user_string()}": value for of, value in inputs.items()}
+        yield dg.AssetMaterialization(
+            crop_images_directory_embeddings.key, partition=key, metadata=facts | _NOTE, tags=tags
+        )
