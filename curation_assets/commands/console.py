@@ -1,0 +1,98 @@
+"""What every command shares: where it prints, its options, its settings, its progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from curation_assets.images.names import printable
+from curation_assets.progress import LogProgress
+from curation_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from curation_assets.pipeline import Pipeline
+
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
+
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the tables [CURATION_LAKE_ROOT].")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
+
+
+def settings_of(images: Path | None, lake: Path | None) -> Settings:
+    """Settings, with paths given on the command line taken from the working directory, as a shell user means them."""
+    given = {"images_root": images, "lake_root": lake}
+    return load_settings(**{k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in given.items() if v is not None})
+
+
+def pipeline_of(settings: Settings) -> Pipeline:
+    """The pipeline, whose modules are imported only now: ``--help`` needs none of them."""
+    from curation_assets.pipeline import Pipeline
+
+    return Pipeline(settings)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+class TerminalProgress:
+    """Bars on a terminal; one line, of the folder at hand, that goes when the work is done."""
+
+    def __init__(self) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=err,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._where = ""
+
+    def __enter__(self) -> TerminalProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, phase: str, index: int, total: int) -> None:  # noqa: ARG002, D102
+        self._where = f" (folder {index} of {total})"
+
+    def start(self, task: str, total: int) -> None:  # noqa: D102
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(printable(task) + self._where, total=total, rate="")
+
+    def advance(self, images: int) -> None:  # noqa: D102
+        if self._task is not None:
+            speed = self._bars.tasks[0].speed
+            self._bars.update(self._task, advance=images, rate=f"{speed:.0f} images/s" if speed else "")
+
+    def note(self, message: str) -> None:  # noqa: D102
+        err.print(message, markup=False)
+
+
+def progress() -> Any:
+    """Context manager of a progress display: bars on a terminal, else log lines on standard error."""
+    if err.is_terminal:
+        return TerminalProgress()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    for name in ("alembic", "mlflow", "huggingface_hub", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return nullcontext(LogProgress())

@@ -1,0 +1,108 @@
+"""How a run and the tables' state are printed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from curation_assets.commands.console import out
+from curation_assets.images.names import printable, text_from_path
+from curation_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from curation_assets.pipeline import RunSummary
+
+MAX_TABLE_ROWS = 40
+
+
+def print_summary(settings: Settings, summary: RunSummary) -> None:
+    """What a run did and where the tables are, for a reader."""
+    totals = summary.status.drop("folder").sum().row(0, named=True)
+    print_status(summary.status.to_dicts(), totals)
+    for row in summary.bad.iter_rows(named=True):
+        print_bad(row["relative_path"], row["status"], row["error"])
+    for path, reason in summary.failed:
+        print_bad(path, "not embedded", reason)
+    scan, embed = _totals(summary)
+    out.print(
+        f"\nscan   {scan['read']:,} files read ({scan['new']:,} new, {scan['changed']:,} changed), "
+        f"{scan['vanished']:,} gone, {scan['seconds']:.1f} s"
+    )
+    model = summary.model
+    out.print(
+        f"model  {model.name} version {model.version}{' (new)' if summary.model_is_new else ''}, {model.source}, "
+        f"{model.dimension} floats, {model.parameters:,} parameters"
+    )
+    how = f" on {embed['device']} in {embed['precision']}" if embed["device"] else ""
+    out.print(
+        f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
+        f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s"
+    )
+    for table in (settings.directory_table, settings.embeddings_table):
+        out.print(f"table  {settings.table_path(table)}", markup=False)
+    if summary.tree.passed_over:
+        passed = ", ".join(f"{count} {reason}" for reason, count in summary.tree.passed_over.most_common())
+        out.print(f"passed over: {passed}")
+    if model.untrained:
+        out.print("The demo model is UNTRAINED: its vectors carry no meaning; set CURATION_MODEL_SOURCE for real ones.")
+
+
+def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
+    scan_keys = ("new", "changed", "vanished", "read", "bytes_read", "commits", "seconds")
+    embed_keys = ("encoded", "copied", "removed", "commits", "seconds")
+    scan: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.scans) for key in scan_keys}
+    embed: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.embeds) for key in embed_keys}
+    used = next((result for result in summary.embeds if result.device), None)
+    return scan, embed | {"device": used.device if used else None, "precision": used.precision if used else None}
+
+
+def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
+    """The same for ``--json``."""
+    scan, embed = _totals(summary)
+    model = summary.model
+    return {
+        "images_root": text_from_path(str(settings.images_root)),
+        "tables": {
+            "directory": str(settings.table_path(settings.directory_table)),
+            "embeddings": str(settings.table_path(settings.embeddings_table)),
+        },
+        "model": {
+            "name": model.name,
+            "version": model.version,
+            "new": summary.model_is_new,
+            "source": model.source,
+            "fingerprint": model.fingerprint,
+            "dimension": model.dimension,
+            "parameters": model.parameters,
+            "untrained": model.untrained,
+        },
+        "scan": scan,
+        "embed": embed,
+        "passed_over": dict(Counter(summary.tree.passed_over)),
+        "total": summary.status.drop("folder").sum().row(0, named=True),
+        "folders": summary.status.to_dicts(),
+        "bad": summary.bad.to_dicts(),
+        "not_embedded": [{"relative_path": path, "error": reason} for path, reason in summary.failed],
+    }
+
+
+def print_status(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
+    """A table of folders, the first ``MAX_TABLE_ROWS`` of them, and the totals."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("folder")
+    for name in ("files", "ok", "bad", "embedded", "stale"):
+        table.add_column(name, justify="right")
+    for row in rows[:MAX_TABLE_ROWS]:
+        table.add_row(escape(printable(row["folder"])), *(f"{row[name]:,}" for name in totals))
+    if len(rows) > MAX_TABLE_ROWS:
+        table.add_row(f"… and {len(rows) - MAX_TABLE_ROWS:,} more (--json lists all)", *("" for _ in totals))
+    table.add_row(f"[bold]{len(rows):,} folders[/]", *(f"[bold]{value:,}[/]" for value in totals.values()))
+    out.print(table)
+
+
+def print_bad(path: str, status: str, reason: str) -> None:
+    """A file that can't be used, and why."""
+    out.print(f"bad    {printable(path)}  {status}: {reason}", markup=False)
