@@ -97,8 +97,12 @@ class Encoder:
         return model.eval().to(self.device)
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str, setting: str = "CURATION_DEVICE") -> torch.device:
     """The device that ``DEVICE`` means here.
+
+    Args:
+        device: as of :class:`Encoder`.
+        setting: what an error calls it.
 
     Raises:
         CurationError: it isn't there.
@@ -107,12 +111,17 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = torch.device(device)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise CurationError(f"CURATION_DEVICE={device}: this machine shows {torch.cuda.device_count()} CUDA devices")
+        raise CurationError(f"{setting}={device}: this machine shows {torch.cuda.device_count()} CUDA devices")
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device) -> str:
+def choose_precision(precision: str, device: torch.device, setting: str = "CURATION_PRECISION") -> str:
     """The precision that ``PRECISION`` means on a device.
+
+    Args:
+        precision: as of :class:`Encoder`.
+        device: where it computes.
+        setting: what an error calls it.
 
     Raises:
         CurationError: the device doesn't compute in it.
@@ -123,7 +132,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
         flags = torch.cpu.get_capabilities()
         return "bfloat16" if any(flags.get(flag) for flag in _BF16_FLAGS) else "float32"
     if precision == "float16" and device.type == "cpu":
-        raise CurationError("CURATION_PRECISION=float16 needs a CUDA device; on a CPU use bfloat16, float32 or auto")
+        raise CurationError(f"{setting}=float16 needs a CUDA device; on a CPU use bfloat16, float32 or auto")
     return precision
 
 
