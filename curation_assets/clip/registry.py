@@ -9,8 +9,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from curation_assets.clip.champion import CHAMPION, ChampionRecord, is_not_found
 from curation_assets.clip.source import ModelSource
 from curation_assets.errors import CurationError
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
 
-CHAMPION = "champion"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "torch", "transformers")
 _TAG = "curation."
@@ -34,6 +35,10 @@ _opened: set[str] = set()  # databases of default registries that this process h
 
 class NotRegisteredError(CurationError):
     """The registry is there, but no version is registered in it yet."""
+
+
+class NotOursError(CurationError):
+    """A version of this name that this project didn't register."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,22 @@ class RegisteredModel:
     def uri(self) -> str:
         """How MLflow names the version."""
         return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ListedVersion:
+    """A version and its standing.
+
+    Attributes:
+        registered_at: in UTC.
+        is_champion: embeddings and search use it.
+        is_source: ``MODEL_SOURCE`` was this model when it was last registered.
+    """
+
+    model: RegisteredModel
+    registered_at: datetime
+    is_champion: bool
+    is_source: bool
 
 
 class Registry:
@@ -99,37 +120,127 @@ class Registry:
         return self.folder / "demo_model"
 
     def register(self, source: ModelSource) -> tuple[RegisteredModel, bool]:
-        """Make a version of these weights the champion, registering it if none has their fingerprint.
+        """Register these weights if no version has their fingerprint, and make them the champion if they are new here.
+
+        A version that was promoted by hand stays the champion as long as the source is the one that was last
+        registered: promotion decides until ``MODEL_SOURCE`` changes.
 
         Returns:
-            The version, and whether it is new.
+            The champion, and whether a version was registered. ``overruled`` tells whether it is the source's.
 
         Raises:
             CurationError: the registry can't be reached or written.
         """
-        with self._understandable_errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / "register.lock"):
-                return self._register(self._client(), source)
+        with self._writing() as client:
+            return self._register(client, source)
+
+    def promote(self, version: str) -> RegisteredModel:
+        """Make a version the champion.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: there is no such version, or the registry can't be reached or written.
+        """
+        with self._writing() as client:
+            model = self._find(client, version)
+            self._record_to_write(client).crown(model.version)
+            return model
+
+    def rollback(self) -> RegisteredModel:
+        """Make the champion before this one the champion again; a second time, the one before that.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: there is no earlier one, or the registry can't be reached or written.
+        """
+        with self._writing() as client:
+            record = self._record_to_write(client)
+            known = {model.version: model for model, _ in self._listed(client)}
+            history = record.history()
+            earlier = [version for version in history[:-1] if version in known and version != history[-1]]
+            if not earlier:
+                raise CurationError(
+                    f"{self.name} has no earlier champion to go back to; `curation model promote` makes any version it"
+                )
+            record.write(earlier)
+            return known[earlier[-1]]
 
     def champion(self) -> RegisteredModel:
-        """The version that embeddings use.
+        """The version that embeddings and search use.
 
         Raises:
             NotRegisteredError: none is registered yet.
             CurationError: the registry can't be reached.
         """
-        from mlflow.exceptions import MlflowException
+        with self._reading() as client:
+            current = self._record(client).current()
+            if current is None:
+                raise self._not_registered()
+            return self._describe(client, current)
 
-        with self._understandable_errors():
-            try:
-                if self._is_default and not self._is_registry_elsewhere and not self._database.exists():
-                    raise self._not_registered()  # and create nothing
-                return self._describe(self._client().get_model_version_by_alias(self.name, CHAMPION))
-            except MlflowException as error:
-                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    raise
-        raise self._not_registered()
+    def version(self, version: str) -> RegisteredModel:
+        """A version by its number.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: there is no such version, or the registry can't be reached.
+        """
+        with self._reading() as client:
+            return self._find(client, version)
+
+    def versions(self) -> list[ListedVersion]:
+        """Versions that this project registered, oldest first.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: the registry can't be reached.
+        """
+        with self._reading() as client:
+            found = self._listed(client)
+            if not found:
+                raise self._not_registered()
+            record = self._record(client)
+            current = record.current()
+            return [
+                ListedVersion(
+                    model,
+                    registered_at,
+                    is_champion=current is not None and str(current.version) == model.version,
+                    is_source=model.fingerprint == record.source_fingerprint,
+                )
+                for model, registered_at in found
+            ]
+
+    def overruled(self) -> RegisteredModel | None:
+        """The version of ``MODEL_SOURCE``, where another one was promoted and is the champion.
+
+        Raises:
+            CurationError: as of ``versions``.
+        """
+        versions = self.versions()
+        if any(listed.is_champion and listed.is_source for listed in versions):
+            return None
+        return next((listed.model for listed in reversed(versions) if listed.is_source), None)
+
+    def run_url(self, model: RegisteredModel) -> str | None:
+        """Page of the MLflow run that logged a version; None where the tracking store has no pages.
+
+        Raises:
+            CurationError: the tracking server can't be reached.
+        """
+        if self._is_on_databricks:
+            from databricks.sdk.config import Config
+
+            with self._understandable_errors():
+                host = str(Config(profile=self.tracking_uri.partition("://")[2] or None).host)
+            page = f"{host.rstrip('/')}/ml/experiments/{{}}/runs/{model.run_id}"
+        elif self.tracking_uri.startswith(("http://", "https://")):
+            page = f"{self.tracking_uri.rstrip('/')}/#/experiments/{{}}/runs/{model.run_id}"
+        else:
+            return None
+        with self._reading() as client:
+            experiment = client.get_run(model.run_id).info.experiment_id
+        return _without_password(page.format(experiment))
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
         """Bring a version's files here, where they are not, and load them.
@@ -148,15 +259,63 @@ class Registry:
     def _database(self) -> Path:
         return self.folder / "mlflow.db"
 
+    @property
+    def _is_on_databricks(self) -> bool:
+        return self.tracking_uri.partition("://")[0] == "databricks"
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """A client for questions, which create nothing."""
+        with self._understandable_errors():
+            if self._is_default and not self._is_registry_elsewhere and not self._database.exists():
+                raise self._not_registered()
+            yield self._client()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """A client that only one process of this machine has at a time."""
+        with self._understandable_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "register.lock"):
+                yield self._client()
+
     def _not_registered(self) -> NotRegisteredError:
         hint = "materialize the asset clip_model, or use `curation run`"
         return NotRegisteredError(f"no CLIP model is registered as {self.name}: {hint}")
 
     def _register(self, client: Any, source: ModelSource) -> tuple[RegisteredModel, bool]:
-        found = [v for v in self._versions(client) if v.fingerprint == source.fingerprint]
-        model = max(found, key=lambda v: int(v.version)) if found else self._log(client, source)
-        client.set_registered_model_alias(self.name, CHAMPION, model.version)
-        return model, not found
+        found = [model for model, _ in self._listed(client) if model.fingerprint == source.fingerprint]
+        of_source = found[-1] if found else self._log(client, source)
+        record = self._record_to_write(client)
+        if record.source_fingerprint == source.fingerprint and (kept := self._own_champion(client, record)):
+            return kept, not found
+        record.crown(of_source.version)
+        record.remember_source(source.fingerprint)
+        return of_source, not found
+
+    def _own_champion(self, client: Any, record: ChampionRecord) -> RegisteredModel | None:
+        """The champion, unless there is none or it is a model that this project didn't register."""
+        current = record.current()
+        if current is None:
+            return None
+        try:
+            return self._describe(client, current)
+        except NotOursError:
+            return None
+
+    def _record(self, client: Any) -> ChampionRecord:
+        return ChampionRecord(client, self.name, client.get_experiment_by_name(self._experiment_name))
+
+    def _record_to_write(self, client: Any) -> ChampionRecord:
+        return ChampionRecord(client, self.name, client.get_experiment(self._experiment(client)))
+
+    def _find(self, client: Any, version: str) -> RegisteredModel:
+        known = {model.version: model for model, _ in self._listed(client)}
+        if not known:
+            raise self._not_registered()
+        if version not in known:
+            raise CurationError(f"{self.name} has no version {version!r}; it has {', '.join(known)}")
+        return known[version]
 
     def _log(self, client: Any, source: ModelSource) -> RegisteredModel:
         _try_out(source)
@@ -191,11 +350,10 @@ class Registry:
                 pip_requirements=[f"{name}=={_plain_version(name)}" for name in _REQUIREMENTS],
                 metadata={key: str(value) for key, value in tags.items()},
             )
-        self._ensure_registered_model(client)
-        created = client.create_model_version(
-            self.name,
-            source=info.model_uri,
-            run_id=run.info.run_id,
+        return self._create_version(
+            client,
+            info.model_uri,
+            run.info.run_id,
             tags={_TAG + key: str(value) for key, value in tags.items()},
             description=(
                 f"CLIP from {source.name}: image and text to one unit-length vector of {source.dimension} floats; "
@@ -203,30 +361,79 @@ class Registry:
                 + (" UNTRAINED: its vectors carry no meaning." if source.untrained else "")
             ),
         )
-        return self._describe(created)
+
+    @property
+    def _experiment_name(self) -> str:
+        # Databricks takes only paths of its workspace.
+        return f"/Shared/{self.name}" if self._is_on_databricks else self.name
 
     def _experiment(self, client: Any) -> str:
-        experiment = client.get_experiment_by_name(self.name)
+        experiment = client.get_experiment_by_name(self._experiment_name)
         if experiment is not None:
             return str(experiment.experiment_id)
         location = (self.folder / "artifacts").as_uri() if self._is_default else None
-        return str(client.create_experiment(self.name, artifact_location=location))
+        return str(client.create_experiment(self._experiment_name, artifact_location=location))
+
+    def _create_version(
+        self, client: Any, source: str, run_id: str, tags: dict[str, str], description: str
+    ) -> RegisteredModel:
+        """Register what a run has logged.
+
+        Args:
+            source: URI of the logged model.
+        """
+        self._ensure_registered_model(client)
+        with tempfile.TemporaryDirectory() as scratch:
+            if self._is_unity_catalog and not self._is_on_databricks:
+                # A Unity Catalog keeps the files itself: MLflow's client uploads them from where they lie, and then
+                # removes what it takes for a download, be it the tracking store's own folder. So it gets a copy.
+                source = self._mlflow().artifacts.download_artifacts(artifact_uri=source, dst_path=scratch)
+            created = client.create_model_version(
+                self.name, source=source, run_id=run_id, tags=tags, description=description
+            )
+        return self._describe(client, created)
+
+    @property
+    def _is_unity_catalog(self) -> bool:
+        uri = self._mlflow().get_registry_uri()
+        return uri.partition(":")[0] in ("uc", "databricks-uc")
 
     def _ensure_registered_model(self, client: Any) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
-            client.create_registered_model(self.name, description="CLIP embeddings of images and texts")
+            client.get_registered_model(self.name)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if not is_not_found(error):
                 raise
+            client.create_registered_model(self.name, description="CLIP embeddings of images and texts")
 
-    def _versions(self, client: Any) -> list[RegisteredModel]:
-        found = client.search_model_versions(f"name='{self.name}'")
-        return [self._describe(version) for version in found if f"{_TAG}fingerprint" in version.tags]
+    def _listed(self, client: Any) -> list[tuple[RegisteredModel, datetime]]:
+        """Finished versions that this project registered and when, oldest first."""
+        from mlflow.exceptions import MlflowException
 
-    def _describe(self, version: Any) -> RegisteredModel:
-        tags = {key.removeprefix(_TAG): value for key, value in version.tags.items()}
+        found: list[Any] = []
+        token: str | None = None
+        try:
+            while True:
+                page = client.search_model_versions(f"name='{self.name}'", page_token=token)
+                found += [version for version in page if version.status == "READY"]
+                token = page.token
+                if not token:
+                    break
+        except MlflowException as error:  # a Unity Catalog has no versions of a model that isn't there
+            if not is_not_found(error):
+                raise
+        listed = []
+        for version in sorted(found, key=lambda version: int(version.version)):
+            registered_at = datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, UTC)
+            with suppress(NotOursError):
+                listed.append((self._describe(client, version), registered_at))
+        return listed
+
+    def _describe(self, client: Any, version: Any) -> RegisteredModel:
+        """Raises ``NotOursError`` for a version that lacks this project's tags."""
+        tags = {key.removeprefix(_TAG): value for key, value in self._tags(client, version).items()}
         try:
             return RegisteredModel(
                 name=version.name,
@@ -240,10 +447,26 @@ class Registry:
                 run_id=version.run_id,
             )
         except (KeyError, ValueError):
-            raise CurationError(
+            raise NotOursError(
                 f"version {version.version} of {version.name} was not registered by this project: give its alias "
                 f"{CHAMPION} to a version that was, or choose another CURATION_MODEL_NAME"
             ) from None
+
+    def _tags(self, client: Any, version: Any) -> dict[str, str]:
+        """Tags of a version; where the registry keeps none (``uc:``), those of the run that logged it, the same."""
+        from mlflow.exceptions import MlflowException
+
+        if version.tags or not self._is_unity_catalog:
+            return dict(version.tags)
+        version = client.get_model_version(self.name, version.version)  # a Unity Catalog lists versions without tags
+        if version.tags or not version.run_id:
+            return dict(version.tags)
+        try:
+            return dict(client.get_run(version.run_id).data.tags)
+        except MlflowException as error:
+            if not is_not_found(error):
+                raise
+            return {}
 
     def _mlflow(self) -> Any:
         """MLflow, quiet, at this registry's URIs."""
@@ -275,7 +498,7 @@ class Registry:
         # MLflow migrates a database that it opens, which goes wrong for good when two processes do it at once.
         with FileLock(self.folder / "open.lock") if os.access(self.folder, os.W_OK) else nullcontext():
             client = mlflow.MlflowClient()
-            client.get_experiment_by_name(self.name)  # the tracking store is opened, and the registry's
+            client.get_experiment_by_name(self._experiment_name)  # the tracking store is opened, and the registry's
             client.search_registered_models(max_results=1)
         _opened.add(self.tracking_uri)
         return client
@@ -294,7 +517,7 @@ class Registry:
             if self._is_registry_elsewhere:
                 hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
             message = f"model registry {self.tracking_uri} can't be used: {_first_line(error)}; check {hint}"
-            raise CurationError(re.sub("//[^/@ ]*@", "//…@", message)) from error  # without a password
+            raise CurationError(_without_password(message)) from error
 
 
 def _try_out(source: ModelSource) -> None:
@@ -318,6 +541,11 @@ def _try_out(source: ModelSource) -> None:
             f"CURATION_MODEL_SOURCE={source.name}: {source.folder} holds no working CLIP model: {_first_line(error)}; "
             "put its files right, or choose another CURATION_MODEL_SOURCE"
         ) from error
+
+
+def _without_password(text: str) -> str:
+    """A text whose URIs show no user and password."""
+    return re.sub("//[^/@ ]*@", "//…@", text)
 
 
 def _first_line(error: Exception) -> str:
