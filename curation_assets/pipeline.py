@@ -14,7 +14,7 @@ import polars as pl
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
 from curation_assets.embed.local import EmbedResult, embed_folder
-from curation_assets.embed.plan import folders_behind, is_current
+from curation_assets.embed.plan import MODEL_COLUMNS, folders_behind, is_current
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing, list_folders
 from curation_assets.images.names import folder_of, text_from_path
@@ -83,10 +83,10 @@ class Pipeline:
         return folder_changes(tree, table, self.settings.images_root, self._limits)
 
     def register_model(self) -> tuple[RegisteredModel, bool]:
-        """Make the model of ``MODEL_SOURCE`` the champion, registering it if it is new.
+        """Register the model of ``MODEL_SOURCE`` if it is new; it becomes the champion unless another was promoted.
 
         Returns:
-            The version and whether it is new.
+            The champion and whether a version was registered.
 
         Raises:
             CurationError: the model can't be had.
@@ -117,7 +117,7 @@ class Pipeline:
             self.embeddings,
             folder,
             model,
-            lambda: self._load(model),
+            lambda: self.load_encoder(model),
             progress,
             threads=settings.worker_threads,
             batch_size=None if settings.batch_size == "auto" else settings.batch_size,
@@ -150,6 +150,32 @@ class Pipeline:
             )
             .sort("folder")
         )
+
+    def coverage(self, models: Iterable[RegisteredModel]) -> tuple[int, dict[str, int]]:
+        """How many usable images there are, and how many of them have a vector of each version.
+
+        Returns:
+            Images; and version → images with its vector.
+        """
+        key = ["relative_path", "content_sha256"]
+        images = pl.DataFrame(schema=dict.fromkeys(key, pl.String))
+        if self.directory.exists():
+            images = self.directory.snapshot().read([*key, "status"]).filter(pl.col("status") == "ok").select(key)
+        if not self.embeddings.exists():
+            return len(images), {model.version: 0 for model in models}
+        vectors = self.embeddings.snapshot().read([*key, *MODEL_COLUMNS]).join(images, on=key, how="semi")
+        return len(images), {model.version: len(vectors.filter(is_current(model))) for model in models}
+
+    def load_encoder(self, model: RegisteredModel) -> Encoder:
+        """A version's encoder, on the device and in the precision of the settings.
+
+        Raises:
+            CurationError: it can't be had.
+        """
+        if self._encoder is None or self._encoder[0] != model.uri:
+            loaded = self.registry.load_encoder(model, self.settings.device, self.settings.precision)
+            self._encoder = (model.uri, loaded)
+        return self._encoder[1]
 
     def content_version(self, folders: Iterable[str]) -> str:
         """32 hex digits over path, content and status of some folders' rows: what their embeddings depend on."""
@@ -215,18 +241,15 @@ class Pipeline:
             )
         return results
 
-    def _load(self, model: RegisteredModel) -> Encoder:
-        if self._encoder is None or self._encoder[0] != model.uri:
-            loaded = self.registry.load_encoder(model, self.settings.device, self.settings.precision)
-            self._encoder = (model.uri, loaded)
-        return self._encoder[1]
-
 
 @dataclass
 class RunSummary:
     """What a whole run did.
 
     Attributes:
+        model: the champion.
+        model_is_new: a version was registered.
+        overruled: the version of ``MODEL_SOURCE``, where another was promoted and is the champion.
         folders: image folders on disk, and folders of the table that were gone.
         tree: the listing it worked from.
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
@@ -234,6 +257,7 @@ class RunSummary:
 
     model: RegisteredModel
     model_is_new: bool
+    overruled: RegisteredModel | None
     tree: TreeListing
     folders: list[str]
     scans: list[ScanResult]
@@ -287,6 +311,7 @@ def run(
     return RunSummary(
         model=model,
         model_is_new=is_new,
+        overruled=pipeline.registry.overruled(),
         tree=tree,
         folders=chosen,
         scans=scans,

@@ -36,6 +36,11 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         f"model  {model.name} version {model.version}{' (new)' if summary.model_is_new else ''}, {model.source}, "
         f"{model.dimension} floats, {model.parameters:,} parameters"
     )
+    if summary.overruled is not None:
+        out.print(
+            f"       promoted by hand; CURATION_MODEL_SOURCE is version {summary.overruled.version}, which "
+            f"`curation model promote {summary.overruled.version}` makes the champion"
+        )
     how = f" on {embed['device']} in {embed['precision']}" if embed["device"] else ""
     out.print(
         f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
@@ -73,6 +78,7 @@ def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
             "name": model.name,
             "version": model.version,
             "new": summary.model_is_new,
+            "overrules": summary.overruled.version if summary.overruled else None,
             "source": model.source,
             "fingerprint": model.fingerprint,
             "dimension": model.dimension,
