@@ -5,3 +5,10 @@ from __future__ import annotations
 
 class CurationError(Exception):
     """Something the user can put right; the message says what was wrong, where, and what to do next."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; a line that only introduces the next one is not enough."""
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    told = next((index for index, line in enumerate(lines) if not line.endswith(":")), 0)
+    return " ".join(lines[: told + 1])

@@ -12,6 +12,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE
 
+from curation_assets.clip import manifest
 from curation_assets.clip.batching import BusyError, ClosedError
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
 from curation_assets.clip.rows import RowError, rows_of
@@ -31,8 +32,9 @@ class _Predict:
             CurationError: they don't match, ``model_config`` has an unusable value, or the device isn't there.
         """
         config = PredictorConfig.of(context.model_config)
-        folder = Path(context.artifacts["clip"])
-        self.predictor = ClipPredictor(folder, config)
+        folder = Path(context.artifacts[manifest.WEIGHTS])
+        found = manifest.check(folder.parent) if config.verify_files else None
+        self.predictor = ClipPredictor(folder, config, found.fingerprint if found else None)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Embed each row; n rows → (n, dimension) float32. Unannotated, as MLflow takes annotations for a schema.

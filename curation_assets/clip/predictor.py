@@ -81,6 +81,7 @@ class ClipPredictor:
     Args:
         folder: model in Hugging Face layout.
         config: limits, device and precision.
+        fingerprint: of the model; predictors of the same one share its weights. None: those of the same folder do.
 
     Attributes:
         batcher: gathers what is asked; its ``observer``, ``queued`` and ``in_flight`` are for metrics.
@@ -91,9 +92,9 @@ class ClipPredictor:
         CurationError: the device isn't there or can't compute in that precision, or the folder holds no model.
     """
 
-    def __init__(self, folder: Path, config: PredictorConfig | None = None) -> None:
+    def __init__(self, folder: Path, config: PredictorConfig | None = None, fingerprint: str | None = None) -> None:
         self.config = config or PredictorConfig.of(None)
-        self._encoder = _shared_encoder(folder, self.config.device, self.config.precision)
+        self._encoder = _shared_encoder(folder, self.config.device, self.config.precision, fingerprint)
         self.dimension = int(json.loads((folder / "config.json").read_text())["projection_dim"])
         most = self.config.max_batch or self._encoder.batch_size
         self.batcher = MicroBatcher(
@@ -179,13 +180,13 @@ class ClipPredictor:
             raise RowError(row, f"`image` has {size:,} bytes, {limit}")
 
 
-def _shared_encoder(folder: Path, device: str, precision: str) -> Encoder:
+def _shared_encoder(folder: Path, device: str, precision: str, fingerprint: str | None) -> Encoder:
     """One encoder a process for one model, device and precision, however often the model is loaded."""
     from curation_assets.clip.encoder import Encoder, choose_device, choose_precision
 
     chosen = choose_device(device, "model_config device")
     wanted = choose_precision(precision, chosen, "model_config precision")
-    key = (str(folder.resolve()), str(chosen), wanted)
+    key = (fingerprint or str(folder.resolve()), str(chosen), wanted)
     with _encoders_lock:
         encoder = _encoders.get(key)
         if encoder is None:

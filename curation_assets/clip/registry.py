@@ -5,29 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from filelock import FileLock
 
 from curation_assets.clip.champion import CHAMPION, ChampionRecord, is_not_found
 from curation_assets.clip.source import ModelSource
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "torch", "transformers")
 _TAG = "curation."
 _URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 _opened: set[str] = set()  # databases of default registries that this process has migrated or found migrated
@@ -243,17 +238,31 @@ class Registry:
         return _without_password(page.format(experiment))
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
-        """Bring a version's files here, where they are not, and load them.
+        """Bring a version's files here, where they are not, check them and load them.
+
+        A version that another revision of the code registered is asked for its golden vectors too, and used only if
+        this code still computes them.
 
         Raises:
-            CurationError: they can't be had, or the device or precision isn't there.
+            CurationError: they can't be had, aren't those that were registered, or the device or precision isn't there.
         """
+        from curation_assets.clip import golden, manifest
         from curation_assets.clip.encoder import Encoder
+        from curation_assets.clip.source import CODE_REVISION
 
         with self._understandable_errors():
             self._client()
-            folder = Path(self._mlflow().artifacts.download_artifacts(artifact_uri=model.uri))
-        return Encoder(folder / "artifacts" / "clip", device, precision)
+            artifacts = Path(self._mlflow().artifacts.download_artifacts(artifact_uri=model.uri)) / "artifacts"
+        found = manifest.check(artifacts, model.fingerprint)
+        encoder = Encoder(artifacts / manifest.WEIGHTS, device, precision)
+        if found.code_revision != CODE_REVISION and found.is_stored:
+            report = golden.verify(artifacts, encoder)
+            if not report.ok:
+                raise CurationError(
+                    f"{model.uri} was registered by code revision {found.code_revision}; revision {CODE_REVISION} "
+                    f"computes other vectors from it (cosine {report.worst:.4f}): register the model again"
+                )
+        return encoder
 
     @property
     def _database(self) -> Path:
@@ -318,48 +327,19 @@ class Registry:
         return known[version]
 
     def _log(self, client: Any, source: ModelSource) -> RegisteredModel:
-        _try_out(source)
+        from curation_assets.clip import packaging
+
         mlflow = self._mlflow()
-        mlflow.set_experiment(experiment_id=self._experiment(client))
-        tags = {
-            "fingerprint": source.fingerprint,
-            "dimension": source.dimension,
-            "image_size": source.image_size,
-            "parameters": source.parameters,
-            "source": source.name,
-            "untrained": source.untrained,
-        }
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            warnings.catch_warnings(),
-            mlflow.start_run(run_name=f"register {self.name}") as run,
-        ):
-            warnings.simplefilter("ignore")  # advice about type hints and input examples; the signature is given
-            weights = Path(scratch) / "clip"
-            weights.mkdir()
-            for file in source.files:
-                _link(file.resolve(), weights / file.name)
-            mlflow.set_tags({_TAG + key: str(value) for key, value in tags.items()})
-            info = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(Path(__file__).with_name("mlflow_model.py")),
-                artifacts={"clip": str(weights)},
-                code_paths=[str(_package_subset(Path(scratch)))],
-                model_config={"device": "auto", "precision": "auto"},  # only keys named here can be set when loading
-                signature=_signature(),
-                pip_requirements=[f"{name}=={_plain_version(name)}" for name in _REQUIREMENTS],
-                metadata={key: str(value) for key, value in tags.items()},
-            )
+        tags = {_TAG + key: value for key, value in packaging.tags(source).items()}
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice about type hints; the signature is given
+            packed = packaging.package(source, Path(scratch))
+            mlflow.set_experiment(experiment_id=self._experiment(client))
+            with mlflow.start_run(run_name=f"register {self.name}") as run:
+                mlflow.set_tags(tags)
+                info = mlflow.pyfunc.log_model(name="model", **packed)
         return self._create_version(
-            client,
-            info.model_uri,
-            run.info.run_id,
-            tags={_TAG + key: str(value) for key, value in tags.items()},
-            description=(
-                f"CLIP from {source.name}: image and text to one unit-length vector of {source.dimension} floats; "
-                f"images are turned upright, resized to a shortest edge of {source.image_size} pixels and cropped."
-                + (" UNTRAINED: its vectors carry no meaning." if source.untrained else "")
-            ),
+            client, info.model_uri, run.info.run_id, tags=tags, description=packaging.description(source)
         )
 
     @property
@@ -516,73 +496,10 @@ class Registry:
             hint = "CURATION_LAKE_ROOT, beside which it lies" if self._is_default else "MLFLOW_TRACKING_URI"
             if self._is_registry_elsewhere:
                 hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
-            message = f"model registry {self.tracking_uri} can't be used: {_first_line(error)}; check {hint}"
+            message = f"model registry {self.tracking_uri} can't be used: {first_line(error)}; check {hint}"
             raise CurationError(_without_password(message)) from error
-
-
-def _try_out(source: ModelSource) -> None:
-    """Embed an image and a text.
-
-    Raises:
-        CurationError: the model doesn't do it; the message says why.
-    """
-    try:
-        from curation_assets.clip.encoder import Encoder
-
-        encoder = Encoder(source.folder, "cpu", "float32")
-        grey = np.full((1, source.image_size, source.image_size, 3), 128, np.uint8)
-        for what, vectors in (("image", encoder.embed_images(grey)), ("text", encoder.embed_texts(["a photo"]))):
-            if vectors.shape != (1, source.dimension):
-                raise ValueError(f"its {what} vectors have {vectors.shape[1]} numbers, not {source.dimension}")
-            if not np.isfinite(vectors).all():
-                raise ValueError(f"it has no finite vector for a plain {what}")
-    except Exception as error:  # whatever transformers and torch make of files that don't fit each other
-        raise CurationError(
-            f"CURATION_MODEL_SOURCE={source.name}: {source.folder} holds no working CLIP model: {_first_line(error)}; "
-            "put its files right, or choose another CURATION_MODEL_SOURCE"
-        ) from error
 
 
 def _without_password(text: str) -> str:
     """A text whose URIs show no user and password."""
     return re.sub("//[^/@ ]*@", "//…@", text)
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says first; a line that only introduces the next one is not enough."""
-    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
-    told = next((index for index, line in enumerate(lines) if not line.endswith(":")), 0)
-    return " ".join(lines[: told + 1])
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
-
-    inputs = [ColSpec("string", "image", required=False), ColSpec("string", "text", required=False)]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(Array(DataType.float))]))
-
-
-def _link(file: Path, target: Path) -> None:
-    """Hard link, or a copy across file systems; MLflow refuses symbolic links, and the hub's cache is made of them."""
-    try:
-        target.hardlink_to(file)
-    except OSError:
-        shutil.copy(file, target)
-
-
-def _package_subset(scratch: Path) -> Path:
-    """Copy of the modules that a loaded model needs, so that it runs where this package isn't installed."""
-    target = scratch / _PACKAGE.name
-    target.mkdir()
-    for name in ("__init__.py", "errors.py"):
-        shutil.copy(_PACKAGE / name, target)
-    for name in ("images", "clip"):
-        shutil.copytree(_PACKAGE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return target
-
-
-def _plain_version(distribution: str) -> str:
-    """Installed version without a local build's mark (``2.13.0+cpu``), which other machines can't install."""
-    return installed_version(distribution).split("+")[0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from math import prod
@@ -16,7 +18,7 @@ from curation_assets.errors import CurationError
 
 # Part of the fingerprint. Raise it with every change to what a registered model computes or accepts (preprocessing,
 # encoder, MLflow model): a new version is then registered, and every vector computed anew.
-CODE_REVISION = 1
+CODE_REVISION = 2
 
 DEMO = "demo"
 _INDEX = "model.safetensors.index.json"  # of weights in several files
@@ -46,6 +48,7 @@ class ModelSource:
         image_size: pixels of the square the model sees.
         parameters: number of weights.
         untrained: vectors carry no meaning; whoever shows results says so.
+        hub_commit: of a snapshot of the Hugging Face hub; empty for another folder.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ModelSource:
     image_size: int
     parameters: int
     untrained: bool
+    hub_commit: str = ""
 
     @property
     def files(self) -> list[Path]:
@@ -125,16 +129,30 @@ def describe(name: str, folder: Path) -> ModelSource:
         image_size=preprocessing.crop,
         parameters=parameters,
         untrained=bool(config.get("curation_untrained", False)),
+        hub_commit=folder.name if _is_hub_snapshot(folder) else "",
     )
 
 
 def fingerprint(folder: Path) -> str:
     """32 hex digits over the names and bytes of a model's files and ``CODE_REVISION``."""
-    digest = hashlib.sha256(f"revision {CODE_REVISION}".encode())
+    return combine(file_digests(folder))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of a model's files by name; reads every byte."""
+    digests = {}
     for path in model_files(folder):
         with path.open("rb") as file:
-            digest.update(f"\0{path.name}\0".encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def combine(digests: Mapping[str, str], revision: int = CODE_REVISION) -> str:
+    """Fingerprint of a model whose files have these digests, under a revision of the code."""
+    whole = hashlib.sha256(f"revision {revision}".encode())
+    for name, digest in sorted(digests.items()):
+        whole.update(f"\0{name}\0".encode() + bytes.fromhex(digest))
+    return whole.hexdigest()[:32]
 
 
 def _download(hub_id: str) -> Path:
@@ -153,6 +171,11 @@ def _download(hub_id: str) -> Path:
     except Exception as error:  # the HTTP client's own errors: a proxy's refusal, a certificate, a broken transfer
         reason = f"download failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
     raise CurationError(f"CURATION_MODEL_SOURCE={hub_id}: {reason}; {ways_out}")
+
+
+def _is_hub_snapshot(folder: Path) -> bool:
+    """Whether the folder lies where the hub's cache keeps a commit's files: ``…/snapshots/<commit>``."""
+    return folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name) is not None
 
 
 def _has_image_processor(processor_file: Path | None) -> bool:
