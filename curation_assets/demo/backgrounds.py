@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from curation_assets.demo.texture import Canvas, Colour, Sheet, vary
+from curation_assets.demo.texture import Canvas, Colour, Sheet, planes, tint, vary
 
 
 def background(canvas: Canvas, kind: str) -> None:
@@ -25,13 +25,13 @@ def soil(canvas: Canvas, colour: Colour | None = None) -> None:
     light = 0.72 + 0.4 * canvas.clouds(window, rng.uniform(3, 6)) + 0.1 * canvas.grain(window)
     crumbs = canvas.noise(window, 40)
     light *= 0.8 + 0.4 * np.clip((crumbs - 0.35) * 3, 0, 1)
-    canvas.rgb[:] = light[..., None] * np.asarray(vary(rng, base), np.float32)
+    canvas.rgb[:] = tint(light, vary(rng, base))
 
 
 def foliage(canvas: Canvas, sharp: bool = False) -> None:
     """Leaves out of focus, or in focus."""
     rng = canvas.rng
-    canvas.rgb[:] = vary(rng, (0.1, 0.2, 0.08), 0.03)
+    canvas.rgb[:] = planes(vary(rng, (0.1, 0.2, 0.08), 0.03))
     window = canvas.all()
     if not sharp:
         for cells in (2.5, 5):
@@ -63,7 +63,7 @@ def _paper(canvas: Canvas) -> None:
     rng, window = canvas.rng, canvas.all()
     light = 1 + rng.uniform(-0.2, 0.2) * window.x + rng.uniform(-0.2, 0.2) * window.y + 0.015 * canvas.grain(window)
     base = vary(rng, rng.choice(((0.86, 0.85, 0.83), (0.78, 0.76, 0.78), (0.88, 0.84, 0.8))), 0.03)
-    canvas.rgb[:] = light[..., None] * np.asarray(base, np.float32)
+    canvas.rgb[:] = tint(light, base)
 
 
 def _white(canvas: Canvas) -> None:
@@ -78,7 +78,7 @@ def _plain(canvas: Canvas) -> None:
     rng, window = canvas.rng, canvas.all()
     base = rng.choice(((0.9, 0.75, 0.2), (0.55, 0.7, 0.8), (0.75, 0.75, 0.72), (0.35, 0.4, 0.45), (0.85, 0.7, 0.6)))
     light = 1 + rng.uniform(-0.25, 0.25) * window.x + rng.uniform(-0.25, 0.25) * window.y
-    canvas.rgb[:] = light[..., None] * np.asarray(vary(rng, base), np.float32)
+    canvas.rgb[:] = tint(light, vary(rng, base))
 
 
 def _hand(canvas: Canvas) -> None:
@@ -102,25 +102,25 @@ def _hand(canvas: Canvas) -> None:
 def _sky(canvas: Canvas) -> None:
     rng, window = canvas.rng, canvas.all()
     top, low = (
-        np.asarray(vary(rng, c, 0.03), np.float32)
+        vary(rng, c, 0.03)
         for c in rng.choice((((0.3, 0.52, 0.82), (0.75, 0.85, 0.94)), ((0.72, 0.76, 0.8), (0.86, 0.88, 0.9))))
     )
-    part = np.clip(window.y / (2 * canvas.bottom) + 0.5, 0, 1)[..., None]
-    canvas.rgb[:] = top + (low - top) * part
+    canvas.rgb[:] = planes(top)
+    canvas.blend(window, np.clip(window.y / (2 * canvas.bottom) + 0.5, 0, 1), low)
     clouds = np.clip((canvas.clouds(window, 2.5) - 0.52) * 4, 0, 1)
     canvas.blend(window, clouds * rng.uniform(0.2, 0.9), (0.96, 0.96, 0.97))
 
 
 def _wood(canvas: Canvas) -> None:
     rng, window = canvas.rng, canvas.all()
-    base = np.asarray(vary(rng, rng.choice(((0.55, 0.37, 0.22), (0.72, 0.55, 0.36), (0.4, 0.27, 0.18)))), np.float32)
+    base = vary(rng, rng.choice(((0.55, 0.37, 0.22), (0.72, 0.55, 0.36), (0.4, 0.27, 0.18))))
     upright = rng.random() < 0.5
     cells = (3.0, 14.0) if upright else (45.0, 1 / 14)
     grain = canvas.noise(window, *cells) * 0.6 + canvas.noise(window, cells[0] * 2, cells[1]) * 0.4
     along = window.x if upright else window.y
     seam = np.abs((along * 3.1 + rng.random()) % 1 - 0.5)
     light = (0.7 + 0.5 * grain) * np.clip(0.45 + seam * 40, 0.45, 1)
-    canvas.rgb[:] = light[..., None] * base
+    canvas.rgb[:] = tint(light, base)
 
 
 _KINDS = {

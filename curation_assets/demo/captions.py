@@ -361,9 +361,9 @@ def _leaf_words(species: str, condition: str) -> _Words:
     if condition == "healthy":
         return _Words(
             f"a photo of a healthy {names[0]}",
-            tuple(f"healthy {name}" for name in names) + (f"green {names[0]}", f"healthy {species}"),
-            tuple(f"a healthy {name}" for name in names)
-            + (
+            (*(f"healthy {name}" for name in names), f"green {names[0]}", f"healthy {species}"),
+            (
+                *(f"a healthy {name}" for name in names),
                 f"a green {names[0]} without disease",
                 f"a {names[0]} with no spots",
                 f"a healthy green {names[0]}",
@@ -374,11 +374,14 @@ def _leaf_words(species: str, condition: str) -> _Words:
     terms, signs = _CONDITIONS[condition]
     return _Words(
         f"a photo of a {names[0]} with {terms[0]}",
-        tuple(f"{species} {term}" for term in terms) + (f"{names[0]} {terms[0]}",),
-        tuple(f"a {name} with {term}" for name in names for term in terms)
-        + tuple(f"{sign} on a {names[0]}" for sign in signs)
-        + tuple(f"a {names[-1]} with {sign}" for sign in signs)
-        + (f"a diseased {names[0]}, {terms[0]}", f"{terms[-1]} on {species}"),
+        (*(f"{species} {term}" for term in terms), f"{names[0]} {terms[0]}"),
+        (
+            *(f"a {name} with {term}" for name in names for term in terms),
+            *(f"{sign} on a {names[0]}" for sign in signs),
+            *(f"a {names[-1]} with {sign}" for sign in signs),
+            f"a diseased {names[0]}, {terms[0]}",
+            f"{terms[-1]} on {species}",
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from curation_assets.demo.leaves import Leaf
-from curation_assets.demo.texture import Colour, Field, Point, vary
+from curation_assets.demo.texture import Colour, Field, Point, overlay, tint, unit, vary
 
 BROWN, DARK, TAN = (0.36, 0.22, 0.11), (0.13, 0.09, 0.06), (0.68, 0.56, 0.36)
 YELLOW, ORANGE, RED_BROWN = (0.74, 0.68, 0.16), (0.85, 0.45, 0.08), (0.5, 0.22, 0.08)
@@ -18,16 +18,18 @@ def afflict(leaf: Leaf, condition: str, near: Point | None = None) -> None:
 
     Args:
         leaf: laid out, not painted.
-        condition: ``healthy`` or a key of the table below.
+        condition: of a scene in ``scenes.SCENES``.
         near: where the one lesion of a close-up lies, canvas units; None spreads symptoms over the leaf.
+            Only for the diseases of coffee.
     """
-    if condition != "healthy":
-        _SYMPTOMS[condition](leaf, near)
+    if condition in _AT_A_POINT:
+        _AT_A_POINT[condition](leaf, near)
+    elif condition != "healthy":
+        _ANYWHERE[condition](leaf)
 
 
 def _lay(leaf: Leaf, part: tuple[slice, slice], cover: Field, colour: Colour | Field) -> None:
-    below = leaf.colour[part]
-    below += cover[..., None] * (np.asarray(colour, np.float32) - below)
+    overlay(leaf.colour[:, *part], cover, colour)
 
 
 def _grainy(leaf: Leaf, part: tuple[slice, slice], colour: Colour, strength: float, cells: float) -> Field:
@@ -37,12 +39,12 @@ def _grainy(leaf: Leaf, part: tuple[slice, slice], colour: Colour, strength: flo
     )
     window = type(leaf.window)(rows, columns, leaf.window.x[:, part[1]], leaf.window.y[part[0]])
     tone = 1 + strength * 2 * (leaf.canvas.clouds(window, cells, 3) - 0.5) + 0.06 * leaf.canvas.grain(window)
-    return tone[..., None] * np.asarray(colour, np.float32)
+    return tint(tone, colour)
 
 
 def _ring(away: Field, rim: float, soft: float) -> Field:
     """1 well inside ``rim`` radii, 0 outside, falling over ``soft`` radii."""
-    return np.clip((rim - away) / soft + 0.5, 0, 1)
+    return unit((rim - away) / soft + 0.5)
 
 
 def _rust(leaf: Leaf, near: Point | None) -> None:
@@ -65,18 +67,23 @@ def _rust(leaf: Leaf, near: Point | None) -> None:
                     _grainy(leaf, part, vary(rng, (0.45, 0.27, 0.12)), 0.9, 45),
                 )
         return
-    pustules = [(*leaf.somewhere(0.06), leaf.length * rng.uniform(0.006, 0.016)) for _ in range(rng.randint(30, 110))]
+    pustules = [(*leaf.somewhere(0.06), leaf.length * rng.uniform(0.006, 0.016)) for _ in range(rng.randint(24, 90))]
     if leaf.species == "coffee":
         pustules = [(x, y, r * 2.1) for x, y, r in pustules[: rng.randint(10, 34)]]
-    if leaf.species in ("wheat", "maize"):  # pustules of grasses lie in rows along the veins
-        c, s, long = (
-            math.cos(leaf.angle),
-            math.sin(leaf.angle),
-            leaf.length * (0.007 if leaf.species == "maize" else 0.005),
-        )
-        pustules = [(x + k * c * long, y + k * s * long, long * 0.9) for x, y, _ in pustules for k in (-2, -1, 0, 1, 2)]
-    halo = leaf.canvas.draw_mask(leaf.window, discs=[(x, y, r * 2.1) for x, y, r in pustules])
-    core = leaf.canvas.draw_mask(leaf.window, discs=pustules)
+    canvas, window = leaf.canvas, leaf.window
+    if leaf.species in ("wheat", "maize"):  # pustules of grasses are oblong and lie along the veins
+        wide = leaf.length * (0.016 if leaf.species == "maize" else 0.009)
+        dx, dy = wide * math.cos(leaf.angle), wide * math.sin(leaf.angle)
+        strokes = [
+            ((x - k * dx, y - k * dy), (x + k * dx, y + k * dy))
+            for x, y, _ in pustules
+            for k in (rng.uniform(0.4, 1.2),)
+        ]
+        halo = canvas.draw_strokes(window, [(line, wide * 2) for line in strokes])
+        core = canvas.draw_strokes(window, [(line, wide) for line in strokes])
+    else:
+        halo = canvas.draw_mask(window, discs=[(x, y, r * 2.1) for x, y, r in pustules])
+        core = canvas.draw_mask(window, discs=pustules)
     everything = slice(0, leaf.window.shape[0]), slice(0, leaf.window.shape[1])
     _lay(leaf, everything, halo * 0.6, vary(rng, YELLOW))
     orange = vary(rng, ORANGE if leaf.species != "maize" else (0.74, 0.33, 0.07))
@@ -100,8 +107,8 @@ def _miner(leaf: Leaf, near: Point | None) -> None:
         )
         _lay(leaf, part, _ring(away, 1.08, 0.3) * 0.5, vary(rng, (0.5, 0.52, 0.16)))
         body = _grainy(leaf, part, dead, 0.45, 4 / radius)
-        body *= (1 + 0.1 * np.sin(away * rng.uniform(14, 24)))[..., None]
-        _lay(leaf, part, _ring(away, 0.98, 0.09), np.asarray(rim, np.float32) * np.ones_like(body))
+        body *= 1 + np.float32(0.1) * np.sin(away * np.float32(rng.uniform(14, 24)))
+        _lay(leaf, part, _ring(away, 0.98, 0.09), rim)
         _lay(leaf, part, _ring(away, 0.84, 0.22), body)
     tunnels = rng.randint(1, 3) if near is None else rng.choice((0, 0, 1))
     strokes = []
@@ -162,11 +169,10 @@ def _cercospora(leaf: Leaf, near: Point | None) -> None:
             _lay(leaf, part, _ring(away, rng.uniform(0.32, 0.5), 0.22) * 0.95, pale)
 
 
-def _mildew(leaf: Leaf, near: Point | None) -> None:
+def _mildew(leaf: Leaf) -> None:
     rng = leaf.rng
-    for index in range(rng.randint(6, 11)):
-        point = near if near is not None and index == 0 else leaf.somewhere(0.12)
-        found = leaf.distance(point, leaf.length * rng.uniform(0.06, 0.13), 0.55)
+    for _ in range(rng.randint(6, 11)):
+        found = leaf.distance(leaf.somewhere(0.12), leaf.length * rng.uniform(0.06, 0.13), 0.55)
         if found is None:
             continue
         part, away = found
@@ -178,7 +184,7 @@ def _mildew(leaf: Leaf, near: Point | None) -> None:
         )
 
 
-def _blight(leaf: Leaf, near: Point | None) -> None:
+def _blight(leaf: Leaf) -> None:
     rng = leaf.rng
     if leaf.species == "maize":  # cigar-shaped, along the leaf, tan with a darker rim
         for _ in range(rng.randint(3, 6)):
@@ -189,11 +195,9 @@ def _blight(leaf: Leaf, near: Point | None) -> None:
             _lay(leaf, everything, _ring(away, 1.0, 0.15), vary(rng, (0.4, 0.28, 0.13)))
             _lay(leaf, everything, _ring(away, 0.75, 0.25), vary(rng, (0.72, 0.6, 0.4), 0.04))
         return
-    for index in range(rng.randint(2, 4)):
+    for _ in range(rng.randint(2, 4)):
         edge = leaf.at(rng.uniform(0.25, 1.0), rng.choice((-1, 1)) * rng.uniform(0.5, 1))
-        found = leaf.distance(
-            near if near is not None and index == 0 else edge, leaf.length * rng.uniform(0.12, 0.24), 0.55
-        )
+        found = leaf.distance(edge, leaf.length * rng.uniform(0.12, 0.24), 0.55)
         if found is None:
             continue
         part, away = found
@@ -201,7 +205,7 @@ def _blight(leaf: Leaf, near: Point | None) -> None:
         _lay(leaf, part, _ring(away, 0.92, 0.14), _grainy(leaf, part, vary(rng, (0.3, 0.19, 0.1)), 0.4, 14))
 
 
-def _chlorosis(leaf: Leaf, near: Point | None) -> None:
+def _chlorosis(leaf: Leaf) -> None:
     rng = leaf.rng
     how = np.clip((leaf.canvas.clouds(leaf.window, 3 / leaf.length, 2) - 0.2) * 2.2, 0.45, 1)
     everything = slice(0, how.shape[0]), slice(0, how.shape[1])
@@ -210,7 +214,7 @@ def _chlorosis(leaf: Leaf, near: Point | None) -> None:
     _lay(leaf, everything, how * (1 - green), tone)
 
 
-def _sigatoka(leaf: Leaf, near: Point | None) -> None:
+def _sigatoka(leaf: Leaf) -> None:
     """Dark streaks along the side veins in yellowing tissue."""
     rng = leaf.rng
     window = leaf.window
@@ -226,7 +230,7 @@ def _sigatoka(leaf: Leaf, near: Point | None) -> None:
     _lay(leaf, everything, leaf.canvas.draw_strokes(window, streaks) * 0.95, vary(rng, (0.2, 0.12, 0.06)))
 
 
-def _holes(leaf: Leaf, near: Point | None) -> None:
+def _holes(leaf: Leaf) -> None:
     rng = leaf.rng
     gone, rim = np.zeros(leaf.window.shape, np.float32), np.zeros(leaf.window.shape, np.float32)
     for _ in range(rng.randint(9, 20)):
@@ -241,11 +245,8 @@ def _holes(leaf: Leaf, near: Point | None) -> None:
     leaf.holes = gone
 
 
-_SYMPTOMS = {
-    "rust": _rust,
-    "leaf_miner": _miner,
-    "phoma": _phoma,
-    "cercospora": _cercospora,
+_AT_A_POINT = {"rust": _rust, "leaf_miner": _miner, "phoma": _phoma, "cercospora": _cercospora}
+_ANYWHERE = {
     "powdery_mildew": _mildew,
     "blight": _blight,
     "yellowing": _chlorosis,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from curation_assets.demo.backgrounds import background, leaf, soil
-from curation_assets.demo.texture import Canvas, Colour, Sheet, mix, vary
+from curation_assets.demo.texture import Canvas, Colour, Sheet, mix, tint, vary
 
 
 def draw_field(canvas: Canvas, name: str) -> None:
@@ -89,9 +89,9 @@ def _wheat_field(canvas: Canvas) -> None:
     ground = _land(canvas, (0.66, 0.52, 0.24))
     sheet = Sheet(canvas)
     gold = vary(rng, rng.choice(((0.83, 0.66, 0.3), (0.76, 0.58, 0.26), (0.86, 0.72, 0.4))), 0.03)
-    for ahead in _depths(ground.nearest, 14, 24):
+    for ahead in _depths(ground.nearest, 14, 18):
         size = 1 / ahead
-        steps = int(min(70, canvas.right * 2 / (0.035 * size) + 2))
+        steps = int(min(60, canvas.right * 2 / (0.035 * size) + 2))
         for _ in range(steps):
             x = rng.uniform(-1.05, 1.05) * canvas.right
             y = ground.horizon + size * 0.9 + rng.uniform(-0.05, 0.05) * size
@@ -112,12 +112,10 @@ def _wheat_field(canvas: Canvas) -> None:
 def _rice_paddy(canvas: Canvas) -> None:
     rng = canvas.rng
     ground, window = _land(canvas, (0.35, 0.32, 0.27)), canvas.all()
-    water = np.asarray(
-        vary(rng, rng.choice(((0.55, 0.66, 0.76), (0.62, 0.64, 0.62), (0.45, 0.55, 0.6))), 0.04), np.float32
-    )
+    water = vary(rng, rng.choice(((0.55, 0.66, 0.76), (0.62, 0.64, 0.62), (0.45, 0.55, 0.6))), 0.04)
     ripple = 0.8 + 0.25 * canvas.noise(window, 26, 0.15) + 0.2 * canvas.noise(window, 3)
     below = np.clip((window.y - np.float32(ground.horizon)) * canvas.unit + 0.5, 0, 1) + 0 * window.x
-    canvas.blend(window, below * rng.uniform(0.8, 0.95), ripple[..., None] * water)
+    canvas.blend(window, below * rng.uniform(0.8, 0.95), tint(ripple, water))
     sheet = Sheet(canvas)
     green, gap = vary(rng, (0.36, 0.6, 0.18), 0.05), rng.uniform(0.45, 0.65)
     for ahead in _depths(ground.nearest, 13, 20):
@@ -172,9 +170,9 @@ def _rosette(sheet: Sheet, x: float, y: float, reach: float, colour: Colour, lea
 def _rice_weeds(canvas: Canvas) -> None:
     """Grassy weeds in wet grey mud, from above."""
     rng, window = canvas.rng, canvas.all()
-    base = np.asarray(vary(rng, (0.56, 0.54, 0.53), 0.05), np.float32)
+    base = vary(rng, (0.56, 0.54, 0.53), 0.05)
     mud = 0.82 + 0.3 * canvas.clouds(window, 2.5) + 0.03 * canvas.grain(window)
-    canvas.rgb[:] = mud[..., None] * base
+    canvas.rgb[:] = tint(mud, base)
     wet = np.clip((canvas.noise(window, 2) - 0.6) * 4, 0, 1)
     canvas.blend(window, wet * 0.5, (0.72, 0.73, 0.75))
     sheet = Sheet(canvas)
@@ -215,9 +213,10 @@ def _row_weeds(canvas: Canvas) -> None:
     for row in range(-4, 5):
         along = -reach
         while along < reach:
-            x, y = place(start + row * gap + rng.uniform(-0.012, 0.012), along)
-            _rosette(sheet, x, y, rng.uniform(0.1, 0.13), crop, 6, 0.3)
             along += rng.uniform(0.12, 0.16)
+            x, y = place(start + row * gap + rng.uniform(-0.012, 0.012), along)
+            if abs(x) < canvas.right + 0.13 and abs(y) < canvas.bottom + 0.13:
+                _rosette(sheet, x, y, rng.uniform(0.1, 0.13), crop, 6, 0.3)
     sheet.done()
 
 
@@ -259,7 +258,7 @@ def _cauliflower_weeds(canvas: Canvas) -> None:
     thick = rng.choice((60, 140, 300))
     for _ in range(thick):
         x, y = rng.uniform(-1, 1) * canvas.right, rng.uniform(-1, 1) * canvas.bottom
-        for k in range(rng.randint(2, 4)):
+        for _ in range(rng.randint(2, 4)):
             angle = rng.uniform(0, math.tau)
             sheet.disc(
                 x + 0.014 * math.cos(angle),
@@ -297,11 +296,13 @@ def _sunflower_field(canvas: Canvas) -> None:
                 leaf(sheet, x, y + 0.25 * size, 0.3 * size, rng.uniform(0.2, 2.9), 0.8)
             sheet.line(((x, y), (x, y + 0.8 * size)), 0.03 * size, vary(rng, (0.3, 0.5, 0.18), 0.03))
             yellow, radius = _haze(vary(rng, (0.96, 0.76, 0.08), 0.04), ahead), size * rng.uniform(0.17, 0.23)
-            petals = 15 if ahead < 5 else 8
+            petals = 15 if ahead < 4 else 0
+            if not petals:
+                sheet.disc(x, y, radius * 0.9, yellow)
             for k in range(petals):
                 angle = (k + rng.uniform(-0.2, 0.2)) * math.tau / petals
                 tip = x + radius * math.cos(angle), y + radius * math.sin(angle)
-                sheet.blade((x, y), tip, radius * (0.17 if petals == 15 else 0.3), vary(rng, yellow, 0.06))
+                sheet.blade((x, y), tip, radius * 0.17, vary(rng, yellow, 0.06))
             sheet.disc(x, y, radius * 0.48, _haze(vary(rng, (0.26, 0.15, 0.06), 0.03), ahead))
             sheet.disc(x, y, radius * 0.26, _haze(vary(rng, (0.36, 0.25, 0.08), 0.03), ahead))
     sheet.done()

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from curation_assets.demo.backgrounds import background, foliage
-from curation_assets.demo.texture import Canvas, Colour, Point, vary
+from curation_assets.demo.texture import Canvas, Colour, Point, overlay, tint, vary
 
 RED, GREEN, ORANGE, TOMATO = (0.72, 0.08, 0.09), (0.55, 0.7, 0.18), (0.95, 0.52, 0.06), (0.84, 0.13, 0.07)
 BANANA, PURPLE, LEAF = (0.95, 0.8, 0.16), (0.26, 0.1, 0.3), (0.18, 0.4, 0.1)
@@ -22,7 +22,10 @@ def draw_fruit(canvas: Canvas, species: str, condition: str) -> None:
     rng = canvas.rng
     kinds = ("white", "white", "white", "wood", "black", "plain") if species != "tomato" else ("white", "wood", "plain")
     background(canvas, rng.choice(kinds))
-    {"banana": _bananas, "grapes": _grapes, "mixed_fruit": _mixed}.get(species, _pile)(canvas, species)
+    if species in _ARRANGED:
+        _ARRANGED[species](canvas)
+    else:
+        _pile(canvas, species)
 
 
 def _pile(canvas: Canvas, species: str) -> None:
@@ -37,7 +40,8 @@ def _pile(canvas: Canvas, species: str) -> None:
 
 def _places(canvas: Canvas, count: int, radius: float) -> list[tuple[float, float, float]]:
     """Positions that hardly overlap, those further back first."""
-    rng, placed = canvas.rng, []
+    rng = canvas.rng
+    placed: list[tuple[float, float, float]] = []
     for _ in range(count):
         r = radius * rng.uniform(0.85, 1.1)
         best = max(
@@ -51,7 +55,7 @@ def _places(canvas: Canvas, count: int, radius: float) -> list[tuple[float, floa
     return sorted(placed, key=lambda p: p[1])
 
 
-def _mixed(canvas: Canvas, species: str) -> None:
+def _mixed(canvas: Canvas) -> None:
     rng = canvas.rng
     kinds = ["apple", "orange", "banana", *rng.choices(("apple", "orange"), k=rng.randint(0, 2))]
     rng.shuffle(kinds)
@@ -65,7 +69,7 @@ def _mixed(canvas: Canvas, species: str) -> None:
             ball(canvas, kind, x, y, radius)
 
 
-def _bananas(canvas: Canvas, species: str) -> None:
+def _bananas(canvas: Canvas) -> None:
     rng = canvas.rng
     angle, count = rng.uniform(0, math.tau), rng.choice((1, 1, 1, 2, 3, 4))
     size = rng.uniform(0.42, 0.56)
@@ -75,7 +79,7 @@ def _bananas(canvas: Canvas, species: str) -> None:
         banana(canvas, point, size * (0.8 if count > 2 else 1), angle + off * 0.9)
 
 
-def _grapes(canvas: Canvas, species: str) -> None:
+def _grapes(canvas: Canvas) -> None:
     rng = canvas.rng
     colour = rng.choice((PURPLE, PURPLE, (0.35, 0.07, 0.16), (0.62, 0.72, 0.3)))
     radius, berries = 0.068 * rng.uniform(0.9, 1.15), []
@@ -96,6 +100,9 @@ def _grapes(canvas: Canvas, species: str) -> None:
     _stem(canvas, turned[1], 0.16, -math.pi / 2 + tilt, 0.022)
     for x, y in rng.sample(turned, len(turned)):
         sphere(canvas, x, y, radius * rng.uniform(0.92, 1.08), vary(rng, colour, 0.05), bloom=0.25, shadow=0.0)
+
+
+_ARRANGED = {"banana": _bananas, "grapes": _grapes, "mixed_fruit": _mixed}
 
 
 def _in_tree(canvas: Canvas, species: str) -> None:
@@ -204,23 +211,19 @@ def sphere(
     tone = 0.38 + 0.72 * lit
     if dimples:
         tone = tone + np.float32(dimples) * (canvas.noise(window, 9 / radius) - 0.5) * (0.4 + nz)
-    body = tone[..., None] * np.asarray(colour, np.float32)
+    body = tint(tone, colour)
     if streaks:
         turn = np.arctan2(nx, 1.25 + ny)
         lines = np.interp(turn, np.linspace(-1.6, 1.6, 90), canvas.generator.random(90)).astype(np.float32)
         pale = np.clip((lines - 0.45) * 2, 0, 1) * np.float32(streaks) + 0.35 * np.clip(-ny - 0.62, 0, 1) * 2
         patch = np.clip((canvas.noise(window, 1.6 / radius) - 0.6) * 4, 0, 1) * np.float32(rng.choice((0, 0.3, 0.7)))
-        body += (np.maximum(pale, patch) * tone)[..., None] * (
-            np.asarray((0.86, 0.68, 0.26), np.float32) - np.asarray(colour, np.float32)
-        )
+        overlay(body, np.maximum(pale, patch), tint(tone, (0.86, 0.68, 0.26)))
         hollow = np.clip(1 - np.hypot(nx / 0.3, (ny + 0.78) / 0.16), 0, 1)
-        body *= (1 - 0.75 * hollow)[..., None]
+        body *= 1 - 0.75 * hollow
     if bloom:
-        body += (np.float32(bloom) * canvas.noise(window, 1.5 / radius) * (0.3 + lit))[..., None] * (
-            np.asarray((0.62, 0.62, 0.75), np.float32) - body
-        )
+        overlay(body, np.float32(bloom) * canvas.noise(window, 1.5 / radius) * (0.3 + lit), (0.62, 0.62, 0.75))
     shine = np.clip(1 - np.hypot(nx + 0.34, ny + 0.42) / 0.34, 0, 1) ** 2 * np.float32(gloss * rng.uniform(0.5, 1.1))
-    body += shine[..., None] * (1 - body)
+    overlay(body, shine, (1.0, 1.0, 1.0))
     canvas.blend(window, canvas.inside(edge), body)
 
 
@@ -243,18 +246,18 @@ def banana(canvas: Canvas, centre: Point, size: float, angle: float) -> None:
     edge = (half - np.abs(radius - np.float32(ring))) * np.float32(size)
     cover = canvas.inside(edge)
     canvas.shadow(window, cover, 0.35, 0.05, (0.02, 0.05))
-    base = np.asarray(vary(rng, rng.choice((BANANA, BANANA, (0.86, 0.78, 0.2))), 0.04), np.float32)
+    base = vary(rng, rng.choice((BANANA, BANANA, (0.86, 0.78, 0.2))), 0.04)
     ridge = np.clip(1 - np.abs(off + 0.3) * 7, 0, 1) + np.clip(1 - np.abs(off - 0.35) * 7, 0, 1)
     up = -off * np.float32(cos)  # towards the light from above
     tone = 0.84 + 0.26 * up - 0.1 * off * off - 0.1 * ridge + 0.12 * (canvas.noise(window, 3 / size) - 0.5)
-    body = tone[..., None] * base
+    body = tint(tone, base)
     ends = np.clip((part - 0.9) * 12, 0, 1) * np.where(turn > 0, 0.55, 1)
-    body += ends[..., None] * (np.asarray((0.22, 0.16, 0.07), np.float32) - body)
+    overlay(body, ends, (0.22, 0.16, 0.07))
     green = np.clip(turn - 0.62, 0, 0.35) * np.float32(2 * rng.random())
-    body += green[..., None] * (np.asarray((0.5, 0.6, 0.15), np.float32) - body)
+    overlay(body, green, (0.5, 0.6, 0.15))
     if rng.random() < 0.5:
         spots = np.clip((canvas.noise(window, 11 / size) - 0.8) * 14, 0, 1) * 0.7
-        body += spots[..., None] * (np.asarray((0.32, 0.2, 0.08), np.float32) - body)
+        overlay(body, spots, (0.32, 0.2, 0.08))
     canvas.blend(window, cover, body)
 
 
@@ -276,11 +279,11 @@ def cut(canvas: Canvas, species: str, x: float, y: float, radius: float) -> None
         wall = np.abs(turn - np.floor(turn) - 0.5) * away
         segment = np.clip((away * 0.46 - wall - 0.0) * 20 - 0.2, 0, 1) * np.clip((0.86 - away) * 24, 0, 1)
         segment *= np.clip((away - 0.1) * 20, 0, 1)
-        juicy = (0.85 + 0.3 * canvas.noise(window, 9 / radius))[..., None] * np.asarray(flesh, np.float32)
+        juicy = tint(0.85 + 0.3 * canvas.noise(window, 9 / radius), flesh)
         canvas.blend(window, segment, juicy)
     else:
-        flesh = (0.97 - 0.1 * canvas.noise(window, 4 / radius))[..., None] * np.asarray((1.0, 0.95, 0.76), np.float32)
-        canvas.blend(window, canvas.inside((0.93 - away) * np.float32(radius)), flesh)
+        white = tint(0.97 - 0.1 * canvas.noise(window, 4 / radius), (1.0, 0.95, 0.76))
+        canvas.blend(window, canvas.inside((0.93 - away) * np.float32(radius)), white)
         core = np.clip((0.3 - np.hypot(dx * 1.3, dy)) * 8, 0, 1)
         canvas.blend(window, core * 0.4, (0.8, 0.74, 0.45))
         for side in (-1, 1):
@@ -325,7 +328,6 @@ def _leaf_on(canvas: Canvas, foot: Point, length: float, angle: float) -> None:
     u, v = (dx * cos + dy * sin) / np.float32(length), (dy * cos - dx * sin) / np.float32(length)
     half = 0.95 * np.clip(u, 0, 1) * np.clip(1 - u, 0, 1)
     tone = 0.95 + np.sign(v) * np.float32(0.1) + 0.3 * (canvas.noise(window, 4 / length) - 0.5)
-    body = tone[..., None] * np.asarray(vary(rng, LEAF, 0.05), np.float32)
-    rib = np.clip(1 - np.abs(v) / 0.02, 0, 1)[..., None]
-    body += rib * (np.asarray((0.5, 0.62, 0.3), np.float32) - body)
+    body = tint(tone, vary(rng, LEAF, 0.05))
+    overlay(body, np.clip(1 - np.abs(v) / 0.02, 0, 1), (0.5, 0.62, 0.3))
     canvas.blend(window, canvas.inside((half - np.abs(v)) * np.float32(length)), body)

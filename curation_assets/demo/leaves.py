@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from curation_assets.demo.texture import Canvas, Colour, Field, Point, Window, mix, vary
+from curation_assets.demo.texture import Canvas, Colour, Field, Point, Window, mix, overlay, planes, tint, vary
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Leaf:
         window: the pixels it lies in.
         length: in units of the canvas.
         edge: signed distance to the outline, positive inside.
-        colour: (rows, columns, 3) blade.
+        colour: (3, rows, columns) blade.
         veins: how much of a vein a pixel is, from 0 to 1.
         along: position along the leaf (0 stalk, 1 tip); distance from the middle for a lobed leaf.
         across: position across the leaf, -1 to 1 from margin to margin.
@@ -154,7 +154,8 @@ def _profile(species: Species) -> Field:
     a = species.blunt
     b = a * (1 - species.widest) / species.widest
     shape = u**a * (1 - u) ** b
-    return (species.width * shape / shape.max()).astype(np.float32)
+    profile: Field = (species.width * shape / shape.max()).astype(np.float32)
+    return profile
 
 
 def lay(
@@ -289,12 +290,12 @@ def _coloured(
     tone = 1 + bulge * np.float32(rng.uniform(0.5, 1.2)) + across * np.float32(side)
     tone += np.float32(0.3) * (canvas.clouds(window, 5 / max(0.3, length), 2) - 0.5)
     tone += np.float32(0.035) * canvas.grain(window)
-    colour = tone[..., None] * np.asarray(base, np.float32) * np.float32(light)
-    rib = np.asarray(mix(vary(rng, kind.rib, 0.03), base, 0.35), np.float32) * np.float32(light)
-    colour += (veins * np.float32(0.8))[..., None] * (rib - colour)
+    colour = tint(tone * np.float32(light), base)
+    rib = planes(mix(vary(rng, kind.rib, 0.03), base, 0.35)) * np.float32(light)
+    overlay(colour, veins * np.float32(0.8), rib)
     if kind.gloss:
         shine = np.clip((canvas.noise(window, 3 / max(0.4, length)) - 0.55) * 3, 0, 1) * np.float32(
             kind.gloss * rng.random() * 1.6
         )
-        colour += shine[..., None] * (np.float32(0.85) - colour)
+        overlay(colour, shine, (0.85, 0.85, 0.85))
     return Leaf(canvas, window, species, length, edge, colour, veins, along, across, centre, angle)

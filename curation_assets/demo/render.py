@@ -14,10 +14,11 @@ from curation_assets.demo.fields import draw_field
 from curation_assets.demo.fruits import draw_fruit
 from curation_assets.demo.leaves import SPECIES, half_width, lay
 from curation_assets.demo.scenes import SCENES
-from curation_assets.demo.texture import Canvas
+from curation_assets.demo.texture import Canvas, planes
 
 SIZES = ((800, 600), (600, 800), (640, 480), (512, 512))
 _SMALLEST = 24
+_DRAWN_PIXELS = 250_000  # larger photographs are drawn smaller and enlarged: fine detail is noise added afterwards
 
 
 def render(scene: str, rng: random.Random, size: tuple[int, int] | None = None) -> Image.Image:
@@ -33,15 +34,15 @@ def render(scene: str, rng: random.Random, size: tuple[int, int] | None = None) 
     """
     what = SCENES[scene]
     width, height = size or rng.choice(SIZES)
-    canvas = Canvas(max(width, _SMALLEST), max(height, _SMALLEST), rng)
+    scale = min(1.0, math.sqrt(_DRAWN_PIXELS / (width * height)))
+    canvas = Canvas(max(round(width * scale), _SMALLEST), max(round(height * scale), _SMALLEST), rng)
     if what.group == "leaf":
         _draw_leaves(canvas, what.species, what.condition)
     elif what.group == "fruit":
         draw_fruit(canvas, what.species, what.condition)
     else:
         draw_field(canvas, scene)
-    image = _develop(canvas)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BOX)
+    return _develop(canvas, width, height)
 
 
 def _draw_leaves(canvas: Canvas, species: str, condition: str) -> None:
@@ -65,7 +66,7 @@ def _draw_leaves(canvas: Canvas, species: str, condition: str) -> None:
         line = [(x + k * math.cos(turn), y + k * math.sin(turn)) for k in (-0.75, 0.4)]
         canvas.blend(window, canvas.draw_strokes(window, [(line, 0.016)]), (0.42, 0.52, 0.26))
     elif species == "wheat":
-        for _ in range(rng.randint(6, 10)):
+        for _ in range(rng.randint(5, 7)):
             across = rng.uniform(-0.5, 0.5)
             poses.append(
                 (
@@ -135,7 +136,7 @@ def _close_up(canvas: Canvas, species: str, condition: str) -> None:
         leaf.paint(0.3)
 
 
-def _develop(canvas: Canvas) -> Image.Image:
+def _develop(canvas: Canvas, width: int, height: int) -> Image.Image:
     """Light and camera: exposure, colour temperature, uneven light, a vignette, blur and noise."""
     rng, window, rgb = canvas.rng, canvas.all(), canvas.rgb
     warm = rng.gauss(0, 0.045)
@@ -147,11 +148,15 @@ def _develop(canvas: Canvas) -> Image.Image:
     if rng.random() < 0.2:  # the photographer's or a plant's shadow over a part
         patch = np.clip((canvas.noise(window, rng.uniform(1, 2)) - 0.5) * 8, 0, 1)
         light = light * (1 - np.float32(rng.uniform(0.15, 0.4)) * patch)
-    gain = np.asarray((1 + warm, 1 + rng.gauss(0, 0.012), 1 - warm), np.float32) * np.float32(exposure * 255)
-    rgb *= light[..., None]
-    rgb *= gain
+    rgb *= light * np.float32(exposure)
+    rgb *= planes((1 + warm, 1 + rng.gauss(0, 0.012), 1 - warm))
     noise = abs(rng.gauss(0, 1.5)) + 0.5
-    rgb += (canvas.grain(window) * np.float32(noise))[..., None]
-    image = Image.fromarray(np.clip(rgb, 0, 255, out=rgb).astype(np.uint8))
-    blur = abs(rng.gauss(0, 0.0022)) * canvas.unit
+    if (canvas.width, canvas.height) == (width, height):
+        rgb += canvas.grain(window) * np.float32(noise / 255)
+        image = Image.fromarray(canvas.pixels())
+    else:
+        image = Image.fromarray(canvas.pixels()).resize((width, height), Image.Resampling.BICUBIC)
+        grain = Image.frombytes("L", image.size, canvas.generator.bytes(width * height))
+        image = Image.blend(image, Image.merge("RGB", (grain, grain, grain)), min(0.04, noise / 74))
+    blur = abs(rng.gauss(0, 0.0022)) * min(image.size)
     return image.filter(ImageFilter.GaussianBlur(blur)) if blur > 0.3 else image

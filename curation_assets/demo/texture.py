@@ -10,12 +10,13 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
 
@@ -55,7 +56,7 @@ class Canvas:
         self.unit = min(width, height)
         self.right, self.bottom = width / 2 / self.unit, height / 2 / self.unit
         self.generator = np.random.default_rng(rng.getrandbits(64))
-        self.rgb: Field = np.zeros((height, width, 3), np.float32)
+        self.rgb: Field = np.zeros((3, height, width), np.float32)  # planes: three times as fast as pixels of three
 
     def all(self) -> Window:
         """The whole canvas."""
@@ -76,6 +77,11 @@ class Canvas:
         x = (np.arange(left, right, dtype=np.float32) + 0.5) / self.unit - self.right
         y = (np.arange(top, bottom, dtype=np.float32) + 0.5) / self.unit - self.bottom
         return Window(slice(top, bottom), slice(left, right), x[None, :], y[:, None])
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The canvas as (height, width, 3) uint8."""
+        scaled = np.clip(self.rgb * np.float32(255), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(scaled.transpose(1, 2, 0))
 
     def noise(self, window: Window, cells: float, stretch: float = 1.0) -> Field:
         """Smooth noise from 0 to 1, about 0.5.
@@ -104,21 +110,20 @@ class Canvas:
         """Noise from pixel to pixel, standard deviation about 1."""
         rows, columns = window.shape
         raw = np.frombuffer(self.generator.bytes(rows * columns), np.uint8).reshape(rows, columns)
-        return (raw.astype(np.float32) - 127.5) / 74
+        noise: Field = (raw.astype(np.float32) - 127.5) / 74
+        return noise
 
     def inside(self, distance: Field) -> Field:
         """Signed distance to an outline, positive inside → coverage from 0 to 1, one pixel soft."""
-        return np.clip(distance * self.unit + 0.5, 0, 1)
+        return unit(distance * self.unit + 0.5)
 
     def blend(self, window: Window, coverage: Field | float, colour: Colour | Field) -> None:
-        """Lay a colour, or an (rows, columns, 3) picture, over the canvas."""
-        below = self.rgb[window.rows, window.columns]
-        alpha = coverage[..., None] if isinstance(coverage, np.ndarray) else np.float32(coverage)
-        below += alpha * (np.asarray(colour, np.float32) - below)
+        """Lay a colour, or a (3, rows, columns) picture, over the canvas."""
+        overlay(self.rgb[:, window.rows, window.columns], coverage, colour)
 
     def shade(self, window: Window, factor: Field) -> None:
         """Multiply the canvas by a factor a pixel."""
-        self.rgb[window.rows, window.columns] *= factor[..., None]
+        self.rgb[:, window.rows, window.columns] *= factor
 
     def shadow(self, window: Window, coverage: Field, strength: float, softness: float, shift: Point) -> None:
         """Darken the canvas where something of this coverage throws its shadow."""
@@ -174,7 +179,7 @@ class Sheet:
         self._scale = 2
         self._by = canvas.unit * self._scale
         self._left, self._top = canvas.right * self._by, canvas.bottom * self._by
-        picture = Image.fromarray(np.clip(canvas.rgb * 255, 0, 255).astype(np.uint8))
+        picture = Image.fromarray(canvas.pixels())
         self._image = picture.resize((canvas.width * 2, canvas.height * 2), Image.Resampling.BILINEAR)
         self._draw = ImageDraw.Draw(self._image)
 
@@ -199,7 +204,7 @@ class Sheet:
         length = math.hypot(dx, dy) or 1e-6
         nx, ny = -dy / length, dx / length
         one, other = [], []
-        for part, thick in _BLADE:
+        for part, thick in _BLADE if length * self._by > 30 else _SHORT_BLADE:
             off = bend * length * 4 * part * (1 - part)
             x, y = x0 + dx * part + nx * off, y0 + dy * part + ny * off
             one.append((x + nx * width * thick, y + ny * width * thick))
@@ -208,10 +213,36 @@ class Sheet:
 
     def done(self) -> None:
         """Put the drawing on the canvas."""
-        self.canvas.rgb = np.asarray(self._image.reduce(self._scale), np.float32) / 255
+        pixels = np.asarray(self._image.reduce(self._scale))
+        np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=self.canvas.rgb)
 
 
 _BLADE = ((0.0, 0.35), (0.2, 0.85), (0.4, 1.0), (0.6, 0.9), (0.8, 0.55), (1.0, 0.04))
+_SHORT_BLADE = ((0.0, 0.4), (0.45, 1.0), (1.0, 0.04))
+
+
+def unit(values: Field) -> Field:
+    """Values cut to the range from 0 to 1."""
+    cut: Field = np.clip(values, 0, 1)
+    return cut
+
+
+def planes(colour: Colour) -> Field:
+    """A colour as (3, 1, 1), to be combined with fields."""
+    return np.asarray(colour, np.float32)[:, None, None]
+
+
+def tint(tone: Field, colour: Colour) -> Field:
+    """A colour lighter and darker by a factor a pixel: (rows, columns) → (3, rows, columns)."""
+    return tone * planes(colour)
+
+
+def overlay(below: Field, coverage: Field | float, colour: Colour | Field) -> None:
+    """Lay a colour, or a (3, rows, columns) picture, over another picture in place."""
+    above = planes(colour) if isinstance(colour, tuple) else colour
+    change = above - below
+    change *= coverage if isinstance(coverage, np.ndarray) else np.float32(coverage)
+    below += change
 
 
 def as_field(mask: Image.Image) -> Field:
