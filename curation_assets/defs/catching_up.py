@@ -28,6 +28,7 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
     model = pipeline.registry.champion()
     images = pipeline.directory.snapshot()
     vectors = pipeline.embeddings.snapshot() if pipeline.embeddings.exists() else None
+    run = md.mlflow_run(pipeline, model)
     behind = set(folders_behind(images, vectors, model)) if vectors is not None else set(folders)
     for folder in folders:
         key, version = key_of(folder), pipeline.content_version([folder])
@@ -46,6 +47,7 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
             continue
         facts = md.thumbnails(images, folder) | {
             "model": dg.MetadataValue.text(model.uri),
+            "mlflow run": run,
             "vectors": dg.MetadataValue.int(len(vectors.read(["relative_path"], folder, where=is_current(model)))),
         }
         name = pipeline.settings.full_name(pipeline.settings.embeddings_table)

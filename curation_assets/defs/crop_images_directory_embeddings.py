@@ -85,8 +85,9 @@ def crop_images_directory_embeddings(
         context.log.info("%s has taken the place of %s; embedding again", newer.uri, model.uri)
         model = newer
         results = _embed(context, pipeline, model)
+    run = md.mlflow_run(pipeline, model)
     for key, result in results:
-        context.add_asset_metadata(_facts(pipeline, model, result), partition_key=key)
+        context.add_asset_metadata(_facts(pipeline, model, run, result), partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
     images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
     once = quality.every_image_embedded_once(images, table, folders, model)
@@ -113,9 +114,12 @@ def _champion(pipeline: Pipeline) -> RegisteredModel:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _facts(pipeline: Pipeline, model: RegisteredModel, result: EmbedResult) -> dict[str, dg.MetadataValue]:
+def _facts(
+    pipeline: Pipeline, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult
+) -> dict[str, dg.MetadataValue]:
     facts = md.thumbnails(pipeline.directory.snapshot(), result.folder) | {
         "model": dg.MetadataValue.text(model.uri),
+        "mlflow run": run,
         "vectors": dg.MetadataValue.int(result.rows),
         "encoded": dg.MetadataValue.int(result.encoded),
         "copied": dg.MetadataValue.int(result.copied),

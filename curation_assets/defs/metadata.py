@@ -9,10 +9,13 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.table import Snapshot
+from curation_assets.pipeline import Pipeline
 from curation_assets.quality import Outcome
 
 THUMBNAILS = 6
@@ -45,6 +48,15 @@ def table_facts(path: Path, name: str, snapshot: Snapshot, folder: str) -> dict[
         "table version": dg.MetadataValue.int(snapshot.version),
         "folder MB": dg.MetadataValue.float(round(snapshot.bytes(folder) / 1e6, 3)),
     }
+
+
+def mlflow_run(pipeline: Pipeline, model: RegisteredModel) -> dg.MetadataValue:
+    """The run that logged a model: its page on a tracking server, else its id."""
+    try:
+        url = pipeline.registry.run_url(model)
+    except CurationError:  # the run was deleted, or the server doesn't answer: no reason to fail what is done
+        url = None
+    return dg.MetadataValue.text(model.run_id) if url is None else dg.MetadataValue.url(url)
 
 
 def rate(images: int, seconds: float) -> dg.MetadataValue:

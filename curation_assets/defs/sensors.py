@@ -1,4 +1,4 @@
-"""Sensors: changed folders → runs; a changed model → new embeddings.
+"""Sensors: changed folders and a promoted model → runs; a changed model → new embeddings.
 
 The truth of ``new_images_sensor`` is the directory table. It asks for a run as long as a folder on disk differs from
 its rows, and never because a partition doesn't exist yet: the daemon stores new partitions before it reserves runs,
@@ -69,7 +69,8 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts a run for every image folder that differs from its rows in crop_images_directory, once it "
-        "has settled. Adds partitions for new folders, and drops those of folders that are gone.",
+        "has settled, and for clip_model when another version was promoted. Adds partitions for new folders, and drops "
+        "those of folders that are gone.",
     )
     def new_images_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
@@ -91,6 +92,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         try:
             if waiting := _model_is_missing(context.instance, pipeline):
                 return waiting
+            promoted = _promotion(context.instance, pipeline)
             found = list(materializations(pipeline, _unknown(context.instance, tree, changes)))
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
@@ -106,6 +108,9 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             if request := _request(context.instance, change, table_id):
                 requests.append(request)
                 cursor = change.folder
+        asked = [str(request.partition_key) for request in requests]
+        if promoted is not None:
+            requests.append(promoted)
         waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
         differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
         skipped = f"{len(tree.folders)} image folders on disk, {differ}"
@@ -114,7 +119,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             skip_reason=None if requests else skipped,
             cursor=cursor,
             asset_events=found,
-            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, requests)),
+            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asked)),
         )
 
     return new_images_sensor
@@ -150,11 +155,10 @@ def _unknown(instance: dg.DagsterInstance, tree: TreeListing, changes: list[Fold
 
 
 def _partition_requests(
-    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, requests: list[dg.RunRequest]
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, asked: list[str]
 ) -> Iterator[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
     name = str(FOLDERS.name)
     existing = set(instance.get_dynamic_partitions(name))
-    asked = [str(request.partition_key) for request in requests]
     others = [key_of(folder) for folder in tree.folders]
     missing = [key for key in dict.fromkeys(asked + others) if key not in existing]
     if missing:
@@ -184,6 +188,24 @@ def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.Se
     state = runs[0].status.value.lower()
     hint = "; see its log, then materialize clip_model" if runs[0].is_finished else ""
     return dg.SkipReason(f"waiting for clip_model: run {runs[0].run_id[:8]} is {state}{hint}")
+
+
+def _promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.RunRequest | None:
+    """A run of clip_model, where the champion is another model than the one Dagster knows.
+
+    Its run key names the materialization that is out of date: a promotion is asked for once, and one back and forth
+    each time.
+    """
+    champion = pipeline.registry.champion()
+    latest = instance.fetch_materializations(clip_model.key, limit=1).records[0]
+    materialization = latest.asset_materialization
+    tags = materialization.tags if materialization else None
+    if tags and tags.get("dagster/data_version") == champion.fingerprint:
+        return None
+    run_key = f"{clip_model.key.to_user_string()}:{champion.version}:{champion.fingerprint[:12]}:{latest.storage_id}"
+    if instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: run_key})):
+        return None
+    return dg.RunRequest(run_key, job_name=register_clip_model.name, tags={"curation/change": "promoted"})
 
 
 embeddings_automation_sensor = dg.AutomationConditionSensorDefinition(

@@ -12,6 +12,7 @@ import pytest
 
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import load_settings
+from curation_assets_tests.defs.conftest import report_model
 from curation_assets_tests.defs.dagster_process import environment, stop, wait_for
 
 pytestmark = pytest.mark.slow
@@ -28,9 +29,10 @@ def test_a_daemon_killed_inside_a_tick_loses_and_doubles_no_folder(
     home = tmp_path / "home"
     # Nothing is listening for runs here: they are only to be queued, once each.
     env = environment(home, images)
-    Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo")).register_model()
+    pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
+    pipeline.register_model()
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+        report_model(instance, pipeline)
         killed = _daemon(point, env, tmp_path / "killed.log")
         try:
             assert killed.wait(120) == -signal.SIGKILL

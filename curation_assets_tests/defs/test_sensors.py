@@ -17,6 +17,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
+from curation_assets_tests.defs.conftest import report_model
 
 Tick = Callable[..., dg.SensorResult]
 
@@ -27,7 +28,7 @@ def tick(instance: dg.DagsterInstance, ready: Pipeline) -> Tick:
 
     ``run_all`` carries the runs out at once. Keyword arguments replace settings.
     """
-    instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+    report_model(instance, ready)
 
     def evaluate(cursor: str | None = None, launch: bool = True, **settings: Any) -> dg.SensorResult:
         chosen: Settings = ready.settings.model_copy(update=settings)
@@ -270,7 +271,7 @@ def test_the_first_tick_registers_the_model_and_folders_wait_for_it(
     waiting = evaluate()
     assert "waiting for clip_model" in waiting.skip_message
     assert "failure; see its log, then materialize clip_model" in waiting.skip_message
-    instance.report_runless_asset_event(dg.AssetMaterialization("clip_model"))
+    report_model(instance, ready)
     assert keys(evaluate()) == ["maize"]
 
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.sensors import build_new_images_sensor
+from curation_assets.pipeline import Pipeline
+
+MODEL = dg.AssetKey("clip_model")
+EMBEDDINGS = dg.AssetKey("crop_images_directory_embeddings")
+
+
+@pytest.fixture
+def second(ready: Pipeline, tmp_path: Path) -> RegisteredModel:
+    """Other weights as version 2, registered but not promoted: version 1 is the champion again."""
+    other = Path(shutil.copytree(ready.registry.demo_folder, tmp_path / "other_model"))
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-1000:] = bytes(1000)
+    (other / "model.safetensors").write_bytes(weights)
+    model, _ = Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).register_model()
+    ready.register_model()
+    assert ready.registry.champion().version == "1"
+    return model
+
+
+@pytest.fixture
+def requests(ready: Pipeline, instance: dg.DagsterInstance, materialize: Callable[..., Any]) -> Callable[[], list[str]]:
+    """One tick of the sensor, with its runs carried out; gives the jobs that it asked for."""
+
+    def tick() -> list[str]:
+        context = dg.build_sensor_context(instance=instance)
+        result = build_new_images_sensor(ready.settings)(context, curation=CurationResource.of(ready.settings))
+        asked = getattr(result, "run_requests", None) or []
+        used = {run.tags.get("dagster/run_key") for run in instance.get_runs()}
+        assert used.isdisjoint(request.run_key for request in asked)
+        for request in asked:
+            tags = {**request.tags, "dagster/run_key": str(request.run_key)}
+            assert materialize(str(request.job_name), request.partition_key, **tags).success
+        return [str(request.job_name) for request in asked]
+
+    return tick
+
+
+def latest(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetMaterialization:
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    return event.asset_materialization
+
+
+def test_each_promotion_is_noticed_once_also_back_and_forth(
+    ready: Pipeline, second: RegisteredModel, requests: Callable[[], list[str]], instance: dg.DagsterInstance, fill: Any
+) -> None:
+    fill("maize", 1)
+    assert requests() == ["register_clip_model"]
+    assert requests() == ["ingest_image_folder"]
+    assert requests() == []
+    first = ready.registry.champion()
+    for model in (second, first, second, first):
+        ready.registry.promote(model.version)
+        assert requests() == ["register_clip_model"]
+        assert requests() == []
+        assert (latest(instance, MODEL).tags or {})["dagster/data_version"] == model.fingerprint
+
+
+def test_a_promoted_version_is_what_clip_model_returns_and_it_says_so(
+    ready: Pipeline, second: RegisteredModel, materialize: Callable[..., Any], instance: dg.DagsterInstance
+) -> None:
+    materialize("register_clip_model")
+    assert "promoted" not in latest(instance, MODEL).metadata
+    ready.registry.promote("2")
+    materialize("register_clip_model")
+    metadata = latest(instance, MODEL).metadata
+    assert metadata["version"].value == "2"
+    assert str(metadata["promoted"].value).startswith("version 2 was promoted and stays; CURATION_MODEL_SOURCE is ")
+    assert ready.registry.champion() == second
+
+
+def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
+    defs: dg.Definitions,
+    ready: Pipeline,
+    second: RegisteredModel,
+    requests: Callable[[], list[str]],
+    materialize: Callable[..., Any],
+    instance: dg.DagsterInstance,
+    fill: Any,
+) -> None:
+    for folder in ("maize", "wheat"):
+        fill(folder, 2)
+    requests()
+    assert requests() == ["ingest_image_folder"] * 2
+    cursor: Any = None
+
+    def embed_what_is_stale() -> dict[str, int]:
+        nonlocal cursor
+        result = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursor)
+        cursor = result.cursor
+        folders = sorted(str(key) for key in result.get_requested_partitions(EMBEDDINGS))
+        encoded = {}
+        for folder in folders:
+            run = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=instance, partition_key=folder, asset_selection=[EMBEDDINGS]
+            )
+            assert run.success
+            encoded[folder] = int(latest(instance, EMBEDDINGS).metadata["encoded"].value)  # type: ignore[arg-type]
+        return encoded
+
+    assert embed_what_is_stale() == {}
+    ready.registry.promote(second.version)
+    assert requests() == ["register_clip_model"]
+    assert embed_what_is_stale() == {"maize": 2, "wheat": 2}
+    assert embed_what_is_stale() == {}
+    ready.registry.rollback()
+    assert requests() == ["register_clip_model"]
+    assert embed_what_is_stale() == {"maize": 0, "wheat": 0}
+    assert latest(instance, EMBEDDINGS).metadata["model"].value == ready.registry.version("1").uri
+    assert embed_what_is_stale() == {}
+
+
+def test_the_assets_name_the_mlflow_run(
+    ready: Pipeline, materialize: Callable[..., Any], instance: dg.DagsterInstance, fill: Any
+) -> None:
+    fill("maize", 1)
+    assert materialize("register_clip_model").success
+    assert materialize("ingest_image_folder", "maize").success
+    run_id = ready.registry.champion().run_id
+    for key in (MODEL, EMBEDDINGS):
+        assert latest(instance, key).metadata["mlflow run"] == dg.TextMetadataValue(run_id)
