@@ -23,8 +23,8 @@ def soil(canvas: Canvas, colour: Colour | None = None) -> None:
     rng, window = canvas.rng, canvas.all()
     base = colour or rng.choice(((0.42, 0.31, 0.22), (0.33, 0.26, 0.2), (0.52, 0.43, 0.33), (0.45, 0.29, 0.19)))
     light = 0.72 + 0.4 * canvas.clouds(window, rng.uniform(3, 6)) + 0.1 * canvas.grain(window)
-    crumbs = canvas.noise(window, 40)
-    light *= 0.8 + 0.4 * np.clip((crumbs - 0.35) * 3, 0, 1)
+    crumbs = (canvas.noise(window, 34) + canvas.noise(window, 75) + 0.6 * canvas.noise(window, 150)) / 2.6
+    light *= 0.72 + 0.5 * np.clip((crumbs - 0.32) * 2.6, 0, 1)
     canvas.rgb[:] = tint(light, vary(rng, base))
 
 
@@ -35,9 +35,9 @@ def foliage(canvas: Canvas, sharp: bool = False) -> None:
     window = canvas.all()
     if not sharp:
         for cells in (2.5, 5):
-            patch = np.clip((canvas.noise(window, cells) - 0.4) * 2.5, 0, 1)
+            patch = np.clip((canvas.clouds(window, cells, 2) - 0.38) * 2.5, 0, 1)
             canvas.blend(window, patch * 0.75, vary(rng, (0.3, 0.46, 0.16), 0.1))
-        bright = np.clip((canvas.noise(window, 3.5) - 0.62) * 5, 0, 1)
+        bright = np.clip((canvas.clouds(window, 3.5, 2) - 0.6) * 4, 0, 1)
         canvas.blend(window, bright * 0.6, vary(rng, (0.68, 0.78, 0.45)))
         return
     sheet = Sheet(canvas)

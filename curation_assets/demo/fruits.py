@@ -313,7 +313,7 @@ def _stem(canvas: Canvas, foot: Point, length: float, angle: float, width: float
     if window is not None:
         middle = (foot[0] + top[0]) / 2 + length * 0.06, (foot[1] + top[1]) / 2
         canvas.blend(
-            window, canvas.draw_strokes(window, [((foot, middle, top), width)]), vary(rng, (0.32, 0.22, 0.1), 0.04)
+            window, canvas.draw_mask(window, strokes=[((foot, middle, top), width)]), vary(rng, (0.32, 0.22, 0.1), 0.04)
         )
 
 

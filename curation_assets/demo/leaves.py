@@ -191,7 +191,7 @@ def lay(
     if kind.teeth:
         margin = margin * (1 - 0.22 * np.abs(((u + aside * 0.6) * kind.teeth) % 1 - 0.25))
     # Along the leaf the outline runs nearly parallel to v, so the distance across is the distance.
-    edge = (margin - aside) * np.float32(length)
+    edge = np.minimum(margin - aside, 0.5 - np.abs(u - 0.5)) * np.float32(length)
     across = np.clip(v / (width + 1e-4), -1, 1)
     veins, bulge = _vein_pattern(kind, u, v, aside, rng, canvas.unit * length)
     return _coloured(canvas, window, species, length, edge, veins, bulge, u, across, centre, angle, light)

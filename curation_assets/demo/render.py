@@ -64,7 +64,7 @@ def _draw_leaves(canvas: Canvas, species: str, condition: str) -> None:
             poses.append((foot[0] + off * math.cos(angle), foot[1] + off * math.sin(angle), reach, angle))
         window = canvas.all()
         line = [(x + k * math.cos(turn), y + k * math.sin(turn)) for k in (-0.75, 0.4)]
-        canvas.blend(window, canvas.draw_strokes(window, [(line, 0.016)]), (0.42, 0.52, 0.26))
+        canvas.blend(window, canvas.draw_mask(window, strokes=[(line, 0.016)]), (0.42, 0.52, 0.26))
     elif species == "wheat":
         for _ in range(rng.randint(5, 7)):
             across = rng.uniform(-0.5, 0.5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,9 +137,15 @@ class Canvas:
         self.shade(window, 1 - strength * (as_field(soft.resize((columns, rows), Image.Resampling.BILINEAR))))
 
     def draw_mask(
-        self, window: Window, polygons: Sequence[Sequence[Point]] = (), discs: Sequence[tuple[float, float, float]] = ()
+        self,
+        window: Window,
+        *,
+        polygons: Iterable[Sequence[Point]] = (),
+        discs: Iterable[tuple[float, float, float]] = (),
+        strokes: Iterable[tuple[Sequence[Point], float]] = (),
+        soft: float = 0.0,
     ) -> Field:
-        """Coverage of polygons and of discs (x, y, radius), from 0 to 1."""
+        """Coverage from 0 to 1 of polygons, discs (x, y, radius) and lines with their widths, blurred by ``soft``."""
         rows, columns = window.shape
         scale = 2 if rows * columns <= 200_000 else 1
         mask = Image.new("L", (columns * scale, rows * scale))
@@ -151,20 +157,12 @@ class Canvas:
         for x, y, radius in discs:
             r, cx, cy = max(0.5, radius * by), x * by + left, y * by + top
             draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=255)
-        return as_field(mask.reduce(scale) if scale > 1 else mask)
-
-    def draw_strokes(self, window: Window, strokes: Sequence[tuple[Sequence[Point], float]]) -> Field:
-        """Coverage of lines, each with its width, from 0 to 1."""
-        rows, columns = window.shape
-        scale = 2 if rows * columns <= 200_000 else 1
-        mask = Image.new("L", (columns * scale, rows * scale))
-        draw = ImageDraw.Draw(mask)
-        by = self.unit * scale
-        left, top = self.right * by - window.columns.start * scale, self.bottom * by - window.rows.start * scale
         for line, width in strokes:
             pixels = max(1, round(width * by))
             draw.line([(x * by + left, y * by + top) for x, y in line], fill=255, width=pixels, joint="curve")
-        return as_field(mask.reduce(scale) if scale > 1 else mask)
+        if scale > 1:
+            mask = mask.reduce(scale)
+        return as_field(mask.filter(ImageFilter.BoxBlur(soft * self.unit)) if soft else mask)
 
 
 class Sheet:
