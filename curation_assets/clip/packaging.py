@@ -43,7 +43,8 @@ def package(source: ModelSource, scratch: Path) -> dict[str, Any]:
         {
             "image": [base64.b64encode(golden.example_image()).decode(), None],
             "text": [None, "a photo of a maize leaf with rust"],
-        }
+        },
+        dtype=object,  # or None becomes NaN, which is no JSON
     )
     return {
         "python_model": str(Path(__file__).with_name("mlflow_model.py")),

@@ -67,7 +67,7 @@ def rows_of(model_input: Any, input_type: str | None = None) -> list[Row]:
         raise RowError(None, f"`input_type` must be `image` or `text`, not {input_type!r}")
     kind = cast(Kind | None, input_type or None)
     columns = _columns(model_input)
-    known = {name: values for name, values in columns.items() if name in COLUMNS}
+    known = {name: columns[name] for name in COLUMNS if name in columns}
     if not known:
         names = ", ".join(f"`{name}`" for name in list(columns)[:5])
         raise RowError(None, f"{_WANTED}; there is {f'only {names}' if names else 'no such column'}")
