@@ -1,52 +1,79 @@
-"""A small field trial in pictures: crops, symptoms, fruit and field rows, with the dirt that real folders have."""
+"""A small field trial in pictures: some three hundred photographs in folders, with the dirt that real folders have."""
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-# folder: (kind, leaf colour, spot colour, number of spots)
-_PLOTS = {
-    "maize_healthy": ("leaf", (84, 150, 52), None, 0),
-    "maize_rust": ("leaf", (104, 142, 52), (156, 84, 30), 60),
-    "coffee_healthy": ("leaf", (38, 104, 52), None, 0),
-    "coffee_leaf_spot": ("leaf", (58, 104, 50), (92, 62, 40), 14),
-    "tomato_fruit": ("fruit", (200, 42, 34), None, 5),
-    "orange_fruit": ("fruit", (236, 140, 30), None, 4),
-    "wheat_rows": ("rows", (182, 168, 74), None, 9),
-    "weeds/among_rows": ("rows", (84, 134, 60), (40, 92, 40), 7),
+from curation_assets.demo.render import render
+from curation_assets.progress import LogProgress, Progress
+
+_FOLDERS: dict[str, tuple[str, ...]] = {
+    "coffee/plot_03/healthy": ("coffee_healthy",),
+    "coffee/plot_03/rust": ("coffee_rust",),
+    "coffee/plot_07/leaf_miner": ("coffee_leaf_miner",),
+    "coffee/plot_07/leaf_spots": ("coffee_cercospora", "coffee_phoma"),
+    "maize/leaf_scoring": ("maize_healthy", "maize_rust", "maize_blight"),
+    "maize/rows_june": ("maize_rows",),
+    "wheat/block_b/flag_leaves": ("wheat_healthy", "wheat_rust"),
+    "wheat/block_b/ripening": ("wheat_field",),
+    "rice/paddy_1": ("rice_paddy", "rice_weeds"),
+    "vineyard/row 12": ("grape_healthy", "grape_powdery_mildew", "grapes"),
+    "vegetables/tomato": ("tomato_healthy", "tomato_blight", "tomato_yellowing", "tomato"),
+    "vegetables/brassica": ("cabbage_healthy", "cabbage_caterpillar_holes", "cauliflower_weeds"),
+    "weeding/before_hoeing": ("row_weeds", "soil_seedlings"),
+    "orchard/trees": ("apple_tree", "orange_tree"),
+    "orchard/harvest": ("apple", "orange", "banana", "mixed_fruit"),
+    "from phones/été": ("sunflower_field", "bean_healthy", "bean_rust", "banana_healthy", "banana_sigatoka"),
 }
-_PER_PLOT = 12
-_SIZES = ((800, 600), (600, 800), (640, 480), (512, 512))
+_SIZES = ((800, 600), (600, 800), (640, 480), (480, 640), (512, 512), (720, 480))
+# make, model, file name
+_CAMERAS = (
+    ("Canon", "Canon EOS 250D", "IMG_{:04}.JPG"),
+    ("samsung", "SM-G991B", "20240612_{:06}.jpg"),
+    ("Google", "Pixel 7", "PXL_{:04}.jpeg"),
+    ("NIKON CORPORATION", "NIKON D3500", "DSC_{:04}.jpg"),
+)
+_STORED = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+_MAKE, _MODEL, _ORIENTATION, _EXIF, _GPS, _TAKEN = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825, 0x9003
 
 
-def write_sample(root: Path, per_folder: int = _PER_PLOT, seed: int = 7) -> int:
+@dataclass(frozen=True)
+class _Photograph:
+    folder: str
+    scene: str
+    index: int
+    seed: str
+
+
+def write_sample(root: Path, photographs: int = 300, seed: int = 7, progress: Progress | None = None) -> int:
     """Write the sample tree unless ``root`` exists; all or nothing.
 
     Args:
         root: images root to make.
-        per_folder: photographs in each of the eight folders.
+        photographs: how many to draw, spread over the folders; at least one goes to each. Dirt comes on top.
         seed: the same seed draws the same photographs.
+        progress: told how far it is.
 
     Returns:
-        Number of files written; 0 if the tree was there.
+        Number of files written, those that are no photographs included; 0 if the tree was there.
     """
     if root.exists():
         return 0
+    progress = progress or LogProgress()
     root.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".sample-", dir=root.parent))
     try:
-        for folder in _PLOTS:
-            (staged / folder).mkdir(parents=True)
-            for index in range(per_folder):
-                rng = random.Random(f"{seed} {folder} {index}")
-                draw_photo(folder, rng).save(staged / folder / f"IMG_{index:04}.jpg", quality=85)
+        _draw_all(staged, list(_plan(photographs, seed)), progress)
         _add_dirt(staged)
         staged.chmod(0o755)
         staged.rename(root)
@@ -55,116 +82,92 @@ def write_sample(root: Path, per_folder: int = _PER_PLOT, seed: int = 7) -> int:
     return sum(len(files) for _, _, files in os.walk(root))
 
 
-def draw_photo(plot: str, rng: random.Random, size: tuple[int, int] | None = None) -> Image.Image:
-    """Draw one photograph, RGB.
-
-    Args:
-        plot: a folder of the sample, such as ``maize_rust``.
-        rng: decides everything that varies.
-        size: pixels; None takes one of a few usual sizes.
-    """
-    kind, colour, spot, number = _PLOTS[plot]
-    width, height = size or rng.choice(_SIZES)
-    image = _ground(width, height, rng)
-    if kind == "leaf":
-        for _ in range(rng.randint(1, 3)):
-            leaf = _leaf(min(width, height), colour, spot, number, rng)
-            where = (rng.randint(-width // 6, width // 3), rng.randint(-height // 6, height // 3))
-            image.paste(leaf, where, leaf)
-    elif kind == "fruit":
-        _fruit(image, colour, number, rng)
-    else:
-        _rows(image, colour, spot, number, rng)
-    light = rng.uniform(0.75, 1.2)
-    return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.4))).point(lambda value: min(255, value * light))
+def _plan(photographs: int, seed: int) -> Iterator[_Photograph]:
+    folders = list(_FOLDERS.items())
+    for number, (folder, scenes) in enumerate(folders):
+        count = max(1, photographs // len(folders) + (number < photographs % len(folders)))
+        for index in range(count):
+            yield _Photograph(folder, scenes[index % len(scenes)], index, f"{seed} {folder} {index}")
 
 
-def _shade(colour: tuple[int, int, int], rng: random.Random, by: int = 18) -> tuple[int, int, int]:
-    red, green, blue = (max(0, min(255, channel + rng.randint(-by, by))) for channel in colour)
-    return red, green, blue
+def _draw_all(root: Path, plan: list[_Photograph], progress: Progress) -> None:
+    for folder in _FOLDERS:
+        (root / folder).mkdir(parents=True)
+    progress.start("draw sample photographs", len(plan))
+    # NumPy and Pillow compute without the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        pending: list[Future[None]] = [pool.submit(_draw, root, photograph) for photograph in plan]
+        try:
+            for done in as_completed(pending):
+                done.result()
+                progress.advance(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _ground(width: int, height: int, rng: random.Random) -> Image.Image:
-    soil = rng.choice([(122, 92, 64), (96, 78, 58), (148, 128, 98), (92, 112, 70)])
-    small = Image.new("RGB", (width // 8, height // 8))
-    small.putdata([_shade(soil, rng, 26) for _ in range(small.width * small.height)])
-    return small.resize((width, height), Image.Resampling.BICUBIC)
+def _draw(root: Path, photograph: _Photograph) -> None:
+    rng = random.Random(photograph.seed)
+    image = render(photograph.scene, rng, rng.choice(_SIZES))
+    make, model, name = rng.choice(_CAMERAS)
+    exif = Image.Exif()
+    if rng.random() < 0.85:  # the others were sent by a messenger, which drops it
+        exif[_MAKE], exif[_MODEL] = make, model
+        day = datetime(2024, 6, 3) + timedelta(days=rng.randrange(90), seconds=rng.randrange(6 * 3600, 19 * 3600))
+        exif.get_ifd(_EXIF)[_TAKEN] = day.strftime("%Y:%m:%d %H:%M:%S")
+        if rng.random() < 0.6:
+            exif.get_ifd(_GPS).update(_position(rng))
+    orientation = rng.choices((1, 6, 8, 3), (88, 6, 4, 2))[0]
+    if orientation != 1:
+        exif[_ORIENTATION] = orientation
+        image = _as_stored(image, orientation)
+    # The index keeps names apart, the chance part makes them look like a camera's.
+    number = photograph.index * 13 + rng.randrange(13) + 400
+    image.save(root / photograph.folder / name.format(number), "JPEG", quality=rng.randint(80, 93), exif=exif)
 
 
-def _leaf(
-    side: int, colour: tuple[int, int, int], spot: tuple[int, int, int] | None, number: int, rng: random.Random
-) -> Image.Image:
-    leaf = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(leaf)
-    middle, half = side / 2, side * rng.uniform(0.12, 0.24)
-    across = [half * math.sin(math.pi * step / 40) for step in range(41)]
-    along = [side * (0.05 + 0.9 * step / 40) for step in range(41)]
-    outline = [(x, middle - y) for x, y in zip(along, across, strict=True)]
-    outline += [(x, middle + y) for x, y in zip(reversed(along), reversed(across), strict=True)]
-    draw.polygon(outline, fill=(*_shade(colour, rng), 255))
-    vein = (*(min(255, channel + 40) for channel in colour), 255)
-    draw.line([(along[0], middle), (along[-1], middle)], fill=vein, width=max(2, side // 120))
-    for step in range(4, 38, 4):
-        for sign in (-1, 1):
-            end = (along[step] + side * 0.06, middle + sign * across[step] * 0.85)
-            draw.line([(along[step], middle), end], fill=vein, width=1)
-    if spot is not None:
-        for _ in range(number):
-            step = rng.randint(4, 36)
-            x, y = along[step], middle + rng.uniform(-0.8, 0.8) * across[step]
-            radius = side * rng.uniform(0.006, 0.02) * (2 if number < 20 else 1)
-            halo = (x - radius * 1.6, y - radius * 1.6, x + radius * 1.6, y + radius * 1.6)
-            draw.ellipse(halo, fill=(196, 178, 60, 255))
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*_shade(spot, rng), 255))
-    return leaf.rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC)
+def _as_stored(upright: Image.Image, orientation: int) -> Image.Image:
+    """The pixels as a camera held that way stores them."""
+    turn = _STORED[orientation]
+    return upright if turn is None else upright.transpose(turn)
 
 
-def _fruit(image: Image.Image, colour: tuple[int, int, int], number: int, rng: random.Random) -> None:
-    draw = ImageDraw.Draw(image)
-    for _ in range(rng.randint(2, number)):
-        radius = min(image.size) * rng.uniform(0.1, 0.2)
-        x, y = rng.uniform(0.2, 0.8) * image.width, rng.uniform(0.2, 0.8) * image.height
-        base = _shade(colour, rng)
-        for step in range(12):  # from the shaded rim to the lit side
-            part, light = 1 - step / 12, step * 5
-            lit = tuple(min(255, channel + light) for channel in base)
-            cx, cy, r = x - step * radius * 0.02, y - step * radius * 0.03, radius * part
-            draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=lit)
-        draw.line([(x, y - radius), (x + radius * 0.2, y - radius * 1.3)], fill=(60, 90, 40), width=5)
+def _position(rng: random.Random) -> dict[int, object]:
+    """GPS tags somewhere on a trial station in the south of Brazil."""
 
+    def degrees(value: float) -> tuple[float, float, float]:
+        minutes = (value % 1) * 60
+        return float(int(value)), float(int(minutes)), round((minutes % 1) * 60, 2)
 
-def _rows(
-    image: Image.Image,
-    colour: tuple[int, int, int],
-    weed: tuple[int, int, int] | None,
-    number: int,
-    rng: random.Random,
-) -> None:
-    draw = ImageDraw.Draw(image)
-    horizon = image.height * rng.uniform(0.2, 0.35)
-    draw.rectangle((0, 0, image.width, horizon), fill=_shade((168, 200, 228), rng))
-    vanish = image.width * rng.uniform(0.4, 0.6)
-    for row in range(-number, number + 1):
-        foot = image.width / 2 + row * image.width / number
-        for step in range(60):
-            part = (step / 60) ** 1.6
-            x, y = vanish + (foot - vanish) * part, horizon + (image.height - horizon) * part
-            size = 2 + 16 * part
-            draw.ellipse((x - size, y - size / 2, x + size, y + size / 2), fill=_shade(colour, rng))
-            if weed is not None and rng.random() < 0.06:
-                side = x + rng.uniform(1, 3) * size
-                draw.ellipse((side - size, y - size, side + size, y + size), fill=_shade(weed, rng))
+    return {
+        1: "S",
+        2: degrees(20.75 + rng.uniform(0, 0.01)),
+        3: "W",
+        4: degrees(42.87 + rng.uniform(0, 0.01)),
+    }
 
 
 def _add_dirt(root: Path) -> None:
     """What real folders hold besides photographs."""
-    good = sorted((root / "maize_rust").glob("*.jpg"))
-    shutil.copy(good[0], root / "maize_healthy" / "copy of IMG_0000.jpg")
-    (root / "maize_rust" / "truncated.jpg").write_bytes(good[1].read_bytes()[:6000])
-    (root / "coffee_healthy" / "empty.JPG").touch()
-    (root / "coffee_healthy" / "page.jpg").write_text("<!DOCTYPE html><title>404 not found</title>")
-    (root / "tomato_fruit" / "labels.csv").write_text("file,label\nIMG_0000.jpg,ripe\n")
-    with Image.open(good[2]) as photo:
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        photo.rotate(90, expand=True).save(root / "maize_rust" / "rotated in camera.jpg", exif=exif, quality=85)
+    rust = sorted((root / "coffee/plot_03/rust").iterdir())
+    healthy, inbox, harvest = root / "coffee/plot_03/healthy", root / "from phones/été", root / "orchard/harvest"
+    first = rust[0].read_bytes()
+    (rust[0].parent / "transfer_broke_off.jpg").write_bytes(first[: len(first) // 3])
+    (healthy / "IMG_0399.JPG").touch()
+    (healthy / "leaf (1).jpg").write_text("<!DOCTYPE html><html><title>404 Not Found</title></html>\n")
+    (inbox / "WhatsApp copy.jpg").write_bytes(first)
+    with Image.open(rust[-1]) as photo:
+        smaller = photo.convert("RGB")
+        smaller.thumbnail((400, 400))
+        smaller.save(rust[-1].with_name(rust[-1].stem + "_small.jpg"), quality=70)
+    rng = random.Random(1)
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6
+    held_sideways = _as_stored(render("coffee_healthy", rng, (480, 640)), 6)
+    held_sideways.save(healthy / "rotated in camera.jpg", quality=88, exif=exif)
+    render("apple", rng, (400, 300)).save(harvest / "screenshot.png")
+    (harvest / "weights.csv").write_text("crate,kg\n1,18.4\n2,17.9\n")
+    (root / "maize/leaf_scoring/scores.csv").write_text("file,score\nDSC_0412.jpg,3\n")
+    (root / "wheat/block_b/ripening/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(508))
+    (inbox / ".DS_Store").write_bytes(b"\0\0\0\1Bud1" + bytes(100))
+    (inbox / "._IMG_0412.jpg").write_bytes(b"\0\5\x16\7" + bytes(120))
