@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 from curation_assets import __version__
-from curation_assets.commands import model
+from curation_assets.commands import model, serve
 from curation_assets.commands.console import (
     ImagesOption,
     JsonOption,
@@ -44,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(model.app, name="model")
+app.command("serve")(serve.serve)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from curation_assets.errors import CurationError
@@ -72,6 +72,13 @@ class Settings(BaseSettings):
     max_pixels: int = Field(200_000_000, ge=1, description="larger images are rows with status too_large")
     max_file_bytes: int = Field(268_435_456, ge=1, description="larger files are rows with status too_large")
     bad_file_limit: float = Field(0.05, ge=0, le=1, description="share of bad files a folder may have unwarned")
+    serve_token: SecretStr | None = Field(None, min_length=1, description="that clients of `curation serve` send")
+    serve_max_body_bytes: int = Field(33_554_432, ge=1, description="of a request to `curation serve`")
+    serve_max_rows: int = Field(1024, ge=1, description="of a request to `curation serve`")
+    serve_max_pixels: int = Field(50_000_000, ge=1, description="of an image sent to `curation serve`")
+    serve_max_requests: int = Field(128, ge=1, description="requests that `curation serve` works at at once")
+    serve_max_queue: int = Field(2048, ge=1, description="rows that `curation serve` works at at once")
+    serve_timeout_seconds: float = Field(60.0, gt=0, description="that a request to `curation serve` may take")
     sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of new_images_sensor")
     settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
     sensor_max_runs: int = Field(50, ge=1, description="runs new_images_sensor may ask for in one tick")

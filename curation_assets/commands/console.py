@@ -30,10 +30,14 @@ LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the t
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 
 
-def settings_of(images: Path | None, lake: Path | None) -> Settings:
-    """Settings, with paths given on the command line taken from the working directory, as a shell user means them."""
-    given = {"images_root": images, "lake_root": lake}
-    return load_settings(**{k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in given.items() if v is not None})
+def settings_of(images: Path | None, lake: Path | None, **given: Any) -> Settings:
+    """Settings, with what is given on the command line before them; None is not given.
+
+    Paths are taken from the working directory, as a shell user means them.
+    """
+    paths = {"images_root": images, "lake_root": lake}
+    absolute = {k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in paths.items() if v is not None}
+    return load_settings(**absolute, **{k: v for k, v in given.items() if v is not None})
 
 
 def pipeline_of(settings: Settings) -> Pipeline:

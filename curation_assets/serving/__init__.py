@@ -1,0 +1,1 @@
+"""The registered model behind MLflow's scoring protocol, with metrics and limits; ``docs/serving.md`` says why so."""
