@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from curation_assets import __version__
-from curation_assets.commands import model, serve
+from curation_assets.commands import demo, model, serve
 from curation_assets.commands.console import (
     ImagesOption,
     JsonOption,
@@ -25,16 +25,13 @@ from curation_assets.commands.console import (
     out,
     pipeline_of,
     print_json,
-    progress,
     settings_of,
 )
+from curation_assets.commands.running import exit_code, run_shown
 from curation_assets.commands.summary import as_dict, print_bad, print_status, print_summary
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
-from curation_assets.settings import Settings, load_settings, project_dir
-
-if TYPE_CHECKING:
-    from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings
 
 app = typer.Typer(
     help="Turn folders of photographs into searchable, curated Delta tables.",
@@ -44,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(model.app, name="model")
+app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 
 
@@ -93,27 +91,13 @@ def run_command(
 ) -> None:
     """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
     settings = settings_of(images, lake)
-    raise typer.Exit(_run(pipeline_of(settings), as_json, folders=folders, rescan=rescan, prune=prune))
-
-
-@app.command()
-def demo(as_json: JsonOption = False) -> None:
-    """Make sample photographs and run the whole pipeline on them with the small embedded model."""
-    from curation_assets.demo.sample import write_sample
-
-    home = project_dir() / "demo_workspace"
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
-    made = write_sample(settings.images_root)
-    if made:
-        err.print(f"wrote {made} sample files to {settings.images_root}")
-    from curation_assets.pipeline import Pipeline
-
-    # Never the user's own registry: untrained weights would become its champion.
-    code = _run(Pipeline(settings, own_registry=True), as_json)
-    if not as_json:
-        _say_what_next(settings)
-    # The sample holds broken files on purpose: finding them is success.
-    raise typer.Exit(0 if code == 1 else code)
+    chosen = None if folders is None else [text_from_path(folder).rstrip("/") or "." for folder in folders]
+    summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune)
+    if as_json:
+        print_json(as_dict(settings, summary))
+    else:
+        print_summary(settings, summary)
+    raise typer.Exit(exit_code(summary))
 
 
 @app.command()
@@ -158,25 +142,6 @@ def show(
         out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
 
 
-def _run(
-    pipeline: Pipeline, as_json: bool, *, folders: list[str] | None = None, rescan: bool = False, prune: bool = False
-) -> int:
-    from curation_assets.pipeline import run
-
-    chosen = None if folders is None else [text_from_path(f).rstrip("/") or "." for f in folders]
-    try:
-        with progress() as shown:
-            summary = run(pipeline, shown, folders=chosen, rescan=rescan, prune=prune)
-    except KeyboardInterrupt:
-        err.print("stopped; what was committed stays, run the command again to go on")
-        return 130
-    if as_json:
-        print_json(as_dict(pipeline.settings, summary))
-    else:
-        print_summary(pipeline.settings, summary)
-    return 1 if len(summary.bad) or summary.failed else 0
-
-
 def _keys(settings: Settings, file: str) -> list[str]:
     """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
     keys = [text_from_path(file)]
@@ -191,16 +156,3 @@ def _human(name: str, value: Any) -> str:
     if name == "size_bytes":
         return f"{value:,}"
     return printable(str(value))
-
-
-def _say_what_next(settings: Settings) -> None:
-    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(settings.lake_root)
-    out.print(
-        f"""
-What next:
-  make demo        again: takes seconds, as nothing has changed
-  make dev-demo    these photographs and tables in Dagster's UI
-  {curation} show maize_rust/IMG_0003.jpg --lake {lake}
-  {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
-        markup=False,
-    )

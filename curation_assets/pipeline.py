@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
@@ -24,6 +25,7 @@ from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import ScanResult, scan_folder
+from curation_assets.search.exact import search
 from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,6 +126,27 @@ class Pipeline:
             max_pixels=settings.max_pixels,
             earlier=earlier,
         )
+
+    def search_text(self, texts: Sequence[str], k: int) -> list[pl.DataFrame]:
+        """The images nearest to each text, by the vectors of the champion.
+
+        Args:
+            texts: one query each; of a long one only the first 77 tokens count.
+            k: images a query; fewer come back where fewer have a vector.
+
+        Returns:
+            One frame a text, best first: relative_path, file_path, folder, content_sha256, score (cosine).
+
+        Raises:
+            CurationError: no model is registered or nothing is embedded, or the model makes no vector of a text.
+        """
+        model = self.registry.champion()
+        if not self.embeddings.exists():
+            raise CurationError(f"nothing to search: there is no table {self.embeddings.path}; run `curation run`")
+        queries = self.load_encoder(model).embed_texts(list(texts))
+        if not np.isfinite(queries).all():
+            raise CurationError(f"{model.name} version {model.version} makes no usable vector of these texts")
+        return search(self.embeddings.snapshot(), model, queries, k)
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""

@@ -95,7 +95,7 @@ def _draw_all(root: Path, plan: list[_Photograph], progress: Progress) -> None:
         (root / folder).mkdir(parents=True)
     progress.start("draw sample photographs", len(plan))
     # NumPy and Pillow compute without the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         pending: list[Future[None]] = [pool.submit(_draw, root, photograph) for photograph in plan]
         try:
             for done in as_completed(pending):
