@@ -1,0 +1,79 @@
+"""``curation demo``: sample photographs, the whole pipeline, and a text search to look at."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from curation_assets.commands.console import JsonOption, err, out, print_json
+from curation_assets.commands.running import run_shown, stoppable
+from curation_assets.commands.summary import as_dict, print_summary
+from curation_assets.images.names import printable
+from curation_assets.settings import Settings, load_settings, project_dir
+
+if TYPE_CHECKING:
+    import polars as pl
+
+QUERIES = (
+    "rust on a coffee leaf",
+    "coffee leaf miner damage",
+    "powdery mildew on a grape leaf",
+    "holes eaten by caterpillars",
+    "ripe oranges",
+    "weeds between crop rows",
+    "a golden wheat field",
+    "rice in a flooded paddy",
+)
+HITS = 8
+
+
+def demo(as_json: JsonOption = False) -> None:
+    """Make sample photographs, run the whole pipeline on them with the embedded model, and search them by text."""
+    from curation_assets.demo.sample import write_sample
+
+    home = project_dir() / "demo_workspace"
+    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    with stoppable() as shown:
+        made = write_sample(settings.images_root, progress=shown)
+    if made:
+        err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
+    from curation_assets.pipeline import Pipeline
+    from curation_assets.search.contact_sheet import write_contact_sheet
+
+    # Never the user's own registry: the embedded model would become its champion.
+    pipeline = Pipeline(settings, own_registry=True)
+    summary = run_shown(pipeline)
+    found = list(zip(QUERIES, pipeline.search_text(QUERIES, HITS), strict=True))
+    page = home / "search.html"
+    write_contact_sheet(page, summary.model, pipeline.directory.snapshot(), found)
+    # The sample holds broken files on purpose: finding them is success.
+    if as_json:
+        hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]
+        print_json(as_dict(settings, summary) | {"contact_sheet": str(page), "search": hits})
+        return
+    print_summary(settings, summary)
+    _print_search(found)
+    out.print(f"\nLook at  {page}", markup=False)
+    _say_what_next(settings, found[0][1]["relative_path"][0])
+
+
+def _print_search(found: list[tuple[str, pl.DataFrame]]) -> None:
+    out.print("\nText search, the nearest photograph to each:")
+    wide = max(len(query) for query, _ in found)
+    for query, rows in found:
+        best = rows.row(0, named=True)
+        out.print(f"  {query:<{wide}}  {best['score']:.3f}  {printable(best['relative_path'])}", markup=False)
+
+
+def _say_what_next(settings: Settings, file: str) -> None:
+    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(settings.lake_root)
+    out.print(
+        f"""
+What next:
+  make demo        again: takes seconds, as nothing has changed
+  make dev-demo    these photographs and tables in Dagster's UI
+  {curation} show {printable(file)} --lake {lake}
+  {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
+        markup=False,
+    )
