@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -8,17 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
-from mlflow.exceptions import MlflowException
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder
@@ -26,7 +20,6 @@ from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, R
 from curation_assets.clip.source import resolve
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
-from curation_assets_tests.conftest import jpeg
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -426,142 +419,3 @@ def test_a_registry_of_its_own_leaves_the_users_mlflow_and_the_working_directory
     with pytest.raises(NotRegisteredError):
         Registry(NAME, tmp_path / "ours").champion()  # the user's, which is empty
     assert (tmp_path / "theirs" / "registry.db").exists()
-
-
-def picture(seed: int, size: tuple[int, int] = (300, 260), kind: str = "PNG") -> bytes:
-    rng = np.random.default_rng(seed)
-    out = BytesIO()
-    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(out, kind)
-    return out.getvalue()
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-@pytest.fixture(scope="module")
-def loaded(registered_model: Path) -> Any:
-    champion = Registry(NAME, registered_model).champion()  # MLflow now looks there
-    return mlflow.pyfunc.load_model(champion.uri, model_config={"device": "cpu", "precision": "float32"})
-
-
-@pytest.fixture(scope="module")
-def encoder(registered_model: Path) -> Encoder:
-    return Encoder(registered_model / "demo_model", "cpu", "float32")
-
-
-def test_the_mlflow_model_gives_the_encoders_vectors_for_images_and_texts_in_order(
-    loaded: Any, encoder: Encoder
-) -> None:
-    first, second, third = picture(1), picture(2, (100, 400)), picture(3, kind="WEBP")
-    rows = pd.DataFrame(
-        {
-            "image": [b64(first), None, f"data:image/png;base64,{b64(second)}", None, b64(third)],
-            "text": [None, "maize rust", None, "a coffee leaf", None],
-        }
-    )
-    vectors = loaded.predict(rows)
-    images = encoder.embed_images(
-        np.stack([encoder.preprocessing.load(data, 10**9) for data in (first, second, third)])
-    )
-    texts = encoder.embed_texts(["maize rust", "a coffee leaf"])
-    expected = np.stack([images[0], texts[0], images[1], texts[1], images[2]])
-    assert np.allclose(np.array(vectors), expected, atol=1e-6)
-    assert np.allclose(np.linalg.norm(np.array(vectors), axis=1), 1, atol=1e-5)
-
-
-@pytest.mark.parametrize("column", ["image", "text"])
-def test_the_mlflow_model_takes_a_frame_of_one_column(column: str, loaded: Any, encoder: Encoder) -> None:
-    values = [b64(picture(1)), b64(picture(2))] if column == "image" else ["one", "two"]
-    vectors = np.array(loaded.predict(pd.DataFrame({column: values})))
-    assert vectors.shape == (2, 64)
-    assert not np.allclose(vectors[0], vectors[1])
-
-
-def test_the_mlflow_model_gives_nothing_for_no_rows(loaded: Any) -> None:
-    assert loaded.predict(pd.DataFrame({"text": pd.Series([], dtype=str)})) == []
-
-
-GOOD = b64(jpeg(1))
-NOTHING = {"image": None, "text": None}
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"image": "not base64 at all!", "text": None}, "not base64"),
-        ({"image": "data:image/png;base64,@@@", "text": None}, "not base64"),
-        ({"image": "data:image/png", "text": None}, "the file is empty|not base64"),
-        ({"image": "", "text": None}, "the file is empty"),
-        ({"image": b64(b"<!DOCTYPE html>"), "text": None}, "not an image"),
-        ({"image": b64(jpeg(1)[:500]), "text": None}, "broken pixel data|broken header"),
-        ({"image": GOOD, "text": "and a text"}, "give either `image` or `text`"),
-        (NOTHING, "give either `image` or `text`"),
-    ],
-    ids=lambda value: str(value)[:40],
-)
-def test_a_row_that_cannot_be_used_is_refused_by_its_number(row: dict[str, Any], reason: str, loaded: Any) -> None:
-    frame = pd.DataFrame([{"image": GOOD, "text": None}, {"image": None, "text": "fine"}, row], dtype=object)
-    with pytest.raises(MlflowException, match=rf"row 2: .*({reason})") as caught:
-        loaded.predict(frame)
-    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (pd.DataFrame({"image": [GOOD, 123]}, dtype=object), "row 1: `image` must be a string, not int"),
-        (pd.DataFrame({"text": ["maize", 1.5]}, dtype=object), "row 1: `text` must be a string, not float"),
-        (pd.DataFrame({"image": [123]}), "Incompatible input types for column image"),
-        ({"image": [GOOD, GOOD]}, "row 0: `image` must be a string, not list"),
-        (pd.DataFrame({"picture": [GOOD]}), "give a column `image` or `text`"),
-    ],
-    ids=["an integer", "a float", "only integers", "a list", "another column"],
-)
-def test_what_is_no_string_is_refused_and_never_answered_with_nothing(rows: Any, message: str, loaded: Any) -> None:
-    with pytest.raises(MlflowException, match=message) as caught:
-        loaded.predict(rows)
-    assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
-
-
-def test_the_mlflow_model_answers_threads_at_once(loaded: Any) -> None:
-    rows = [pd.DataFrame({"image": [b64(picture(seed))]}) for seed in range(6)]
-    alone = [loaded.predict(row)[0] for row in rows]
-    with ThreadPoolExecutor(6) as pool:
-        together = [vectors[0] for vectors in pool.map(loaded.predict, rows)]
-    assert np.allclose(alone, together, atol=1e-5)
-
-
-def test_the_mlflow_model_loads_where_the_package_is_not_installed(
-    registered_model: Path, encoder: Encoder, tmp_path: Path
-) -> None:
-    script = """
-import importlib.util, json, sys
-sys.meta_path = [f for f in sys.meta_path if "Editable" not in getattr(f, "__name__", type(f).__name__)]
-sys.path = [p for p in sys.path if "__editable__" not in p and p != sys.argv[1]]
-assert importlib.util.find_spec("curation_assets") is None, "the checkout can still be imported"
-import mlflow
-mlflow.set_tracking_uri(sys.argv[2])
-model = mlflow.pyfunc.load_model(sys.argv[3], model_config={"device": "cpu", "precision": "float32"})
-import pandas as pd
-vectors = model.predict(pd.DataFrame([{"image": sys.argv[4], "text": None}, {"image": None, "text": "maize"}]))
-import curation_assets
-print(json.dumps({"vectors": vectors, "package": curation_assets.__file__}))
-"""
-    data = picture(5, (40, 30))
-    uri = f"sqlite:///{registered_model / 'mlflow.db'}"
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", script, str(CHECKOUT), uri, f"models:/{NAME}/1", b64(data)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert not Path(said["package"]).is_relative_to(CHECKOUT)
-    expected = [
-        encoder.embed_images(np.stack([encoder.preprocessing.load(data, 10**9)]))[0],
-        encoder.embed_texts(["maize"])[0],
-    ]
-    assert np.allclose(said["vectors"], expected, atol=1e-5)
