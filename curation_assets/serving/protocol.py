@@ -73,6 +73,8 @@ def parse(body: bytes, content_type: str | None, max_rows: int) -> list[Row]:
         rows = rows_of(model_input, input_type)
     except RowError as error:
         raise bad_request(str(error), "INVALID_PARAMETER_VALUE") from None
+    if not rows:
+        raise bad_request("there are no rows", "INVALID_PARAMETER_VALUE")
     if len(rows) > max_rows:
         raise RefusedError(
             413, "REQUEST_LIMIT_EXCEEDED", f"{len(rows):,} rows in one request; the limit is {max_rows:,}", "rows"
