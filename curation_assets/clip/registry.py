@@ -152,7 +152,9 @@ class Registry:
             record = self._record_to_write(client)
             known = {model.version: model for model, _ in self._listed(client)}
             history = record.history()
-            earlier = [version for version in history[:-1] if version in known and version != history[-1]]
+            earlier = [version for version in history[:-1] if version in known]
+            while earlier and earlier[-1] == history[-1]:  # what lay between them was deleted
+                earlier.pop()
             if not earlier:
                 raise CurationError(
                     f"{self.name} has no earlier champion to go back to; `curation model promote` makes any version it"
@@ -407,6 +409,8 @@ class Registry:
         listed = []
         for version in sorted(found, key=lambda version: int(version.version)):
             registered_at = datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, UTC)
+            if self._is_unity_catalog:  # which lists versions without their tags
+                version = client.get_model_version(self.name, version.version)
             with suppress(NotOursError):
                 listed.append((self._describe(client, version), registered_at))
         return listed
@@ -436,10 +440,7 @@ class Registry:
         """Tags of a version; where the registry keeps none (``uc:``), those of the run that logged it, the same."""
         from mlflow.exceptions import MlflowException
 
-        if version.tags or not self._is_unity_catalog:
-            return dict(version.tags)
-        version = client.get_model_version(self.name, version.version)  # a Unity Catalog lists versions without tags
-        if version.tags or not version.run_id:
+        if version.tags or not (self._is_unity_catalog and version.run_id):
             return dict(version.tags)
         try:
             return dict(client.get_run(version.run_id).data.tags)

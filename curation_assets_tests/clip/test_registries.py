@@ -1,0 +1,216 @@
+"""The same story told to every kind of registry: register, promote, roll back, list, load."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import mlflow
+import numpy as np
+import pytest
+
+from curation_assets.clip.registry import NotRegisteredError
+from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline
+from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
+
+
+@pytest.fixture
+def other_weights(registered_model: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-4] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[Fake]:
+    with serving(tmp_path / "catalog_files") as running:
+        yield running
+
+
+@pytest.fixture
+def open_catalog(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"uc:{fake.url}")
+    return fake
+
+
+@pytest.fixture
+def workspace(fake: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fake:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
+    monkeypatch.setenv("DATABRICKS_HOST", fake.url)
+    monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "no such file"))
+    return fake
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real MLflow server, which keeps the artifacts too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    home = tmp_path / "server"
+    home.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home / 'server.db'}", "--serve-artifacts"]
+    command += ["--artifacts-destination", str(home / "artifacts")]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urlopen(f"{url}/health", timeout=2):
+                    break
+            except (URLError, OSError):
+                assert process.poll() is None, (home / "log").read_text()
+                assert time.monotonic() < deadline, (home / "log").read_text()
+                time.sleep(0.2)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def tell_the_story(pipeline: Pipeline, other_weights: Path) -> None:
+    registry = pipeline.registry
+    with pytest.raises(NotRegisteredError):
+        registry.champion()
+    with pytest.raises(NotRegisteredError):
+        registry.versions()
+    first, is_new = pipeline.register_model()
+    assert is_new
+    assert pipeline.register_model() == (first, False)
+    assert registry.champion() == first
+
+    other = Pipeline(pipeline.settings.model_copy(update={"model_source": str(other_weights)}))
+    second, is_new = other.register_model()
+    assert (is_new, first.version, second.version) == (True, "1", "2")
+    assert registry.champion() == second
+    assert registry.promote("1") == first == registry.champion()
+    assert other.register_model() == (first, False), "a promotion by hand holds while MODEL_SOURCE is the same"
+    assert registry.overruled() == second
+    assert [(v.model, v.is_champion, v.is_source) for v in registry.versions()] == [
+        (first, True, False),
+        (second, False, True),
+    ]
+    assert all(abs(v.registered_at.timestamp() - time.time()) < 600 for v in registry.versions())
+    assert registry.rollback() == second == registry.champion()
+    assert registry.rollback() == first == registry.champion()
+    with pytest.raises(CurationError, match="no earlier champion"):
+        registry.rollback()
+    with pytest.raises(CurationError, match="has no version '7'; it has 1, 2"):
+        registry.promote("7")
+    encoders = {v.model.version: registry.load_encoder(v.model, "cpu", "float32") for v in registry.versions()}
+    again = {version: encoder.embed_texts(["a leaf"]) for version, encoder in encoders.items()}
+    assert again["1"].shape == (1, first.dimension)
+    assert np.isfinite(again["2"]).all()
+    logged = mlflow.MlflowClient().get_run(first.run_id).data.tags
+    assert logged["curation.fingerprint"] == first.fingerprint
+
+
+def test_a_database(pipeline: Pipeline, other_weights: Path) -> None:
+    tell_the_story(pipeline, other_weights)
+    assert pipeline.registry.run_url(pipeline.registry.champion()) is None
+
+
+@pytest.mark.slow
+def test_a_real_mlflow_server(pipeline: Pipeline, other_weights: Path, server: str) -> None:
+    tell_the_story(pipeline, other_weights)
+    model = pipeline.registry.champion()
+    experiment = mlflow.MlflowClient(server).get_experiment_by_name(model.name)
+    assert experiment is not None
+    assert pipeline.registry.run_url(model) == f"{server}/#/experiments/{experiment.experiment_id}/runs/{model.run_id}"
+    assert mlflow.MlflowClient(server).get_model_version_by_alias(model.name, "champion").version == model.version
+    assert not (pipeline.settings.mlflow_dir / "mlflow.db").exists()
+
+
+def test_an_open_source_unity_catalog_without_aliases_and_tags(
+    pipeline: Pipeline, other_weights: Path, open_catalog: Fake
+) -> None:
+    tell_the_story(pipeline, other_weights)
+    assert len(open_catalog.versions) == 2
+    assert all("run_id" in facts for facts in open_catalog.versions.values())
+    experiment = mlflow.MlflowClient().get_experiment_by_name(pipeline.registry.name)
+    assert experiment is not None
+    assert experiment.tags["curation.champions"] == '["1"]'
+
+
+def test_a_databricks_unity_catalog(pipeline: Pipeline, other_weights: Path, workspace: Fake) -> None:
+    tell_the_story(pipeline, other_weights)
+    assert workspace.models[pipeline.registry.name]["aliases"] == {"champion": "1"}
+    assert f"GET {'/api/2.0/mlflow/unity-catalog'}/registered-models/alias" in workspace.calls
+
+
+@pytest.mark.parametrize("kind", ["open_catalog", "workspace"])
+def test_registering_in_a_unity_catalog_leaves_the_run_its_files(
+    kind: str, pipeline: Pipeline, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(kind)
+    model, _ = pipeline.register_model()
+    weights = list((pipeline.settings.mlflow_dir / "artifacts").rglob("model.safetensors"))
+    assert len(weights) == 1
+    assert model.version == "1"
+
+
+@pytest.mark.parametrize("kind", ["open_catalog", "workspace"])
+def test_a_version_whose_upload_was_cut_off_is_registered_anew(
+    kind: str, pipeline: Pipeline, request: pytest.FixtureRequest
+) -> None:
+    fake: Fake = request.getfixturevalue(kind)
+    pipeline.register_model()
+    fake.versions[pipeline.registry.name, "1"]["status"] = "PENDING_REGISTRATION"
+    fake.models[pipeline.registry.name]["aliases"].clear()
+    assert pipeline.register_model()[1]
+    assert [listed.model.version for listed in pipeline.registry.versions()] == ["2"]
+
+
+@pytest.mark.parametrize("kind", ["open_catalog", "workspace"])
+def test_a_catalog_that_denies_says_so_in_one_line(
+    kind: str, pipeline: Pipeline, request: pytest.FixtureRequest
+) -> None:
+    fake: Fake = request.getfixturevalue(kind)
+    fake.denied = "POST"
+    with pytest.raises(CurationError) as refused:
+        pipeline.register_model()
+    message = str(refused.value)
+    assert "User does not have CREATE MODEL" in message
+    assert "MLFLOW_REGISTRY_URI=" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("uri", ["uc:http://127.0.0.1:9", "databricks-uc"])
+def test_a_catalog_that_is_not_there_is_one_clear_error(
+    uri: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
+    monkeypatch.setenv("DATABRICKS_HOST", "http://127.0.0.1:9")
+    monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "no such file"))
+    with pytest.raises(CurationError, match=r"can't be used: .*MLFLOW_REGISTRY_URI") as refused:
+        pipeline.registry.champion()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_workspace_without_credentials_is_one_clear_error(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "no such file"))
+    for variable in ("DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(CurationError, match=r"can't be used: .*MLFLOW_REGISTRY_URI"):
+        pipeline.registry.champion()
