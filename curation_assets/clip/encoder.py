@@ -65,10 +65,12 @@ class Encoder:
 
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts → (n, dimension) float32, unit length. A text of more than 77 tokens is cut."""
-        beginnings = [text[:_MAX_CHARACTERS] for text in texts]
-        tokens = self._tokenizer(beginnings, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         with torch.inference_mode():
-            return _unit(self._text(**tokens.to(self.device)).text_embeds)
+            return _unit(self._text(**self._tokens(texts).to(self.device)).text_embeds)
+
+    def _tokens(self, texts: list[str]) -> Any:
+        beginnings = [text[:_MAX_CHARACTERS] for text in texts]
+        return self._tokenizer(beginnings, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
 
     @cached_property
     def _vision(self) -> Any:
