@@ -26,7 +26,7 @@ from pathlib import Path
 
 FACTOR = 8
 STEPS = ("scan", "rescan", "embed", "embed again")
-PLOTS = ("maize_rust", "coffee_leaf_spot", "tomato_fruit", "wheat_rows")
+SCENES = ("maize_rust", "coffee_cercospora", "tomato", "wheat_field")
 
 
 def main() -> None:
@@ -97,13 +97,13 @@ def _child(step: str, images: str, lake: str) -> None:
 
 
 def _write_photographs(folder: Path, number: int) -> int:
-    from curation_assets.demo.sample import draw_photo
+    from curation_assets.demo.render import render
 
     folder.mkdir(parents=True)
     originals = []
     for index in range(24):
         out = BytesIO()
-        draw_photo(PLOTS[index % len(PLOTS)], random.Random(index), (1280, 960)).save(out, "JPEG", quality=92)
+        render(SCENES[index % len(SCENES)], random.Random(index), (1280, 960)).save(out, "JPEG", quality=92)
         originals.append(out.getvalue())
     written = 0
     for index in range(number):
@@ -134,7 +134,7 @@ def _report(sizes: tuple[int, int], measured: list[dict[str, dict[str, float]]])
         f"{large['rescan']['images']:.0f} files; embedding again computes {large['embed again']['images']:.0f} images.",
         "",
         f"- Command: `python -m benchmarks.pipeline --images {sizes[0]} --save`",
-        f"- Machine: {platform.machine()}, {os.cpu_count()} cores, {_cpu()}, Python {platform.python_version()}",
+        f"- Machine: {platform.machine()}, {os.cpu_count()} cores, {cpu_name()}, Python {platform.python_version()}",
         "- Versions: "
         + ", ".join(f"{name} {version(name)}" for name in ("deltalake", "polars", "pyarrow", "pillow", "torch")),
         "- Times are of one run on a shared machine; the ratios are what to trust.",
@@ -143,7 +143,7 @@ def _report(sizes: tuple[int, int], measured: list[dict[str, dict[str, float]]])
     return "\n".join(lines)
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

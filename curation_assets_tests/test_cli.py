@@ -330,13 +330,21 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     first = run_in(tmp_path, site, "demo", "--json")
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
-    assert said["total"]["files"] == 101
-    assert said["total"]["embedded"] == said["total"]["ok"] == 98
+    assert said["total"]["files"] == 307
+    assert said["total"]["embedded"] == said["total"]["ok"] == 304
     assert {bad["relative_path"] for bad in said["bad"]} == {
-        "coffee_healthy/empty.JPG",
-        "coffee_healthy/page.jpg",
-        "maize_rust/truncated.jpg",
+        "coffee/plot_03/healthy/IMG_0399.JPG",
+        "coffee/plot_03/healthy/leaf (1).jpg",
+        "coffee/plot_03/rust/transfer_broke_off.jpg",
     }
+    page = Path(said["contact_sheet"]).read_text()
+    images = tmp_path / "demo_workspace" / "images"
+    files = {str(path.relative_to(images)) for path in images.rglob("*")}
+    for search in said["search"]:
+        assert search["query"] in page
+        scores = [hit["score"] for hit in search["hits"]]
+        assert scores == sorted(scores, reverse=True)
+        assert {hit["relative_path"] for hit in search["hits"]} <= files
     assert [path.name for path in tmp_path.iterdir()] == ["demo_workspace"]
     second = run_in(tmp_path, site, "demo")
     assert second.returncode == 0, second.stderr
@@ -344,6 +352,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "scan   0 files read (0 new, 0 changed), 0 gone" in second.stdout
     assert "embed  0 images, 0 copies" in second.stdout
     assert "UNTRAINED" in second.stdout
+    assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
     assert "What next:" in second.stdout
 
 

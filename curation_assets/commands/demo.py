@@ -25,7 +25,7 @@ QUERIES = (
     "a golden wheat field",
     "rice in a flooded paddy",
 )
-HITS = 8
+HITS = 6
 
 
 def demo(as_json: JsonOption = False) -> None:

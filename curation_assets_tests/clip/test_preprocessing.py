@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from curation_assets.clip.preprocessing import FILE_NAME, Preprocessing
-from curation_assets.demo.sample import draw_photo
+from curation_assets.demo.render import render
 from curation_assets.errors import CurationError
 from curation_assets.images.decode import open_image, upright_rgb
 
@@ -132,7 +132,7 @@ def test_a_batch_is_normalised_like_each_of_its_images(preprocessing: Preprocess
 def test_an_image_just_over_the_extreme_aspect_is_close_to_the_reference(
     size: tuple[int, int], processor: Any, preprocessing: Preprocessing
 ) -> None:
-    image = draw_photo("maize_rust", random.Random(3), size)
+    image = render("maize_rust", random.Random(3), size)
     ours = preprocessing.normalise(preprocessing.pixels(image))
     assert cosine(ours, processor(images=image, return_tensors="np")["pixel_values"][0]) >= 0.9999
 
@@ -171,7 +171,7 @@ print(peak() - before)
 def test_a_large_jpeg_gives_nearly_the_pixels_of_a_full_decode(
     size: tuple[int, int], preprocessing: Preprocessing
 ) -> None:
-    data = encoded(draw_photo("maize_rust", random.Random(size[0]), size), quality=90)
+    data = encoded(render("maize_rust", random.Random(size[0]), size), quality=90)
     full = preprocessing.pixels(upright_rgb(open_image(data, NO_LIMIT), None))
     loaded = preprocessing.load(data, NO_LIMIT)
     assert cosine(loaded, full) >= 0.9999
@@ -221,7 +221,7 @@ def test_a_photo_turned_in_the_camera_gives_the_pixels_of_the_upright_one(
 def test_a_large_jpeg_turned_in_the_camera_gives_nearly_the_pixels_of_the_upright_one(
     orientation: int, preprocessing: Preprocessing
 ) -> None:
-    upright = draw_photo("tomato_fruit", random.Random(4), (2403, 1201))
+    upright = render("tomato", random.Random(4), (2403, 1201))
     data = as_stored_by_a_camera(upright, orientation, "JPEG", quality=95, subsampling=0)
     loaded, expected = preprocessing.load(data, NO_LIMIT), preprocessing.pixels(upright)
     assert cosine(loaded, expected) >= 0.9999
