@@ -140,7 +140,8 @@ def _package_subset(scratch: Path) -> Path:
     for name in ("__init__.py", "errors.py"):
         shutil.copy(_PACKAGE / name, target)
     for name in ("images", "clip"):
-        shutil.copytree(_PACKAGE / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        # without the folder of demo weights, which a model of other weights has no use for
+        shutil.copytree(_PACKAGE / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "demo_model"))
     return target
 
 
