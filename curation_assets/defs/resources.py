@@ -21,8 +21,8 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def of(cls, settings: Settings) -> CurationResource:
-        """The resource for some settings."""
-        return cls(settings=settings.model_dump(mode="json"))
+        """The resource for some settings, without the secret, which no asset needs."""
+        return cls(settings=settings.model_dump(mode="json", exclude={"serve_token"}))
 
     def pipeline(self) -> Pipeline:
         """The library object that does the work."""
