@@ -21,6 +21,7 @@ from curation_assets.errors import CurationError
 CODE_REVISION = 2
 
 DEMO = "demo"
+DEMO_FOLDER = Path(__file__).with_name("demo_model")  # the small trained CLIP that ships with the package
 _INDEX = "model.safetensors.index.json"  # of weights in several files
 _FILES = (
     "config.json",
