@@ -1,0 +1,259 @@
+"""The real command in a process of its own, asked over real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from curation_assets.clip.predictor import ClipPredictor
+from curation_assets.clip.rows import Row
+from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline
+from curation_assets.serving.server import serve as serve_model
+from curation_assets.settings import load_settings
+from curation_assets_tests.serving.conftest import encoded
+
+pytestmark = pytest.mark.slow
+CURATION = Path(sys.executable).with_name("curation")
+
+
+@dataclass
+class Server:
+    """A running ``curation serve``."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    port: int
+
+    def ask(self, path: str, body: Any = None, timeout: float = 60, **headers: str) -> tuple[int, str]:
+        """(status, body) over a new connection."""
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | headers)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.ask("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+Serve = Callable[..., Server]
+
+
+def environment(registry: Path, **env: str) -> dict[str, str]:
+    """Settings under which the registry in ``registry``, a folder named mlflow, is the project's."""
+    lake = {"CURATION_LAKE_ROOT": str(registry.parent / "lake"), "CURATION_DEVICE": "cpu"}
+    return os.environ | lake | {"CURATION_PRECISION": "float32"} | env
+
+
+@pytest.fixture
+def serve(tmp_path: Path, registered_model: Path) -> Iterator[Serve]:
+    """Start servers of the registered demo model, each on a free port."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **env: str) -> Server:
+            log = tmp_path / f"{len(list(tmp_path.glob('*.log')))}.log"
+            with log.open("w") as err:
+                process = subprocess.Popen(
+                    [CURATION, "serve", "--port", "0", *arguments],
+                    env=environment(registered_model, **env),
+                    stderr=err,
+                    text=True,
+                    start_new_session=True,
+                )
+            stack.callback(stop, process)
+            deadline = time.monotonic() + 120
+            while (told := re.search(r"at http://\S+:(\d+)/invocations", log.read_text())) is None:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            server = Server(process, log, int(told[1]))
+            assert server.ask("/ping", timeout=120) == (200, "\n")
+            return server
+
+        yield start
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def refusal(registry: Path, *arguments: str, **env: str) -> tuple[int, str]:
+    """(exit code, standard error) of a server that does not start."""
+    done = subprocess.run(
+        [CURATION, "serve", *arguments], env=environment(registry, **env), capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_champion_is_served_on_this_machine_only(serve: Serve, predictor: ClipPredictor) -> None:
+    server = serve()
+    status, body = server.ask("/invocations", {"dataframe_records": [{"text": "maize"}, {"image": encoded(1)}]})
+    expected = predictor.embed_rows([Row("text", "maize"), Row("image", encoded(1))])
+    assert status == 200
+    np.testing.assert_allclose(json.loads(body)["predictions"], expected, atol=1e-5)
+    listening = {c.laddr.ip for c in psutil.Process(server.process.pid).net_connections() if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+    assert 'version="1"' in server.ask("/metrics")[1]
+    assert "clip_embedding version 1 on cpu in float32" in server.log.read_text()
+
+
+@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
+def test_a_stopped_server_finishes_what_it_has_and_ends_with_0(serve: Serve, workers: str, number: int) -> None:
+    server = serve("--workers", workers)
+    body = {"dataframe_records": [{"image": encoded(i)} for i in range(400)]}
+    with ThreadPoolExecutor(5) as threads:
+        asked = [threads.submit(server.ask, "/invocations", body) for _ in range(5)]
+        while server.metric("curation_requests_in_flight") < 5:
+            assert not any(request.done() for request in asked), "a request was over before the signal"
+            time.sleep(0.01)
+        assert server.end(number) == 0
+        answers = [request.result() for request in asked]
+    assert [status for status, _ in answers] == [200] * 5
+    assert all(len(json.loads(text)["predictions"]) == 400 for _, text in answers)
+    assert "Traceback" not in server.log.read_text()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker(serve: Serve) -> None:
+    server = serve("--workers", "2")
+    workers = [child for child in psutil.Process(server.process.pid).children() if "spawn_main" in str(child.cmdline())]
+    assert len(workers) == 2
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda i: server.ask("/invocations", {"inputs": [f"{i}"]}), range(40)))
+    assert {status for status, _ in answers} == {200}
+    done = 'curation_requests_total{path="/invocations",status="200"}'
+    assert {server.metric(done) for _ in range(8)} == {40.0}
+    assert server.metric('curation_batch_rows_sum{kind="text"}') == 40
+    workers[0].kill()
+    deadline = time.monotonic() + 60
+    while workers[0].is_running() or len(psutil.Process(server.process.pid).children()) < len(workers) + 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert {server.metric(done) for _ in range(4)} == {40.0}
+    assert server.metric("curation_requests_in_flight") == 0
+    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
+    assert server.end() == 0
+
+
+def test_a_client_that_announces_too_much_or_sends_it_anyway_reads_why(serve: Serve) -> None:
+    server = serve(CURATION_SERVE_MAX_BODY_BYTES="1000000")
+    assert server.ask("/invocations", {"inputs": ["a" * 3_000_000]})[0] == 413
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999999999\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
+
+
+def test_a_token_opens_other_addresses_and_is_in_no_process_list(serve: Serve) -> None:
+    server = serve("--host", "0.0.0.0", CURATION_SERVE_TOKEN="a-secret-token")
+    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 401
+    assert server.ask("/invocations", {"inputs": ["a"]}, Authorization="Bearer a-secret-token")[0] == 200
+    assert "a-secret-token" not in str(psutil.Process(server.process.pid).cmdline())
+    assert "a-secret-token" not in server.log.read_text()
+
+
+def test_a_client_that_goes_away_leaves_the_server_well(serve: Serve) -> None:
+    server = serve()
+    body = json.dumps({"inputs": ["a"]}).encode()
+    for sent in (body[:5], body):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + sent)
+    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
+    deadline = time.monotonic() + 20
+    while server.metric("curation_requests_in_flight"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_port_that_is_taken_is_named_in_one_line(registered_model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        code, said = refusal(registered_model, "--port", port)
+    assert code == 2
+    assert (
+        said
+        == f"error: can't listen on 127.0.0.1 port {port}: Address already in use; choose another --port or --host\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "version", "overrides", "said"),
+    [
+        ("0.0.0.0", None, {}, "set CURATION_SERVE_TOKEN"),
+        ("::", None, {}, "set CURATION_SERVE_TOKEN"),
+        ("no.such.host.invalid", None, {"serve_token": "a"}, "is no address of this machine"),
+        ("192.0.2.1", None, {"serve_token": "a"}, "Cannot assign requested address"),
+        ("127.0.0.1", "7", {}, "has no version '7'; it has 1"),
+        ("127.0.0.1", None, {"device": "cuda:9"}, "CUDA devices"),
+        ("127.0.0.1", None, {"device": "cpu", "precision": "float16"}, "float16 needs a CUDA device"),
+    ],
+)
+def test_a_wrong_call_starts_nothing_and_says_what_to_change(
+    ready: Pipeline, host: str, version: str | None, overrides: dict[str, str], said: str
+) -> None:
+    settings = load_settings(**(ready.settings.model_dump() | overrides))
+    with pytest.raises(CurationError, match=re.escape(said)):
+        serve_model(ready.registry, settings, host=host, port=0, version=version)
+
+
+def test_without_a_registered_model_one_line_says_how_to_get_one(tmp_path: Path) -> None:
+    code, said = refusal(tmp_path / "mlflow", "--port", "0")
+    assert code == 2
+    assert "no CLIP model is registered" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "mlflow").exists()
+
+
+def test_memory_stays_flat_over_two_thousand_requests(serve: Serve) -> None:
+    server = serve("--no-access-log")
+    process = psutil.Process(server.process.pid)
+    bodies = [{"inputs": [f"leaf {i}"]} for i in range(4)] + [
+        {"dataframe_records": [{"image": encoded(i)}]} for i in (1, 2)
+    ]
+    failed = threading.Event()
+
+    def ask(index: int) -> None:
+        if server.ask("/invocations", bodies[index % len(bodies)])[0] != 200:
+            failed.set()
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(ask, range(500)))  # threads, pools and allocators have what they need
+        before = process.memory_info().rss
+        list(threads.map(ask, range(2000)))
+    assert not failed.is_set()
+    assert process.memory_info().rss < before + 40e6
