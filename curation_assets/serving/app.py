@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from curation_assets.clip.batching import BusyError, ClosedError
+from curation_assets.clip.batching import Batch, BusyError, ClosedError
 from curation_assets.clip.predictor import ClipPredictor
 from curation_assets.clip.rows import RowError
 from curation_assets.serving import protocol
@@ -93,6 +93,15 @@ class Scorer:
         request.state.rows = rows
         return Response(body, media_type=protocol.JSON)
 
+    def observe(self, batch: Batch) -> None:
+        """Count a forward pass."""
+        self._metrics.observe(batch)
+        self.count_queue()
+
+    def count_queue(self) -> None:
+        """Bring the number of waiting rows up to date."""
+        self._metrics.queue.set(self._predictor.batcher.queued)
+
     def close(self) -> None:
         """End the threads; whatever was admitted has been answered."""
         self._threads.shutdown()
@@ -136,7 +145,7 @@ class Scorer:
         except BusyError as error:
             raise _busy(str(error)) from None
         finally:
-            self._metrics.queue.set(self._predictor.batcher.queued)
+            self.count_queue()
         return protocol.answer(vectors), len(rows)
 
 
@@ -223,7 +232,7 @@ def create_app(
         access_log: whether each request is told on standard error.
     """
     scorer = Scorer(predictor, limits, metrics)
-    predictor.batcher.observer = metrics.observe
+    predictor.batcher.observer = scorer.observe
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -238,6 +247,7 @@ def create_app(
         return Response(installed_version("mlflow"), media_type=protocol.JSON)
 
     async def show_metrics(_request: Request) -> Response:
+        scorer.count_queue()
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     routes = [
