@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from curation_assets.defs.clip_endpoint import clip_endpoint, endpoint_automation_sensor
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
@@ -13,15 +14,30 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.sensors import build_new_images_sensor, embeddings_automation_sensor
 from curation_assets.defs.tags import EXECUTOR
 from curation_assets.settings import Settings, load_settings
+from curation_assets.workspace import workspace_uri
 
 
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
-    """Definitions for some settings; None reads them from the environment."""
+    """Definitions for some settings; None reads them from the environment.
+
+    ``clip_endpoint`` is among them where MLflow's variables name a Databricks workspace's registry.
+    """
     settings = settings or load_settings()
+    on_databricks = workspace_uri() is not None
     return dg.Definitions(
-        assets=[image_folders, crop_images_directory, clip_model, crop_images_directory_embeddings],
+        assets=[
+            image_folders,
+            crop_images_directory,
+            clip_model,
+            crop_images_directory_embeddings,
+            *([clip_endpoint] if on_databricks else []),
+        ],
         jobs=[ingest_image_folder, register_clip_model],
-        sensors=[build_new_images_sensor(settings), embeddings_automation_sensor],
+        sensors=[
+            build_new_images_sensor(settings),
+            embeddings_automation_sensor,
+            *([endpoint_automation_sensor] if on_databricks else []),
+        ],
         resources={"curation": CurationResource.of(settings)},
         executor=EXECUTOR,
     )

@@ -59,6 +59,15 @@ class Settings(BaseSettings):
         min_length=1,
         description="hub id, local folder in Hugging Face layout, or `demo`",
     )
+    endpoint_name: Name = Field("clip-embedding", description="Databricks serving endpoint")
+    endpoint_workload_size: Literal["Small", "Medium", "Large"] = Field(
+        "Small", description="how many requests at once the endpoint is made for"
+    )
+    endpoint_workload_type: Literal["CPU", "GPU_SMALL", "GPU_MEDIUM", "GPU_LARGE"] = Field(
+        "CPU", description="the endpoint's machine"
+    )
+    endpoint_scale_to_zero: bool = Field(True, description="whether an idle endpoint stops, and starts slowly")
+    endpoint_timeout_minutes: float = Field(60.0, gt=0, description="how long to wait for the endpoint")
     folder_depth: Literal["deepest"] | Annotated[int, Field(ge=1)] = Field(
         "deepest",
         description="`deepest`: every folder that holds images is a partition; N: the first N levels are",

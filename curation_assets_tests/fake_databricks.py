@@ -289,6 +289,10 @@ class _Handler(BaseHTTPRequestHandler):
         fake.calls.append(f"{self.command} {path}")
         if fake.denied is not None and fake.denied in fake.calls[-1]:
             raise RefusedError(403, "PERMISSION_DENIED", "User does not have CREATE MODEL on Schema 'agriculture'.")
+        if path == "/":
+            return b"{}"
+        if path == "/.well-known/databricks-config":
+            return json.dumps({"oidc_endpoint": f"{fake.url}/oidc"}).encode()
         if not path.startswith(OSS) and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise RefusedError(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
         if path.startswith("/api/2.0/fs/files/"):

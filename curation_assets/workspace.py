@@ -1,0 +1,55 @@
+"""The Databricks workspace that MLflow's variables name, if they do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from curation_assets.errors import CurationError
+
+if TYPE_CHECKING:
+    from databricks.sdk.config import Config
+
+_REACHED: set[str] = set()  # workspaces that answered this process
+_SECONDS = 15
+
+
+def workspace_uri(environ: Mapping[str, str] = os.environ) -> str | None:
+    """MLflow's URI of the workspace whose registry is in use; None if the registry is not one of Databricks."""
+    uri = environ.get("MLFLOW_REGISTRY_URI") or environ.get("MLFLOW_TRACKING_URI") or ""
+    return uri if is_workspace(uri) else None
+
+
+def is_workspace(uri: str) -> bool:
+    """Whether one of MLflow's URIs names a Databricks workspace."""
+    return uri.partition(":")[0] in ("databricks", "databricks-uc")
+
+
+def workspace_config(uri: str) -> Config:
+    """Address and credentials of a workspace that answers.
+
+    Args:
+        uri: as of MLflow: ``databricks``, ``databricks-uc``, ``databricks://profile``.
+
+    Raises:
+        CurationError: it doesn't answer, or no address or no credentials are configured.
+    """
+    import requests
+    from databricks.sdk.config import Config
+
+    profile = uri.partition("://")[2] or None
+    host = os.environ.get("DATABRICKS_HOST", "")
+    try:
+        if profile is None and host and host not in _REACHED:
+            # Databricks' library goes on trying for minutes, and nothing can tell it not to where MLflow calls it.
+            address = host if "://" in host else f"https://{host}"
+            requests.get(address, timeout=_SECONDS, allow_redirects=False).close()
+            _REACHED.add(host)
+        return Config(profile=profile, retry_timeout_seconds=_SECONDS, http_timeout_seconds=60)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CurationError(
+            f"the Databricks workspace of {uri} can't be used: {reason}; check DATABRICKS_HOST, DATABRICKS_TOKEN or "
+            "the profile"
+        ) from error
