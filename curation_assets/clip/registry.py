@@ -19,6 +19,7 @@ from filelock import FileLock
 from curation_assets.clip.champion import CHAMPION, ChampionRecord, is_not_found
 from curation_assets.clip.source import ModelSource
 from curation_assets.errors import CurationError, first_line
+from curation_assets.workspace import is_workspace, workspace_config
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
@@ -136,6 +137,7 @@ class Registry:
             NotRegisteredError: none is registered yet.
             CurationError: there is no such version, or the registry can't be reached or written.
         """
+        self._refuse_to_create()
         with self._writing() as client:
             model = self._find(client, version)
             self._record_to_write(client).crown(model.version)
@@ -148,9 +150,12 @@ class Registry:
             NotRegisteredError: none is registered yet.
             CurationError: there is no earlier one, or the registry can't be reached or written.
         """
+        self._refuse_to_create()
         with self._writing() as client:
-            record = self._record_to_write(client)
             known = {model.version: model for model, _ in self._listed(client)}
+            if not known:
+                raise self._not_registered()
+            record = self._record_to_write(client)
             history = record.history()
             earlier = [version for version in history[:-1] if version in known]
             while earlier and earlier[-1] == history[-1]:  # what lay between them was deleted
@@ -226,11 +231,9 @@ class Registry:
             CurationError: the tracking server can't be reached.
         """
         if self._is_on_databricks:
-            from databricks.sdk.config import Config
-
-            with self._understandable_errors():
-                host = str(Config(profile=self.tracking_uri.partition("://")[2] or None).host)
-            page = f"{host.rstrip('/')}/ml/experiments/{{}}/runs/{model.run_id}"
+            page = (
+                f"{str(workspace_config(self.tracking_uri).host).rstrip('/')}/ml/experiments/{{}}/runs/{model.run_id}"
+            )
         elif self.tracking_uri.startswith(("http://", "https://")):
             page = f"{self.tracking_uri.rstrip('/')}/#/experiments/{{}}/runs/{model.run_id}"
         else:
@@ -272,15 +275,19 @@ class Registry:
 
     @property
     def _is_on_databricks(self) -> bool:
-        return self.tracking_uri.partition("://")[0] == "databricks"
+        return is_workspace(self.tracking_uri)
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
         """A client for questions, which create nothing."""
+        self._refuse_to_create()
         with self._understandable_errors():
-            if self._is_default and not self._is_registry_elsewhere and not self._database.exists():
-                raise self._not_registered()
             yield self._client()
+
+    def _refuse_to_create(self) -> None:
+        """Raises ``NotRegisteredError`` where opening the registry would make one."""
+        if self._is_default and not self._is_registry_elsewhere and not self._database.exists():
+            raise self._not_registered()
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -340,9 +347,7 @@ class Registry:
             with mlflow.start_run(run_name=f"register {self.name}") as run:
                 mlflow.set_tags(tags)
                 info = mlflow.pyfunc.log_model(name="model", **packed)
-        return self._create_version(
-            client, info.model_uri, run.info.run_id, tags=tags, description=packaging.description(source)
-        )
+        return self._create_version(client, info, run.info.run_id, tags=tags, description=packaging.description(source))
 
     @property
     def _experiment_name(self) -> str:
@@ -357,21 +362,19 @@ class Registry:
         return str(client.create_experiment(self._experiment_name, artifact_location=location))
 
     def _create_version(
-        self, client: Any, source: str, run_id: str, tags: dict[str, str], description: str
+        self, client: Any, logged: Any, run_id: str, tags: dict[str, str], description: str
     ) -> RegisteredModel:
-        """Register what a run has logged.
-
-        Args:
-            source: URI of the logged model.
-        """
+        """Register what a run has logged, as MLflow's ``log_model`` describes it."""
         self._ensure_registered_model(client)
+        source, model_id = logged.model_uri, logged.model_id
         with tempfile.TemporaryDirectory() as scratch:
             if self._is_unity_catalog and not self._is_on_databricks:
                 # A Unity Catalog keeps the files itself: MLflow's client uploads them from where they lie, and then
                 # removes what it takes for a download, be it the tracking store's own folder. So it gets a copy.
                 source = self._mlflow().artifacts.download_artifacts(artifact_uri=source, dst_path=scratch)
+                model_id = None
             created = client.create_model_version(
-                self.name, source=source, run_id=run_id, tags=tags, description=description
+                self.name, source=source, run_id=run_id, tags=tags, description=description, model_id=model_id
             )
         return self._describe(client, created)
 
@@ -453,13 +456,14 @@ class Registry:
         """MLflow, quiet, at this registry's URIs."""
         for variable, value in (
             ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+            ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # where --json prints one document
             ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),  # or a server that isn't there is waited for for minutes
             ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
         ):
             os.environ.setdefault(variable, value)
         import mlflow
 
-        for name in ("mlflow", "alembic"):
+        for name in ("mlflow", "alembic", "databricks.sdk"):
             logging.getLogger(name).setLevel(logging.ERROR)
         theirs = {variable: os.environ.get(variable) for variable in _URI_VARIABLES}
         mlflow.set_tracking_uri(self.tracking_uri)
@@ -473,6 +477,9 @@ class Registry:
 
     def _client(self) -> Any:
         mlflow = self._mlflow()
+        for uri in {self.tracking_uri, mlflow.get_registry_uri()}:
+            if is_workspace(uri):
+                workspace_config(uri)  # tells at once what MLflow would tell after minutes
         if not self._is_default or self.tracking_uri in _opened:
             return mlflow.MlflowClient()
         self.folder.mkdir(parents=True, exist_ok=True)
