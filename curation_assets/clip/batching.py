@@ -1,17 +1,19 @@
 """Calls from many threads → few forward passes: whoever waits while the device computes goes into the next batch.
 
 One thread computes, so the device never runs two batches at once. Patience is spent only while other admitted
-requests are still being prepared (their images decoded); a lone caller is computed at once.
+requests of the same kind are still being prepared (their images decoded); a lone caller is computed at once.
+Whoever stops waiting takes along what no pass has begun with: nothing is computed for nobody.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
@@ -49,9 +53,12 @@ class Batch:
     error: bool = False
 
 
-@dataclass
+@dataclass(eq=False)  # each is only itself: items may be arrays, which == compares number by number
 class _Request:
-    """Items of one kind from one caller; they may be computed in several batches."""
+    """Items of one kind from one caller; they may be computed in several batches.
+
+    It waits in its queue as long as some of its items are in no pass and its future is not done.
+    """
 
     kind: str
     items: Sequence[Any]
@@ -79,7 +86,8 @@ class MicroBatcher:
         max_batch: for each kind, rows in one pass.
         max_queue: rows that may be prepared, waiting or computed at once; a larger request is admitted alone.
         patience: seconds that a batch waits for admitted requests that are still being prepared.
-        observer: called after every pass, on the computing thread; may be replaced at any time.
+        observer: called after every pass, on the computing thread; may be replaced at any time. What it raises is
+            logged.
     """
 
     def __init__(
@@ -98,64 +106,92 @@ class MicroBatcher:
         self._patience = patience
         self._changed = threading.Condition()
         self._waiting: dict[str, deque[_Request]] = {kind: deque() for kind in compute}
-        self._admitted = self._preparing = self._submitted = 0
-        self._closed = False
+        self._preparing: Counter[str] = Counter()
+        self._admitted = self._submitted = 0
+        self._closed = self._given_up = False
         self._thread = LazyPool(1, "clip-batches")
 
     @property
     def queued(self) -> int:
         """Rows admitted that no pass has begun with: being prepared or waiting."""
         with self._changed:
-            return self._preparing + sum(
-                len(request.items) - request.taken for requests in self._waiting.values() for request in requests
-            )
+            return self._preparing.total() + sum(self._rows_waiting(kind) for kind in self._waiting)
 
     @property
     def in_flight(self) -> int:
-        """Rows admitted and not yet answered."""
+        """Rows admitted and not yet answered: those that ``max_queue`` bounds."""
         return self._admitted
 
     @contextmanager
-    def admit(self, rows: int) -> Iterator[Admission]:
-        """Take a place in the queue before costly preparation; it is given back at the end of the block.
+    def admit(self, rows: Mapping[str, int], timeout: float | None = None) -> Iterator[Admission]:
+        """Take a place in the queue before costly preparation.
+
+        At the end of the block it is given back, and what no pass has begun with is not computed any more.
+
+        Args:
+            rows: of each kind.
+            timeout: seconds from now in which they are wanted; None: however long it takes.
 
         Raises:
             BusyError: the queue is full.
             ClosedError: :meth:`close` was called.
         """
+        number = sum(rows.values())
+        admission = Admission(self, Counter(rows), None if timeout is None else time.monotonic() + timeout)
         with self._changed:
             if self._closed:
-                raise ClosedError("the model is shutting down")
-            if self._admitted and self._admitted + rows > self.max_queue:
+                raise _closed()
+            if self._admitted and self._admitted + number > self.max_queue:
                 raise BusyError(f"{self._admitted} rows are in work and {self.max_queue} may be: try again later")
-            self._admitted += rows
-            self._preparing += rows
-        admission = Admission(self, rows)
+            self._admitted += number
+            self._preparing.update(rows)
         try:
             yield admission
         finally:
             with self._changed:
-                self._admitted -= rows
-                self._preparing -= admission.preparing
+                self._admitted -= number
+                self._preparing.subtract(admission.preparing)
+                for request in admission.requests:
+                    self._give_up(request, CancelledError())
                 self._changed.notify_all()
 
-    def close(self) -> None:
-        """Refuse new requests, finish those admitted, and end the thread."""
+    def close(self, timeout: float | None = None) -> None:
+        """Refuse new requests, finish those admitted, and end the thread.
+
+        Args:
+            timeout: seconds after which requests fail with ``ClosedError``, but for the pass in progress, which is
+                finished; None: however long they take.
+        """
         with self._changed:
             self._closed = True
+            self._changed.wait_for(lambda: not self._admitted, timeout)
+            self._given_up = True
+            for requests in self._waiting.values():
+                for request in list(requests):
+                    self._give_up(request, _closed())
             self._changed.wait_for(lambda: not self._admitted)
         self._thread.close()
 
-    def _submit(self, kind: str, items: Sequence[Any]) -> Future[Vectors]:
+    def _submit(self, kind: str, items: Sequence[Any]) -> _Request:
         with self._changed:
             self._submitted += 1
             request = _Request(kind, items, self._submitted)
-            self._waiting[kind].append(request)
-            self._preparing -= len(items)
+            self._preparing[kind] -= len(items)
             self._changed.notify_all()
+            if self._given_up:
+                request.future.set_exception(_closed())
+                return request
+            self._waiting[kind].append(request)
             for _ in range(-(-len(items) // self._max_batch[kind])):  # one that finds nothing left to do is no matter
                 self._thread.get().submit(self._run)
-        return request.future
+        return request
+
+    def _give_up(self, request: _Request, error: Exception) -> None:
+        """Under the lock: compute no more of a request, unless it has its result already."""
+        if not request.future.done():
+            if request.taken < len(request.items):
+                self._waiting[request.kind].remove(request)
+            request.future.set_exception(error)
 
     def _run(self) -> None:
         """Gather one batch and compute it."""
@@ -166,12 +202,14 @@ class MicroBatcher:
             kind = min(heads, key=lambda request: request.number).kind
             deadline = time.monotonic() + self._patience
             while (
-                self._preparing
-                and self._rows_waiting(kind) < self._max_batch[kind]
+                self._preparing[kind]
+                and 0 < self._rows_waiting(kind) < self._max_batch[kind]
                 and (left := deadline - time.monotonic()) > 0
             ):
                 self._changed.wait(left)
             batch = self._take(kind)
+        if not batch:  # whoever asked has left meanwhile
+            return
         try:
             self._pass(kind, batch)
         except Exception as error:
@@ -179,6 +217,8 @@ class MicroBatcher:
                 self._fail(batch[0][0], error)
                 return
             for request, items in batch:
+                if request.future.done():
+                    continue
                 try:
                     self._pass(kind, [(request, items)])
                 except Exception as own_error:
@@ -210,19 +250,22 @@ class MicroBatcher:
             raise
         self._tell(Batch(kind, len(rows), len(batch), time.perf_counter() - start))
         first = 0
-        for request, items in batch:
-            request.add(vectors[first : first + len(items)])
-            first += len(items)
+        with self._changed:
+            for request, items in batch:
+                if not request.future.done():
+                    request.add(vectors[first : first + len(items)])
+                first += len(items)
 
     def _fail(self, request: _Request, error: Exception) -> None:
         with self._changed:
-            if request in self._waiting[request.kind]:  # what of it was still to be computed
-                self._waiting[request.kind].remove(request)
-        request.future.set_exception(error)
+            self._give_up(request, error)
 
     def _tell(self, batch: Batch) -> None:
-        if self.observer is not None:
-            self.observer(batch)
+        try:
+            if self.observer is not None:
+                self.observer(batch)
+        except Exception:  # the pass is as good as it was
+            logger.exception("the observer of passes failed")
 
 
 class LazyPool:
@@ -251,17 +294,50 @@ class LazyPool:
 
 @dataclass
 class Admission:
-    """A place in the queue, from :meth:`MicroBatcher.admit`."""
+    """A place in the queue, from :meth:`MicroBatcher.admit`.
+
+    Attributes:
+        preparing: rows of each kind not yet submitted.
+        deadline: by ``time.monotonic()``, after which nobody waits; None: there is none.
+        requests: submitted.
+    """
 
     _batcher: MicroBatcher
-    preparing: int
+    preparing: Counter[str]
+    deadline: float | None
+    requests: list[_Request] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Ask between two steps of a long preparation whether it is still wanted.
+
+        Raises:
+            ClosedError: the batcher was closed, and waits no longer.
+            TimeoutError: the time is up.
+        """
+        if self._batcher._given_up:
+            raise _closed()
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimeoutError
 
     def submit(self, kind: str, items: Sequence[Any]) -> Future[Vectors]:
         """Hand over prepared items of one kind; the future gives (n, dimension) float32, in order.
 
         The future's result raises what the computation raised for these items; those of others don't matter.
         """
-        if len(items) > self.preparing:
-            raise ValueError(f"{len(items)} items where {self.preparing} are left of those admitted")
-        self.preparing -= len(items)
-        return self._batcher._submit(kind, items)
+        if not 0 < len(items) <= self.preparing[kind]:
+            raise ValueError(f"{len(items)} items where {self.preparing[kind]} are left of those admitted")
+        self.preparing[kind] -= len(items)
+        self.requests.append(self._batcher._submit(kind, items))
+        return self.requests[-1].future
+
+    def result(self, future: Future[Vectors]) -> Vectors:
+        """Wait for what :meth:`submit` gave.
+
+        Raises:
+            TimeoutError: the time is up.
+        """
+        return future.result(None if self.deadline is None else max(0.0, self.deadline - time.monotonic()))
+
+
+def _closed() -> ClosedError:
+    return ClosedError("the model is shutting down")

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
@@ -20,7 +21,7 @@ import pybase64
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from curation_assets.clip.batching import LazyPool, MicroBatcher
+from curation_assets.clip.batching import Admission, LazyPool, MicroBatcher
 from curation_assets.clip.rows import Row, RowError
 from curation_assets.errors import CurationError
 from curation_assets.images.decode import ImageError
@@ -45,6 +46,7 @@ class PredictorConfig(BaseModel):
         max_batch: rows in a forward pass; 0: what suits the device.
         max_queue: rows being decoded, waiting or computed at once; more are refused as "busy".
         patience_ms: that a batch waits for images which other requests are decoding.
+        threads: of the process that a forward pass on a CPU takes; 0: as torch has it.
         verify_files: whether the model's files are checked against its fingerprint when it is loaded.
     """
 
@@ -58,6 +60,7 @@ class PredictorConfig(BaseModel):
     max_batch: int = Field(0, ge=0)
     max_queue: int = Field(2048, ge=1)
     patience_ms: float = Field(3.0, ge=0, le=1000)
+    threads: int = Field(0, ge=0)
     verify_files: bool = True
 
     @classmethod
@@ -84,7 +87,7 @@ class ClipPredictor:
         fingerprint: of the model; predictors of the same one share its weights. None: those of the same folder do.
 
     Attributes:
-        batcher: gathers what is asked; its ``observer``, ``queued`` and ``in_flight`` are for metrics.
+        batcher: gathers what is asked; its ``observer``, ``queued`` and ``in_flight`` are what metrics show.
         config: as given.
         dimension: of the vectors.
 
@@ -95,6 +98,10 @@ class ClipPredictor:
     def __init__(self, folder: Path, config: PredictorConfig | None = None, fingerprint: str | None = None) -> None:
         self.config = config or PredictorConfig.of(None)
         self._encoder = _shared_encoder(folder, self.config.device, self.config.precision, fingerprint)
+        if self.config.threads:
+            from curation_assets.clip.encoder import limit_threads
+
+            limit_threads(self.config.threads)
         self.dimension = int(json.loads((folder / "config.json").read_text())["projection_dim"])
         most = self.config.max_batch or self._encoder.batch_size
         self.batcher = MicroBatcher(
@@ -105,24 +112,32 @@ class ClipPredictor:
         )
         self._decoders = LazyPool(os.cpu_count() or 1, "clip-decode")
 
-    def embed_rows(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def embed_rows(self, rows: Sequence[Row], timeout: float | None = None) -> NDArray[np.float32]:
         """Embed each row: (n, dimension) float32, unit length, in order. Blocks; may be called from any thread.
+
+        Args:
+            rows: images and texts, mixed as one likes.
+            timeout: seconds to wait at most; what isn't begun with by then is not computed. None: no limit.
 
         Raises:
             RowError: a row can't be used, or there are too many; the message names the row and says why.
-            BusyError: too many rows are waiting already, or the predictor is closed.
+            BusyError: too many rows are waiting already, or the predictor is closed (``ClosedError``).
+            TimeoutError: it took too long.
         """
         if len(rows) > self.config.max_rows:
             raise RowError(None, f"{len(rows)} rows are more than the {self.config.max_rows} of a request (`max_rows`)")
         vectors = np.empty((len(rows), self.dimension), np.float32)
         places = {kind: [i for i, row in enumerate(rows) if row.kind == kind] for kind in ("text", "image")}
-        with self.batcher.admit(len(rows)) as admission:
-            images = places["image"]
-            pixels = list(self._decoders.get().map(self._pixels, images, [rows[i].value for i in images]))
-            items: dict[str, list[Any]] = {"text": [rows[i].value for i in places["text"]], "image": pixels}
-            futures = {kind: admission.submit(kind, of_kind) for kind, of_kind in items.items() if of_kind}
+        with self.batcher.admit({kind: len(of_kind) for kind, of_kind in places.items()}, timeout) as admission:
+            futures = {}
+            if texts := places["text"]:
+                futures["text"] = admission.submit("text", [rows[i].value for i in texts])
+            if images := places["image"]:
+                decode = partial(self._pixels, admission)
+                pixels = list(self._decoders.get().map(decode, images, [rows[i].value for i in images]))
+                futures["image"] = admission.submit("image", pixels)
             for kind, future in futures.items():
-                vectors[places[kind]] = future.result()
+                vectors[places[kind]] = admission.result(future)
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
             raise RowError(int(np.argmin(finite)), "the model has no vector for it")
@@ -131,20 +146,26 @@ class ClipPredictor:
     def warm_up(self) -> None:
         """Load the weights of both towers, so that the first request need not wait for them."""
         side = self._encoder.preprocessing.crop
-        with self.batcher.admit(2) as admission:
+        with self.batcher.admit({"image": 1, "text": 1}) as admission:
             grey = np.full((side, side, 3), 128, np.uint8)
             for future in (admission.submit("image", [grey]), admission.submit("text", ["a photo"])):
-                future.result()
+                admission.result(future)
 
-    def close(self) -> None:
-        """Refuse new requests, finish those at work, and end the threads."""
-        self.batcher.close()
+    def close(self, timeout: float | None = None) -> None:
+        """Refuse new requests, finish those at work, and end the threads.
+
+        Args:
+            timeout: seconds after which they fail with ``ClosedError``, but for the images being decoded and the pass
+                in progress; None: however long they take.
+        """
+        self.batcher.close(timeout)
         self._decoders.close()
 
     def _embed_images(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._encoder.embed_images(np.stack(pixels))
 
-    def _pixels(self, row: int, value: str | bytes) -> NDArray[np.uint8]:
+    def _pixels(self, admission: Admission, row: int, value: str | bytes) -> NDArray[np.uint8]:
+        admission.check()
         data = value if isinstance(value, bytes) else self._decoded(row, value)
         self._check_bytes(row, len(data))
         try:

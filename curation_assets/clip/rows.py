@@ -26,6 +26,8 @@ COLUMNS = ("image", "text", "input_data", UNNAMED)
 _NOT_NAMES = (None, 0, "0", "")  # how frames, series and arrays call the only column that has no name
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[^,]*)?,")
 _WANTED = "give either `image` or `text` (or `input_data`, or one column without a name)"
+# Such a dict and a record whose value is a list reach the model as the same frame, and a record is one row.
+_ONE_ROW_HINT = " (of a dict of lists MLflow makes one row: give it a frame)"
 
 
 class RowError(ValueError):
@@ -88,11 +90,12 @@ def _row(index: int, columns: Mapping[str, Sequence[Any]], input_type: Kind | No
     is_image = isinstance(value, bytes) or (isinstance(value, str) and _DATA_URL.match(value) is not None)
     kind = cast(Kind, name) if name in ("image", "text") else input_type or ("image" if is_image else "text")
     called = f"`{name}`" if name else "the value"
+    found = type(value).__name__ + (_ONE_ROW_HINT if isinstance(value, list | tuple | np.ndarray) else "")
     if kind == "image":
         if not isinstance(value, str | bytes):
-            raise RowError(index, f"{called} must be a string (base64 or a data URL), not {type(value).__name__}")
+            raise RowError(index, f"{called} must be a string (base64 or a data URL), not {found}")
     elif not isinstance(value, str):
-        raise RowError(index, f"{called} must be a string, not {type(value).__name__}")
+        raise RowError(index, f"{called} must be a string, not {found}")
     elif not _is_unicode(value):
         raise RowError(index, f"{called} is no valid Unicode text: it holds half of a surrogate pair")
     return Row(kind, value)
@@ -123,12 +126,7 @@ def _of_pandas(data: Any) -> dict[str, list[Any]]:
     names = [_name(name) for name in data.columns]
     if double := {name for name in names if names.count(name) > 1}:
         raise RowError(None, f"columns of the same name: {', '.join(f'`{name}`' for name in sorted(double))}")
-    columns = {name: data.iloc[:, position].tolist() for position, name in enumerate(names)}
-    cells = [values[0] for values in columns.values() if len(data) == 1 and not _is_blank(values[0])]
-    if cells and all(isinstance(cell, list | tuple | np.ndarray) for cell in cells):
-        # MLflow makes one row of a dict of lists of strings.
-        return _of_mapping({name: values[0] for name, values in columns.items() if not _is_blank(values[0])})
-    return columns
+    return {name: data.iloc[:, position].tolist() for position, name in enumerate(names)}
 
 
 def _of_mapping(data: Mapping[Any, Any]) -> dict[str, list[Any]]:

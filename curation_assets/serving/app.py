@@ -7,9 +7,10 @@ import contextlib
 import hmac
 import logging
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -23,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from curation_assets.clip.batching import Batch, BusyError, ClosedError
+from curation_assets.clip.batching import Batch, BusyError
 from curation_assets.clip.predictor import ClipPredictor
 from curation_assets.clip.rows import RowError
 from curation_assets.serving import protocol
@@ -52,6 +53,9 @@ _NO_TOKEN = RefusedError(
 class Scorer:
     """``/invocations``: admits a request, reads it, and has its rows embedded on a thread.
 
+    A request counts, with its bytes, until its thread is done with it, even if its client has had a 504 long ago: so
+    what is in memory and at work stays within the limits. Rows that no pass has begun with go with their time.
+
     Args:
         predictor: that embeds; calls from many threads go into one forward pass.
         limits: of requests.
@@ -63,6 +67,7 @@ class Scorer:
         self._limits = limits
         self._metrics = metrics
         self._requests = self._bytes = 0
+        self._lock = threading.Lock()  # of these two
         # Threads mostly wait for their batch: fewer than there are requests would keep batches small.
         self._threads = ThreadPoolExecutor(limits.max_requests, "invocations")
 
@@ -71,25 +76,27 @@ class Scorer:
         if self._requests >= self._limits.max_requests:
             raise _busy(f"{self._requests} requests are at work, which is the limit")
         self._count(requests=1)
-        held = 0
+        deadline = time.monotonic() + self._limits.timeout_seconds
+        content = bytearray()
+        work: Future[tuple[bytes, int]] | None = None
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
-                chunks = []
                 async for chunk in self._body(request):
-                    held += len(chunk)
-                    self._bytes += len(chunk)
-                    chunks.append(chunk)
-                content = b"".join(chunks)
+                    self._count(bytes_=len(chunk))
+                    content += chunk
                 content_type = request.headers.get("content-type")
-                loop = asyncio.get_running_loop()
-                body, rows = await loop.run_in_executor(self._threads, self._score, content, content_type)
+                work = self._threads.submit(self._score, content, content_type, deadline)
+                body, rows = await asyncio.wrap_future(work)  # cancelled with it, unless its thread has begun
         except TimeoutError:
             raise RefusedError(
                 504, "DEADLINE_EXCEEDED", "request processing time exceeded the limit", "timeout"
             ) from None
         finally:
-            self._bytes -= held
-            self._count(requests=-1)
+            held = len(content)
+            if work is None:
+                self._count(requests=-1, bytes_=-held)
+            else:
+                work.add_done_callback(lambda _: self._count(requests=-1, bytes_=-held))
         request.state.rows = rows
         return Response(body, media_type=protocol.JSON)
 
@@ -99,16 +106,20 @@ class Scorer:
         self.count_queue()
 
     def count_queue(self) -> None:
-        """Bring the number of waiting rows up to date."""
+        """Bring the numbers of rows up to date."""
         self._metrics.queue.set(self._predictor.batcher.queued)
+        self._metrics.rows_in_flight.set(self._predictor.batcher.in_flight)
 
     def close(self) -> None:
-        """End the threads; whatever was admitted has been answered."""
+        """End the threads, of the predictor too; nobody waits for an answer any more."""
+        self._predictor.close(timeout=0)
         self._threads.shutdown()
 
-    def _count(self, requests: int) -> None:
-        self._requests += requests
-        self._metrics.in_flight.set(self._requests)
+    def _count(self, requests: int = 0, bytes_: int = 0) -> None:
+        with self._lock:
+            self._requests += requests
+            self._bytes += bytes_
+            self._metrics.in_flight.set(self._requests)
 
     async def _body(self, request: Request) -> AsyncIterator[bytes]:
         """The chunks of a body.
@@ -133,15 +144,13 @@ class Scorer:
         if size > most:
             raise _too_large(most)
 
-    def _score(self, content: bytes, content_type: str | None) -> tuple[bytes, int]:
-        """Runs on a thread: body → body of the answer, and its rows."""
+    def _score(self, content: bytearray, content_type: str | None, deadline: float) -> tuple[bytes, int]:
+        """Runs on a thread: body → body of the answer, and its rows; TimeoutError when the time is up."""
         rows = protocol.parse(content, content_type, self._limits.max_rows)
         try:
-            vectors = self._predictor.embed_rows(rows)
+            vectors = self._predictor.embed_rows(rows, deadline - time.monotonic())
         except RowError as error:
             raise protocol.bad_request(str(error), "INVALID_PARAMETER_VALUE") from None
-        except ClosedError as error:
-            raise RefusedError(503, "TEMPORARILY_UNAVAILABLE", str(error), "closing", _BUSY_HEADERS) from None
         except BusyError as error:
             raise _busy(str(error)) from None
         finally:
@@ -237,8 +246,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        scorer.close()
-        predictor.close()
+        scorer.close()  # once every request has its answer, which takes the timeout at most
 
     async def ping(_request: Request) -> Response:
         return Response("\n", media_type=protocol.JSON)

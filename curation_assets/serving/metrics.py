@@ -35,6 +35,7 @@ class Metrics:
         rejected: not computed, by reason.
         seconds: from the first byte of a request to ``/invocations`` to its answer, by status.
         in_flight: requests to ``/invocations`` at work.
+        rows_in_flight: rows being decoded, waiting or computed.
         queue: rows that no forward pass has begun with.
         batch_rows, batch_seconds: of each forward pass, by kind of row.
         failed_batches: forward passes that raised, by kind.
@@ -64,6 +65,12 @@ class Metrics:
         self.in_flight = Gauge(
             "curation_requests_in_flight",
             "Requests to /invocations at work.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.rows_in_flight = Gauge(
+            "curation_rows_in_flight",
+            "Rows being decoded, waiting or computed; CURATION_SERVE_MAX_QUEUE bounds them.",
             multiprocess_mode="livesum",
             registry=registry,
         )

@@ -53,7 +53,7 @@ def bad_request(message: str, code: str = "BAD_REQUEST") -> RefusedError:
     return RefusedError(400, code, message, "input")
 
 
-def parse(body: bytes, content_type: str | None, max_rows: int) -> list[Row]:
+def parse(body: bytes | bytearray, content_type: str | None, max_rows: int) -> list[Row]:
     """Read the body of a request to ``/invocations``.
 
     Args:
@@ -102,7 +102,7 @@ def _unsupported(message: str) -> RefusedError:
     return RefusedError(415, "BAD_REQUEST", message, "content_type")
 
 
-def _from_json(body: bytes) -> tuple[Any, dict[str, Any]]:
+def _from_json(body: bytes | bytearray) -> tuple[Any, dict[str, Any]]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -136,7 +136,7 @@ def _records_of_split(value: Any) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in data]
 
 
-def _from_csv(body: bytes) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _from_csv(body: bytes | bytearray) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """A header and a line a row; an empty field is no value."""
     try:
         text = body.decode("utf-8-sig")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _SMALL = 20_000_000  # parameters; a forward pass of fewer is over before a second thread has woken up
+_INTERRUPTED = 130  # exit code, as of every command that Ctrl-C ends
 _STARTUP_FAILURE = 3  # uvicorn's exit code of a worker that need not be tried again
 
 
@@ -40,7 +42,7 @@ class Plan:
     Attributes:
         folder: of the model's files.
         model: as the registry has it.
-        config: device, precision and limits of the predictor.
+        config: device, precision, threads and limits of the predictor.
         limits: of requests.
         workers: how many processes share the machine.
         token: clients have to send; None admits everyone.
@@ -67,6 +69,8 @@ def serve(
     access_log: bool = True,
 ) -> None:
     """Serve a registered version until SIGTERM or SIGINT; then finish what is at work, and return.
+
+    A second SIGINT ends the process at once, with exit code 130.
 
     Args:
         registry: that has the model.
@@ -100,6 +104,7 @@ def serve(
                 max_pixels=settings.serve_max_pixels,
                 max_image_bytes=settings.serve_max_body_bytes,
                 max_queue=settings.serve_max_queue,
+                threads=1 if model.parameters < _SMALL else max(1, (os.cpu_count() or 1) // workers),
             ),
             limits=Limits(
                 max_body_bytes=settings.serve_max_body_bytes,
@@ -129,12 +134,9 @@ def create_worker(plan: Plan) -> ASGIApp:
     Raises:
         CurationError: it can't be loaded.
     """
-    from curation_assets.clip.encoder import limit_threads
     from curation_assets.serving.app import create_app
     from curation_assets.serving.metrics import Metrics
 
-    cores = os.cpu_count() or 1
-    limit_threads(1 if plan.model.parameters < _SMALL else max(1, cores // plan.workers))
     predictor = ClipPredictor(plan.folder, plan.config, plan.model.fingerprint)
     predictor.warm_up()
     metrics = Metrics()
@@ -147,10 +149,17 @@ def _serve_here(plan: Plan, listener: socket.socket, ready: str) -> None:
     import uvicorn
 
     app = create_worker(plan)
-    server = uvicorn.Server(_config(app, plan))
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig == signal.SIGINT and self.should_exit:
+                os._exit(_INTERRUPTED)  # anything milder waits for the threads, so for the model
+            super().handle_exit(sig, frame)
+
+    server = Server(_config(app, plan))
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has stopped: for this handler, not for one that ends the process.
-        signal.signal(number, server.handle_exit)
+        signal.signal(number, functools.partial(uvicorn.Server.handle_exit, server))
     print(ready, file=sys.stderr, flush=True)
     server.run([listener])
 
@@ -162,6 +171,15 @@ def _serve_in_workers(plan: Plan, listener: socket.socket, ready: str) -> None:
     with tempfile.TemporaryDirectory(prefix="curation-metrics-") as folder, _environment(folder):
         print(ready, file=sys.stderr, flush=True)
         supervisor = Multiprocess(config, [listener])
+
+        def interrupt(number: int, _frame: FrameType | None) -> None:
+            if number in supervisor.signal_queue or supervisor.should_exit.is_set():
+                for worker in supervisor.processes:
+                    worker.process.kill()
+                raise KeyboardInterrupt  # it waits for its workers, and looks at no signals
+            supervisor.signal_queue.append(number)
+
+        signal.signal(signal.SIGINT, interrupt)
         supervisor.run()
     if any(process.exitcode == _STARTUP_FAILURE for process in supervisor.processes):
         raise CurationError("a worker process could not start; what it says stands above")

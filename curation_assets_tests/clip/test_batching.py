@@ -40,8 +40,8 @@ def batcher_of(machine: Machine, other: Machine | None = None, **options: Any) -
 
 
 def ask(batcher: MicroBatcher, items: list[float], kind: str = "image") -> list[float]:
-    with batcher.admit(len(items)) as admission:
-        return [float(row[0]) for row in admission.submit(kind, items).result(30)]
+    with batcher.admit({kind: len(items)}, 30) as admission:
+        return [float(row[0]) for row in admission.result(admission.submit(kind, items))]
 
 
 def wait_until(condition: Any) -> None:
@@ -112,6 +112,64 @@ def test_one_request_that_fails_does_not_hurt_those_in_the_same_pass(pool: Any) 
     assert sorted(batch.error for batch in seen[2:]) == [False, False, True]
 
 
+def test_a_pass_that_fails_on_arrays_tells_its_caller_while_others_wait(pool: Any) -> None:
+    def compute(items: list[Any]) -> Any:
+        machine([float(item[0]) for item in items])
+        return np.stack(items)
+
+    machine = Machine()
+    batcher = MicroBatcher({"image": compute}, max_batch={"image": 1})
+
+    def ask_array(number: float) -> Any:
+        with batcher.admit({"image": 1}, 10) as admission:
+            return admission.result(admission.submit("image", [np.full(3, number, np.float32)]))
+
+    machine.hold()
+    bad = pool.submit(ask_array, -1)
+    assert machine.busy.wait(30)
+    good = [pool.submit(ask_array, number) for number in (1, 2)]
+    wait_until(lambda: batcher.queued == 2)
+    machine.may_go.set()
+    with pytest.raises(ValueError, match="can't take -1"):
+        bad.result(30)
+    assert [future.result(30).tolist() for future in good] == [[[1, 1, 1]], [[2, 2, 2]]]
+
+
+def test_whoever_stops_waiting_takes_along_what_no_pass_has_begun_with(pool: Any) -> None:
+    machine = Machine()
+    batcher = batcher_of(machine, max_queue=100)
+
+    def ask_in_vain(items: list[float]) -> Any:
+        with batcher.admit({"image": len(items)}, 0.2) as admission:
+            return admission.result(admission.submit("image", items))
+
+    machine.hold()
+    first = pool.submit(ask_in_vain, list(range(20)))  # of which a pass has begun with 8
+    assert machine.busy.wait(30)
+    for _ in range(3):
+        given_up = [pool.submit(ask_in_vain, [50, 51]) for _ in range(10)]
+        for future in given_up:
+            with pytest.raises(TimeoutError):
+                future.result(30)
+        assert batcher.queued == batcher.in_flight == 0
+    with pytest.raises(TimeoutError):
+        first.result(30)
+    last = pool.submit(ask, batcher, [99])
+    wait_until(lambda: batcher.queued == 1)
+    machine.may_go.set()
+    assert last.result(30) == [99]
+    assert machine.passes == [list(range(8)), [99]]
+
+
+def test_preparation_asks_whether_it_is_still_wanted() -> None:
+    batcher = batcher_of(Machine())
+    with batcher.admit({"image": 1}, 0.05) as admission:
+        admission.check()
+        time.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            admission.check()
+
+
 def test_a_request_of_several_passes_that_fails_is_not_computed_further() -> None:
     machine = Machine()
     batcher = batcher_of(machine)
@@ -151,7 +209,7 @@ def test_a_lone_caller_never_waits_for_others() -> None:
 def test_a_pass_waits_for_a_request_that_is_still_being_prepared(pool: Any) -> None:
     machine = Machine()
     batcher = batcher_of(machine, patience=20)
-    with batcher.admit(1) as admission:
+    with batcher.admit({"image": 1}) as admission:
         early = pool.submit(ask, batcher, [1])
         wait_until(lambda: batcher.in_flight == 2)
         time.sleep(0.05)
@@ -162,10 +220,16 @@ def test_a_pass_waits_for_a_request_that_is_still_being_prepared(pool: Any) -> N
     assert [sorted(items) for items in machine.passes] == [[1, 2]]
 
 
+def test_texts_do_not_wait_for_images_that_are_being_prepared(pool: Any) -> None:
+    batcher = batcher_of(Machine(), patience=20)
+    with batcher.admit({"image": 1}):
+        assert pool.submit(ask, batcher, [1], "text").result(10) == [1]
+
+
 def test_patience_ends(pool: Any) -> None:
     machine = Machine()
     batcher = batcher_of(machine, patience=0.02)
-    with batcher.admit(1):  # whose preparation takes for ever
+    with batcher.admit({"image": 1}):  # whose preparation takes for ever
         assert pool.submit(ask, batcher, [1]).result(10) == [1]
     assert batcher.in_flight == 0
 
@@ -174,7 +238,7 @@ def test_nobody_waits_for_a_request_whose_preparation_failed(pool: Any) -> None:
     batcher = batcher_of(Machine(), patience=20)
 
     def fail() -> None:
-        with batcher.admit(3):
+        with batcher.admit({"image": 3}):
             time.sleep(0.05)
             raise KeyError("no image")
 
@@ -188,8 +252,10 @@ def test_nobody_waits_for_a_request_whose_preparation_failed(pool: Any) -> None:
 
 def test_more_items_than_were_admitted_are_refused() -> None:
     batcher = batcher_of(Machine())
-    with batcher.admit(1) as admission, pytest.raises(ValueError, match="2 items where 1 are left"):
-        admission.submit("image", [1, 2])
+    with batcher.admit({"image": 1, "text": 5}) as admission:
+        for items in ([1, 2], []):
+            with pytest.raises(ValueError, match=f"{len(items)} items where 1 are left"):
+                admission.submit("image", items)
 
 
 def test_closing_finishes_what_was_admitted_and_refuses_what_comes_after(pool: Any) -> None:
@@ -208,6 +274,40 @@ def test_closing_finishes_what_was_admitted_and_refuses_what_comes_after(pool: A
     assert [future.result(30) for future in running] == [[0], [1], [2]]
     closing.result(30)
     assert not [t for t in set(threading.enumerate()) - before if t.name.startswith("clip-batches")]
+
+
+def test_closing_with_a_limit_fails_what_still_waits_and_finishes_the_pass_in_progress(pool: Any) -> None:
+    machine = Machine()
+    batcher = batcher_of(machine)
+    machine.hold()
+    in_progress = pool.submit(ask, batcher, [1])
+    assert machine.busy.wait(30)
+    waiting = [pool.submit(ask, batcher, [number]) for number in range(2, 30)]
+    wait_until(lambda: batcher.queued == 28)
+    with batcher.admit({"image": 1}) as preparing:
+        closing = pool.submit(batcher.close, 0.05)
+        for future in waiting:
+            with pytest.raises(ClosedError):
+                future.result(30)
+        with pytest.raises(ClosedError):
+            preparing.check()
+        with pytest.raises(ClosedError):
+            preparing.result(preparing.submit("image", [99]))
+    assert not closing.done()
+    machine.may_go.set()
+    closing.result(30)
+    assert in_progress.result(30) == [1]
+    assert machine.passes == [[1]]
+
+
+def test_an_observer_that_fails_is_told_to_the_log_and_fails_no_pass(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(batch: Batch) -> None:
+        raise KeyError(f"no counter for {batch.kind}")
+
+    machine = Machine()
+    assert ask(batcher_of(machine, observer=fail), [1]) == [1]
+    assert machine.passes == [[1]]
+    assert "no counter for image" in caplog.text
 
 
 def test_the_observer_is_told_every_pass(pool: Any) -> None:

@@ -24,7 +24,6 @@ A, B = Row("text", "a"), Row("text", "b")
         pd.DataFrame(["a", "b"]),
         pd.DataFrame({"0": ["a", "b"]}),
         pd.DataFrame({"input_data": ["a", "b"]}),
-        pd.DataFrame({"text": [["a", "b"]]}),
         pd.Series(["a", "b"]),
         pd.Series(["a", "b"], name="text"),
         [{"text": "a"}, {"text": "b"}],
@@ -106,6 +105,16 @@ def test_a_row_that_cannot_be_used_is_refused_by_its_number(value: dict[str, Any
     assert str(caught.value).startswith("row 2: ")
     assert message in str(caught.value)
     assert caught.value.row == 2
+
+
+@pytest.mark.parametrize("value", [["a", "b"], ["a"], ("a", "b"), np.array(["a", "b"])], ids=str)
+@pytest.mark.parametrize("as_frame", [True, False])
+def test_a_record_whose_value_is_a_list_is_one_row_and_no_text(value: Any, as_frame: bool) -> None:
+    records = [{"text": value}]
+    with pytest.raises(RowError) as caught:
+        rows_of(pd.DataFrame(records) if as_frame else records)
+    kind = type(value).__name__
+    assert str(caught.value).startswith(f"row 0: `text` must be a string, not {kind} (of a dict of lists MLflow makes")
 
 
 @pytest.mark.parametrize(

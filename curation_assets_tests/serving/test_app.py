@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -39,10 +41,10 @@ class Gated(ClipPredictor):
         super().__init__(folder, config)
         self.entered, self.gate = threading.Semaphore(0), threading.Event()
 
-    def embed_rows(self, rows: Sequence[Row]) -> Any:
+    def embed_rows(self, rows: Sequence[Row], timeout: float | None = None) -> Any:
         self.entered.release()
         assert self.gate.wait(20)
-        return super().embed_rows(rows)
+        return super().embed_rows(rows, timeout)
 
 
 @pytest.fixture
@@ -71,6 +73,13 @@ def client(serve: Serve) -> TestClient:
 
 def config(**values: Any) -> PredictorConfig:
     return PredictorConfig(device="cpu", precision="float32", **values)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.01)
 
 
 def metric(client: TestClient, name: str) -> float:
@@ -129,10 +138,17 @@ def test_csv_is_read_with_quotes_and_empty_fields(client: TestClient, predictor:
     np.testing.assert_allclose(found, predictor.embed_rows(rows), atol=1e-5)
 
 
-def test_no_digit_of_a_vector_is_lost_on_the_way(client: TestClient, predictor: ClipPredictor) -> None:
-    found = send(client, {"inputs": [TEXTS[0]]}).json()["predictions"]
-    again = np.array(found, np.float32)
-    assert orjson.dumps(again, option=orjson.OPT_SERIALIZE_NUMPY) == json.dumps(found, separators=(",", ":")).encode()
+def test_no_digit_of_a_vector_is_lost_on_the_way(serve: Serve, model_folder: Path) -> None:
+    predictor, computed = ClipPredictor(model_folder, config()), []
+    real = predictor.embed_rows
+
+    def embed_rows(rows: Sequence[Row], timeout: float | None = None) -> Any:
+        computed.append(real(rows, timeout))
+        return computed[-1]
+
+    predictor.embed_rows = embed_rows  # type: ignore[method-assign]
+    found = send(serve(predictor), {"inputs": TEXTS}).json()["predictions"]
+    np.testing.assert_array_equal(np.array(found, np.float32), computed[0])
 
 
 def bomb() -> str:
@@ -318,12 +334,108 @@ def test_a_request_that_takes_too_long_is_given_up(serve: Serve, model_folder: P
     assert (answer.status_code, answer.json()["error_code"]) == (504, "DEADLINE_EXCEEDED")
 
 
+class Stuck(ClipPredictor):
+    """Computes when it may, and keeps count."""
+
+    def __init__(self, folder: Path, config: PredictorConfig) -> None:
+        super().__init__(folder, config)
+        self.gate, self.passes = threading.Event(), list[list[str]]()
+        real = self.batcher._compute["text"]
+
+        def compute(texts: list[str]) -> Any:
+            self.passes.append(texts)
+            assert self.gate.wait(20)
+            return real(texts)
+
+        self.batcher._compute["text"] = compute
+
+
+def test_the_device_does_not_work_for_clients_who_were_told_504(serve: Serve, model_folder: Path) -> None:
+    predictor = Stuck(model_folder, config(max_queue=8))
+    client = serve(predictor, timeout_seconds=0.3)
+    for _ in range(3):  # 12 requests of 2 rows, of which 8 rows may be at work at once
+        with ThreadPoolExecutor(4) as threads:
+            answers = list(threads.map(lambda i: send(client, {"inputs": [f"a {i}", "b"]}), range(4)))
+        assert [answer.status_code for answer in answers] == [504] * 4
+        wait_until(lambda: metric(client, "curation_requests_in_flight") == 0)
+        assert metric(client, "curation_queue_rows") == metric(client, "curation_rows_in_flight") == 0
+    predictor.gate.set()
+    wait_until(lambda: send(client, {"inputs": ["last"]}).status_code == 200)
+    assert len(predictor.passes[0]) <= 8
+    assert {text for texts in predictor.passes[1:] for text in texts} == {"last"}
+
+
+def test_work_that_goes_on_after_a_504_counts_with_its_bytes_until_it_ends(serve: Serve, model_folder: Path) -> None:
+    predictor = Gated(model_folder, config())
+    client = serve(predictor, max_requests=4, max_body_bytes=10_000, timeout_seconds=0.3)
+    long = {"inputs": ["a" * 9_000]}
+    with ThreadPoolExecutor(4) as threads:
+        assert [answer.status_code for answer in threads.map(lambda _: send(client, long), range(4))] == [504] * 4
+    for _ in range(20):
+        assert send(client, {"inputs": ["a"]}).status_code == 429
+        assert metric(client, "curation_requests_in_flight") == 4
+    predictor.gate.set()
+    wait_until(lambda: metric(client, "curation_requests_in_flight") == 0)
+    assert [send(client, long).status_code for _ in range(5)] == [200] * 5
+
+
+def test_bytes_of_abandoned_work_leave_no_room_for_others(serve: Serve, model_folder: Path) -> None:
+    predictor = Gated(model_folder, config())
+    client = serve(predictor, max_requests=50, max_body_bytes=10_000, timeout_seconds=0.3)
+    assert [send(client, {"inputs": ["a" * 9_000]}).status_code for _ in range(4)] == [504] * 4
+    refused = send(client, {"inputs": ["a" * 9_000]})
+    assert (refused.status_code, refused.json()["message"]) == (
+        429,
+        "too many bytes are being received; try again later",
+    )
+    predictor.gate.set()
+    wait_until(lambda: metric(client, "curation_requests_in_flight") == 0)
+    assert send(client, {"inputs": ["a" * 9_000]}).status_code == 200
+
+
+def status_of(address: tuple[str, int], body: Any) -> int:
+    connection = HTTPConnection(*address, timeout=30)
+    try:
+        connection.request("POST", "/invocations", json.dumps(body))
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_server_that_stops_answers_everybody_in_time_and_waits_for_one_pass_only(model_folder: Path) -> None:
+    predictor = ClipPredictor(model_folder, config(max_batch=1))
+    real, passes = predictor.batcher._compute["text"], list[str]()
+
+    def slow(texts: list[str]) -> Any:
+        passes.extend(texts)
+        time.sleep(3)
+        return real(texts)
+
+    predictor.batcher._compute["text"] = slow
+    limits = Limits(**(LIMITS.__dict__ | {"timeout_seconds": 1}))
+    app = create_app(predictor, limits, Metrics(), access_log=False)
+    settings: dict[str, Any] = {"lifespan": "on", "log_config": None, "timeout_graceful_shutdown": 6}
+    server = uvicorn.Server(uvicorn.Config(app, **settings))
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(5) as threads:
+        running = threads.submit(server.run, [listener])
+        address = listener.getsockname()
+        asked = [threads.submit(status_of, address, {"inputs": [f"leaf {i}"]}) for i in range(4)]
+        wait_until(lambda: predictor.batcher.in_flight == 4)
+        server.should_exit = True
+        begin = time.monotonic()
+        running.result(30)
+    assert time.monotonic() - begin < 5.5  # four passes are 12 seconds
+    assert [request.result() for request in asked] == [504] * 4
+    assert len(passes) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("invocations")]
+
+
 def test_a_model_that_fails_is_told_to_the_log_and_not_to_the_client(
     serve: Serve, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictor = ClipPredictor(model_folder, config())
 
-    def broken(rows: Sequence[Row]) -> Any:
+    def broken(rows: Sequence[Row], timeout: float | None = None) -> Any:
         raise RuntimeError("a secret of the server")
 
     predictor.embed_rows = broken  # type: ignore[method-assign]
