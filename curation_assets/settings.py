@@ -123,6 +123,12 @@ class Settings(BaseSettings):
         return os.cpu_count() or 1 if self.threads == "auto" else self.threads
 
 
+def source_key(model_source: str) -> str:
+    """``MODEL_SOURCE`` written the same way whether or not the folder that it names is there at the moment."""
+    path = _expanded(Path(model_source))
+    return str(path.relative_to(project_dir()) if path.is_relative_to(project_dir()) else path)
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; ``overrides`` go before environment and ``.env``.
 

@@ -11,7 +11,7 @@ import pytest
 
 import curation_assets
 from curation_assets.errors import CurationError
-from curation_assets.settings import Settings, load_settings, project_dir
+from curation_assets.settings import Settings, load_settings, project_dir, source_key
 
 PACKAGE = Path(curation_assets.__file__).parent
 
@@ -88,6 +88,29 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     settings = load_settings(images_root="~/photos", model_source="~/model")
     assert settings.images_root == tmp_path / "photos"
     assert settings.model_source == str(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "value", ["models/mine", "./models/mine", "~/mine", "{home}/mine", "{home}/project/models/mine"]
+)
+def test_a_model_source_has_one_key_whether_its_folder_is_there_or_not(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("curation_assets.settings.project_dir", lambda: tmp_path / "project")
+    value = value.format(home=tmp_path)
+    expected = "models/mine" if "models" in value else str(tmp_path / "mine")
+    gone = load_settings(model_source=value).model_source
+    folder = tmp_path / "project" / expected
+    folder.mkdir(parents=True)
+    there = load_settings(model_source=value).model_source
+    assert there == str(folder)
+    assert source_key(gone) == source_key(there) == expected
+
+
+@pytest.mark.parametrize("value", ["demo", "openai/clip-vit-large-patch14"])
+def test_the_key_of_a_model_source_that_is_no_folder_is_itself(value: str) -> None:
+    assert source_key(load_settings(model_source=value).model_source) == value
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from curation_assets.workspace import workspace_config, workspace_uri
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
-    from databricks.sdk.service.serving import ServedEntityInput, ServingEndpointDetailed
+    from databricks.sdk.service.serving import ServedEntityInput, ServedEntityOutput, ServingEndpointDetailed
 
 _ENTITY = "champion"  # one name for whatever version is served, so that the traffic's route stays
 
@@ -87,26 +87,30 @@ def deploy(model: RegisteredModel, config: EndpointConfig, progress: Progress) -
                     endpoint = _wait(client, config, progress)
                 except OperationFailed:  # not this update
                     endpoint = client.serving_endpoints.get(config.name)
-            if _serves(endpoint, entity):
-                action = "unchanged"
-            else:
-                progress.note(f"updating endpoint {config.name} to {model.uri}")
-                client.serving_endpoints.update_config(config.name, served_entities=[entity], traffic_config=traffic)
-                action = "updated"
+            if _serves(endpoint, entity):  # whatever became of an update to another version
+                return _deployment("unchanged", endpoint, client)
+            progress.note(f"updating endpoint {config.name} to {model.uri}")
+            client.serving_endpoints.update_config(config.name, served_entities=[entity], traffic_config=traffic)
+            action = "updated"
         try:
             endpoint = _wait(client, config, progress)
         except OperationFailed:
-            reason = _reason(client.serving_endpoints.get(config.name)) or "no reason given; see its events"
+            endpoint = client.serving_endpoints.get(config.name)
+            reason = _reason(endpoint) or "no reason given; see its events"
+            rest = "what it served before, it still serves" if _served(endpoint) else "it serves nothing yet"
             raise CurationError(
-                f"endpoint {config.name} could not be {action} to serve {model.uri}: {reason}; what it served before, "
-                "it still serves"
+                f"endpoint {config.name} could not be {action} to serve {model.uri}: {reason}; {rest}"
             ) from None
-        host = str(client.config.host).rstrip("/")
+        return _deployment(action, endpoint, client)
+
+
+def _deployment(action: str, endpoint: ServingEndpointDetailed, client: WorkspaceClient) -> Deployment:
+    host = str(client.config.host).rstrip("/")
     return Deployment(
         action=action,
         state=endpoint.state.ready.value if endpoint.state and endpoint.state.ready else "UNKNOWN",
-        url=f"{host}/serving-endpoints/{config.name}/invocations",
-        page=f"{host}/ml/endpoints/{config.name}",
+        url=f"{host}/serving-endpoints/{endpoint.name}/invocations",
+        page=f"{host}/ml/endpoints/{endpoint.name}",
         config_version=(endpoint.config.config_version or 0) if endpoint.config else 0,
     )
 
@@ -130,8 +134,12 @@ def _entity(model: RegisteredModel, config: EndpointConfig) -> ServedEntityInput
     )
 
 
+def _served(endpoint: ServingEndpointDetailed) -> list[ServedEntityOutput]:
+    return (endpoint.config.served_entities if endpoint.config else None) or []
+
+
 def _serves(endpoint: ServingEndpointDetailed, entity: ServedEntityInput) -> bool:
-    served = (endpoint.config.served_entities if endpoint.config else None) or []
+    served = _served(endpoint)
     keys = ("name", "entity_name", "entity_version", "workload_size", "workload_type", "scale_to_zero_enabled")
     return len(served) == 1 and all(getattr(served[0], key) == getattr(entity, key) for key in keys)
 
