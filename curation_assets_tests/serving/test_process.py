@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 
+import curation_assets.serving.server as serving
 from curation_assets.clip.predictor import ClipPredictor
 from curation_assets.clip.rows import Row
 from curation_assets.errors import CurationError
@@ -302,6 +304,20 @@ def test_a_wrong_call_starts_nothing_and_says_what_to_change(
     settings = load_settings(**(ready.settings.model_dump() | overrides))
     with pytest.raises(CurationError, match=re.escape(said)):
         serve_model(ready.registry, settings, host=host, port=0, version=version)
+
+
+@pytest.mark.parametrize(("parameters", "workers", "threads"), [(10**6, 1, 1), (10**8, 2, 4), (10**8, 16, 1)])
+def test_small_models_compute_on_one_thread_and_workers_divide_the_cores(
+    ready: Pipeline, monkeypatch: pytest.MonkeyPatch, parameters: int, workers: int, threads: int
+) -> None:
+    plans: list[serving.Plan] = []
+    for name in ("_serve_here", "_serve_in_workers"):
+        monkeypatch.setattr(serving, name, lambda plan, *_: plans.append(plan))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    model = dataclasses.replace(ready.registry.champion(), parameters=parameters)
+    monkeypatch.setattr(type(ready.registry), "champion", lambda _: model)
+    serve_model(ready.registry, ready.settings, host="127.0.0.1", port=0, workers=workers)
+    assert [plan.config.threads for plan in plans] == [threads]
 
 
 def test_without_a_registered_model_one_line_says_how_to_get_one(tmp_path: Path) -> None:
