@@ -6,7 +6,7 @@ DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_works
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 
-.PHONY: help demo test dev dev-demo lint format check benchmark clean
+.PHONY: help demo test dev dev-demo lint format benchmark train-model evaluate-model clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,12 @@ format: $(VENV)/dev-installed  ## Format the code
 
 benchmark: $(VENV)/dev-installed  ## Speed and memory of scan, rescan and embed
 	$(BIN)/python -m benchmarks.pipeline
+
+train-model: $(VENV)/dev-installed  ## Train the embedded model anew, or go on training it (about an hour on two cores)
+	$(BIN)/python -m training.train
+
+evaluate-model: $(VENV)/dev-installed  ## The table of the embedded model's card
+	$(BIN)/python -m training.evaluate
 
 clean:  ## Remove the environment and the demo's files
 	rm -rf $(VENV) demo_workspace

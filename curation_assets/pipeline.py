@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from curation_assets.clip.champion import SeenSource
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
 from curation_assets.embed.local import EmbedResult, embed_folder
@@ -26,7 +28,7 @@ from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import ScanResult, scan_folder
 from curation_assets.search.exact import search
-from curation_assets.settings import Settings
+from curation_assets.settings import Settings, source_key
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
@@ -93,8 +95,44 @@ class Pipeline:
         Raises:
             CurationError: the model can't be had.
         """
-        source = resolve(self.settings.model_source, self.registry.demo_folder)
+        source = resolve(self.settings.model_source)
         return self.registry.register(source)
+
+    def choose_model(self) -> ChosenModel:
+        """Register the model of ``MODEL_SOURCE`` if it is new, and give the champion.
+
+        Where that model can't be had, a champion that was chosen by hand over the same setting is used all the same.
+
+        Raises:
+            CurationError: the model can't be had, and no such champion is there.
+        """
+        try:
+            source = resolve(self.settings.model_source)
+        except CurationError as error:
+            kept = None
+            with suppress(NotRegisteredError):
+                kept = self.registry.chosen_by_hand(self.settings.model_source)
+            if kept is None:
+                raise
+            return ChosenModel(kept, False, self.registry.overruled(), unavailable=str(error))
+        model, is_new = self.registry.register(source)
+        return ChosenModel(model, is_new, self.registry.overruled())
+
+    def promote(self, version: str) -> RegisteredModel:
+        """Make a version the champion, until ``MODEL_SOURCE`` is another model than it is now.
+
+        Raises:
+            CurationError: as of ``Registry.promote``.
+        """
+        return self.registry.promote(version, self._source_now())
+
+    def rollback(self) -> RegisteredModel:
+        """Make the champion before this one the champion again, until ``MODEL_SOURCE`` is another model than now.
+
+        Raises:
+            CurationError: as of ``Registry.rollback``.
+        """
+        return self.registry.rollback(self._source_now())
 
     def has_model(self) -> bool:
         """Whether a champion is registered."""
@@ -138,15 +176,21 @@ class Pipeline:
             One frame a text, best first: relative_path, file_path, folder, content_sha256, score (cosine).
 
         Raises:
-            CurationError: no model is registered or nothing is embedded, or the model makes no vector of a text.
+            CurationError: no model is registered, no image has a vector of the champion, or it makes none of a text.
         """
         model = self.registry.champion()
         if not self.embeddings.exists():
             raise CurationError(f"nothing to search: there is no table {self.embeddings.path}; run `curation run`")
+        snapshot = self.embeddings.snapshot()
+        if not len(snapshot.read([], where=is_current(model))):
+            raise CurationError(
+                f"nothing to search: no image has a vector of {model.name} version {model.version}, the champion; run "
+                "`curation run`"
+            )
         queries = self.load_encoder(model).embed_texts(list(texts))
         if not np.isfinite(queries).all():
             raise CurationError(f"{model.name} version {model.version} makes no usable vector of these texts")
-        return search(self.embeddings.snapshot(), model, queries, k)
+        return search(snapshot, model, queries, k)
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""
@@ -241,6 +285,13 @@ class Pipeline:
         rows = self.embeddings.snapshot().read(["relative_path", "content_sha256"], where=is_current(model))
         return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
 
+    def _source_now(self) -> SeenSource:
+        """``MODEL_SOURCE`` as far as it can be told without the network; reads every byte of a model that is here."""
+        name, fingerprint = self.settings.model_source, None
+        with suppress(CurationError):
+            fingerprint = resolve(name, download=False).fingerprint
+        return SeenSource(source_key(name), fingerprint, by_hand=True)
+
     @property
     def _limits(self) -> ReadLimits:
         settings = self.settings
@@ -265,22 +316,35 @@ class Pipeline:
         return results
 
 
+@dataclass(frozen=True)
+class ChosenModel:
+    """What embeddings are to be made with.
+
+    Attributes:
+        model: the champion.
+        is_new: a version was registered.
+        overruled: the version of ``MODEL_SOURCE``, where another was promoted and is the champion.
+        unavailable: why the model of ``MODEL_SOURCE`` can't be had, where the champion was chosen by hand.
+    """
+
+    model: RegisteredModel
+    is_new: bool
+    overruled: RegisteredModel | None
+    unavailable: str | None = None
+
+
 @dataclass
 class RunSummary:
     """What a whole run did.
 
     Attributes:
-        model: the champion.
-        model_is_new: a version was registered.
-        overruled: the version of ``MODEL_SOURCE``, where another was promoted and is the champion.
+        chosen: the model it used.
         folders: image folders on disk, and folders of the table that were gone.
         tree: the listing it worked from.
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
     """
 
-    model: RegisteredModel
-    model_is_new: bool
-    overruled: RegisteredModel | None
+    chosen: ChosenModel
     tree: TreeListing
     folders: list[str]
     scans: list[ScanResult]
@@ -321,7 +385,8 @@ def run(
     else:
         scans = pipeline.scan_changed(tree, progress)
         chosen = sorted({*tree.folders, *(scan.folder for scan in scans)})
-    model, is_new = pipeline.register_model()
+    choice = pipeline.choose_model()
+    model = choice.model
     pipeline.embeddings.create()
     before = pipeline.embeddings.snapshot()
     behind = folders_behind(pipeline.directory.snapshot(), before, model)
@@ -332,9 +397,7 @@ def run(
         embeds.append(pipeline.embed(folder, model, progress, earlier=before))
     status = pipeline.status()
     return RunSummary(
-        model=model,
-        model_is_new=is_new,
-        overruled=pipeline.registry.overruled(),
+        chosen=choice,
         tree=tree,
         folders=chosen,
         scans=scans,

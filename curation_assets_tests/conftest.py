@@ -96,5 +96,4 @@ def ready(pipeline: Pipeline, registered_model: Path) -> Pipeline:
     target = pipeline.settings.mlflow_dir
     target.mkdir()
     shutil.copy(registered_model / "mlflow.db", target)
-    shutil.copytree(registered_model / "demo_model", target / "demo_model")
     return pipeline

@@ -47,7 +47,6 @@ def make_home(home: Path, registered_model: Path) -> Path:
             (home / "images" / folder / f"photo {index}.jpg").write_bytes(jpeg(seed + index))
     (home / "mlflow").mkdir()
     shutil.copy(registered_model / "mlflow.db", home / "mlflow")
-    shutil.copytree(registered_model / "demo_model", home / "mlflow" / "demo_model")
     return home
 
 
@@ -123,8 +122,8 @@ def test_run_says_in_json_what_it_did(finished: tuple[Path, dict[str, Any]]) -> 
     assert said["passed_over"] == {"not an image name": 1}
     assert [(bad["relative_path"], bad["status"]) for bad in said["bad"]] == [(f"a/{ODD_NAME}", "unsupported")]
     assert said["not_embedded"] == []
-    assert said["model"]["untrained"]
-    assert (said["model"]["version"], said["model"]["dimension"]) == ("1", 64)
+    assert said["model"]["demonstration"]
+    assert (said["model"]["version"], said["model"]["dimension"]) == ("1", 128)
 
 
 def test_what_json_says_is_what_the_tables_hold(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -163,14 +162,14 @@ def test_show_finds_an_image_by_key_or_path(form: str, finished: tuple[Path, dic
     assert said["image"]["file_path"] == str(home / "images" / key)
     assert "image_base64" not in said["image"]
     (vector,) = said["embeddings"]
-    assert (vector["model_version"], vector["dimension"], vector["current_content"]) == ("1", 64, True)
+    assert (vector["model_version"], vector["dimension"], vector["current_content"]) == ("1", 128, True)
 
 
 def test_show_is_readable_for_good_and_bad_files(finished: tuple[Path, dict[str, Any]], site: Path) -> None:
     home, _ = finished
     good = run_in(home, site, "show", "a/photo 0.jpg")
     assert good.returncode == 0
-    assert "embedded        autobricks.agriculture.clip_embedding version 1, 64 floats" in good.stdout
+    assert "embedded        autobricks.agriculture.clip_embedding version 1, 128 floats" in good.stdout
     bad = run_in(home, site, "show", f"a/{ODD_NAME}")
     assert bad.returncode == 0
     assert "status          unsupported" in bad.stdout
@@ -182,7 +181,7 @@ def test_a_run_without_bad_files_ends_well_and_says_so_for_people(curation: Cura
     first = curation("run", "--images", "images")
     assert first.returncode == 0, first.stderr
     assert "scan   4 files read (4 new, 0 changed), 0 gone" in first.stdout
-    assert "UNTRAINED" in first.stdout
+    assert "for demonstration, not for decisions" in first.stdout
     assert "Traceback" not in first.stderr
     again = curation("run", "--images", "images", "--json")
     assert again.returncode == 0
@@ -351,7 +350,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "wrote" not in second.stderr
     assert "scan   0 files read (0 new, 0 changed), 0 gone" in second.stdout
     assert "embed  0 images, 0 copies" in second.stdout
-    assert "UNTRAINED" in second.stdout
+    assert "for demonstration, not for decisions" in second.stdout
     assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
     assert "What next:" in second.stdout
 

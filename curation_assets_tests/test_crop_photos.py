@@ -33,7 +33,6 @@ class Finished:
 def run_on(images: Path, home: Path, registered_model: Path) -> Finished:
     (home / "mlflow").mkdir(parents=True)
     shutil.copy(registered_model / "mlflow.db", home / "mlflow")
-    shutil.copytree(registered_model / "demo_model", home / "mlflow" / "demo_model")
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
     return Finished(pipeline, run(pipeline, LogProgress()))
 

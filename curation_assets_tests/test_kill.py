@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -179,7 +180,7 @@ def start(pipeline: Pipeline, registered_model: Path) -> Callable[..., Driver]:
             version=VERSION,
             images=str(pipeline.settings.images_root),
             lake=str(pipeline.settings.lake_root),
-            model=str(registered_model / "demo_model"),
+            model=str(DEMO_FOLDER),
         )
 
     return call

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from curation_assets import pipeline as pipeline_module
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline, RunSummary
 from curation_assets.pipeline import run as run_pipeline
@@ -81,7 +82,7 @@ def test_a_run_scans_registers_and_embeds_every_folder(ready: Pipeline, fill: Fi
     assert summary.status.rows() == [(".", 1, 1, 0, 1, 0), ("b", 3, 2, 1, 2, 0), ("maize/rust", 3, 3, 0, 3, 0)]
     assert summary.bad["relative_path"].to_list() == ["b/broken.jpg"]
     assert summary.tree.passed_over == {"not an image name": 1}
-    assert (summary.model.version, summary.model_is_new) == ("1", False)
+    assert (summary.chosen.model.version, summary.chosen.is_new) == ("1", False)
     assert summary.failed == []
     directory, embeddings = paths(ready)
     assert len(directory) == 7
@@ -207,13 +208,13 @@ def test_a_changed_model_embeds_every_image_anew_beside_the_old_vectors(
     fill("a", 2)
     fill("b", 1)
     run(ready)
-    other = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    other = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-4] ^= 1
     (other / "model.safetensors").write_bytes(weights)
     changed = with_settings(ready, model_source=str(other))
     summary = run(changed)
-    assert (summary.model.version, summary.model_is_new) == ("2", True)
+    assert (summary.chosen.model.version, summary.chosen.is_new) == ("2", True)
     assert sum(embed.encoded for embed in summary.embeds) == 3
     assert ready.vectors_of("a/photo_0000.jpg")["model_version"].sort().to_list() == ["1", "2"]
     assert run(changed).embeds == []
@@ -271,7 +272,7 @@ def test_a_row_is_found_by_its_key_without_the_image_itself(ready: Pipeline, fil
     assert row["file_path"] == str(images / "a/photo_0000.jpg")
     assert "image_base64" not in row
     assert ready.row("a/photo_0009.jpg") is None
-    assert ready.vectors_of("a/photo_0000.jpg")["dimension"].to_list() == [64]
+    assert ready.vectors_of("a/photo_0000.jpg")["dimension"].to_list() == [128]
     assert len(ready.vectors_of("a/photo_0009.jpg")) == 0
 
 

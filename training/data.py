@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,29 +32,32 @@ class Pictures:
 
     Attributes:
         pixels: of each, (3, height, width) uint8, shortest edge ``EDGE``.
-        labels: class of each.
+        labels: classes of each.
     """
 
     pixels: list[torch.Tensor]
-    labels: list[str]
+    labels: list[tuple[str, ...]]
 
 
 def real_pictures(folder: Path, cache: Path) -> Pictures:
     """The real photographs to train on; the held-out ones are never decoded to more than their hash."""
     found = photographs(folder)
-    hashes = np.stack(_cached(cache / "hashes.pt", len(found), lambda: _parallel(_hash_of, found)))
+    key = _digest(*(photo.sha256 for photo in found))
+    hashes = np.stack(_cached(cache / f"hashes-{key}.pt", lambda: _parallel(_hash_of, found)))
     train, _ = split(found, hashes)
     chosen = [found[index] for index in train]
-    pixels = _cached(cache / "real.pt", len(chosen), lambda: _parallel(_pixels_of, chosen))
-    return Pictures([torch.from_numpy(p) for p in pixels], [photo.label for photo in chosen])
+    key = _digest(EDGE, _LONGEST, *(photo.sha256 for photo in chosen))
+    pixels = _cached(cache / f"real-{key}.pt", lambda: _parallel(_pixels_of, chosen))
+    return Pictures([torch.from_numpy(p) for p in pixels], [photo.labels for photo in chosen])
 
 
 def rendered_pictures(per_scene: int, cache: Path, seed: str = RENDERED_SEED) -> Pictures:
     """Drawn pictures of every scene."""
     wanted = [(scene, index) for scene in SCENES for index in range(per_scene)]
-    name = f"rendered-{seed}-{per_scene}.pt"
-    pixels = _cached(cache / name, len(wanted), lambda: _parallel(partial(_render, seed), wanted))
-    return Pictures([torch.from_numpy(p) for p in pixels], [scene for scene, _ in wanted])
+    drawing = sorted(Path(inspect.getfile(render)).parent.glob("*.py"))
+    key = _digest(EDGE, _LONGEST, seed, per_scene, *(path.read_text() for path in drawing))
+    pixels = _cached(cache / f"rendered-{key}.pt", lambda: _parallel(partial(_render, seed), wanted))
+    return Pictures([torch.from_numpy(p) for p in pixels], [(scene,) for scene, _ in wanted])
 
 
 def rendered_image(scene: str, index: int, seed: str) -> Image.Image:
@@ -89,12 +94,18 @@ def _parallel(work: Callable[..., NDArray], items: Sequence[object]) -> list[NDA
         return list(pool.map(work, items, chunksize=32))
 
 
-def _cached(file: Path, number: int, make: Callable[[], list[NDArray]]) -> list[NDArray]:
+def _digest(*parts: object) -> str:
+    """Names a cache by everything it was made from."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _cached(file: Path, make: Callable[[], list[NDArray]]) -> list[NDArray]:
     if file.is_file():
         kept: list[NDArray] = torch.load(file, weights_only=False)
-        if len(kept) == number:
-            return kept
+        return kept
     made = make()
     file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(made, file)
+    staged = file.with_suffix(".tmp")
+    torch.save(made, staged)
+    staged.replace(file)
     return made

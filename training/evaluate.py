@@ -34,10 +34,11 @@ class Scores:
 
     Attributes:
         classes: names, in order.
-        images: number of images of each class.
-        top1: share of each class's images whose nearest caption is its own.
+        images: number of images of each class; one may be of several.
+        top1: share of each class's images whose nearest caption is their own.
         precision: share of the ten images nearest to each class's caption that show it.
         overall: share of all images whose nearest caption is their own.
+        total: number of images.
     """
 
     classes: list[str]
@@ -45,6 +46,7 @@ class Scores:
     top1: list[float]
     precision: list[float]
     overall: float
+    total: int
 
     @property
     def mean_precision(self) -> float:
@@ -58,41 +60,44 @@ class Scores:
         lines += [f"| {name} | {images} | {top1:.2f} | {precision:.2f} |" for name, images, top1, precision in rows]
         balanced = float(np.mean(self.top1))
         lines.append(
-            f"| **all** | **{sum(self.images)}** | **{self.overall:.3f}** (mean of classes {balanced:.3f}) "
+            f"| **all** | **{self.total}** | **{self.overall:.3f}** (mean of classes {balanced:.3f}) "
             f"| **{self.mean_precision:.3f}** |"
         )
         return "\n".join(lines)
 
 
-def scores(images: NDArray[np.float32], labels: list[str], classes: list[str], texts: NDArray[np.float32]) -> Scores:
+def scores(
+    images: NDArray[np.float32], labels: list[tuple[str, ...]], classes: list[str], texts: NDArray[np.float32]
+) -> Scores:
     """Zero-shot classification and text-to-image retrieval.
 
     Args:
         images: (n, dimension), unit length.
-        labels: class of each image.
+        labels: classes of each image; the nearest caption may be that of any of them.
         classes: their names, as many as there are captions.
         texts: (classes, dimension), unit length: a caption of each class.
     """
     similarity = images @ texts.T
-    truth = np.array([classes.index(label) for label in labels])
-    found = similarity.argmax(axis=1)
+    truth = np.array([[name in of_image for name in classes] for of_image in labels])
+    right = truth[np.arange(len(images)), similarity.argmax(axis=1)]
     ranked = np.argsort(-similarity, axis=0, kind="stable")[:AT]
     return Scores(
         classes=classes,
-        images=[int((truth == index).sum()) for index in range(len(classes))],
-        top1=[float((found[truth == index] == index).mean()) for index in range(len(classes))],
-        precision=[float((truth[ranked[:, index]] == index).mean()) for index in range(len(classes))],
-        overall=float((found == truth).mean()),
+        images=truth.sum(axis=0).tolist(),
+        top1=[float(right[truth[:, index]].mean()) for index in range(len(classes))],
+        precision=[float(truth[ranked[:, index], index].mean()) for index in range(len(classes))],
+        overall=float(right.mean()),
+        total=len(images),
     )
 
 
 def real_scores(encoder: Encoder, folder: Path = FOLDER) -> Scores:
     """On the held-out photographs, over the captions of their 26 classes."""
     found = photographs(folder)
-    classes = sorted({photo.label for photo in found})
+    classes = sorted({label for photo in found for label in photo.labels})
     held_out = [photo for photo in found if photo.held_out]
     images = _embed(encoder, (photo.path.read_bytes() for photo in held_out))
-    return scores(images, [photo.label for photo in held_out], classes, _captions(encoder, classes))
+    return scores(images, [photo.labels for photo in held_out], classes, _captions(encoder, classes))
 
 
 def rendered_scores(encoder: Encoder, per_scene: int = RENDERED_PER_SCENE) -> Scores:
@@ -100,7 +105,7 @@ def rendered_scores(encoder: Encoder, per_scene: int = RENDERED_PER_SCENE) -> Sc
     classes = list(SCENES)
     wanted = [(scene, index) for scene in classes for index in range(per_scene)]
     images = _embed(encoder, (_jpeg(scene, index) for scene, index in wanted))
-    return scores(images, [scene for scene, _ in wanted], classes, _captions(encoder, classes))
+    return scores(images, [(scene,) for scene, _ in wanted], classes, _captions(encoder, classes))
 
 
 def _jpeg(scene: str, index: int) -> bytes:
@@ -121,11 +126,11 @@ def _embed(encoder: Encoder, files: Iterable[bytes]) -> NDArray[np.float32]:
 
 
 def main() -> None:
-    """Print both tables, and write them as JSON beside the weights if asked."""
+    """Print both tables, or their totals as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=DEMO_FOLDER, help="folder of the model")
     parser.add_argument("--photographs", type=Path, default=FOLDER, help="folder of the real photographs")
-    parser.add_argument("--json", action="store_true", help="print numbers instead of tables")
+    parser.add_argument("--json", action="store_true", help="print the totals as JSON instead of tables")
     options = parser.parse_args()
     encoder = Encoder(options.model, precision="float32")
     results = {"held-out rendered scenes": rendered_scores(encoder)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,12 @@ class Photograph:
 
     Attributes:
         path: its first file by name.
-        label: class, as in ``curation_assets.demo.captions``; of copies in several classes, the first file's.
+        labels: classes, as in ``curation_assets.demo.captions``: several where copies lie in several folders.
         sha256: hash of the file.
     """
 
     path: Path
-    label: str
+    labels: tuple[str, ...]
     sha256: str
 
     @property
@@ -51,7 +51,8 @@ def photographs(folder: Path = FOLDER) -> list[Photograph]:
         label = real_class(path.relative_to(folder).as_posix())
         if label is not None:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            found.setdefault(digest, Photograph(path, label, digest))
+            known = found.setdefault(digest, Photograph(path, (), digest))
+            found[digest] = replace(known, labels=tuple(sorted({*known.labels, label})))
     return [found[digest] for digest in sorted(found)]
 
 

@@ -1,8 +1,8 @@
 """Which version is the champion, and which were before it.
 
 The registry's alias ``champion`` says which version is in use. The experiment that holds the registration runs says, in
-two tags, what an alias can't: which versions were champion before, for a rollback; and which fingerprint
-``MODEL_SOURCE`` last had, so that a version promoted by hand stays until ``MODEL_SOURCE`` really changes.
+two tags, what an alias can't: which versions were champion before, for a rollback; and what ``MODEL_SOURCE`` was when
+it was last looked at, so that a version promoted by hand stays until ``MODEL_SOURCE`` really changes.
 
 A registry without aliases (``uc:``, the open-source Unity Catalog) has the last of those versions as its champion.
 """
@@ -12,12 +12,32 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 CHAMPION = "champion"
 HISTORY_TAG = "curation.champions"
-SOURCE_TAG = "curation.source_fingerprint"
+SOURCE_TAG = "curation.source"
 _REMEMBERED = 20
+
+
+@dataclass(frozen=True)
+class SeenSource:
+    """What ``MODEL_SOURCE`` was at the last registration, promotion or rollback.
+
+    Attributes:
+        name: the setting, as ``source_key`` writes it.
+        fingerprint: of the model it named; None where that couldn't be had.
+        by_hand: the champion was chosen by hand since, and stays while the setting names that model.
+    """
+
+    name: str
+    fingerprint: str | None
+    by_hand: bool
+
+    def is_model(self, name: str, fingerprint: str) -> bool:
+        """Whether a setting that names a model of this fingerprint now is the one that was seen."""
+        return self.fingerprint == fingerprint if self.fingerprint else self.name == name
 
 
 class ChampionRecord:
@@ -35,7 +55,7 @@ class ChampionRecord:
         self._experiment_id = None if experiment is None else str(experiment.experiment_id)
         tags = {} if experiment is None else experiment.tags
         self._champions: list[str] = json.loads(tags.get(HISTORY_TAG, "[]"))
-        self.source_fingerprint: str | None = tags.get(SOURCE_TAG)
+        self.source = SeenSource(**json.loads(tags[SOURCE_TAG])) if SOURCE_TAG in tags else None
 
     def current(self) -> Any | None:
         """The champion as MLflow describes a version, or None."""
@@ -59,19 +79,30 @@ class ChampionRecord:
 
     def crown(self, version: str) -> None:
         """Make a version the champion."""
-        self.write(_with_last(self.history(), version))
+        history = _with_last(self.history(), version)
+        self._set_alias(version)  # first: if this is all that happens, the history ends with the alias's version
+        self._remember(history)
 
-    def write(self, history: Sequence[str]) -> None:
-        """Make the last of some versions the champion, and remember the others as those before it."""
+    def go_back(self, history: Sequence[str]) -> None:
+        """Make the last of the versions that were champion before the champion, and forget those after it."""
+        self._remember(history)  # first: if this is all that happens, the next rollback goes the same way
+        self._set_alias(history[-1])
+
+    def see(self, source: SeenSource) -> None:
+        """Note what ``MODEL_SOURCE`` is."""
+        if source == self.source:
+            return
+        self._client.set_experiment_tag(self._experiment_id, SOURCE_TAG, json.dumps(asdict(source)))
+        self.source = source
+
+    def _set_alias(self, version: str) -> None:
         with suppress(NotImplementedError):  # then the tag is what says it
-            self._client.set_registered_model_alias(self._name, CHAMPION, history[-1])
-        self._champions = list(history[-_REMEMBERED:])
-        self._client.set_experiment_tag(self._experiment_id, HISTORY_TAG, json.dumps(self._champions))
+            self._client.set_registered_model_alias(self._name, CHAMPION, version)
 
-    def remember_source(self, fingerprint: str) -> None:
-        """Note which model ``MODEL_SOURCE`` is."""
-        self._client.set_experiment_tag(self._experiment_id, SOURCE_TAG, fingerprint)
-        self.source_fingerprint = fingerprint
+    def _remember(self, history: Sequence[str]) -> None:
+        champions = list(history[-_REMEMBERED:])
+        self._client.set_experiment_tag(self._experiment_id, HISTORY_TAG, json.dumps(champions))
+        self._champions = champions
 
 
 def is_not_found(error: Any) -> bool:

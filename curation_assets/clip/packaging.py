@@ -68,7 +68,7 @@ def tags(source: ModelSource) -> dict[str, str]:
         "source": source.name,
         "revision": source.hub_commit,
         "code_revision": CODE_REVISION,
-        "untrained": source.untrained,
+        "demonstration": source.demonstration,
     }
     return {key: str(value) for key, value in values.items()}
 
@@ -84,7 +84,7 @@ def description(source: ModelSource) -> str:
         f"{preprocessing.crop} in the middle, scaled to 0–1 and normalised (mean {mean}; std {std}). Texts are cut "
         "after 77 tokens. Rows have `image` (base64 or data URL) or `text`; or `input_data`, or one column without a "
         "name, with the parameter `input_type`."
-        + (" UNTRAINED: its vectors carry no meaning." if source.untrained else "")
+        + (" For demonstration, not for decisions." if source.demonstration else "")
     )
 
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from curation_assets.clip.champion import CHAMPION, ChampionRecord, is_not_found
+from curation_assets.clip.champion import CHAMPION, ChampionRecord, SeenSource, is_not_found
 from curation_assets.clip.source import ModelSource
 from curation_assets.errors import CurationError, first_line
+from curation_assets.settings import source_key
 from curation_assets.workspace import is_workspace, workspace_config
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
+    from curation_assets.clip.manifest import Manifest
 
 _TAG = "curation."
 _URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
@@ -45,7 +49,7 @@ class RegisteredModel:
         name: catalog.schema.model.
         version: as in the registry, counted from 1.
         uri: ``models:/name/version``.
-        fingerprint, dimension, image_size, parameters, source, untrained: as of ``ModelSource``.
+        fingerprint, dimension, image_size, parameters, source, demonstration: as of ``ModelSource``.
         run_id: MLflow run that logged it.
     """
 
@@ -56,7 +60,7 @@ class RegisteredModel:
     image_size: int
     parameters: int
     source: str
-    untrained: bool
+    demonstration: bool
     run_id: str
 
     @property
@@ -72,7 +76,7 @@ class ListedVersion:
     Attributes:
         registered_at: in UTC.
         is_champion: embeddings and search use it.
-        is_source: ``MODEL_SOURCE`` was this model when it was last registered.
+        is_source: ``MODEL_SOURCE`` was this model when it was last looked at.
     """
 
     model: RegisteredModel
@@ -89,7 +93,8 @@ class Registry:
 
     Args:
         name: catalog.schema.model.
-        folder: of the SQLite file ``mlflow.db`` and ``artifacts``, used only without a tracking URI.
+        folder: of the SQLite file ``mlflow.db`` and ``artifacts``, where there is no tracking URI; and of
+            ``downloads``, where a version's files lie elsewhere.
         own: ignore MLflow's variables and use the folder.
 
     Raises:
@@ -110,16 +115,11 @@ class Registry:
                 "choose another CURATION_LAKE_ROOT, beside which it lies"
             )
 
-    @property
-    def demo_folder(self) -> Path:
-        """Where the demo model's files are written."""
-        return self.folder / "demo_model"
-
     def register(self, source: ModelSource) -> tuple[RegisteredModel, bool]:
         """Register these weights if no version has their fingerprint, and make them the champion if they are new here.
 
         A version that was promoted by hand stays the champion as long as the source is the one that was last
-        registered: promotion decides until ``MODEL_SOURCE`` changes.
+        registered or seen by a promotion: promotion decides until ``MODEL_SOURCE`` changes.
 
         Returns:
             The champion, and whether a version was registered. ``overruled`` tells whether it is the source's.
@@ -130,8 +130,12 @@ class Registry:
         with self._writing() as client:
             return self._register(client, source)
 
-    def promote(self, version: str) -> RegisteredModel:
+    def promote(self, version: str, source: SeenSource | None = None) -> RegisteredModel:
         """Make a version the champion.
+
+        Args:
+            version: its number.
+            source: what ``MODEL_SOURCE`` is now, over which the version is chosen; None is what it last was.
 
         Raises:
             NotRegisteredError: none is registered yet.
@@ -140,11 +144,16 @@ class Registry:
         self._refuse_to_create()
         with self._writing() as client:
             model = self._find(client, version)
-            self._record_to_write(client).crown(model.version)
+            record = self._record_to_write(client)
+            record.crown(model.version)
+            _note_choice(record, source)
             return model
 
-    def rollback(self) -> RegisteredModel:
+    def rollback(self, source: SeenSource | None = None) -> RegisteredModel:
         """Make the champion before this one the champion again; a second time, the one before that.
+
+        Args:
+            source: as of ``promote``.
 
         Raises:
             NotRegisteredError: none is registered yet.
@@ -164,7 +173,8 @@ class Registry:
                 raise CurationError(
                     f"{self.name} has no earlier champion to go back to; `curation model promote` makes any version it"
                 )
-            record.write(earlier)
+            record.go_back(earlier)
+            _note_choice(record, source)
             return known[earlier[-1]]
 
     def champion(self) -> RegisteredModel:
@@ -179,6 +189,20 @@ class Registry:
             if current is None:
                 raise self._not_registered()
             return self._describe(client, current)
+
+    def chosen_by_hand(self, model_source: str) -> RegisteredModel | None:
+        """The champion, if it was chosen by hand over this setting of ``MODEL_SOURCE``; else None.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: the registry can't be reached.
+        """
+        with self._reading() as client:
+            record = self._record(client)
+            champion, seen = self._own_champion(client, record), record.source
+            if champion is None or seen is None or seen.name != source_key(model_source):
+                return None
+            return champion if seen.by_hand or champion.fingerprint != seen.fingerprint else None
 
     def version(self, version: str) -> RegisteredModel:
         """A version by its number.
@@ -208,7 +232,7 @@ class Registry:
                     model,
                     registered_at,
                     is_champion=current is not None and str(current.version) == model.version,
-                    is_source=model.fingerprint == record.source_fingerprint,
+                    is_source=record.source is not None and model.fingerprint == record.source.fingerprint,
                 )
                 for model, registered_at in found
             ]
@@ -243,7 +267,7 @@ class Registry:
         return _without_password(page.format(experiment))
 
     def load_encoder(self, model: RegisteredModel, device: str, precision: str) -> Encoder:
-        """Bring a version's files here, where they are not, check them and load them.
+        """Check a version's files and load them; files that aren't on this machine are downloaded once.
 
         A version that another revision of the code registered is asked for its golden vectors too, and used only if
         this code still computes them.
@@ -256,9 +280,7 @@ class Registry:
         from curation_assets.clip.source import CODE_REVISION
 
         with self._understandable_errors():
-            self._client()
-            artifacts = Path(self._mlflow().artifacts.download_artifacts(artifact_uri=model.uri)) / "artifacts"
-        found = manifest.check(artifacts, model.fingerprint)
+            artifacts, found = self._checked_files(self._client(), model)
         encoder = Encoder(artifacts / manifest.WEIGHTS, device, precision)
         if found.code_revision != CODE_REVISION and found.is_stored:
             report = golden.verify(artifacts, encoder)
@@ -268,6 +290,36 @@ class Registry:
                     f"computes other vectors from it (cosine {report.worst:.4f}): register the model again"
                 )
         return encoder
+
+    def _checked_files(self, client: Any, model: RegisteredModel) -> tuple[Path, Manifest]:
+        """Folder of a version's artifacts: the registry's own where that is on this machine, else a copy."""
+        from curation_assets.clip import manifest
+
+        download = self._mlflow().artifacts.download_artifacts
+        if self._is_here(client, model):  # then nothing is copied
+            artifacts = Path(download(artifact_uri=model.uri)) / "artifacts"
+            return artifacts, manifest.check(artifacts, model.fingerprint)
+        downloads = self.folder / "downloads"
+        copy = downloads / model.fingerprint
+        downloads.mkdir(parents=True, exist_ok=True)
+        with FileLock(downloads / f"{model.fingerprint}.lock"):
+            with suppress(CurationError, OSError):  # not there, or no longer what was downloaded
+                return copy / "artifacts", manifest.check(copy / "artifacts", model.fingerprint)
+            staged = downloads / f"{model.fingerprint}.part"
+            for leftover in (staged, copy):
+                shutil.rmtree(leftover, ignore_errors=True)
+            fetched = Path(download(artifact_uri=model.uri, dst_path=str(staged)))
+            found = manifest.check(fetched / "artifacts", model.fingerprint)
+            fetched.rename(copy)
+            shutil.rmtree(staged, ignore_errors=True)
+        return copy / "artifacts", found
+
+    def _is_here(self, client: Any, model: RegisteredModel) -> bool:
+        """Whether the registry keeps a version's files in this machine's file system."""
+        if is_workspace(self._mlflow().get_registry_uri()):
+            return False
+        location = client.get_model_version_download_uri(model.name, model.version)
+        return urlsplit(location).scheme in ("", "file")
 
     @property
     def _database(self) -> Path:
@@ -305,10 +357,12 @@ class Registry:
         found = [model for model, _ in self._listed(client) if model.fingerprint == source.fingerprint]
         of_source = found[-1] if found else self._log(client, source)
         record = self._record_to_write(client)
-        if record.source_fingerprint == source.fingerprint and (kept := self._own_champion(client, record)):
+        seen, now = record.source, SeenSource(source_key(source.name), source.fingerprint, by_hand=False)
+        if seen and seen.is_model(now.name, source.fingerprint) and (kept := self._own_champion(client, record)):
+            record.see(replace(now, by_hand=seen.by_hand))
             return kept, not found
         record.crown(of_source.version)
-        record.remember_source(source.fingerprint)
+        record.see(now)
         return of_source, not found
 
     def _own_champion(self, client: Any, record: ChampionRecord) -> RegisteredModel | None:
@@ -430,7 +484,7 @@ class Registry:
                 image_size=int(tags["image_size"]),
                 parameters=int(tags["parameters"]),
                 source=tags["source"],
-                untrained=tags["untrained"] == "True",
+                demonstration=tags.get("demonstration") == "True",
                 run_id=version.run_id,
             )
         except (KeyError, ValueError):
@@ -506,6 +560,17 @@ class Registry:
                 hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
             message = f"model registry {self.tracking_uri} can't be used: {first_line(error)}; check {hint}"
             raise CurationError(_without_password(message)) from error
+
+
+def _note_choice(record: ChampionRecord, source: SeenSource | None) -> None:
+    """Note that the champion was chosen by hand, and over which ``MODEL_SOURCE``."""
+    seen = record.source
+    if source is None:
+        source = seen
+    elif source.fingerprint is None and seen is not None and seen.name == source.name:
+        source = replace(source, fingerprint=seen.fingerprint)  # what it was when it could be had
+    if source is not None:
+        record.see(replace(source, by_hand=True))
 
 
 def _without_password(text: str) -> str:

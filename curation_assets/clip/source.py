@@ -12,7 +12,6 @@ from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
 
-from curation_assets.clip import demo_model
 from curation_assets.clip.preprocessing import FILE_NAME, PROCESSOR_FILE_NAME, Preprocessing
 from curation_assets.errors import CurationError
 
@@ -48,7 +47,7 @@ class ModelSource:
         dimension: length of the vectors.
         image_size: pixels of the square the model sees.
         parameters: number of weights.
-        untrained: vectors carry no meaning; whoever shows results says so.
+        demonstration: the small model that ships with the package; whoever shows results of it says so.
         hub_commit: of a snapshot of the Hugging Face hub; empty for another folder.
     """
 
@@ -58,7 +57,7 @@ class ModelSource:
     dimension: int
     image_size: int
     parameters: int
-    untrained: bool
+    demonstration: bool
     hub_commit: str = ""
 
     @property
@@ -67,22 +66,21 @@ class ModelSource:
         return model_files(self.folder)
 
 
-def resolve(source: str, demo_folder: Path) -> ModelSource:
-    """Find, download or make the model.
+def resolve(source: str, download: bool = True) -> ModelSource:
+    """Find or download the model.
 
     Args:
         source: hub id, folder, or ``demo``.
-        demo_folder: where the demo model is written at first use.
+        download: ask the hub; False takes only what is on this machine.
 
     Raises:
         CurationError: it can't be had, or isn't a CLIP; the message says what to set instead.
     """
     if source == DEMO:
-        demo_model.write(demo_folder)
-        return describe(source, demo_folder)
+        return describe(source, DEMO_FOLDER)
     folder = Path(source)
     if not folder.is_dir():
-        folder = _download(source)
+        folder = _download(source, only_cached=not download)
     return describe(source, folder)
 
 
@@ -129,7 +127,7 @@ def describe(name: str, folder: Path) -> ModelSource:
         dimension=dimension,
         image_size=preprocessing.crop,
         parameters=parameters,
-        untrained=bool(config.get("curation_untrained", False)),
+        demonstration=bool(config.get("curation_demonstration", False)),
         hub_commit=folder.name if _is_hub_snapshot(folder) else "",
     )
 
@@ -156,13 +154,13 @@ def combine(digests: Mapping[str, str], revision: int = CODE_REVISION) -> str:
     return whole.hexdigest()[:32]
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, only_cached: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     ways_out = "set CURATION_MODEL_SOURCE to a local folder in Hugging Face layout, or to `demo`"
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(hub_id, allow_patterns=list(_FILES), local_files_only=only_cached))
     except HFValidationError:
         reason = "is neither a folder nor a model id of the Hugging Face hub"
     except RepositoryNotFoundError:

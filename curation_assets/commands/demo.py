@@ -39,14 +39,14 @@ def demo(as_json: JsonOption = False) -> None:
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
     from curation_assets.pipeline import Pipeline
-    from curation_assets.search.contact_sheet import write_contact_sheet
+    from curation_assets.search.page import write_page
 
     # Never the user's own registry: the embedded model would become its champion.
     pipeline = Pipeline(settings, own_registry=True)
     summary = run_shown(pipeline)
     found = list(zip(QUERIES, pipeline.search_text(QUERIES, HITS), strict=True))
     page = home / "search.html"
-    write_contact_sheet(page, summary.model, pipeline.directory.snapshot(), found)
+    write_page(page, summary.chosen.model, pipeline.directory.snapshot(), found)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]

@@ -49,7 +49,7 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         table.add_row(
             model.version,
             "champion" if one.is_champion else "",
-            escape(model.source) + (" (untrained)" if model.untrained else ""),
+            escape(model.source) + (" (demonstration)" if model.demonstration else ""),
             str(model.dimension),
             model.fingerprint[:12],
             f"{one.registered_at:%Y-%m-%d %H:%M:%S}",
@@ -63,14 +63,14 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
 def promote(version: VersionArgument, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Make a version the champion, which embeddings and search use, until CURATION_MODEL_SOURCE changes."""
     pipeline = pipeline_of(settings_of(None, lake))
-    _report(pipeline, pipeline.registry.promote(version), as_json)
+    _report(pipeline, pipeline.promote(version), as_json)
 
 
 @app.command()
 def rollback(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Make the champion before this one the champion again."""
     pipeline = pipeline_of(settings_of(None, lake))
-    _report(pipeline, pipeline.registry.rollback(), as_json)
+    _report(pipeline, pipeline.rollback(), as_json)
 
 
 @app.command()
@@ -130,7 +130,7 @@ def _print_overruled(pipeline: Pipeline) -> None:
     other = pipeline.registry.overruled()
     if other is not None:
         out.print(
-            f"note      CURATION_MODEL_SOURCE was version {other.version} when last registered; the champion stays "
+            f"note      CURATION_MODEL_SOURCE was version {other.version} when last looked at; the champion stays "
             "until it changes"
         )
 
@@ -144,6 +144,6 @@ def _facts(model: RegisteredModel) -> dict[str, Any]:
         "image_size": model.image_size,
         "parameters": model.parameters,
         "fingerprint": model.fingerprint,
-        "untrained": model.untrained,
+        "demonstration": model.demonstration,
         "run_id": model.run_id,
     }

@@ -31,15 +31,18 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         f"\nscan   {scan['read']:,} files read ({scan['new']:,} new, {scan['changed']:,} changed), "
         f"{scan['vanished']:,} gone, {scan['seconds']:.1f} s"
     )
-    model = summary.model
+    chosen = summary.chosen
+    model = chosen.model
     out.print(
-        f"model  {model.name} version {model.version}{' (new)' if summary.model_is_new else ''}, {model.source}, "
+        f"model  {model.name} version {model.version}{' (new)' if chosen.is_new else ''}, {model.source}, "
         f"{model.dimension} floats, {model.parameters:,} parameters"
     )
-    if summary.overruled is not None:
+    if chosen.unavailable is not None:
+        out.print(f"       chosen by hand, and used on though another can't be had: {chosen.unavailable}", markup=False)
+    elif chosen.overruled is not None:
         out.print(
-            f"       promoted by hand; CURATION_MODEL_SOURCE is version {summary.overruled.version}, which "
-            f"`curation model promote {summary.overruled.version}` makes the champion"
+            f"       promoted by hand; CURATION_MODEL_SOURCE is version {chosen.overruled.version}, which "
+            f"`curation model promote {chosen.overruled.version}` makes the champion"
         )
     how = f" on {embed['device']} in {embed['precision']}" if embed["device"] else ""
     out.print(
@@ -51,8 +54,8 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
     if summary.tree.passed_over:
         passed = ", ".join(f"{count} {reason}" for reason, count in summary.tree.passed_over.most_common())
         out.print(f"passed over: {passed}")
-    if model.untrained:
-        out.print("The demo model is UNTRAINED: its vectors carry no meaning; set CURATION_MODEL_SOURCE for real ones.")
+    if model.demonstration:
+        out.print("The embedded model is for demonstration, not for decisions; CURATION_MODEL_SOURCE chooses another.")
 
 
 def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,7 +70,8 @@ def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
 def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
     """The same for ``--json``."""
     scan, embed = _totals(summary)
-    model = summary.model
+    chosen = summary.chosen
+    model = chosen.model
     return {
         "images_root": text_from_path(str(settings.images_root)),
         "tables": {
@@ -77,13 +81,14 @@ def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "model": {
             "name": model.name,
             "version": model.version,
-            "new": summary.model_is_new,
-            "overrules": summary.overruled.version if summary.overruled else None,
+            "new": chosen.is_new,
+            "overrules": chosen.overruled.version if chosen.overruled else None,
+            "source_unavailable": chosen.unavailable,
             "source": model.source,
             "fingerprint": model.fingerprint,
             "dimension": model.dimension,
             "parameters": model.parameters,
-            "untrained": model.untrained,
+            "demonstration": model.demonstration,
         },
         "scan": scan,
         "embed": embed,

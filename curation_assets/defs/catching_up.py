@@ -1,4 +1,4 @@
-"""Work done outside Dagster (``curation run``), told to Dagster: its pages then show the folders as they are."""
+"""What happened outside Dagster (``curation run``, a promotion), told to Dagster: its pages then show what is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from curation_assets.defs import metadata as md
-from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.clip_model import clip_model, model_facts
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.partitions import key_of
@@ -18,6 +18,22 @@ _DATA_VERSION, _INPUT_VERSION = "dagster/data_version", "dagster/input_data_vers
 _NOTE: dict[str, dg.MetadataValue] = {
     "note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")
 }
+
+
+def promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> Iterator[dg.AssetMaterialization]:
+    """An event of clip_model, where the champion is another model than the one Dagster knows.
+
+    Its data version makes embeddings stale. No run: that would register ``MODEL_SOURCE``, which has nothing to do with
+    what was promoted, may be another deployment's, and may be just what can't be had.
+    """
+    model = pipeline.registry.champion()
+    event = instance.get_latest_materialization_event(clip_model.key)
+    known = event.asset_materialization if event else None
+    if known is not None and (known.tags or {}).get(_DATA_VERSION) == model.fingerprint:
+        return
+    facts = model_facts(pipeline, model, pipeline.registry.overruled())
+    found = {"found": dg.MetadataValue.text("another champion in the registry; reported without a run")}
+    yield dg.AssetMaterialization(clip_model.key, metadata=facts | found, tags={_DATA_VERSION: model.fingerprint})
 
 
 def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.AssetMaterialization]:

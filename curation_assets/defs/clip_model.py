@@ -4,10 +4,12 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.clip.registry import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.tags import OWNERS
 from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline
 
 NAME = "clip_model"
 
@@ -25,12 +27,25 @@ def clip_model(context: dg.AssetExecutionContext, curation: CurationResource) ->
     """Register the model, or find it registered; the result is the champion."""
     pipeline = curation.pipeline()
     try:
-        model, is_new = pipeline.register_model()
-        overruled = pipeline.registry.overruled()
+        chosen = pipeline.choose_model()
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    context.log.info("%s is %s", model.uri, "a new version" if is_new else "registered already")
-    facts: dict[str, Any] = {
+    model = chosen.model
+    context.log.info("%s is %s", model.uri, "a new version" if chosen.is_new else "registered already")
+    metadata = model_facts(pipeline, model, chosen.overruled) | {"new version": chosen.is_new}
+    if chosen.unavailable is not None:
+        context.log.warning("%s was chosen by hand and stays; %s", model.uri, chosen.unavailable)
+        metadata["source unavailable"] = chosen.unavailable
+    return dg.MaterializeResult(data_version=dg.DataVersion(model.fingerprint), metadata=metadata)
+
+
+def model_facts(pipeline: Pipeline, model: RegisteredModel, overruled: RegisteredModel | None) -> dict[str, Any]:
+    """What the asset's page shows of the champion.
+
+    Args:
+        overruled: the version of ``MODEL_SOURCE``, where another is the champion.
+    """
+    shown: dict[str, Any] = {
         "version": model.version,
         "uri": model.uri,
         "fingerprint": model.fingerprint,
@@ -39,14 +54,11 @@ def clip_model(context: dg.AssetExecutionContext, curation: CurationResource) ->
         "parameters": model.parameters,
         "source": model.source,
         "mlflow run": md.mlflow_run(pipeline, model),
-        "new version": is_new,
     }
-    if model.untrained:
-        facts["note"] = dg.MetadataValue.md(md.UNTRAINED_NOTE)
+    if model.demonstration:
+        shown["note"] = dg.MetadataValue.md(md.DEMONSTRATION_NOTE)
     if overruled is not None:
-        promoted = (
+        shown["promoted"] = (
             f"version {model.version} was promoted and stays; CURATION_MODEL_SOURCE is version {overruled.version}"
         )
-        context.log.warning(promoted)
-        facts["promoted"] = promoted
-    return dg.MaterializeResult(data_version=dg.DataVersion(model.fingerprint), metadata=facts)
+    return shown

@@ -132,7 +132,7 @@ def _facts(
     }
     if result.failed:
         facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
-    if model.untrained:
-        facts["note"] = dg.MetadataValue.md(md.UNTRAINED_NOTE)
+    if model.demonstration:
+        facts["note"] = dg.MetadataValue.md(md.DEMONSTRATION_NOTE)
     name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
     return facts | md.table_facts(pipeline.embeddings.path, name, pipeline.embeddings.snapshot(), result.folder)

@@ -21,7 +21,10 @@ from curation_assets.quality import Outcome
 THUMBNAILS = 6
 BAD_FILES_SHOWN = 50
 
-UNTRAINED_NOTE = "The demo model is **untrained**: its vectors carry no meaning."
+DEMONSTRATION_NOTE = (
+    "The embedded model is **for demonstration, not for decisions**: it knows little more than the photographs "
+    "it was trained on."
+)
 
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:

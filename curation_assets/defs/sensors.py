@@ -1,4 +1,4 @@
-"""Sensors: changed folders and a promoted model → runs; a changed model → new embeddings.
+"""Sensors: changed folders → runs; a promoted model → its data version; a changed model → new embeddings.
 
 The truth of ``new_images_sensor`` is the directory table. It asks for a run as long as a folder on disk differs from
 its rows, and never because a partition doesn't exist yet: the daemon stores new partitions before it reserves runs,
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from curation_assets.defs.catching_up import materializations
+from curation_assets.defs.catching_up import materializations, promotion
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
@@ -69,7 +69,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts a run for every image folder that differs from its rows in crop_images_directory, once it "
-        "has settled, and for clip_model when another version was promoted. Adds partitions for new folders, and drops "
+        "has settled; tells clip_model when another version was promoted. Adds partitions for new folders, and drops "
         "those of folders that are gone.",
     )
     def new_images_sensor(
@@ -92,8 +92,8 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         try:
             if waiting := _model_is_missing(context.instance, pipeline):
                 return waiting
-            promoted = _promotion(context.instance, pipeline)
-            found = list(materializations(pipeline, _unknown(context.instance, tree, changes)))
+            found = list(promotion(context.instance, pipeline))
+            found += materializations(pipeline, _unknown(context.instance, tree, changes))
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         settle = pipeline.settings.settle_seconds
@@ -109,8 +109,6 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
                 requests.append(request)
                 cursor = change.folder
         asked = [str(request.partition_key) for request in requests]
-        if promoted is not None:
-            requests.append(promoted)
         waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
         differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
         skipped = f"{len(tree.folders)} image folders on disk, {differ}"
@@ -180,32 +178,17 @@ def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.Se
         return None
     base = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
     runs = instance.get_runs(dg.RunsFilter(job_name=register_clip_model.name), limit=1)
-    if not runs or not runs[0].tags.get(_RUN_KEY, "").startswith(base):
-        return dg.SensorResult(run_requests=[dg.RunRequest(base, job_name=register_clip_model.name)])
-    if runs[0].is_success:  # it was registered, in a registry that is there no more
-        again = f"{base}:{runs[0].run_id[:8]}"
-        return dg.SensorResult(run_requests=[dg.RunRequest(again, job_name=register_clip_model.name)])
-    state = runs[0].status.value.lower()
-    hint = "; see its log, then materialize clip_model" if runs[0].is_finished else ""
-    return dg.SkipReason(f"waiting for clip_model: run {runs[0].run_id[:8]} is {state}{hint}")
-
-
-def _promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.RunRequest | None:
-    """A run of clip_model, where the champion is another model than the one Dagster knows.
-
-    Its run key names the materialization that is out of date: a promotion is asked for once, and one back and forth
-    each time.
-    """
-    champion = pipeline.registry.champion()
-    latest = instance.fetch_materializations(clip_model.key, limit=1).records[0]
-    materialization = latest.asset_materialization
-    tags = materialization.tags if materialization else None
-    if tags and tags.get("dagster/data_version") == champion.fingerprint:
-        return None
-    run_key = f"{clip_model.key.to_user_string()}:{champion.version}:{champion.fingerprint[:12]}:{latest.storage_id}"
-    if instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: run_key})):
-        return None
-    return dg.RunRequest(run_key, job_name=register_clip_model.name, tags={"curation/change": "promoted"})
+    latest = runs[0] if runs else None
+    if latest is not None:
+        tried = latest.tags.get(_RUN_KEY, "").startswith(base)
+        if not latest.is_finished or (tried and not latest.is_success):
+            hint = "; see its log, then materialize clip_model" if latest.is_finished else ""
+            state = latest.status.value.lower()
+            return dg.SkipReason(f"waiting for clip_model: run {latest.run_id[:8]} is {state}{hint}")
+    # It may have been registered before, in a registry that is there no more: Dagster starts no run key twice.
+    used = latest is not None and instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: base})) > 0
+    run_key = f"{base}:{latest.run_id[:8]}" if latest is not None and used else base
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key, job_name=register_clip_model.name)])
 
 
 embeddings_automation_sensor = dg.AutomationConditionSensorDefinition(

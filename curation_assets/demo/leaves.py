@@ -245,7 +245,7 @@ def _lobed(canvas: Canvas, centre: Point, size: float, angle: float, light: floa
         c, s = np.float32(math.cos(lobe)), np.float32(math.sin(lobe))
         ahead, off = along * c + np.abs(aside) * s, np.abs(np.abs(aside) * c - along * s)
         inside = (ahead > 0) & (ahead < reach)
-        veins = np.maximum(veins, inside * np.clip(1.3 - off / (thin * (1.4 - ahead / reach)), 0, 1))
+        veins = np.maximum(veins, inside * np.clip(1.3 - off / (thin * (1.4 - np.minimum(ahead / reach, 1))), 0, 1))
         side = (ahead - off * 0.8) * 11
         side = np.abs(side - np.floor(side) - 0.5) / 11
         branch = inside & (off < 0.35 * (reach - ahead))

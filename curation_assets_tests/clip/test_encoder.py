@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder, choose_device, choose_precision
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 
 TEXTS = [
@@ -27,7 +28,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def demo(registered_model: Path) -> Path:
-    return registered_model / "demo_model"
+    return DEMO_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_vector_does_not_depend_on_its_batch(encoder: Encoder) -> None:
 
 
 def test_a_text_of_more_than_77_tokens_is_cut(encoder: Encoder, demo: Path) -> None:
-    long, longer, short = "a" * 200, "a" * 75 + "b" * 500, "a" * 50
+    long, longer, short = "maize " * 100, "maize " * 75 + "rust " * 99, "maize " * 50
     ours = encoder.embed_texts([long, longer, short])
     assert np.allclose(ours, reference_texts(demo, [long, longer, short]), atol=1e-5)
     assert np.allclose(ours[0], ours[1], atol=1e-6)
@@ -157,7 +158,7 @@ def test_an_output_without_a_direction_becomes_nan_throughout(value: float, mode
     change_weights(model_folder, "text_projection.weight", value)
     encoder = Encoder(model_folder, "cpu", "float32")
     for vectors in (encoder.embed_images(pixels_of(encoder, pictures(2))), encoder.embed_texts(TEXTS)):
-        assert vectors.shape[1] == 64
+        assert vectors.shape[1] == 128
         assert np.isnan(vectors).all()
 
 
@@ -203,7 +204,7 @@ def test_a_folder_that_lacks_weights_is_refused_by_their_names_and_never_filled_
     encoder = Encoder(model_folder, "cpu", "float32")
     with pytest.raises(CurationError, match=rf"{model_folder} has no weights for .*post_layernorm\.weight"):
         encoder.embed_images(pixels_of(encoder, pictures(1)))
-    assert encoder.embed_texts(["maize"]).shape == (1, 64)
+    assert encoder.embed_texts(["maize"]).shape == (1, 128)
 
 
 def test_weights_with_the_position_ids_that_older_versions_saved_are_loaded(model_folder: Path, demo: Path) -> None:

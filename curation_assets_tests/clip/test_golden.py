@@ -16,7 +16,7 @@ from PIL import Image
 from curation_assets.clip import golden, manifest
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import Registry
-from curation_assets.clip.source import CODE_REVISION, combine, file_digests, resolve
+from curation_assets.clip.source import CODE_REVISION, DEMO_FOLDER, combine, file_digests, resolve
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.clip.test_encoder import change_weights
@@ -35,7 +35,7 @@ def registered(registered_model: Path) -> Path:
 @pytest.fixture
 def own(ready: Pipeline, tmp_path: Path) -> tuple[Pipeline, Path]:
     """A pipeline with a version of its own, and its model folder, free to be changed."""
-    folder = Path(shutil.copytree(ready.settings.mlflow_dir / "demo_model", tmp_path / "other_model"))
+    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     change_weights(folder, "logit_scale", 1.5)
     pipeline = Pipeline(ready.settings.model_copy(update={"model_source": str(folder)}))
     model, is_new = pipeline.register_model()
@@ -96,7 +96,7 @@ def test_a_tampered_version_is_refused_by_mlflow_and_by_the_registry(file: str, 
     pipeline, version = own
     model = pipeline.registry.champion()
     mlflow.pyfunc.load_model(model.uri, model_config=EXACT)
-    assert pipeline.registry.load_encoder(model, "cpu", "float32").embed_texts(["a"]).shape == (1, 64)
+    assert pipeline.registry.load_encoder(model, "cpu", "float32").embed_texts(["a"]).shape == (1, 128)
     path = version / "artifacts" / "clip" / file
     content = json.loads(path.read_text()) | {"image_mean": [0.5] * 3} if file.endswith("json") else None
     path.write_text(json.dumps(content)) if content else flip(path, 0.9)
@@ -208,7 +208,7 @@ def test_a_version_of_another_code_revision_is_used_only_if_this_code_gives_its_
     model = pipeline.registry.champion()
     monkeypatch.setattr("curation_assets.clip.source.CODE_REVISION", CODE_REVISION + 1)
     encoder = pipeline.registry.load_encoder(model, "cpu", "float32")
-    assert encoder.embed_texts(["a"]).shape == (1, 64)
+    assert encoder.embed_texts(["a"]).shape == (1, 128)
 
     def mirrored(self: object, rgb: Image.Image) -> object:
         return pixels(self, rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(40))
@@ -246,5 +246,5 @@ def test_the_commit_of_a_hub_snapshot_is_known_and_that_of_another_folder_is_emp
 ) -> None:
     commit = "32bd64288804d66eefd0ccbe215aa642df71cc41"
     snapshot = shutil.copytree(registered / "clip", tmp_path / "models--a--b" / "snapshots" / commit)
-    assert resolve(str(snapshot), tmp_path).hub_commit == commit
-    assert resolve(str(registered / "clip"), tmp_path).hub_commit == ""
+    assert resolve(str(snapshot)).hub_commit == commit
+    assert resolve(str(registered / "clip")).hub_commit == ""

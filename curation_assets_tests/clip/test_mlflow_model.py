@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import Registry
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets_tests.clip.test_predictor import b64, bomb
 from curation_assets_tests.conftest import jpeg
@@ -38,7 +39,7 @@ def image_vector(encoder: Encoder, data: bytes) -> Any:
 
 @pytest.fixture(scope="module")
 def encoder(registered_model: Path) -> Encoder:
-    return Encoder(registered_model / "demo_model", "cpu", "float32")
+    return Encoder(DEMO_FOLDER, "cpu", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,8 @@ def test_every_contract_is_answered_in_process(
         data = np.array(data) if isinstance(data, list) and isinstance(data[0], str) else data
     elif shape == "bytes" and "image" in data:
         data = pd.DataFrame({"image": [ONE, TWO]})
+    elif isinstance(data, dict):
+        data = {k: tuple(v) for k, v in data.items()}  # not lists: see below
     vectors = loaded.predict(data, params=params)
     same(vectors, known, *names)
     assert vectors.dtype == np.float32
@@ -189,6 +192,13 @@ BAD: dict[str, tuple[Any, str]] = {
     "a number for a text": ({"dataframe_records": [GOOD, {"text": 1.5}]}, "row 1: `text` must be a string, not float"),
     "a truth for a text": ({"dataframe_records": [{"text": True}]}, "row 0: `text` must be a string, not bool"),
     "a list for a text": ({"dataframe_records": [GOOD, {"text": ["a", "b"]}]}, "row 1: `text` must be a string"),
+    "one list for a text": ({"dataframe_records": [{"text": ["a", "b"]}]}, "row 0: `text` must be a string, not list"),
+    "one list in a split frame": (
+        {"dataframe_split": {"columns": ["text"], "data": [[["a", "b"]]]}},
+        "row 0: `text` must be a string, not list",
+    ),
+    "one list among inputs": ({"inputs": [{"text": ["a", "b"]}]}, "row 0: `text` must be a string, not ndarray"),
+    "one list among instances": ({"instances": [{"text": ["a"]}]}, "row 0: `text` must be a string, not list"),
     "an object for a text": ({"dataframe_records": [GOOD, {"text": {"a": 1}}]}, "row 1: `text` must be a string"),
     "no base64": ({"dataframe_records": [GOOD, {"image": "?"}]}, "row 1: `image` is not base64"),
     "no image": ({"dataframe_records": [GOOD, {"image": b64(b"<html>")}]}, "row 1: `image`: not an image"),
@@ -249,11 +259,15 @@ def test_clients_at_once_get_their_own_vectors_and_their_own_errors_from_mlflows
         (pd.DataFrame({"image": [b64(ONE), 123]}, dtype=object), "row 1: `image` must be a string"),
         (pd.DataFrame({"image": [123]}), "Incompatible input types for column image"),
         (pd.DataFrame({"picture": [b64(ONE)]}), "give either `image` or `text`"),
-        ({"image": [b64(ONE), "?"]}, "row 1: `image` is not base64"),
-        ({"image": [b64(ONE), b64(TWO)], "text": ["a", "b"]}, "row 0: give either .* are both given"),
+        ({"image": (b64(ONE), "?")}, "row 1: `image` is not base64"),
+        (
+            {"image": [b64(ONE), b64(TWO)]},
+            "row 0: `image` must be .* not list .* MLflow makes one row: give it a frame",
+        ),
+        ({"image": (b64(ONE), b64(TWO)), "text": ("a", "b")}, "row 0: give either .* are both given"),
         (5, "Incompatible input types for column 0"),
     ],
-    ids=["an integer", "only integers", "another column", "a dict of lists", "both columns", "a number"],
+    ids=["an integer", "only integers", "another column", "a bad image", "a dict of lists", "both columns", "a number"],
 )
 def test_a_request_that_cannot_be_used_fails_in_process_and_is_never_answered_with_nothing(
     data: Any, reason: str, loaded: Any
@@ -265,13 +279,13 @@ def test_a_request_that_cannot_be_used_fails_in_process_and_is_never_answered_wi
 
 
 def test_no_rows_of_a_known_column_give_no_vectors(loaded: Any) -> None:
-    assert loaded.predict(pd.DataFrame({"text": pd.Series([], dtype=str)})).shape == (0, 64)
+    assert loaded.predict(pd.DataFrame({"text": pd.Series([], dtype=str)})).shape == (0, 128)
 
 
 def test_a_model_with_too_much_to_do_answers_429_and_one_that_ends_503(uri: str) -> None:
     model = mlflow.pyfunc.load_model(uri, model_config=EXACT | {"max_queue": 1})
     predictor = model.unwrap_python_model().predictor
-    with predictor.batcher.admit(1), pytest.raises(MlflowException, match="try again later") as busy:
+    with predictor.batcher.admit({"text": 1}), pytest.raises(MlflowException, match="try again later") as busy:
         model.predict(["a"])
     assert busy.value.get_http_status_code() == 429
     predictor.close()
@@ -315,7 +329,13 @@ def test_a_model_loaded_twice_has_its_weights_in_memory_once(uri: str) -> None:
 
 def test_a_registered_model_tells_how_to_use_it(uri: str, loaded: Any, registered_model: Path) -> None:
     version = mlflow.MlflowClient(f"sqlite:///{registered_model / 'mlflow.db'}").get_model_version(NAME, "1")
-    for words in ("vector of 64 float32", "shortest edge of 224 pixels (bicubic)", "77 tokens", "0.4815", "UNTRAINED"):
+    for words in (
+        "vector of 128 float32",
+        "shortest edge of 144 pixels (bicubic)",
+        "77 tokens",
+        "0.4815",
+        "not for decisions",
+    ):
         assert words in version.description
     tags = {key.removeprefix("curation."): value for key, value in version.tags.items()}
     assert tags["source"] == "demo"
@@ -327,7 +347,7 @@ def test_a_registered_model_tells_how_to_use_it(uri: str, loaded: Any, registere
     assert {line.partition("==")[0] for line in requirements} >= {"mlflow", "torch", "transformers", "pillow", "numpy"}
     assert all("==" in line and "+" not in line for line in requirements)
     vectors = loaded.predict(loaded.input_example)
-    assert vectors.shape == (2, 64)
+    assert vectors.shape == (2, 128)
 
 
 def test_the_example_stored_with_a_model_is_what_its_server_takes(uri: str, server: str) -> None:
@@ -336,7 +356,7 @@ def test_the_example_stored_with_a_model_is_what_its_server_takes(uri: str, serv
     json.loads(body, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
     status, answer = post(server, body.encode())
     assert status == 200
-    assert np.array(answer["predictions"]).shape == (2, 64)
+    assert np.array(answer["predictions"]).shape == (2, 128)
 
 
 def test_the_mlflow_model_loads_where_the_package_is_not_installed(

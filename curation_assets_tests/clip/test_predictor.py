@@ -19,6 +19,7 @@ from curation_assets.clip.batching import Batch, BusyError, ClosedError
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
 from curation_assets.clip.rows import Row, RowError
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets_tests.clip.test_encoder import change_weights
 from curation_assets_tests.conftest import jpeg
@@ -42,7 +43,7 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def demo(registered_model: Path) -> Path:
-    return registered_model / "demo_model"
+    return DEMO_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +184,10 @@ def test_limits_of_bytes_pixels_and_rows_are_refused_with_the_key_that_sets_them
             predictor.embed_rows([Row("image", small), Row("image", value)])
     with pytest.raises(RowError, match=r"4 rows are more than the 3 of a request \(`max_rows`\)"):
         predictor.embed_rows([Row("text", "a")] * 4)
-    assert predictor.embed_rows([Row("image", small)] * 3).shape == (3, 64)
+    assert predictor.embed_rows([Row("image", small)] * 3).shape == (3, 128)
     with pytest.raises(RowError, match=r"row 0: `image` has 300 x 200 pixels, more than 59,999 \(`max_pixels`\)"):
         limited(demo, max_pixels=59_999).embed_rows([Row("image", large)])
-    assert limited(demo, max_pixels=60_000).embed_rows([Row("image", large)]).shape == (1, 64)
+    assert limited(demo, max_pixels=60_000).embed_rows([Row("image", large)]).shape == (1, 128)
 
 
 def test_base64_that_is_too_long_is_refused_before_it_is_decoded(demo: Path) -> None:
@@ -196,9 +197,9 @@ def test_base64_that_is_too_long_is_refused_before_it_is_decoded(demo: Path) -> 
 
 def test_rows_beyond_the_queue_are_refused_while_others_are_at_work(demo: Path) -> None:
     predictor = limited(demo, max_queue=2)
-    with predictor.batcher.admit(2), pytest.raises(BusyError):
+    with predictor.batcher.admit({"image": 2}), pytest.raises(BusyError):
         predictor.embed_rows([Row("text", "a")])
-    assert predictor.embed_rows([Row("text", "a")]).shape == (1, 64)
+    assert predictor.embed_rows([Row("text", "a")]).shape == (1, 128)
 
 
 def test_a_row_that_the_model_has_no_vector_for_fails_and_others_in_the_same_pass_do_not(
@@ -216,7 +217,7 @@ def test_a_row_that_the_model_has_no_vector_for_fails_and_others_in_the_same_pas
         return vectors
 
     predictor.batcher._compute["text"] = spoiled
-    with ThreadPoolExecutor(2) as pool, predictor.batcher.admit(1):  # held back, so that both are in one pass
+    with ThreadPoolExecutor(2) as pool, predictor.batcher.admit({"text": 1}):  # held back, so that both are in one pass
         bad = pool.submit(predictor.embed_rows, [Row("text", "fine"), Row("text", "spoiled")])
         good = pool.submit(predictor.embed_rows, [Row("text", "good")])
         assert np.isfinite(good.result(30)).all()
@@ -243,13 +244,62 @@ def test_a_very_long_text_is_cut_like_a_long_one_and_in_no_time(predictor: ClipP
 
 
 def test_no_rows_give_no_vectors(predictor: ClipPredictor) -> None:
-    assert predictor.embed_rows([]).shape == (0, 64)
+    assert predictor.embed_rows([]).shape == (0, 128)
 
 
 def test_predictors_of_one_model_share_its_weights_and_others_do_not(demo: Path, tmp_path: Path) -> None:
     first, second = limited(demo), limited(demo, max_rows=5)
     assert first._encoder is second._encoder
     assert first._encoder is not ClipPredictor(demo, PredictorConfig.of(EXACT | {"precision": "bfloat16"}))._encoder
+
+
+def test_torch_s_threads_are_left_alone_unless_the_configuration_sets_them(demo: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        limited(demo)
+        assert torch.get_num_threads() == 3
+        limited(demo, threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_request_that_takes_too_long_is_not_computed(demo: Path) -> None:
+    predictor = limited(demo)
+    seen: list[Batch] = []
+    predictor.batcher.observer = seen.append
+    with pytest.raises(TimeoutError):
+        predictor.embed_rows([Row("image", jpeg(1))], timeout=0)
+    assert predictor.batcher.in_flight == predictor.batcher.queued == 0
+    assert predictor.embed_rows([Row("text", "a")], timeout=60).shape == (1, 128)
+    assert [batch.kind for batch in seen] == ["text"]
+
+
+def test_a_predictor_closed_without_patience_fails_what_it_has_not_begun_with(demo: Path) -> None:
+    predictor = limited(demo, max_batch=1)
+    entered, gate = threading.Event(), threading.Event()
+    real = predictor.batcher._compute["text"]
+
+    def slow(texts: list[str]) -> Any:
+        entered.set()
+        assert gate.wait(20)
+        return real(texts)
+
+    predictor.batcher._compute["text"] = slow
+    with ThreadPoolExecutor(4) as pool:
+        begun = pool.submit(predictor.embed_rows, [Row("text", "a")])
+        assert entered.wait(20)
+        waiting = [pool.submit(predictor.embed_rows, [Row("text", "b"), Row("image", jpeg(1))]) for _ in range(2)]
+        closing = pool.submit(predictor.close, 0.2)
+        for future in waiting:
+            with pytest.raises(ClosedError):
+                future.result(20)
+        gate.set()
+        assert begun.result(20).shape == (1, 128)
+        closing.result(20)
 
 
 def test_warming_up_loads_both_towers(demo: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -19,6 +21,7 @@ import numpy as np
 import pytest
 
 from curation_assets.clip.registry import NotRegisteredError
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
@@ -26,7 +29,7 @@ from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
 
 @pytest.fixture
 def other_weights(registered_model: Path, tmp_path: Path) -> Path:
-    folder = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-4] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
@@ -82,6 +85,36 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+
+
+def load_twice(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    """A remote version is downloaded once, beside the lake; a copy that was edited or cut off is replaced."""
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    model, _ = pipeline.register_model()
+    fetched: list[str] = []
+    download = mlflow.artifacts.download_artifacts
+
+    def counted(*args: Any, **kwargs: Any) -> str:
+        fetched.append(str(kwargs.get("artifact_uri")))
+        return str(download(*args, **kwargs))
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", counted)
+    downloads = pipeline.settings.mlflow_dir / "downloads"
+    (downloads / f"{model.fingerprint}.part").mkdir(parents=True)
+    (downloads / f"{model.fingerprint}.part" / "half").touch()  # of a process that was killed
+    first, again = (pipeline.registry.load_encoder(model, "cpu", "float32") for _ in range(2))
+    assert first.folder == again.folder == downloads / model.fingerprint / "artifacts" / "clip"
+    assert fetched == [model.uri]
+    with (first.folder / "model.safetensors").open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"abcd")
+    repaired = pipeline.registry.load_encoder(model, "cpu", "float32")
+    assert fetched == [model.uri] * 2
+    source = (DEMO_FOLDER / "model.safetensors").read_bytes()
+    assert (repaired.folder / "model.safetensors").read_bytes() == source
+    assert {path.name for path in downloads.iterdir()} == {model.fingerprint, f"{model.fingerprint}.lock"}
+    assert list(temporary.iterdir()) == []
 
 
 def tell_the_story(pipeline: Pipeline, other_weights: Path) -> None:
@@ -152,6 +185,28 @@ def test_a_databricks_unity_catalog(pipeline: Pipeline, other_weights: Path, wor
     tell_the_story(pipeline, other_weights)
     assert workspace.models[pipeline.registry.name]["aliases"] == {"champion": "1"}
     assert f"GET {'/api/2.0/mlflow/unity-catalog'}/registered-models/alias" in workspace.calls
+
+
+def test_a_version_in_a_databricks_unity_catalog_is_downloaded_once(
+    pipeline: Pipeline, workspace: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    load_twice(pipeline, monkeypatch, tmp_path / "temporary")
+
+
+@pytest.mark.slow
+def test_a_version_on_a_real_mlflow_server_is_downloaded_once(
+    pipeline: Pipeline, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    load_twice(pipeline, monkeypatch, tmp_path / "temporary")
+
+
+def test_files_of_a_registry_on_this_machine_are_used_where_they_lie(
+    ready: Pipeline, registered_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    encoder = ready.registry.load_encoder(ready.registry.champion(), "cpu", "float32")
+    assert encoder.folder.is_relative_to(registered_model / "artifacts")
+    assert not (ready.settings.mlflow_dir / "downloads").exists()
 
 
 @pytest.mark.parametrize("kind", ["open_catalog", "workspace"])

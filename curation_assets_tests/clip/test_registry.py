@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
-from curation_assets.clip.source import resolve
+from curation_assets.clip.source import DEMO_FOLDER, resolve
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 
@@ -33,7 +33,7 @@ def flip_last_weight(folder: Path) -> None:
 
 @pytest.fixture
 def other_weights(registered_model: Path, tmp_path: Path) -> Path:
-    folder = Path(shutil.copytree(registered_model / "demo_model", tmp_path / "other_model"))
+    folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     flip_last_weight(folder)
     return folder
 
@@ -84,13 +84,13 @@ def test_going_back_to_the_first_weights_makes_the_first_version_the_champion_ag
 
 def test_a_version_describes_its_model(ready: Pipeline) -> None:
     model = ready.registry.champion()
-    assert model.dimension == 64
-    assert model.image_size == 224
+    assert model.dimension == 128
+    assert model.image_size == 128
     assert model.parameters > 100_000
-    assert model.untrained
+    assert model.demonstration
     assert model.source == "demo"
     stored = mlflow.MlflowClient(ready.registry.tracking_uri).get_model_version(NAME, "1")
-    assert "UNTRAINED" in stored.description
+    assert "not for decisions" in stored.description
     assert stored.run_id == model.run_id
 
 
@@ -128,7 +128,7 @@ def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_registered_whole(
     model, is_new = with_source(ready, snapshot).register_model()
     assert is_new
     stored = artifacts_of(ready, model)
-    assert sorted(p.name for p in stored.iterdir()) == sorted(p.name for p in other_weights.iterdir())
+    assert {p.name for p in stored.iterdir()} == {p.name for p in other_weights.iterdir()} - {"README.md"}
     for file in stored.iterdir():
         assert not file.is_symlink()
         assert file.read_bytes() == (other_weights / file.name).read_bytes()
@@ -136,8 +136,49 @@ def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_registered_whole(
 
 def test_a_registered_encoder_computes_what_its_source_computes(ready: Pipeline, registered_model: Path) -> None:
     encoder = ready.registry.load_encoder(ready.registry.champion(), "cpu", "float32")
-    source = Encoder(registered_model / "demo_model", "cpu", "float32")
+    source = Encoder(DEMO_FOLDER, "cpu", "float32")
     assert np.array_equal(encoder.embed_texts(["maize"]), source.embed_texts(["maize"]))
+
+
+class BrokenOffError(Exception):
+    """Stands for a process that is killed."""
+
+
+@pytest.mark.parametrize("write", ["set_registered_model_alias", "set_experiment_tag"])
+def test_a_rollback_that_was_cut_off_can_be_repeated(
+    write: str, ready: Pipeline, other_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, _ = with_source(ready, other_weights).register_model()
+    ready.registry.promote("1")
+    ready.registry.promote("2")
+
+    def break_off(*_: Any, **__: Any) -> None:
+        raise BrokenOffError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.MlflowClient, write, break_off)
+        with pytest.raises(BrokenOffError):
+            ready.registry.rollback()
+    assert ready.registry.champion() == second
+    assert [ready.registry.rollback().version for _ in range(3)] == ["1", "2", "1"]
+    with pytest.raises(CurationError, match="no earlier champion"):
+        ready.registry.rollback()
+
+
+def test_a_promotion_that_was_cut_off_is_rolled_back_to_the_champion_before_it(
+    ready: Pipeline, other_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, _ = with_source(ready, other_weights).register_model()
+
+    def break_off(*_: Any, **__: Any) -> None:
+        raise BrokenOffError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.MlflowClient, "set_experiment_tag", break_off)
+        with pytest.raises(BrokenOffError):
+            ready.registry.promote("1")
+    assert ready.registry.champion().version == "1"
+    assert ready.registry.rollback() == second
 
 
 def test_processes_that_register_the_same_model_at_once_make_one_version(ready: Pipeline, other_weights: Path) -> None:
@@ -238,8 +279,8 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
     "another dimension": (lambda f: change_json(f / "config.json", projection_dim=32), r"visual_projection\.weight"),
     "another width": (lambda f: change_towers(f, intermediate_size=96), "another size"),
     "another image size": (
-        lambda f: change_json(f / "preprocessor_config.json", crop_size={"height": 192, "width": 192}),
-        "192",
+        lambda f: change_json(f / "preprocessor_config.json", crop_size={"height": 96, "width": 96}),
+        "96",
     ),
 }
 
@@ -388,7 +429,7 @@ def test_a_folder_with_other_special_characters_in_its_path_holds_the_whole_regi
     registered_model: Path, tmp_path: Path
 ) -> None:
     registry = Registry(NAME, tmp_path / "a #b; c=d@e 100% ü" / "mlflow")
-    model, _ = registry.register(resolve("demo", registered_model / "demo_model"))
+    model, _ = registry.register(resolve("demo"))
     assert registry.champion() == model
     assert registry.load_encoder(model, "cpu", "float32").folder.is_relative_to(registry.folder)
     assert (registry.folder / "mlflow.db").is_file()
@@ -409,7 +450,7 @@ def test_a_registry_of_its_own_leaves_the_users_mlflow_and_the_working_directory
     registry = Registry(NAME, tmp_path / "ours", own=True)
     with pytest.raises(NotRegisteredError):
         registry.champion()
-    model, is_new = registry.register(resolve("demo", registered_model / "demo_model"))
+    model, is_new = registry.register(resolve("demo"))
     assert is_new
     assert registry.champion() == model
     assert registry.load_encoder(model, "cpu", "float32").folder.is_relative_to(tmp_path / "ours" / "artifacts")

@@ -12,9 +12,9 @@ from curation_assets.clip.source import CODE_REVISION
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.conftest import jpeg
 
-PIXELS = "38b44a39ad2e503b"
-IMAGE = [-0.01751, -0.02966, 0.08585, -0.05122, 0.01639, -0.17388]
-TEXT = [-0.01665, -0.05837, 0.13476, -0.04804, -0.14977, -0.11062]
+PIXELS = "14fdd35ed40a32cf"
+IMAGE = [0.18331, 0.03072, -0.00452, 0.13517, 0.03533, -0.01377]
+TEXT = [0.10094, 0.03763, 0.06663, 0.13085, 0.07587, -0.03691]
 
 
 @pytest.fixture

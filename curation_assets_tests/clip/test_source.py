@@ -3,20 +3,16 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import transformers
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from curation_assets.clip import demo_model
 from curation_assets.clip.encoder import Encoder
-from curation_assets.clip.source import resolve
+from curation_assets.clip.source import DEMO_FOLDER, resolve
 from curation_assets.errors import CurationError
 
 ABSENT_ID = "nobody-at-all/clip-that-is-not-there"
@@ -25,30 +21,44 @@ ABSENT_ID = "nobody-at-all/clip-that-is-not-there"
 @pytest.fixture
 def folder(registered_model: Path, tmp_path: Path) -> Path:
     """A model in a local folder, free to be broken."""
-    return Path(shutil.copytree(registered_model / "demo_model", tmp_path / "model"))
+    return Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
 
 
 def change_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_hub_model_that_cannot_be_reached_is_one_clear_error_with_both_ways_out(tmp_path: Path) -> None:
+def test_a_hub_model_that_cannot_be_reached_is_one_clear_error_with_both_ways_out() -> None:
     assert not (Path(HF_HUB_CACHE) / f"models--{ABSENT_ID.replace('/', '--')}").exists()
     with pytest.raises(CurationError) as caught:
-        resolve(ABSENT_ID, tmp_path / "demo_model")
+        resolve(ABSENT_ID)
     message = str(caught.value)
     assert f"CURATION_MODEL_SOURCE={ABSENT_ID}" in message
     assert "local folder" in message
     assert "`demo`" in message
     assert "can't be reached" in message
     assert "\n" not in message
-    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_the_hub_is_asked_only_where_that_is_meant(
+    download: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def snapshot(hub_id: str, *, local_files_only: bool, **_: object) -> str:
+        asked.append(local_files_only)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert resolve(ABSENT_ID, download=download).folder == folder
+    assert asked == [not download]
 
 
 @pytest.mark.parametrize("source", ["no such/model/at all", "a/b/c", "--x--", "./models/not_here", "naïve"])
-def test_a_source_that_is_neither_folder_nor_hub_id_says_so(source: str, tmp_path: Path) -> None:
+def test_a_source_that_is_neither_folder_nor_hub_id_says_so(source: str) -> None:
     with pytest.raises(CurationError, match=r"neither a folder nor a model id.*`demo`"):
-        resolve(source, tmp_path / "demo_model")
+        resolve(source)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +74,7 @@ def test_a_source_that_is_neither_folder_nor_hub_id_says_so(source: str, tmp_pat
 def test_a_folder_that_lacks_a_file_is_refused_by_the_files_name(file: str, named: str, folder: Path) -> None:
     (folder / file).unlink()
     with pytest.raises(CurationError) as caught:
-        resolve(str(folder), folder)
+        resolve(str(folder))
     assert f"{folder} has no {named}" in str(caught.value)
 
 
@@ -74,9 +84,9 @@ def test_a_folder_that_lacks_one_of_several_weight_files_is_refused_by_the_files
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict(zip("ab", sorted(shards), strict=True))}))
     with pytest.raises(CurationError, match=f"{folder} has no {max(shards)}"):
-        resolve(str(folder), folder)
+        resolve(str(folder))
     shutil.copy(folder / min(shards), folder / max(shards))
-    assert len(resolve(str(folder), folder).files) == 8
+    assert len(resolve(str(folder)).files) == 8
 
 
 def cut(path: Path, size: int) -> None:
@@ -112,50 +122,50 @@ def test_a_folder_that_holds_no_whole_clip_is_refused_by_its_name(
 ) -> None:
     breakage(folder)
     with pytest.raises(CurationError) as caught:
-        resolve(str(folder), folder)
+        resolve(str(folder))
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_the_fingerprint_is_of_the_content_and_not_of_the_place(folder: Path, tmp_path: Path) -> None:
-    first = resolve(str(folder), folder)
+    first = resolve(str(folder))
     elsewhere = Path(shutil.copytree(folder, tmp_path / "else where"))
-    again = resolve(str(elsewhere), folder)
-    assert first.fingerprint == again.fingerprint == resolve(str(folder), folder).fingerprint
+    again = resolve(str(elsewhere))
+    assert first.fingerprint == again.fingerprint == resolve(str(folder)).fingerprint
     assert len(first.fingerprint) == 32
 
 
 @pytest.mark.parametrize("position", [0.4, 0.6, 1.0])
 def test_the_fingerprint_changes_with_any_byte_of_the_weights(position: float, folder: Path) -> None:
-    before = resolve(str(folder), folder).fingerprint
+    before = resolve(str(folder)).fingerprint
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[int((len(weights) - 1) * position)] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
-    assert resolve(str(folder), folder).fingerprint != before
+    assert resolve(str(folder)).fingerprint != before
 
 
 @pytest.mark.parametrize(
     "file", ["config.json", "preprocessor_config.json", "tokenizer_config.json", "vocab.json", "merges.txt"]
 )
 def test_the_fingerprint_changes_with_configuration_preprocessing_and_tokenizer(file: str, folder: Path) -> None:
-    before = resolve(str(folder), folder).fingerprint
+    before = resolve(str(folder)).fingerprint
     with (folder / file).open("a") as out:
         out.write("\n")
-    assert resolve(str(folder), folder).fingerprint != before
+    assert resolve(str(folder)).fingerprint != before
 
 
 def test_the_fingerprint_changes_when_a_tokenizer_file_is_added(folder: Path) -> None:
-    before = resolve(str(folder), folder).fingerprint
+    before = resolve(str(folder)).fingerprint
     (folder / "special_tokens_map.json").write_text("{}")
-    assert resolve(str(folder), folder).fingerprint != before
+    assert resolve(str(folder)).fingerprint != before
 
 
 def test_files_that_are_not_the_models_change_neither_fingerprint_nor_files(folder: Path) -> None:
-    before = resolve(str(folder), folder)
+    before = resolve(str(folder))
     for name in ["README.md", "pytorch_model.bin", ".DS_Store", "training_args.json", "flax_model.msgpack"]:
         (folder / name).write_text("not part of it")
     (folder / ".cache").mkdir()
-    after = resolve(str(folder), folder)
+    after = resolve(str(folder))
     assert after.fingerprint == before.fingerprint
     assert after.files == before.files
 
@@ -163,16 +173,15 @@ def test_files_that_are_not_the_models_change_neither_fingerprint_nor_files(fold
 def test_a_clip_made_with_transformers_is_described_by_its_own_numbers(folder: Path) -> None:
     config = transformers.CLIPConfig.from_pretrained(folder)
     config.projection_dim = 32
-    del config.curation_untrained
+    del config.curation_demonstration
     model = transformers.CLIPModel(config)
     model.save_pretrained(folder)
-    found = resolve(str(folder), folder / "unused")
+    found = resolve(str(folder))
     assert found.dimension == 32
     assert found.parameters == sum(weight.numel() for weight in model.parameters())
-    assert found.image_size == 224
-    assert not found.untrained
+    assert found.image_size == 128
+    assert not found.demonstration
     assert found.name == str(folder)
-    assert not (folder / "unused").exists()
 
 
 def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_the_same_model(folder: Path, tmp_path: Path) -> None:
@@ -182,63 +191,22 @@ def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_the_same_model(folder
     for blob in list(blobs.iterdir()):
         hashed = blob.rename(blobs / f"hash-of-{blob.name}")
         (snapshot / blob.name).symlink_to(Path("..", "..", "blobs", hashed.name))
-    demo_model.write(tmp_path / "plain")
-    linked, plain = resolve(str(snapshot), snapshot), resolve(str(tmp_path / "plain"), snapshot)
+    linked, plain = resolve(str(snapshot)), resolve(str(DEMO_FOLDER))
     assert linked.fingerprint == plain.fingerprint
     assert linked.parameters == plain.parameters
 
 
-def test_the_demo_model_is_written_once_and_says_that_it_is_untrained(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "demo_model"
-    first = resolve("demo", target)
-    written = {path: path.stat().st_mtime_ns for path in target.iterdir()}
-    second = resolve("demo", target)
-    assert first == second
-    assert first.untrained
-    assert first.dimension == demo_model.DIMENSION
-    assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == written
-    assert list(target.parent.iterdir()) == [target]
-
-
-def test_the_demo_model_is_the_same_every_time_and_leaves_the_random_numbers_alone(
-    registered_model: Path, tmp_path: Path
-) -> None:
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    made = resolve("demo", tmp_path / "demo_model")
-    assert torch.rand(1) == expected
-    assert made.fingerprint == resolve("demo", registered_model / "demo_model").fingerprint
-
-
-def test_processes_that_write_the_demo_model_at_once_agree_and_leave_nothing_half_done(tmp_path: Path) -> None:
-    target = tmp_path / "demo_model"
-    script = (
-        "import sys, torch, transformers; from pathlib import Path; from curation_assets.clip.source import resolve; "
-        "print('ready', flush=True); input(); print(resolve('demo', Path(sys.argv[1])).fingerprint)"
-    )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert len(set(said)) == 1
-    assert resolve("demo", target).fingerprint == said[0].strip()
-    assert list(tmp_path.iterdir()) == [target]
+def test_the_demo_model_ships_with_the_package_and_says_what_it_is_for() -> None:
+    found = resolve("demo")
+    assert found.demonstration
+    assert found.folder == DEMO_FOLDER
+    assert (found.dimension, found.image_size) == (128, 128)
+    card = (DEMO_FOLDER / "README.md").read_text()
+    assert "for demonstration, not for decisions" in card.lower()
 
 
 def test_a_folder_saved_by_transformers_5_is_the_same_model(folder: Path, tmp_path: Path) -> None:
-    before = resolve(str(folder), folder)
+    before = resolve(str(folder))
     processor = transformers.CLIPProcessor(
         transformers.CLIPImageProcessorPil.from_pretrained(folder), transformers.CLIPTokenizer.from_pretrained(folder)
     )
@@ -247,8 +215,8 @@ def test_a_folder_saved_by_transformers_5_is_the_same_model(folder: Path, tmp_pa
     transformers.CLIPModel.from_pretrained(folder).save_pretrained(saved)
     assert (saved / "processor_config.json").exists()
     assert not (saved / "preprocessor_config.json").exists()
-    found = resolve(str(saved), folder)
-    assert (found.dimension, found.image_size, found.parameters) == (64, 224, before.parameters)
+    found = resolve(str(saved))
+    assert (found.dimension, found.image_size, found.parameters) == (128, 128, before.parameters)
     assert saved / "processor_config.json" in found.files
     encoders = [Encoder(path, "cpu", "float32") for path in (folder, saved)]
     assert encoders[0].preprocessing == encoders[1].preprocessing
@@ -257,9 +225,9 @@ def test_a_folder_saved_by_transformers_5_is_the_same_model(folder: Path, tmp_pa
 
 
 def test_a_processor_file_counts_only_where_it_is_read(folder: Path) -> None:
-    before = resolve(str(folder), folder)
+    before = resolve(str(folder))
     (folder / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
-    assert resolve(str(folder), folder) == before
+    assert resolve(str(folder)) == before
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(CurationError, match=r"has no preprocessor_config\.json"):
-        resolve(str(folder), folder)
+        resolve(str(folder))

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from curation_assets.clip.encoder import MAX_TOKENS, Encoder
+from curation_assets.clip.source import DEMO_FOLDER
 
 PACKAGES = ["open_clip_torch==3.3.0", "ftfy==6.3.1"]
 MERGES = 49152 - 256 - 2  # of the lines in OpenAI's file, those that its models use
@@ -57,7 +58,7 @@ def encoder(theirs: Any, registered_model: Path, tmp_path_factory: pytest.TempPa
         lines = file.read().split("\n")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines[1 : MERGES + 1]]) + "\n")
     for name in ("preprocessor_config.json", "tokenizer_config.json"):
-        shutil.copy(registered_model / "demo_model" / name, folder)
+        shutil.copy(DEMO_FOLDER / name, folder)
     return Encoder(folder, "cpu", "float32")
 
 

@@ -45,8 +45,9 @@ def other(ready: Pipeline, tmp_path: Path) -> Pipeline:
 
 
 def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
-    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any
+    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", other.settings.model_source)
     fill("maize", 3)
     assert sum(done.encoded for done in run(ready, LogProgress()).embeds) == 3
     assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 3
@@ -65,9 +66,9 @@ def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
     assert (code, said["version"], said["embedded"], said["to_embed"]) == (0, "1", 3, 1)
 
     summary = run(other, LogProgress())
-    assert summary.model.version == "1"
-    assert summary.overruled is not None
-    assert summary.overruled.version == "2"
+    assert summary.chosen.model.version == "1"
+    assert summary.chosen.overruled is not None
+    assert summary.chosen.overruled.version == "2"
     assert sum(done.encoded for done in summary.embeds) == 1  # only the one it never saw
     assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 0
     vectors = ready.vectors_of("maize/photo_0000.jpg")
@@ -75,13 +76,14 @@ def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
 
     assert curation("model", "promote", "2")[0] == 0
     summary = run(other, LogProgress())
-    assert (summary.model.version, summary.overruled) == ("2", None)
+    assert (summary.chosen.model.version, summary.chosen.overruled) == ("2", None)
     assert sum(done.encoded for done in summary.embeds) == 0
 
 
 def test_list_and_promote_say_what_a_reader_needs(
-    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any
+    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", other.settings.model_source)
     fill("maize", 2)
     run(ready, LogProgress())
     other.register_model()
@@ -99,6 +101,71 @@ def test_list_and_promote_say_what_a_reader_needs(
     assert "2 of 2 images have one of this version" in text
     assert "CURATION_MODEL_SOURCE was version 2" in text
     assert "0 of 2 images" in curation("model", "promote", "2")[1]
+
+
+def test_a_promotion_holds_over_a_model_source_that_is_registered_only_later(
+    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize", 2)
+    run(ready, LogProgress())
+    source = Path(other.settings.model_source)
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", str(source))
+    assert curation("model", "promote", "1")[0] == 0
+    code, text, _ = curation("run", "--json")
+    said = json.loads(text)["model"]
+    assert (code, said["version"], said["new"], said["overrules"]) == (0, "1", True, "2")
+    assert ready.registry.champion().version == "1"
+
+    weights = bytearray((source / "model.safetensors").read_bytes())
+    weights[-4] ^= 2
+    (source / "model.safetensors").write_bytes(weights)
+    said = json.loads(curation("run", "--json")[1])["model"]
+    assert (said["version"], said["new"], said["overrules"]) == ("3", True, None), "it really changed"
+
+
+def test_a_champion_chosen_by_hand_is_used_on_when_model_source_is_gone(
+    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize", 2)
+    run(ready, LogProgress())
+    run(other, LogProgress())
+    source = other.settings.model_source
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", source)
+    aside = Path(source).rename(source + " aside")
+    code, _, said = curation("run")
+    assert code == 2
+    assert said.splitlines()[-1].startswith(f"error: CURATION_MODEL_SOURCE={source}: ")
+
+    assert curation("model", "rollback")[0] == 0
+    code, text, _ = curation("run")
+    assert code == 0
+    (line,) = (line for line in text.splitlines() if "chosen by hand" in line)
+    assert f"CURATION_MODEL_SOURCE={source}: " in line
+    chosen = json.loads(curation("run", "--json")[1])["model"]
+    assert (chosen["version"], chosen["new"]) == ("1", False)
+    assert chosen["source_unavailable"].startswith(f"CURATION_MODEL_SOURCE={source}: ")
+
+    aside.rename(source)
+    chosen = json.loads(curation("run", "--json")[1])["model"]
+    assert (chosen["version"], chosen["overrules"], chosen["source_unavailable"]) == ("1", "2", None)
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", source + " too")
+    code, _, said = curation("run")
+    assert code == 2, "whoever sets another source must hear that it can't be had"
+    assert f"CURATION_MODEL_SOURCE={source} too: " in said
+
+
+def test_a_promotion_over_a_model_source_that_never_could_be_had_holds_once_it_can(
+    ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize", 1)
+    source = other.settings.model_source
+    monkeypatch.setenv("CURATION_MODEL_SOURCE", source)
+    aside = Path(source).rename(source + " aside")
+    assert curation("model", "promote", "1")[0] == 0
+    assert curation("run")[0] == 0
+    aside.rename(source)
+    chosen = json.loads(curation("run", "--json")[1])["model"]
+    assert (chosen["version"], chosen["new"], chosen["overrules"]) == ("1", True, "2")
 
 
 def test_a_version_that_is_not_there_and_a_rollback_too_far_are_clear_errors(curation: Curation) -> None:

@@ -45,7 +45,7 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert (facts["vectors"].value, facts["encoded"].value) == (4, 4)
     assert facts["model"].value == "models:/autobricks.agriculture.clip_embedding/1"
     assert facts["device"].value == "cpu"
-    assert "untrained" in facts["note"].value
+    assert "not for decisions" in facts["note"].value
     assert ready.status().row(0) == ("maize", 5, 4, 1, 4, 0)
 
 

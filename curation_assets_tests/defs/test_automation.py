@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.definitions import build_defs
 from curation_assets.pipeline import Pipeline
 
@@ -37,7 +38,7 @@ def requested(
 def changed_model(ready: Pipeline, tmp_path: Path) -> Path:
     """The demo model with other weights."""
     other = tmp_path / "other_model"
-    shutil.copytree(ready.registry.demo_folder, other)
+    shutil.copytree(DEMO_FOLDER, other)
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1000:] = bytes(1000)
     (other / "model.safetensors").write_bytes(weights)

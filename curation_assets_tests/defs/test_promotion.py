@@ -9,6 +9,8 @@ import dagster as dg
 import pytest
 
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.definitions import build_defs
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.sensors import build_new_images_sensor
 from curation_assets.pipeline import Pipeline
@@ -20,7 +22,7 @@ EMBEDDINGS = dg.AssetKey("crop_images_directory_embeddings")
 @pytest.fixture
 def second(ready: Pipeline, tmp_path: Path) -> RegisteredModel:
     """Other weights as version 2, registered but not promoted: version 1 is the champion again."""
-    other = Path(shutil.copytree(ready.registry.demo_folder, tmp_path / "other_model"))
+    other = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1000:] = bytes(1000)
     (other / "model.safetensors").write_bytes(weights)
@@ -31,19 +33,25 @@ def second(ready: Pipeline, tmp_path: Path) -> RegisteredModel:
 
 
 @pytest.fixture
-def requests(ready: Pipeline, instance: dg.DagsterInstance, materialize: Callable[..., Any]) -> Callable[[], list[str]]:
-    """One tick of the sensor, with its runs carried out; gives the jobs that it asked for."""
+def requests(
+    ready: Pipeline, instance: dg.DagsterInstance, materialize: Callable[..., Any]
+) -> Callable[..., list[str]]:
+    """One tick of the sensor, its runs carried out and its events stored; gives the jobs and assets of them."""
 
-    def tick() -> list[str]:
+    def tick(model_source: str = "demo") -> list[str]:
+        settings = ready.settings.model_copy(update={"model_source": model_source})
         context = dg.build_sensor_context(instance=instance)
-        result = build_new_images_sensor(ready.settings)(context, curation=CurationResource.of(ready.settings))
+        result = build_new_images_sensor(settings)(context, curation=CurationResource.of(settings))
         asked = getattr(result, "run_requests", None) or []
+        events = getattr(result, "asset_events", None) or []
+        for event in events:
+            instance.report_runless_asset_event(event)
         used = {run.tags.get("dagster/run_key") for run in instance.get_runs()}
         assert used.isdisjoint(request.run_key for request in asked)
         for request in asked:
             tags = {**request.tags, "dagster/run_key": str(request.run_key)}
             assert materialize(str(request.job_name), request.partition_key, **tags).success
-        return [str(request.job_name) for request in asked]
+        return [str(request.job_name) for request in asked] + [event.asset_key.to_user_string() for event in events]
 
     return tick
 
@@ -64,8 +72,8 @@ def test_each_promotion_is_noticed_once_also_back_and_forth(
     assert requests() == []
     first = ready.registry.champion()
     for model in (second, first, second, first):
-        ready.registry.promote(model.version)
-        assert requests() == ["register_clip_model"]
+        ready.promote(model.version)
+        assert requests() == ["clip_model"]
         assert requests() == []
         assert (latest(instance, MODEL).tags or {})["dagster/data_version"] == model.fingerprint
 
@@ -113,15 +121,75 @@ def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
         return encoded
 
     assert embed_what_is_stale() == {}
-    ready.registry.promote(second.version)
-    assert requests() == ["register_clip_model"]
+    ready.promote(second.version)
+    assert requests() == ["clip_model"]
     assert embed_what_is_stale() == {"maize": 2, "wheat": 2}
     assert embed_what_is_stale() == {}
-    ready.registry.rollback()
-    assert requests() == ["register_clip_model"]
+    ready.rollback()
+    assert requests() == ["clip_model"]
     assert embed_what_is_stale() == {"maize": 0, "wheat": 0}
     assert latest(instance, EMBEDDINGS).metadata["model"].value == ready.registry.version("1").uri
     assert embed_what_is_stale() == {}
+
+
+def test_two_deployments_of_one_registry_do_not_crown_in_turns(
+    ready: Pipeline, second: RegisteredModel, materialize: Callable[..., Any], requests: Callable[..., list[str]]
+) -> None:
+    settings = ready.settings.model_copy(update={"model_source": second.source})
+    theirs = build_new_images_sensor(settings)
+    materialize("register_clip_model")
+    with dg.DagsterInstance.ephemeral() as their_instance:
+        job = build_defs(settings).resolve_job_def("register_clip_model")
+        assert job.execute_in_process(instance=their_instance).success
+        assert ready.registry.champion() == second
+        for expected in (["clip_model"], [], []):
+            assert requests() == expected
+            context = dg.build_sensor_context(instance=their_instance)
+            result = theirs(context, curation=CurationResource.of(settings))
+            assert isinstance(result, dg.SensorResult)
+            assert (result.run_requests, result.asset_events) == ([], [])
+            assert ready.registry.champion() == second
+
+
+def test_a_promotion_holds_over_a_model_source_that_was_not_registered_yet(
+    ready: Pipeline, second: RegisteredModel, requests: Callable[..., list[str]], materialize: Callable[..., Any]
+) -> None:
+    ready.promote("2")
+    materialize("register_clip_model")
+    third = Path(shutil.copytree(second.source, ready.settings.images_root.parent / "third"))
+    (third / "model.safetensors").write_bytes((third / "model.safetensors").read_bytes()[:-4] + b"abcd")
+    later = Pipeline(ready.settings.model_copy(update={"model_source": str(third)}))
+    assert later.promote("1").version == "1"
+    assert requests(str(third)) == ["clip_model"]
+    assert requests(str(third)) == []
+    chosen = later.choose_model()
+    assert (chosen.model.version, chosen.is_new) == ("1", True)
+    assert chosen.overruled is not None
+    assert (chosen.overruled.version, chosen.overruled.source) == ("3", str(third))
+
+
+def test_a_promotion_is_followed_although_model_source_is_gone(
+    ready: Pipeline,
+    second: RegisteredModel,
+    requests: Callable[..., list[str]],
+    materialize: Callable[..., Any],
+    instance: dg.DagsterInstance,
+) -> None:
+    other = Pipeline(ready.settings.model_copy(update={"model_source": second.source}))
+    materialize("register_clip_model")
+    other.register_model()
+    assert requests(second.source) == ["clip_model"]
+    shutil.rmtree(second.source)
+    other.rollback()
+    assert ready.registry.champion().version == "1"
+    assert requests(second.source) == ["clip_model"]
+    assert (latest(instance, MODEL).tags or {})["dagster/data_version"] == ready.registry.champion().fingerprint
+    assert requests(second.source) == []
+    job = build_defs(other.settings).resolve_job_def("register_clip_model")
+    assert job.execute_in_process(instance=instance).success
+    facts = latest(instance, MODEL).metadata
+    assert facts["version"].value == "1"
+    assert str(facts["source unavailable"].value).startswith(f"CURATION_MODEL_SOURCE={second.source}: ")
 
 
 def test_the_assets_name_the_mlflow_run(

@@ -296,6 +296,22 @@ def test_a_registry_that_was_deleted_gets_its_model_again(
     assert first != second
 
 
+def test_a_registry_deleted_after_another_registration_gets_its_model_again_and_folders_go_on(
+    tick: Tick, fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    database = ready.settings.mlflow_dir / "mlflow.db"
+    aside = database.rename(database.with_suffix(".aside"))
+    (first,) = tick().run_requests or []
+    by_hand = dg.RunRequest(None, job_name="register_clip_model")
+    store_run(instance, by_hand)
+    (again,) = tick().run_requests or []
+    assert again.job_name == first.job_name == "register_clip_model"
+    assert again.run_key != first.run_key
+    aside.rename(database)
+    assert keys(tick()) == ["maize"]
+
+
 def test_rotation_begins_behind_the_cursor_and_comes_round() -> None:
     changes = [FolderChange(name, "f", "new") for name in "abcd"]
     assert [change.folder for change in rotate(changes, "b")] == ["c", "d", "a", "b"]

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.embed import local
 from curation_assets.embed.local import EmbedResult, embed_folder
 from curation_assets.embed.plan import folders_behind
@@ -28,7 +29,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 
-MODEL = RegisteredModel("autobricks.agriculture.clip_embedding", "1", "f", 64, 224, 1, "demo", True, "run")
+MODEL = RegisteredModel("autobricks.agriculture.clip_embedding", "1", "f", 128, 128, 1, "demo", True, "run")
 SECOND = dataclasses.replace(MODEL, version="2")
 Fill = Callable[..., list[Path]]
 
@@ -51,7 +52,7 @@ class Watched(Encoder):
 
 @pytest.fixture
 def encoder(registered_model: Path) -> Watched:
-    return Watched(registered_model / "demo_model", "cpu", "float32")
+    return Watched(DEMO_FOLDER, "cpu", "float32")
 
 
 def scan(pipeline: Pipeline, *folders: str) -> None:
@@ -150,7 +151,7 @@ def test_vectors_are_lists_of_float32_of_unit_length(pipeline: Pipeline, fill: F
     embed(pipeline, "a", encoder)
     assert rows(pipeline).schema["embeddings"] == pl.List(pl.Float32)
     matrix = np.array(rows(pipeline)["embeddings"].to_list())
-    assert matrix.shape == (6, 64)
+    assert matrix.shape == (6, 128)
     assert np.allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
     field = DeltaTable(str(pipeline.embeddings.path)).schema().to_arrow().field("embeddings")
     assert pa.field(field).type.value_type == pa.float32()

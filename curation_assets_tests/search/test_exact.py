@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.pipeline import run as run_pipeline
@@ -98,6 +100,20 @@ def test_an_image_that_is_gone_is_not_found(ready: Pipeline, fill: Fill) -> None
 def test_searching_before_anything_is_embedded_says_what_to_do(ready: Pipeline) -> None:
     with pytest.raises(CurationError, match="curation run"):
         ready.search_text(["anything"], 3)
+
+
+def test_searching_before_the_champion_has_vectors_says_what_to_do(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    embedded(ready)
+    weights = ready.settings.images_root.parent / "other_model"
+    shutil.copytree(DEMO_FOLDER, weights)
+    whole = bytearray((weights / "model.safetensors").read_bytes())
+    whole[-4] ^= 1
+    (weights / "model.safetensors").write_bytes(whole)
+    other = Pipeline(ready.settings.model_copy(update={"model_source": str(weights)}))
+    other.register_model()
+    with pytest.raises(CurationError, match=r"no image has a vector of .* version 2, the champion; run `curation run`"):
+        other.search_text(["anything"], 3)
 
 
 def test_searching_without_a_model_is_one_error(pipeline: Pipeline) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets_tests.conftest import jpeg
 
 
@@ -17,7 +18,7 @@ def encoded(seed: int = 0) -> str:
 @pytest.fixture(scope="session")
 def model_folder(registered_model: Path) -> Path:
     """The demo model's files."""
-    return registered_model / "demo_model"
+    return DEMO_FOLDER
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import dagster as dg
 import pytest
 
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.definitions import build_defs
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
-from curation_assets.serving.databricks import EndpointConfig, deploy, workspace_uri
+from curation_assets.serving.databricks import EndpointConfig, deploy
 from curation_assets.settings import Settings
+from curation_assets.workspace import workspace_uri
 from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
 
 NAME = "autobricks.agriculture.clip_embedding"
@@ -118,6 +121,27 @@ def test_a_failed_update_says_why_and_the_next_one_tries_again(workspace: Fake) 
     assert served(workspace)["entity_version"] == "2"
 
 
+def test_after_a_failed_update_going_back_to_what_is_served_changes_nothing(workspace: Fake) -> None:
+    deploy(model("1"), CONFIG, Notes())
+    workspace.update_fails = "Container image build failed"
+    with pytest.raises(CurationError, match="what it served before, it still serves"):
+        deploy(model("2"), CONFIG, Notes())
+    before = changes(workspace)
+    back = deploy(model("1"), CONFIG, Notes())
+    assert (back.action, back.state, back.config_version) == ("unchanged", "READY", 1)
+    assert changes(workspace) == before
+    assert served(workspace)["entity_version"] == "1"
+
+
+def test_a_failed_creation_says_that_nothing_is_served_and_the_next_one_tries_again(workspace: Fake) -> None:
+    for action in ("created", "updated"):
+        workspace.update_fails = "Container image build failed"
+        with pytest.raises(CurationError, match=rf"could not be {action} .* failed; it serves nothing yet$"):
+            deploy(model("1"), CONFIG, Notes())
+    assert deploy(model("1"), CONFIG, Notes()).action == "updated"
+    assert served(workspace)["entity_version"] == "1"
+
+
 def test_an_endpoint_that_takes_too_long_is_an_error_that_says_how_to_go_on(workspace: Fake) -> None:
     workspace.polls_until_ready = 1000
     hasty = EndpointConfig(**{**vars(CONFIG), "timeout_minutes": 0.02})
@@ -135,7 +159,7 @@ def test_a_workspace_that_refuses_is_one_clear_error(workspace: Fake, monkeypatc
         deploy(model("1"), CONFIG, Notes())
     monkeypatch.delenv("DATABRICKS_TOKEN")
     monkeypatch.delenv("DATABRICKS_HOST")
-    with pytest.raises(CurationError, match=r"can't be deployed: .*check DATABRICKS_HOST"):
+    with pytest.raises(CurationError, match=r"workspace of databricks-uc can't be used: .*check DATABRICKS_HOST"):
         deploy(model("1"), CONFIG, Notes())
 
 
@@ -194,15 +218,12 @@ def test_the_asset_deploys_the_champion_and_follows_a_promotion(
         assert facts["url"] == f"{workspace.url}/serving-endpoints/clip-embedding/invocations"
         assert served(workspace)["entity_version"] == "1"
 
-        other = registered_model.parent / "other_for_endpoint"
-        if not other.exists():
-            import shutil
-
-            shutil.copytree(registered_model / "demo_model", other)
-            weights = bytearray((other / "model.safetensors").read_bytes())
-            weights[-4] ^= 1
-            (other / "model.safetensors").write_bytes(weights)
+        other = shutil.copytree(DEMO_FOLDER, pipeline.settings.images_root.parent / "other_model")
+        weights = bytearray((other / "model.safetensors").read_bytes())
+        weights[-4] ^= 1
+        (other / "model.safetensors").write_bytes(weights)
         Pipeline(pipeline.settings.model_copy(update={"model_source": str(other)})).register_model()
+        pipeline.register_model()
         pipeline.registry.promote("2")
         assert run(selection[:1]).success
         assert requested()

@@ -18,8 +18,24 @@ from training.tokenizer import write_tokenizer
 from training.train import Recipe, Texts, Trainer
 
 TINY = replace(
-    Recipe(), side=32, patch=16, width=32, layers=2, heads=2, text_width=32, text_layers=1, text_heads=2, dimension=16,
-    vocabulary=600, epochs=3, batch=4, warm_up_epochs=1, rendered_per_epoch=6, queries_per_step=2,
+    Recipe(),
+    side=32,
+    patch=16,
+    width=32,
+    layers=2,
+    heads=2,
+    text_width=32,
+    text_layers=1,
+    text_heads=2,
+    dimension=16,
+    vocabulary=600,
+    epochs=2,
+    balanced_epochs=1,
+    balanced_per_class=4,
+    batch=4,
+    warm_up_epochs=1,
+    rendered_per_epoch=6,
+    queries_per_step=2,
 )  # fmt: skip
 TEXTS = Texts(
     {"apple": ("an apple", "a red apple"), "maize_rust": ("rust on maize", "a maize leaf with rust")},
@@ -31,7 +47,7 @@ def pictures(number: int, seed: str) -> Pictures:
     rng = random.Random(seed)
     labels = [("apple", "maize_rust")[index % 2] for index in range(number)]
     drawn = [np.asarray(render(label, rng, (160, 160))).transpose(2, 0, 1).copy() for label in labels]
-    return Pictures([torch.from_numpy(pixels) for pixels in drawn], labels)
+    return Pictures([torch.from_numpy(pixels) for pixels in drawn], [(label,) for label in labels])
 
 
 def trainer(folder: Path, recipe: Recipe = TINY) -> Trainer:
@@ -50,9 +66,12 @@ def test_copies_of_one_content_are_one_photograph_and_unknown_files_are_none(tmp
     copy = tmp_path / "fruit" / "test" / "apple_77.jpg"
     copy.parent.mkdir()
     copy.write_bytes(first.read_bytes())
+    both = tmp_path / "rice" / "Thrips" / "a.jpg"
+    both.parent.mkdir(parents=True)
+    both.write_bytes(first.read_bytes())
     (tmp_path / "fruit" / "train" / "apple_1.xml").write_text("<annotation/>")
     found = photographs(tmp_path)
-    assert [(photo.path, photo.label) for photo in found] == [(copy, "apple")]
+    assert [(photo.path, photo.labels) for photo in found] == [(copy, ("apple", "rice_thrips"))]
 
 
 def test_no_held_out_photograph_and_no_copy_at_another_size_is_trained_on(tmp_path):
@@ -60,17 +79,17 @@ def test_no_held_out_photograph_and_no_copy_at_another_size_is_trained_on(tmp_pa
     for seed in range(40):
         for name, side, quality in (("a", 300, 90), ("b", 180, 75)):
             path = save(tmp_path / f"{seed}{name}.jpg", seed, side, quality)
-            found.append(Photograph(path, str(seed), f"{seed * 2 + (name == 'b'):08x}"))
+            found.append(Photograph(path, (str(seed),), f"{seed * 2 + (name == 'b'):08x}"))
     hashes = np.stack([gradient_hash(photo.image()) for photo in found])
     train, held_out = split(found, hashes)
     assert held_out == [index for index, photo in enumerate(found) if int(photo.sha256, 16) % 5 == 0]
-    assert not {found[i].label for i in train} & {found[i].label for i in held_out}
+    assert not {found[i].labels for i in train} & {found[i].labels for i in held_out}
     assert len(train) == 48  # of 80: 16 are held out, and 16 look like those
 
 
 def test_about_a_fifth_is_held_out_by_hash_alone():
     rng = random.Random(3)
-    share = np.mean([Photograph(Path("x"), "apple", f"{rng.getrandbits(256):064x}").held_out for _ in range(4000)])
+    share = np.mean([Photograph(Path("x"), ("apple",), f"{rng.getrandbits(256):064x}").held_out for _ in range(4000)])
     assert 0.17 < share < 0.23
 
 
@@ -146,9 +165,11 @@ def test_what_training_exports_is_a_model_the_pipeline_takes(tmp_path):
 def test_scores_count_the_nearest_caption_and_the_ten_nearest_images():
     texts = np.eye(2, dtype=np.float32)
     images = np.array([[0.9, 0.1]] * 12 + [[0.2, 0.8]] * 3 + [[0.6, 0.4]], np.float32)
-    found = scores(images, ["a"] * 12 + ["b"] * 4, ["a", "b"], texts)
-    assert found.top1 == [1.0, 0.75]
-    assert found.overall == 15 / 16
+    found = scores(images, [("a",)] * 12 + [("b",)] * 3 + [("a", "b")], ["a", "b"], texts)
+    assert found.images == [13, 4]
+    assert found.top1 == [1.0, 1.0]
     assert found.precision == [1.0, 0.4]
     assert found.mean_precision == pytest.approx(0.7)
-    assert "| b | 4 | 0.75 | 0.40 |" in found.table()
+    assert "| b | 4 | 1.00 | 0.40 |" in found.table()
+    wrong = scores(images, [("b",)] * 12 + [("a",)] * 4, ["a", "b"], texts)
+    assert wrong.overall == 1 / 16

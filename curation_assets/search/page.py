@@ -33,9 +33,7 @@ class Picture:
     score: float
 
 
-def write_contact_sheet(
-    page: Path, model: RegisteredModel, directory: Snapshot, found: list[tuple[str, pl.DataFrame]]
-) -> None:
+def write_page(page: Path, model: RegisteredModel, directory: Snapshot, found: list[tuple[str, pl.DataFrame]]) -> None:
     """Write the page, replacing what was there.
 
     Args:
@@ -54,9 +52,9 @@ def write_contact_sheet(
     environment = Environment(
         loader=PackageLoader("curation_assets.search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    text = environment.get_template("contact_sheet.html").render(searches=searches, model=model)
+    text = environment.get_template("page.html").render(searches=searches, model=model)
     page.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".contact-sheet-", dir=page.parent)
+    handle, draft = tempfile.mkstemp(prefix=".search-page-", dir=page.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text)

@@ -14,7 +14,7 @@ from PIL import Image
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.search.contact_sheet import write_contact_sheet
+from curation_assets.search.page import write_page
 from curation_assets_tests.conftest import jpeg
 
 MODEL = RegisteredModel("c.s.m", "7", "f", 64, 224, 1, "demo", True, "run")
@@ -52,7 +52,7 @@ def scanned(pipeline: Pipeline, names: tuple[str, ...]) -> pl.DataFrame:
 
 def page_of(pipeline: Pipeline, found: list[tuple[str, pl.DataFrame]], model: RegisteredModel = MODEL) -> Elements:
     page = pipeline.settings.lake_root / "pages" / "search.html"
-    write_contact_sheet(page, model, pipeline.directory.snapshot(), found)
+    write_page(page, model, pipeline.directory.snapshot(), found)
     assert [path.name for path in page.parent.iterdir()] == ["search.html"]
     return Elements(page.read_text(encoding="utf-8"))
 
@@ -102,18 +102,17 @@ def test_an_image_without_a_preview_is_still_named(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("untrained", "source", "says", "silent"),
+    ("demonstration", "source", "says", "silent"),
     [
-        (True, "demo", "untrained", "For demonstration only"),
-        (False, "demo", "For demonstration only", "untrained"),
+        (True, "demo", "For demonstration only", "no such words"),
         (False, "openai/clip-vit-large-patch14", "openai/clip-vit-large-patch14", "demonstration"),
     ],
 )
 def test_the_page_says_what_the_model_is(
-    pipeline: Pipeline, untrained: bool, source: str, says: str, silent: str
+    pipeline: Pipeline, demonstration: bool, source: str, says: str, silent: str
 ) -> None:
     hits = scanned(pipeline, ("one.jpg",))
-    page = page_of(pipeline, [("q", hits)], replace(MODEL, untrained=untrained, source=source))
+    page = page_of(pipeline, [("q", hits)], replace(MODEL, demonstration=demonstration, source=source))
     assert says in page.text
     assert silent not in page.text
     assert "c.s.m version 7" in page.text
