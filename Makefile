@@ -36,7 +36,7 @@ format: $(VENV)/dev-installed  ## Format the code
 benchmark: $(VENV)/dev-installed  ## Speed and memory of scan, rescan and embed
 	$(BIN)/python -m benchmarks.pipeline
 
-train-model: $(VENV)/dev-installed  ## Train the embedded model anew, or go on training it (about an hour on two cores)
+train-model: $(VENV)/dev-installed  ## Train the embedded model anew, or go on training it (seventy minutes on two cores)
 	$(BIN)/python -m training.train
 
 evaluate-model: $(VENV)/dev-installed  ## The table of the embedded model's card

@@ -1,7 +1,7 @@
 """Train the small CLIP that ships with the package: ``python -m training.train``.
 
 Resumable: stopped at any moment, the same command goes on from the last epoch. On two CPU cores with bfloat16 it takes
-about an hour, on a GPU minutes. What it writes: ``curation_assets/clip/demo_model/``.
+seventy minutes. What it writes: ``curation_assets/clip/demo_model/``.
 """
 
 from __future__ import annotations
