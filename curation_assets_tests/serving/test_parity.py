@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
+from curation_assets.clip.registry import Registry
 from curation_assets.serving.app import create_app
 from curation_assets.serving.limits import Limits
 from curation_assets.serving.metrics import Metrics
@@ -25,7 +26,9 @@ def stock(registered_model: Path) -> Iterator[TestClient]:
     import mlflow
     from mlflow.pyfunc.scoring_server import init
 
-    (folder,) = {path.parent for path in registered_model.rglob("MLmodel")}
+    # Not any folder with a model: other tests register versions whose files lie beside this one's.
+    registry = Registry("autobricks.agriculture.clip_embedding", registered_model, own=True)
+    folder = registry.load_encoder(registry.champion(), "cpu", "float32").folder.parents[1]
     model = mlflow.pyfunc.load_model(str(folder), model_config={"device": "cpu", "precision": "float32"})
     with TestClient(init(model)) as client:
         yield client
