@@ -60,9 +60,9 @@ pipeline = Pipeline(settings)
 if asked["job"] == "embed":
     from curation_assets.clip.encoder import Encoder
     encoder = Encoder(Path(asked["model"]), "cpu", "float32")
-    encoder.embed_images(np.zeros((2, 224, 224, 3), np.uint8))  # loads the weights and warms up
+    encoder.embed_images(np.zeros((2, 128, 128, 3), np.uint8))  # loads the weights and warms up
     slower(Encoder, "embed_images", slow)
-model = RegisteredModel("c.s.m", asked["version"], "f", 64, 224, 1, "demo", True, "run")
+model = RegisteredModel("c.s.m", asked["version"], "f", 128, 128, 1, "demo", True, "run")
 
 def embed(folder):
     pipeline.embeddings.create()
