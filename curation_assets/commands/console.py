@@ -22,7 +22,8 @@ from curation_assets.settings import Settings, load_settings
 if TYPE_CHECKING:
     from curation_assets.pipeline import Pipeline
 
-out = Console(highlight=False, soft_wrap=True, emoji=False)
+# In a pipe or a file, tables need not fit a screen.
+out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
