@@ -9,6 +9,6 @@ class CurationError(Exception):
 
 def first_line(error: Exception) -> str:
     """What an error says first; a line that only introduces the next one is not enough."""
-    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     told = next((index for index, line in enumerate(lines) if not line.endswith(":")), 0)
     return " ".join(lines[: told + 1])

@@ -169,7 +169,7 @@ def tree(images: Path) -> Tree:
 
 
 @pytest.fixture
-def start(pipeline: Pipeline, registered_model: Path) -> Callable[..., Driver]:
+def start(pipeline: Pipeline) -> Callable[..., Driver]:
     """Start a driver on the tables and images of ``pipeline``."""
 
     def call(job: str, folders: list[str] = FOLDERS, slow: float = 0.04) -> Driver:

@@ -203,7 +203,7 @@ def test_a_moved_tree_is_followed_without_reading_or_encoding(ready: Pipeline, f
 
 
 def test_a_changed_model_embeds_every_image_anew_beside_the_old_vectors(
-    ready: Pipeline, fill: Fill, registered_model: Path, tmp_path: Path
+    ready: Pipeline, fill: Fill, tmp_path: Path
 ) -> None:
     fill("a", 2)
     fill("b", 1)

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 
 from curation_assets.clip.preprocessing import FILE_NAME, PROCESSOR_FILE_NAME, Preprocessing
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 
 # Part of the fingerprint. Raise it with every change to what a registered model computes or accepts (preprocessing,
 # encoder, MLflow model): a new version is then registered, and every vector computed anew.
@@ -168,7 +168,7 @@ def _download(hub_id: str, only_cached: bool) -> Path:
     except LocalEntryNotFoundError:
         reason = "the Hugging Face hub can't be reached and no copy is cached"
     except Exception as error:  # the HTTP client's own errors: a proxy's refusal, a certificate, a broken transfer
-        reason = f"download failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
+        reason = f"download failed: {first_line(error)}"
     raise CurationError(f"CURATION_MODEL_SOURCE={hub_id}: {reason}; {ways_out}")
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pybase64
 from numpy.typing import NDArray
 
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 from curation_assets.images.decode import ImageError
 from curation_assets.images.names import path_from_text
 from curation_assets.images.record import read_bytes
@@ -111,8 +111,7 @@ def _stored(directory: Snapshot, rows: pl.DataFrame) -> Iterator[tuple[dict[str,
         try:
             yield from _stored_in(directory.root / str(file), wanted)
         except (OSError, pa.ArrowException) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise CurationError(f"table {directory.root} can't be read: {file}: {reason}") from error
+            raise CurationError(f"table {directory.root} can't be read: {file}: {first_line(error)}") from error
 
 
 def _stored_in(file: Path, wanted: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None]]:

@@ -12,6 +12,8 @@ from io import BytesIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from curation_assets.errors import first_line
+
 try:  # an optional extra; Pillow itself reads AVIF
     import pillow_heif  # type: ignore[import-not-found,unused-ignore]
 
@@ -63,7 +65,7 @@ def open_image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     except UnidentifiedImageError:
         raise ImageError("unsupported", f"not an image: the file begins with {data[:16]!r}") from None
     except Exception as error:  # format plugins raise what they like on broken headers
-        raise ImageError("corrupt", f"broken header: {_reason(error)}") from None
+        raise ImageError("corrupt", f"broken header: {first_line(error)}") from None
     if image.format not in FORMATS:
         raise ImageError("unsupported", f"{image.format} images are not supported")
     width, height = image.size
@@ -111,7 +113,7 @@ def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int
     except MemoryError:  # may pass: unreadable files are tried again
         raise ImageError("unreadable", "not enough memory to decode it") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
-        raise ImageError("corrupt", f"broken pixel data: {_reason(error)}") from None
+        raise ImageError("corrupt", f"broken pixel data: {first_line(error)}") from None
 
 
 def _one_large_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
@@ -145,8 +147,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 from curation_assets.lake.schemas import PARTITION_COLUMN, TableSpec
 from curation_assets.lake.staging import FolderWriter, StagedFile, open_folder_writer
 
@@ -307,8 +307,7 @@ def _understandable_errors(table: Path) -> Iterator[None]:
     except CommitFailedError as error:
         raise CurationError(f"table {table}: no commit landed in {_COMMIT_PATIENCE_SECONDS} s: {error}") from error
     except (DeltaError, pl.exceptions.PolarsError, pa.ArrowException) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CurationError(f"table {table} can't be read or written: {reason}") from error
+        raise CurationError(f"table {table} can't be read or written: {first_line(error)}") from error
     except OSError as error:
         if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
             lines = re.sub(r"\x1b\[\d*m|↳", "", str(error)).strip().splitlines() or [type(error).__name__]

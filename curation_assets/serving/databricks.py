@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 from curation_assets.progress import Progress
 from curation_assets.workspace import workspace_config, workspace_uri
 
@@ -182,10 +182,9 @@ def _understandable_errors(config: EndpointConfig) -> Iterator[None]:
             "materialize clip_endpoint again to wait on, or raise CURATION_ENDPOINT_TIMEOUT_MINUTES"
         ) from error
     except (DatabricksError, RequestException, ValueError, OSError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "check DATABRICKS_HOST and the credentials"
         if isinstance(error, PermissionDenied):
             hint = "ask for the right to manage serving endpoints and to execute the model"
         elif isinstance(error, NotFound):
             hint = "check that the workspace has model serving"
-        raise CurationError(f"endpoint {config.name} can't be deployed: {first}; {hint}") from error
+        raise CurationError(f"endpoint {config.name} can't be deployed: {first_line(error)}; {hint}") from error

@@ -27,7 +27,7 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def demo(registered_model: Path) -> Path:
+def demo() -> Path:
     return DEMO_FOLDER
 
 

@@ -38,7 +38,7 @@ def image_vector(encoder: Encoder, data: bytes) -> Any:
 
 
 @pytest.fixture(scope="module")
-def encoder(registered_model: Path) -> Encoder:
+def encoder() -> Encoder:
     return Encoder(DEMO_FOLDER, "cpu", "float32")
 
 

@@ -42,7 +42,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def demo(registered_model: Path) -> Path:
+def demo() -> Path:
     return DEMO_FOLDER
 
 

@@ -28,7 +28,7 @@ from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
 
 
 @pytest.fixture
-def other_weights(registered_model: Path, tmp_path: Path) -> Path:
+def other_weights(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-4] ^= 1

@@ -32,7 +32,7 @@ def flip_last_weight(folder: Path) -> None:
 
 
 @pytest.fixture
-def other_weights(registered_model: Path, tmp_path: Path) -> Path:
+def other_weights(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     flip_last_weight(folder)
     return folder
@@ -134,7 +134,7 @@ def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_registered_whole(
         assert file.read_bytes() == (other_weights / file.name).read_bytes()
 
 
-def test_a_registered_encoder_computes_what_its_source_computes(ready: Pipeline, registered_model: Path) -> None:
+def test_a_registered_encoder_computes_what_its_source_computes(ready: Pipeline) -> None:
     encoder = ready.registry.load_encoder(ready.registry.champion(), "cpu", "float32")
     source = Encoder(DEMO_FOLDER, "cpu", "float32")
     assert np.array_equal(encoder.embed_texts(["maize"]), source.embed_texts(["maize"]))
@@ -425,9 +425,7 @@ def test_a_folder_whose_path_a_database_cannot_have_is_refused_by_the_setting(fo
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_with_other_special_characters_in_its_path_holds_the_whole_registry(
-    registered_model: Path, tmp_path: Path
-) -> None:
+def test_a_folder_with_other_special_characters_in_its_path_holds_the_whole_registry(tmp_path: Path) -> None:
     registry = Registry(NAME, tmp_path / "a #b; c=d@e 100% ü" / "mlflow")
     model, _ = registry.register(resolve("demo"))
     assert registry.champion() == model
@@ -437,7 +435,7 @@ def test_a_folder_with_other_special_characters_in_its_path_holds_the_whole_regi
 
 
 def test_a_registry_of_its_own_leaves_the_users_mlflow_and_the_working_directory_alone(
-    registered_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

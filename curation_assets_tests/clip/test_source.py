@@ -19,7 +19,7 @@ ABSENT_ID = "nobody-at-all/clip-that-is-not-there"
 
 
 @pytest.fixture
-def folder(registered_model: Path, tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A model in a local folder, free to be broken."""
     return Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
 

@@ -14,7 +14,6 @@ import random
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def encoder(theirs: Any, registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+def encoder(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     """An encoder whose tokenizer has OpenAI's vocabulary, in the files that the hub's models have."""
     folder = tmp_path_factory.mktemp("vocabulary")
     marks = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}  # as the hub's files call them

@@ -51,7 +51,7 @@ class Watched(Encoder):
 
 
 @pytest.fixture
-def encoder(registered_model: Path) -> Watched:
+def encoder() -> Watched:
     return Watched(DEMO_FOLDER, "cpu", "float32")
 
 

@@ -16,7 +16,7 @@ def encoded(seed: int = 0) -> str:
 
 
 @pytest.fixture(scope="session")
-def model_folder(registered_model: Path) -> Path:
+def model_folder() -> Path:
     """The demo model's files."""
     return DEMO_FOLDER
 

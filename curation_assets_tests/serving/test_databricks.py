@@ -189,7 +189,8 @@ def test_the_asset_exists_only_with_a_workspace(settings: Settings, monkeypatch:
 
 
 def test_the_asset_deploys_the_champion_and_follows_a_promotion(
-    workspace: Fake, pipeline: Pipeline, registered_model: Path
+    workspace: Fake,
+    pipeline: Pipeline,
 ) -> None:
     defs = build_defs(pipeline.settings)
     selection = [dg.AssetKey("clip_model"), dg.AssetKey("clip_endpoint")]
