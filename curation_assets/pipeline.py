@@ -16,8 +16,10 @@ import polars as pl
 from curation_assets.clip.champion import SeenSource
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
-from curation_assets.embed.local import EmbedResult, embed_folder
+from curation_assets.embed.job import Engine, embed_folder
+from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.plan import MODEL_COLUMNS, folders_behind, is_current
+from curation_assets.embed.result import EmbedResult
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing, list_folders
 from curation_assets.images.names import folder_of, text_from_path
@@ -37,7 +39,7 @@ BAD_COLUMNS = ["relative_path", "status", "error"]
 
 
 class Pipeline:
-    """Tables, registry and jobs of one configuration. Holds at most one loaded model.
+    """Tables, registry and jobs of one configuration. Holds at most one loaded model, once a device.
 
     Args:
         settings: names, paths and limits.
@@ -49,7 +51,7 @@ class Pipeline:
         self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
-        self._encoder: tuple[str, Encoder] | None = None
+        self._encoders: dict[tuple[str, str], Encoder] = {}  # by version and device, of one version
 
     @cached_property
     def registry(self) -> Registry:
@@ -150,20 +152,9 @@ class Pipeline:
         Args:
             earlier: an older snapshot of the embeddings, whose vectors may be copied too.
         """
-        settings = self.settings
         self.embeddings.create()
-        return embed_folder(
-            self.directory,
-            self.embeddings,
-            folder,
-            model,
-            lambda: self.load_encoder(model),
-            progress,
-            threads=settings.worker_threads,
-            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
-            max_pixels=settings.max_pixels,
-            earlier=earlier,
-        )
+        engine = self._engine(model)
+        return embed_folder(self.directory, self.embeddings, folder, model, engine, progress, earlier)
 
     def search_text(self, texts: Sequence[str], k: int) -> list[pl.DataFrame]:
         """The images nearest to each text, by the vectors of the champion.
@@ -239,10 +230,17 @@ class Pipeline:
         Raises:
             CurationError: it can't be had.
         """
-        if self._encoder is None or self._encoder[0] != model.uri:
-            loaded = self.registry.load_encoder(model, self.settings.device, self.settings.precision)
-            self._encoder = (model.uri, loaded)
-        return self._encoder[1]
+        return self._load_encoder(model, self.settings.device)
+
+    def load_encoders(self, model: RegisteredModel) -> list[Encoder]:
+        """The same, one for every device of the settings: all GPUs, or the one device that is named.
+
+        Raises:
+            CurationError: it can't be had.
+        """
+        from curation_assets.clip.encoder import all_devices
+
+        return [self._load_encoder(model, device) for device in all_devices(self.settings.device)]
 
     def content_version(self, folders: Iterable[str]) -> str:
         """32 hex digits over path, content and status of some folders' rows: what their embeddings depend on."""
@@ -296,6 +294,23 @@ class Pipeline:
     def _limits(self) -> ReadLimits:
         settings = self.settings
         return ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
+
+    def _engine(self, model: RegisteredModel) -> Engine:
+        settings = self.settings
+        return LocalEngine(
+            lambda: self.load_encoders(model),
+            threads=settings.worker_threads,
+            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+            max_pixels=settings.max_pixels,
+        )
+
+    def _load_encoder(self, model: RegisteredModel, device: str) -> Encoder:
+        if any(uri != model.uri for uri, _ in self._encoders):
+            self._encoders.clear()
+        if (model.uri, device) not in self._encoders:
+            loaded = self.registry.load_encoder(model, device, self.settings.precision)
+            self._encoders[model.uri, device] = loaded
+        return self._encoders[model.uri, device]
 
     def _scan_each(self, folders: list[str], progress: Progress, rescan: bool) -> list[ScanResult]:
         results = []

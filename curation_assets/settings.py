@@ -119,8 +119,12 @@ class Settings(BaseSettings):
 
     @property
     def worker_threads(self) -> int:
-        """Threads that read and decode."""
-        return os.cpu_count() or 1 if self.threads == "auto" else self.threads
+        """Threads that read and decode; ``auto`` is one for every core this process may use."""
+        if self.threads != "auto":
+            return self.threads
+        from joblib import cpu_count  # looks at affinity and the container's CPU limit too
+
+        return int(cpu_count())
 
 
 def source_key(model_source: str) -> str:

@@ -35,6 +35,7 @@ from pathlib import Path
 import numpy as np
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed import local
+from curation_assets.embed.job import embed_folder
 from curation_assets.lake.staging import StagedFile
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -66,8 +67,8 @@ model = RegisteredModel("c.s.m", asked["version"], "f", 128, 128, 1, "demo", Tru
 
 def embed(folder):
     pipeline.embeddings.create()
-    tables = pipeline.directory, pipeline.embeddings
-    return local.embed_folder(*tables, folder, model, lambda: encoder, LogProgress(), threads=2, batch_size=2)
+    engine = local.LocalEngine(lambda: [encoder], threads=2, batch_size=2)
+    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, engine, LogProgress())
 
 print("ready", flush=True)
 sys.stdin.readline()

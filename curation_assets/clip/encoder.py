@@ -11,6 +11,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from curation_assets.clip.compute import image_flops
 from curation_assets.clip.preprocessing import Preprocessing
 from curation_assets.errors import CurationError
 
@@ -43,19 +44,53 @@ class Encoder:
         self.preprocessing = Preprocessing.from_folder(folder)
         self._dtype: torch.dtype = getattr(torch, self.precision)
         self._lookup = torch.from_numpy(self.preprocessing.lookup()).to(self.device, self._dtype)
+        self._most: int | None = None  # images of a forward pass that fits the memory; None until one doesn't
 
     @property
     def batch_size(self) -> int:
         """Images per forward pass that suit the device."""
         return _CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH
 
+    def load_vision(self) -> None:
+        """Load the image tower now; where several threads are to embed images, before they begin."""
+        _ = self._vision
+
+    @property
+    def image_flops(self) -> float:
+        """Floating-point operations of one image's forward pass."""
+        return image_flops(self._vision.config)
+
     def embed_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, crop, crop, 3) uint8 from ``Preprocessing.load`` → (n, dimension) float32, unit length.
 
-        A row that can't have unit length (a zero or non-finite output) is NaN throughout.
+        A row that can't have unit length (a zero or non-finite output) is NaN throughout. Where the device's memory is
+        too small for n at once, fewer are taken, then and from then on.
+
+        Raises:
+            CurationError: the memory is too small for one image.
         """
+        vectors: list[NDArray[np.float32]] = []
+        done = 0
+        while done < len(pixels) or not vectors:
+            part = pixels[done : done + (self._most or len(pixels))]
+            try:
+                vectors.append(self._embed_at_once(part))
+                done += len(part)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise CurationError(f"{self.device} has too little memory for this model and one image") from error
+                self._most = len(part) // 2
+            if self._most is not None and self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+
+    def _embed_at_once(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            index = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
+            index = torch.from_numpy(np.ascontiguousarray(pixels))
+            if self.device.type == "cuda":  # from pinned memory the copy goes on beside the other lanes' kernels
+                index = index.pin_memory().to(self.device, non_blocking=True)
             number, height, width, channels = index.shape
             values = torch.empty((number, channels, height, width), dtype=self._dtype, device=self.device)
             for channel in range(channels):  # each index_select a third of the time of indexing all at once
@@ -95,6 +130,8 @@ class Encoder:
             dtype=self._dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # or it raises without naming them
+            # Plain matrix products beat torch's fused kernel on CPUs (benchmarks/NOTES.md).
+            attn_implementation="eager" if self.device.type == "cpu" else "sdpa",
         )
         for kind, what in (("missing_keys", "has no weights"), ("mismatched_keys", "has weights of another size")):
             keys = {key if isinstance(key, str) else key[0] for key in loading[kind]}
@@ -107,6 +144,11 @@ class Encoder:
 def limit_threads(number: int) -> None:
     """Set how many threads of this process a forward pass on a CPU takes."""
     torch.set_num_threads(number)
+
+
+def number_of_threads() -> int:
+    """How many threads a forward pass on a CPU takes."""
+    return int(torch.get_num_threads())
 
 
 def choose_device(device: str, setting: str = "CURATION_DEVICE") -> torch.device:
@@ -146,6 +188,22 @@ def choose_precision(precision: str, device: torch.device, setting: str = "CURAT
     if precision == "float16" and device.type == "cpu":
         raise CurationError(f"{setting}=float16 needs a CUDA device; on a CPU use bfloat16, float32 or auto")
     return precision
+
+
+def all_devices(device: str) -> list[str]:
+    """The devices that a step uses: every visible GPU for ``auto`` and ``cuda``, else the one that is named."""
+    number = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{index}" for index in range(number)] or [device]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch couldn't allocate memory; on a CPU it says so in a plain RuntimeError."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in said
+        or "not enough memory" in said
+    )
 
 
 def _unit(vectors: torch.Tensor) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
     scan, embed = _totals(summary)
     out.print(
         f"\nscan   {scan['read']:,} files read ({scan['new']:,} new, {scan['changed']:,} changed), "
-        f"{scan['vanished']:,} gone, {scan['seconds']:.1f} s"
+        f"{scan['vanished']:,} gone, {scan['seconds']:.1f} s{_speed(scan)}"
     )
     chosen = summary.chosen
     model = chosen.model
@@ -47,7 +47,7 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
     how = f" on {embed['device']} in {embed['precision']}" if embed["device"] else ""
     out.print(
         f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
-        f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s"
+        f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s{_speed(embed)}"
     )
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
@@ -58,13 +58,24 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         out.print("The embedded model is for demonstration, not for decisions; CURATION_MODEL_SOURCE chooses another.")
 
 
+def _speed(totals: dict[str, Any]) -> str:
+    return f", {totals['images_per_second']:,.0f}/s" if totals["images_per_second"] else ""
+
+
 def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
     scan_keys = ("new", "changed", "vanished", "read", "bytes_read", "commits", "seconds")
-    embed_keys = ("encoded", "copied", "removed", "commits", "seconds")
+    embed_keys = ("encoded", "copied", "removed", "bytes", "commits", "seconds", "encode_seconds")
     scan: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.scans) for key in scan_keys}
     embed: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.embeds) for key in embed_keys}
-    used = next((result for result in summary.embeds if result.device), None)
-    return scan, embed | {"device": used.device if used else None, "precision": used.precision if used else None}
+    scan["images_per_second"] = scan["read"] / scan["seconds"] if scan["read"] else 0.0
+    embed["images_per_second"] = embed["encoded"] / embed["encode_seconds"] if embed["encoded"] else 0.0
+    used = next((result.computed for result in summary.embeds if result.computed), None)
+    return scan, embed | {
+        "device": used.device if used else None,
+        "devices": used.devices if used else 0,
+        "precision": used.precision if used else None,
+        "share_of_limit": used.share_of_limit(embed["encoded"], embed["encode_seconds"]) if used else None,
+    }
 
 
 def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:

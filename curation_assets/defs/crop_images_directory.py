@@ -3,6 +3,7 @@
 import dagster as dg
 
 from curation_assets import quality
+from curation_assets.defs import ledger
 from curation_assets.defs import metadata as md
 from curation_assets.defs.image_folders import image_folders
 from curation_assets.defs.partitions import FOLDERS, folder_of_key
@@ -44,8 +45,10 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
     """Scan the run's folders."""
     pipeline = curation.pipeline()
     report = progress(context)
-    for key, result in each_folder(context, lambda folder: pipeline.scan([folder], report)[0]):
-        context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
+    results = each_folder(context, lambda folder: pipeline.scan([folder], report)[0])
+    picture = ledger.over_time(context.instance, context.asset_key, [ledger.scan_speed(scan) for _, scan in results])
+    for key, result in results:
+        context.add_asset_metadata(_facts(pipeline, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
     table, limit = pipeline.directory.snapshot(), pipeline.settings.bad_file_limit
     return dg.MaterializeResult(
@@ -66,9 +69,8 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue
         "changed": dg.MetadataValue.int(result.changed),
         "vanished": dg.MetadataValue.int(result.vanished),
         "unchanged": dg.MetadataValue.int(result.unchanged),
-        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
-        "images per second": md.rate(result.read, result.seconds),
     }
+    facts |= ledger.scan_speed(result)
     if result.bad:
         facts["why bad"] = md.bad_files(pipeline.bad_files([result.folder]).rows())
     if result.passed_over:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from curation_assets import quality
 from curation_assets.clip.registry import RegisteredModel
+from curation_assets.defs import ledger
 from curation_assets.defs import metadata as md
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
@@ -11,7 +12,7 @@ from curation_assets.defs.partitions import FOLDERS, folder_of_key
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, progress
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
-from curation_assets.embed.local import EmbedResult
+from curation_assets.embed.result import EmbedResult
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import EMBEDDINGS
 from curation_assets.pipeline import Pipeline
@@ -86,8 +87,9 @@ def crop_images_directory_embeddings(
         model = newer
         results = _embed(context, pipeline, model)
     run = md.mlflow_run(pipeline, model)
+    picture = ledger.over_time(context.instance, context.asset_key, [ledger.embed_speed(done) for _, done in results])
     for key, result in results:
-        context.add_asset_metadata(_facts(pipeline, model, run, result), partition_key=key)
+        context.add_asset_metadata(_facts(pipeline, model, run, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
     images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
     once = quality.every_image_embedded_once(images, table, folders, model)
@@ -125,11 +127,10 @@ def _facts(
         "copied": dg.MetadataValue.int(result.copied),
         "removed": dg.MetadataValue.int(result.removed),
         "already there": dg.MetadataValue.int(result.current),
-        "device": dg.MetadataValue.text(result.device or "not used"),
-        "precision": dg.MetadataValue.text(result.precision or "not used"),
-        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
-        "images per second": md.rate(result.encoded, result.seconds),
+        "device": dg.MetadataValue.text(result.computed.device if result.computed else "not used"),
+        "precision": dg.MetadataValue.text(result.computed.precision if result.computed else "not used"),
     }
+    facts |= ledger.embed_speed(result)
     if result.failed:
         facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
     if model.demonstration:

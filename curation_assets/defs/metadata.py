@@ -62,11 +62,6 @@ def mlflow_run(pipeline: Pipeline, model: RegisteredModel) -> dg.MetadataValue:
     return dg.MetadataValue.text(model.run_id) if url is None else dg.MetadataValue.url(url)
 
 
-def rate(images: int, seconds: float) -> dg.MetadataValue:
-    """Images per second; 0 where there was nothing to do."""
-    return dg.MetadataValue.float(round(images / seconds, 2) if images and seconds else 0.0)
-
-
 def thumbnails(directory: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
     """A row of a few of the folder's pictures; nothing if it has none."""
     previews: list[bytes] = []

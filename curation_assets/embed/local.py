@@ -1,35 +1,32 @@
-"""The local engine: one machine's torch, one folder at a time, committed chunk by chunk.
+"""The local engine: one machine's torch, one folder at a time, finished chunk by chunk.
 
-Reading and decoding run on other threads while the encoder computes. A chunk is committed after ``CHUNK_SECONDS`` or
-``CHUNK_IMAGES``, whichever comes first, so a killed run loses at most that much and goes on from there.
+On a CPU every core is a lane that decodes a batch and then encodes it with one thread of its own: no core waits for
+another at the end of each matrix product, and decoding needs no share of the cores set aside for it. On GPUs the
+cores decode, and two lanes a GPU copy to it and compute, so that one's copies run beside the other's kernels. Either
+way a thread reads ahead, and the caller's thread writes and commits while the lanes go on.
+
+A chunk is finished after ``CHUNK_SECONDS`` or ``CHUNK_IMAGES``, whichever comes first, so a killed run loses at most
+that much and goes on from there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
-import pyarrow as pa
+from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import (
-    MERGE_BELOW_BYTES,
-    MODEL_COLUMNS,
-    SMALL_FILES,
-    EmbedPlan,
-    is_current,
-    known_contents,
-    plan_embed,
-)
-from curation_assets.embed.reader import Prepared, prepared_images
-from curation_assets.lake.staging import FolderWriter, ParquetStage, StagedFile
-from curation_assets.lake.table import DataFile, FolderChangedError, LakeTable, Snapshot
+from curation_assets.embed.lanes import in_lanes, read_ahead
+from curation_assets.embed.plan import Work
+from curation_assets.embed.reader import Batch, Stored, in_batches, joined, prepared, row_groups, stored_images
+from curation_assets.embed.result import Computed, Done, StageSeconds
+from curation_assets.embed.rows import finite, write_merged, write_moved, write_vectors
+from curation_assets.lake.staging import FolderWriter, StagedFile
+from curation_assets.lake.table import DataFile
 from curation_assets.progress import Progress
 
 if TYPE_CHECKING:
@@ -37,276 +34,234 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 30.0
 CHUNK_IMAGES = 8192
-_COPY_ROWS = 1024
+_CPU_BATCH = 8  # measured: more images at once fall out of a core's cache, fewer multiply badly
+_DECODE_BATCH = 16  # images a thread decodes at a time for a GPU
+_LANES_A_GPU = 2
+_FINISHED_AHEAD = 64  # batches of vectors that may wait while a chunk is committed
 
 
-@dataclass
-class EmbedResult:
-    """What an embedding run did to one folder.
-
-    Attributes:
-        encoded: images that went through the model.
-        copied: rows whose content already had a vector.
-        removed: rows that went because their image changed or vanished.
-        current: rows that already had their vector.
-        failed: ``relative_path`` and reason of images that got none.
-        rows: rows of the folder for this model version now.
-        device, precision: of the forward pass; empty where nothing was encoded.
-    """
-
-    folder: str
-    encoded: int = 0
-    copied: int = 0
-    removed: int = 0
-    current: int = 0
-    rows: int = 0
-    commits: int = 0
-    version: int = 0
-    seconds: float = 0.0
-    device: str = ""
-    precision: str = ""
-    failed: list[tuple[str, str]] = field(default_factory=list)
-
-
-def embed_folder(
-    directory: LakeTable,
-    embeddings: LakeTable,
-    folder: str,
-    model: RegisteredModel,
-    load_encoder: Callable[[], Encoder],
-    progress: Progress,
-    *,
-    threads: int,
-    batch_size: int | None = None,
-    max_pixels: int = 200_000_000,
-    earlier: Snapshot | None = None,
-) -> EmbedResult:
-    """Bring a folder's embeddings in line with its images, for one model version.
+class LocalEngine:
+    """Encodes on this machine; use it for one folder at a time.
 
     Args:
-        load_encoder: called only if an image has to be encoded; may be called more than once.
-        threads: how many decode.
+        load_encoders: gives one encoder a device; called only if an image has to be encoded, perhaps more than once.
+        threads: how many decode, and on a CPU also encode.
         batch_size: images per forward pass; None takes what suits the device.
         max_pixels: larger images are not decoded.
-        earlier: an older snapshot of the embeddings, whose vectors may be copied too: an image that moved from one
-            folder to another may have left the first one's rows already.
-
-    Raises:
-        CurationError: a table can't be read or written.
     """
-    started = time.monotonic()
-    result = EmbedResult(folder)
-    with embeddings.writer(folder, progress.note) as writer:
-        run = _Run(
-            directory,
-            embeddings,
-            model,
-            load_encoder,
-            progress,
-            writer,
-            result,
-            threads,
-            batch_size,
-            max_pixels,
-            earlier,
+
+    def __init__(
+        self,
+        load_encoders: Callable[[], Sequence[Encoder]],
+        *,
+        threads: int,
+        batch_size: int | None = None,
+        max_pixels: int = 200_000_000,
+    ) -> None:
+        self._load_encoders = load_encoders
+        self._threads = threads
+        self._batch_size = batch_size
+        self._max_pixels = max_pixels
+
+    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
+        """As of ``Engine``: first all that needs no encoder, then chunk by chunk."""
+        if work.moves_rows:
+            with writer.file() as stage:
+                write_moved(stage, work)
+            yield Done(
+                add=[stage.staged] if stage.staged else [],
+                remove=work.plan.rewrite,
+                copied=len(work.copies),
+                removed=work.plan.removed,
+            )
+        if len(work.todo):
+            encoders = self._load_encoders()
+            computed = computed_on(encoders)
+            progress.start(f"embed {work.folder}", len(work.todo))
+            images = stored_images(work.directory, row_groups(work.directory, work.todo))
+            with self._encoded(images, encoders) as batches:
+                for chunk in _chunks(batches, progress):
+                    yield self._finished(chunk, work, writer, computed)
+
+    def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
+        """As of ``Engine``."""
+        staged = []
+        for files in bins:
+            with writer.file() as stage:
+                write_merged(stage, work.embeddings, files)
+            staged += [stage.staged] if stage.staged else []
+        return staged
+
+    @contextmanager
+    def _encoded(self, images: Iterator[Stored], encoders: Sequence[Encoder]) -> Iterator[Iterator[Encoded]]:
+        """Images → vectors, in the images' order, the stages beside one another."""
+        threads, first = self._threads, encoders[0]
+
+        def decode(batch: list[Stored]) -> Batch:
+            return prepared(batch, first.preprocessing, self._max_pixels)
+
+        if not _is_gpu(first):
+            with (
+                read_ahead(in_batches(images, self._batch_size or _CPU_BATCH), threads) as read,
+                cpu_lanes(threads) as limited,
+                in_lanes(
+                    read, [limited(lambda batch: encoded(first, decode(batch)))] * threads, _FINISHED_AHEAD + threads
+                ) as done,
+            ):
+                yield done
+        else:
+            size = self._batch_size or first.batch_size
+            lanes = [_on_own_stream(encoder) for encoder in encoders for _ in range(_LANES_A_GPU)]
+            with (
+                read_ahead(in_batches(images, _DECODE_BATCH), threads) as read,
+                in_lanes(read, [decode] * threads, threads + 2 * size // _DECODE_BATCH) as decoded,
+                in_lanes(joined(decoded, size), lanes, _FINISHED_AHEAD + len(lanes)) as done,
+            ):
+                yield done
+
+    def _finished(self, chunk: Encoded, work: Work, writer: FolderWriter, computed: Computed) -> Done:
+        rows, staged = 0, []
+        with chunk.stages.timed("write"):
+            if chunk.contents:
+                with writer.file() as stage:
+                    rows = write_vectors(stage, chunk.contents, chunk.vectors, work.plan.pending, work.model)
+                staged = [stage.staged] if stage.staged else []
+        return Done(
+            add=staged,
+            encoded=len(chunk.contents),
+            copied=rows - len(chunk.contents),
+            unusable=chunk.unusable,
+            bytes=chunk.bytes,
+            seconds=chunk.seconds,
+            stages=chunk.stages,
+            computed=computed,
         )
-        while True:
-            try:
-                base = run.bring_up_to_date()
-                break
-            except FolderChangedError:
-                progress.note(f"{folder}: another process changed the table; planning anew")
-    result.rows = len(base.read(["relative_path"], folder, where=is_current(model)))
-    result.version = base.version
-    result.seconds = time.monotonic() - started
-    return result
 
 
 @dataclass
-class _Run:
-    directory: LakeTable
-    embeddings: LakeTable
-    model: RegisteredModel
-    load_encoder: Callable[[], Encoder]
-    progress: Progress
-    writer: FolderWriter
-    result: EmbedResult
-    threads: int
-    batch_size: int | None
-    max_pixels: int
-    earlier: Snapshot | None
-    unusable: dict[str, str] = field(default_factory=dict)  # content hash: why it got no vector
+class Encoded:
+    """Images that went through the model.
 
-    def bring_up_to_date(self) -> Snapshot:
-        images, base = self.directory.snapshot(), self.embeddings.snapshot()
-        plan = plan_embed(images, base, self.result.folder, self.model)
-        self.result.current = plan.current
-        self.unusable.clear()
-        known = known_contents(base, plan.pending, self.model)
-        if self.earlier is not None:
-            missing = plan.pending.join(known, on="content_sha256", how="anti")
-            known = pl.concat([known, known_contents(self.earlier, missing, self.model)])
-        base = self._rewrite_and_copy(plan, known, base)
-        todo = plan.to_encode(known)
-        if len(todo):
-            base = self._encode(images, todo, plan.pending, base)
-        contents = plan.pending.select("relative_path", "content_sha256").sort("relative_path").iter_rows()
-        self.result.failed = [(path, self.unusable[sha256]) for path, sha256 in contents if sha256 in self.unusable]
-        return self._merge_small_files(base)
+    Attributes:
+        contents: content hash of each vector.
+        vectors: (n, dimension) float32.
+        unusable: content hash and reason of images that have none.
+        bytes: of the files of all of them.
+        seconds: that a chunk took, by the clock.
+    """
 
-    def _rewrite_and_copy(self, plan: EmbedPlan, known: pl.DataFrame, base: Snapshot) -> Snapshot:
-        """One commit: rows whose image is gone leave, moved ones are renamed, known contents get their vector."""
-        if not plan.rewrite and not len(known):
-            return base
-        copies = plan.pending.join(known, on="content_sha256", how="inner", suffix="_from")
-        with self.writer.file() as stage:
-            for batch in base.batches(plan.rewrite, _COPY_ROWS):
-                self._write_kept(stage, batch, plan.keep)
-            snapshots = (base,) if self.earlier is None else (self.earlier, base)
-            sources = {file.path: file for snapshot in snapshots for file in snapshot.files()}
-            for (path,), rows in copies.partition_by("_file_from", as_dict=True).items():
-                for batch in base.batches([sources[str(path)]], _COPY_ROWS):
-                    self._write_copies(stage, batch, rows)
-        base = self._commit(base, [stage.staged] if stage.staged else [], plan.rewrite)
-        self.result.removed += plan.removed
-        self.result.copied += len(copies)
-        return base
+    contents: list[str]
+    vectors: NDArray[np.float32]
+    unusable: dict[str, str]
+    bytes: int
+    stages: StageSeconds
+    seconds: float = 0.0
 
-    def _write_kept(self, stage: ParquetStage, batch: pa.RecordBatch, keep: pl.DataFrame) -> None:
-        rows = pl.DataFrame(pa.Table.from_batches([batch])).select(
-            "relative_path", *MODEL_COLUMNS, "embeddings", "embedded_at"
-        )
-        joined = rows.join(keep, on=["relative_path", "model_version"], how="inner")
-        self._write(stage, joined)
-
-    def _write_copies(self, stage: ParquetStage, batch: pa.RecordBatch, rows: pl.DataFrame) -> None:
-        vectors = (
-            pl.DataFrame(pa.Table.from_batches([batch]))
-            .filter(is_current(self.model))
-            .select(
-                pl.col("relative_path").alias("relative_path_from"),
-                *MODEL_COLUMNS,
-                "embeddings",
-                "embedded_at",
-            )
-        )
-        self._write(stage, vectors.join(rows, on="relative_path_from", how="inner"))
-
-    def _encode(self, images: Snapshot, todo: pl.DataFrame, pending: pl.DataFrame, base: Snapshot) -> Snapshot:
-        encoder = self.load_encoder()
-        self.result.device, self.result.precision = str(encoder.device), encoder.precision
-        size = self.batch_size or encoder.batch_size
-        self.progress.start(f"embed {self.result.folder}", len(todo))
-
-        def prepare(data: bytes) -> np.ndarray:
-            return encoder.preprocessing.load(data, self.max_pixels)
-
-        ahead = max(2 * size, 4 * self.threads)
-        with (
-            prepared_images(images, todo, prepare, threads=self.threads, ahead=ahead) as prepared,
-            ThreadPoolExecutor(1, "write") as background,
-        ):
-            chunks = _chunks(_encoded(_batches(prepared, size), encoder, self))
-            # The next chunk is computed while the last one is written; commits stay in order.
-            waiting = None
-            for chunk in chunks:
-                if waiting is not None:
-                    base = waiting.result()
-                waiting = background.submit(self._commit_vectors, chunk, pending, base)
-            return waiting.result() if waiting is not None else base
-
-    def _commit_vectors(self, chunk: list[tuple[str, np.ndarray]], pending: pl.DataFrame, base: Snapshot) -> Snapshot:
-        """Write a chunk's vectors, once for each row that has the content."""
-        vectors = pl.DataFrame(
-            {
-                "content_sha256": [sha256 for sha256, _ in chunk],
-                "embeddings": pl.Series([vector for _, vector in chunk], dtype=pl.List(pl.Float32)),
-            }
-        ).with_columns(
-            model_name=pl.lit(self.model.name),
-            model_version=pl.lit(self.model.version),
-            model_fingerprint=pl.lit(self.model.fingerprint),
-            embedded_at=pl.lit(datetime.now(UTC)),
-        )
-        rows = pending.join(vectors, on="content_sha256", how="inner", maintain_order="left")
-        with self.writer.file() as stage:
-            self._write(stage, rows)
-        base = self._commit(base, [stage.staged] if stage.staged else [], [])
-        self.result.encoded += len(chunk)
-        self.result.copied += len(rows) - len(chunk)
-        return base
-
-    def _merge_small_files(self, base: Snapshot) -> Snapshot:
-        """Join the files of many small chunks and runs into one, so that a folder stays quick to read."""
-        small = [file for file in base.files(self.result.folder) if file.size_bytes < MERGE_BELOW_BYTES]
-        if len(small) <= SMALL_FILES:
-            return base
-        with self.writer.file() as stage:
-            for batch in base.batches(small, _COPY_ROWS):
-                stage.write(batch)
-        return self._commit(base, [stage.staged] if stage.staged else [], small, data_change=False)
-
-    def _write(self, stage: ParquetStage, rows: pl.DataFrame) -> None:
-        schema = self.embeddings.spec.file_schema
-        table = rows.select(schema.names).to_arrow().cast(schema)
-        for batch in table.to_batches():
-            stage.write(batch)
-
-    def _commit(
-        self, base: Snapshot, add: list[StagedFile], remove: list[DataFile], data_change: bool = True
-    ) -> Snapshot:
-        try:
-            base = self.embeddings.replace(
-                self.result.folder,
-                base,
-                add=add,
-                remove=remove,
-                data_change=data_change,
-                info={"job": "embed", "folder": self.result.folder, "model_version": self.model.version},
-            )
-        except FolderChangedError:
-            for file in add:
-                self.writer.discard(file)
-            raise
-        self.result.commits += 1
-        return base
+    @property
+    def images(self) -> int:
+        """With a vector and without."""
+        return len(self.contents) + len(self.unusable)
 
 
-def _batches(prepared: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
-    batch: list[Prepared] = []
-    for image in prepared:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def encoded(encoder: Encoder, batch: Batch) -> Encoded:
+    """Run a batch through the model."""
+    contents, unusable = batch.contents, batch.unusable
+    vectors = np.empty((0, 0), np.float32)
+    if contents:
+        with batch.stages.timed("forward"):
+            vectors = encoder.embed_images(batch.pixels)
+        usable = finite(vectors)
+        if not usable.all():
+            reason = "the model gave a zero or non-finite vector"
+            unusable = unusable | {sha256: reason for sha256, good in zip(contents, usable, strict=True) if not good}
+            contents = [sha256 for sha256, good in zip(contents, usable, strict=True) if good]
+            vectors = vectors[usable]
+    return Encoded(contents, vectors, unusable, batch.bytes, batch.stages)
 
 
-def _encoded(batches: Iterator[list[Prepared]], encoder: Encoder, run: _Run) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """Content hash and vector of each usable image of a batch; the others are noted as failed."""
+def computed_on(encoders: Sequence[Encoder]) -> Computed:
+    """What the encoders are and could do; loads their image towers."""
+    from curation_assets.clip.compute import device_limit
+
+    for encoder in encoders:
+        encoder.load_vision()
+    first = encoders[0]
+    limit = device_limit(str(first.device), first.precision)
+    return Computed(str(first.device), len(encoders), first.precision, first.image_flops, limit)
+
+
+Lane = Callable[[list[Stored]], Encoded]
+
+
+@contextmanager
+def cpu_lanes(lanes: int) -> Iterator[Callable[[Lane], Lane]]:
+    """Give each of some threads its share of the cores for forward passes; what torch took before is put back.
+
+    Yields:
+        Function that makes a lane keep to its share.
+    """
+    from curation_assets.clip.encoder import limit_threads, number_of_threads
+
+    before = number_of_threads()
+    share = max(1, before // lanes)
+
+    def limited(lane: Lane) -> Lane:
+        def work(batch: list[Stored]) -> Encoded:
+            limit_threads(share)  # of this thread; cheap where it is so already
+            return lane(batch)
+
+        return work
+
+    try:
+        yield limited
+    finally:
+        limit_threads(before)
+
+
+def _is_gpu(encoder: Encoder) -> bool:
+    return encoder.device.type != "cpu"
+
+
+def _on_own_stream(encoder: Encoder) -> Callable[[Batch], Encoded]:
+    import torch
+
+    stream = torch.cuda.Stream(encoder.device)
+
+    def work(batch: Batch) -> Encoded:
+        with torch.cuda.stream(stream):
+            return encoded(encoder, batch)
+
+    return work
+
+
+def _chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
+    """Join batches to what one commit takes."""
+    waiting: list[Encoded] = []
+    number, started = 0, time.monotonic()
     for batch in batches:
-        usable = [(image, image.pixels) for image in batch if image.pixels is not None]
-        run.unusable |= {image.content_sha256: image.error or "" for image in batch if image.pixels is None}
-        vectors = encoder.embed_images(np.stack([pixels for _, pixels in usable])) if usable else np.empty((0, 0))
-        out = []
-        for (image, _), vector in zip(usable, vectors, strict=True):
-            if np.isfinite(vector).all():
-                out.append((image.content_sha256, vector))
-            else:
-                run.unusable[image.content_sha256] = "the model gave a zero or non-finite vector"
-        run.progress.advance(len(batch))
-        yield out
+        progress.advance(batch.images)
+        waiting.append(batch)
+        number += len(batch.contents)
+        if number >= CHUNK_IMAGES or time.monotonic() - started >= CHUNK_SECONDS:
+            now = time.monotonic()
+            yield _joined(waiting, now - started)
+            waiting, number, started = [], 0, now
+    if waiting:
+        yield _joined(waiting, time.monotonic() - started)
 
 
-def _chunks(batches: Iterator[list[tuple[str, np.ndarray]]]) -> Iterator[list[tuple[str, np.ndarray]]]:
-    chunk: list[tuple[str, np.ndarray]] = []
-    started = time.monotonic()
+def _joined(batches: list[Encoded], seconds: float) -> Encoded:
+    stages = StageSeconds()
+    unusable: dict[str, str] = {}
     for batch in batches:
-        chunk += batch
-        if len(chunk) >= CHUNK_IMAGES or time.monotonic() - started >= CHUNK_SECONDS:
-            if chunk:
-                yield chunk
-            chunk, started = [], time.monotonic()
-    if chunk:
-        yield chunk
+        stages += batch.stages
+        unusable |= batch.unusable
+    made = [batch.vectors for batch in batches if batch.contents]
+    return Encoded(
+        contents=[sha256 for batch in batches for sha256 in batch.contents],
+        vectors=np.concatenate(made) if made else np.empty((0, 0), np.float32),
+        unusable=unusable,
+        bytes=sum(batch.bytes for batch in batches),
+        stages=stages,
+        seconds=seconds,
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -15,6 +17,7 @@ MODEL_COLUMNS = ("model_name", "model_version", "model_fingerprint")
 _KEY = ["relative_path", "content_sha256"]
 _OTHERS = [column for column in CARRIED if column not in _KEY]
 MERGE_BELOW_BYTES = 16 * 2**20
+MERGED_BYTES = 128 * 2**20
 SMALL_FILES = 8  # more small files than this in a folder are merged
 
 
@@ -37,17 +40,64 @@ class EmbedPlan:
     removed: int
     current: int
 
-    def to_encode(self, known: pl.DataFrame) -> pl.DataFrame:
-        """One pending row of each content that has no vector anywhere yet, in the order they are stored.
 
-        Args:
-            known: ``content_sha256`` of contents with a vector.
-        """
-        return (
-            self.pending.join(known, on="content_sha256", how="anti")
+@dataclass(frozen=True)
+class Work:
+    """A folder's plan together with where its vectors come from; an engine carries it out.
+
+    Attributes:
+        directory: root of the directory table; ``embeddings`` of the embeddings table.
+        plan: what has to go, stay and be made.
+        copies: pending rows whose content has a vector, with ``_file_from`` and ``relative_path_from`` of it.
+        sources: the files that those name.
+        todo: one pending row of each content that has none anywhere yet, in the order they are stored.
+    """
+
+    folder: str
+    model: RegisteredModel
+    directory: Path
+    embeddings: Path
+    plan: EmbedPlan
+    copies: pl.DataFrame
+    sources: dict[str, DataFile]
+    todo: pl.DataFrame
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether rows have to go, change or be copied before or without any encoding."""
+        return bool(self.plan.rewrite) or len(self.copies) > 0
+
+
+def plan_work(
+    directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel, earlier: Snapshot | None = None
+) -> Work:
+    """Plan a folder and look for contents that have a vector already.
+
+    Args:
+        earlier: an older snapshot of the embeddings, whose vectors may be copied too.
+    """
+    plan = plan_embed(directory, embeddings, folder, model)
+    known = known_contents(embeddings, plan.pending, model)
+    snapshots = [embeddings]
+    if earlier is not None:
+        missing = plan.pending.join(known, on="content_sha256", how="anti")
+        known = pl.concat([known, known_contents(earlier, missing, model)])
+        snapshots.append(earlier)
+    named = set(known["_file"])
+    return Work(
+        folder=folder,
+        model=model,
+        directory=directory.root,
+        embeddings=embeddings.root,
+        plan=plan,
+        copies=plan.pending.join(known, on="content_sha256", how="inner", suffix="_from"),
+        sources={file.path: file for snapshot in snapshots for file in snapshot.files() if file.path in named},
+        todo=(
+            plan.pending.join(known, on="content_sha256", how="anti")
             .sort("_file", "relative_path")
             .unique("content_sha256", keep="first", maintain_order=True)
-        )
+        ),
+    )
 
 
 def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel) -> EmbedPlan:
@@ -113,3 +163,19 @@ def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model: Registere
     wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
     found = embeddings.read(["content_sha256", "relative_path"], where=wanted & is_current(model))
     return found.unique("content_sha256").select("content_sha256", "_file", "relative_path")
+
+
+def merges(files: Iterable[DataFile]) -> list[list[DataFile]]:
+    """Small files of a folder to join, each list into one file of at most ``MERGED_BYTES``; none while they are few."""
+    small = [file for file in files if file.size_bytes < MERGE_BELOW_BYTES]
+    if len(small) <= SMALL_FILES:
+        return []
+    bins: list[list[DataFile]] = [[]]
+    held = 0
+    for file in small:
+        if bins[-1] and held + file.size_bytes > MERGED_BYTES:
+            bins.append([])
+            held = 0
+        bins[-1].append(file)
+        held += file.size_bytes
+    return [files for files in bins if len(files) > 1]

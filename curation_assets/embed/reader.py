@@ -1,15 +1,13 @@
-"""Pending rows → pixels: read the directory table's Parquet files, decode in threads, a bounded number ahead."""
+"""Pending rows → bytes of their images → pixels."""
 
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,130 +17,205 @@ import pyarrow.parquet as pq
 import pybase64
 from numpy.typing import NDArray
 
+from curation_assets.clip.preprocessing import Preprocessing
+from curation_assets.embed.result import StageSeconds
 from curation_assets.errors import CurationError, first_line
 from curation_assets.images.decode import ImageError
 from curation_assets.images.names import path_from_text
 from curation_assets.images.record import read_bytes
-from curation_assets.lake.table import Snapshot
 
 _READ_ROWS = 32  # of one Parquet batch: bounds the base64 text held at once
+_BATCH_BYTES = 32 * 2**20  # of a batch's base64: eight photographs of twelve megapixels
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An image ready for the encoder, or the reason why not.
+class RowGroup:
+    """A row group of the directory table that holds images to embed.
 
     Attributes:
-        pixels: (crop, crop, 3) uint8; None if ``error`` says why there are none.
+        file: the Parquet file's ``DataFile.path``.
+        index: of the group in its file.
+        rows: its images to embed, in the order they are stored: ``relative_path``, ``content_sha256``, ``file_path``.
     """
 
-    relative_path: str
+    file: str
+    index: int
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image as the table holds it.
+
+    Attributes:
+        base64: text of the file's bytes; None where images aren't stored: ``file_path`` is read instead.
+        seconds: that reading it took.
+    """
+
     content_sha256: str
-    pixels: NDArray[np.uint8] | None
-    error: str | None = None
+    file_path: str
+    base64: pa.Buffer | None
+    seconds: float
 
 
-@contextmanager
-def prepared_images(
-    directory: Snapshot,
-    rows: pl.DataFrame,
-    prepare: Callable[[bytes], NDArray[np.uint8]],
-    *,
-    threads: int,
-    ahead: int,
-) -> Iterator[Iterator[Prepared]]:
-    """Read and prepare images on other threads while the caller computes.
+@dataclass(frozen=True)
+class Batch:
+    """Images ready for the encoder.
+
+    Attributes:
+        contents: content hash of each image in ``pixels``.
+        pixels: (n, crop, crop, 3) uint8.
+        unusable: content hash and reason of images that could not be prepared.
+        bytes: of the files of all of them.
+        stages: seconds of reading and decoding.
+    """
+
+    contents: list[str]
+    pixels: NDArray[np.uint8]
+    unusable: dict[str, str]
+    bytes: int
+    stages: StageSeconds
+
+    @property
+    def images(self) -> int:
+        """Usable and unusable ones."""
+        return len(self.contents) + len(self.unusable)
+
+
+def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
+    """Find the row groups that hold some rows; reads one small column of each file.
 
     Args:
-        directory: snapshot of the directory table.
-        rows: ``relative_path``, ``content_sha256``, ``file_path`` and ``_file`` of the images.
-        prepare: bytes of an image file → pixels; raises ImageError.
-        threads: how many decode; one more reads.
-        ahead: how many images may be ready or in work before the caller takes them.
-
-    Yields:
-        Iterator over the images, in the order they are stored.
-    """
-    ready: queue.Queue[Future[Prepared] | BaseException | None] = queue.Queue(maxsize=ahead)
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(threads, "decode")
-
-    def put(item: Future[Prepared] | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def read() -> None:
-        try:
-            for row, base64 in _stored(directory, rows):
-                if not put(pool.submit(_prepare, row, base64, prepare)):
-                    return
-            put(None)
-        except BaseException as error:  # handed to the caller's thread
-            put(error)
-
-    def take() -> Iterator[Prepared]:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item.result()
-
-    reader = threading.Thread(target=read, name="read", daemon=True)
-    reader.start()
-    try:
-        yield take()
-    finally:
-        stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        reader.join()
-
-
-def _stored(directory: Snapshot, rows: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Each row with its ``image_base64``; row groups that hold no wanted row are not read.
+        table: root of the directory table.
+        rows: ``relative_path``, ``content_sha256``, ``file_path`` and ``_file``.
 
     Raises:
         CurationError: a file of the directory table is missing or broken.
     """
     for (file,), wanted in rows.partition_by("_file", as_dict=True, maintain_order=True).items():
+        by_path = wanted.select("relative_path", "content_sha256", "file_path")
+        with _opened(table, str(file)) as parquet:
+            groups = range(parquet.num_row_groups)
+            names = [parquet.read_row_group(group, columns=["relative_path"])["relative_path"] for group in groups]
+        for index, stored in enumerate(names):
+            found = pl.DataFrame({"relative_path": stored}).join(
+                by_path, on="relative_path", how="inner", maintain_order="left"
+            )
+            if len(found):
+                yield RowGroup(str(file), index, found)
+
+
+def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[Stored]:
+    """The images of some row groups, in the order they are stored.
+
+    Raises:
+        CurationError: a file of the directory table is missing or broken.
+    """
+    for group in groups:
+        rows = {row["relative_path"]: row for row in group.rows.iter_rows(named=True)}
+        with _opened(table, group.file) as parquet:
+            started = perf_counter()
+            for batch in parquet.iter_batches(
+                batch_size=_READ_ROWS, row_groups=[group.index], columns=["relative_path", "image_base64"]
+            ):
+                seconds = (perf_counter() - started) / batch.num_rows
+                for name, text in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
+                    if row := rows.get(name):
+                        base64 = text.as_buffer() if text.is_valid else None
+                        yield Stored(row["content_sha256"], row["file_path"], base64, seconds)
+                started = perf_counter()
+
+
+def in_batches(images: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+    """Groups of ``size`` images, fewer at the end and where their base64 is more than ``_BATCH_BYTES``."""
+    batch: list[Stored] = []
+    held = 0
+    for image in images:
+        batch.append(image)
+        held += image.base64.size if image.base64 is not None else 0
+        if len(batch) == size or held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def prepared(images: list[Stored], preprocessing: Preprocessing, max_pixels: int) -> Batch:
+    """Decode, resize and crop; an image that can't be used becomes a reason."""
+    stages = StageSeconds(read=sum(image.seconds for image in images))
+    side = preprocessing.crop
+    pixels = np.empty((len(images), side, side, 3), np.uint8)
+    contents: list[str] = []
+    unusable: dict[str, str] = {}
+    size = 0
+    for image in images:
         try:
-            yield from _stored_in(directory.root / str(file), wanted)
-        except (OSError, pa.ArrowException) as error:
-            raise CurationError(f"table {directory.root} can't be read: {file}: {first_line(error)}") from error
+            with stages.timed("decode" if image.base64 is not None else "read"):
+                data = _bytes(image)
+            size += len(data)
+            with stages.timed("decode"):
+                pixels[len(contents)] = preprocessing.load(data, max_pixels)
+        except (ImageError, OSError) as error:
+            unusable[image.content_sha256] = str(error)
+        else:
+            contents.append(image.content_sha256)
+    return Batch(contents, pixels[: len(contents)], unusable, size, stages)
 
 
-def _stored_in(file: Path, wanted: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None]]:
-    by_path = {row["relative_path"]: row for row in wanted.iter_rows(named=True)}
-    parquet = pq.ParquetFile(file)
-    for group in range(parquet.num_row_groups):
-        names = parquet.read_row_group(group, columns=["relative_path"])["relative_path"].to_pylist()
-        if by_path.keys().isdisjoint(names):
-            continue
-        columns = ["relative_path", "image_base64"]
-        for batch in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=[group], columns=columns):
-            for name, base64 in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
-                if name in by_path:
-                    yield by_path[name], base64.as_py()
+def joined(batches: Iterator[Batch], size: int) -> Iterator[Batch]:
+    """The same images in batches of ``size`` usable ones, the last one smaller."""
+    waiting: list[Batch] = []
+    number = 0
+    for batch in batches:
+        waiting.append(batch)
+        number += len(batch.contents)
+        while number >= size:
+            whole = _concatenated(waiting)
+            first, rest = _split(whole, size)
+            yield first
+            waiting, number = [rest], len(rest.contents)
+    if number or any(batch.unusable for batch in waiting):
+        yield _concatenated(waiting)
 
 
-def _prepare(row: dict[str, Any], base64: str | None, prepare: Callable[[bytes], NDArray[np.uint8]]) -> Prepared:
-    path, sha256 = row["relative_path"], row["content_sha256"]
-    try:
-        return Prepared(path, sha256, prepare(_bytes(row, base64)))
-    except (ImageError, OSError) as error:
-        return Prepared(path, sha256, None, str(error))
+def _concatenated(batches: list[Batch]) -> Batch:
+    stages = StageSeconds()
+    unusable: dict[str, str] = {}
+    for batch in batches:
+        stages += batch.stages
+        unusable |= batch.unusable
+    return Batch(
+        contents=[sha256 for batch in batches for sha256 in batch.contents],
+        pixels=np.concatenate([batch.pixels for batch in batches]),
+        unusable=unusable,
+        bytes=sum(batch.bytes for batch in batches),
+        stages=stages,
+    )
 
 
-def _bytes(row: dict[str, Any], base64: str | None) -> bytes:
-    if base64 is not None:
+def _split(batch: Batch, size: int) -> tuple[Batch, Batch]:
+    """The first ``size`` images, with all that was counted; and the others."""
+    first = Batch(batch.contents[:size], batch.pixels[:size], batch.unusable, batch.bytes, batch.stages)
+    return first, Batch(batch.contents[size:], batch.pixels[size:], {}, 0, StageSeconds())
+
+
+def _bytes(image: Stored) -> bytes:
+    if image.base64 is not None:
         try:
-            return pybase64.b64decode(base64, validate=True)
+            return pybase64.b64decode(image.base64, validate=True)
         except ValueError:
             raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
-    data = read_bytes(path_from_text(row["file_path"]))
-    if hashlib.sha256(data).hexdigest() != row["content_sha256"]:
+    data = read_bytes(path_from_text(image.file_path))
+    if hashlib.sha256(data).hexdigest() != image.content_sha256:
         raise ImageError("corrupt", "the file has changed since it was scanned; scan the folder again")
     return data
+
+
+@contextmanager
+def _opened(table: Path, file: str) -> Iterator[Any]:
+    """A Parquet file of the directory table; what reading it raises names it."""
+    try:
+        with pq.ParquetFile(table / file) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException) as error:
+        raise CurationError(f"table {table} can't be read: {file}: {first_line(error)}") from error

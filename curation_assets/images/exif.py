@@ -13,6 +13,7 @@ _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _MAKE, _MODEL = 0x010F, 0x0110
 # (time, its UTC offset): original, digitised, file change
 _TIMES = ((0x9003, 0x9011), (0x9004, 0x9012), (0x0132, 0x9010))
+_BASE_TAGS = (_MAKE, _MODEL, *(tag for pair in _TIMES for tag in pair))
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ class Exif:
 def read_exif(image: Image.Image) -> Exif:
     """Read the facts of an opened image."""
     try:
-        base = dict(image.getexif())
-        detail = dict(image.getexif().get_ifd(_EXIF_IFD))
-        gps = dict(image.getexif().get_ifd(_GPS_IFD))
+        exif = image.getexif()
+        base = {tag: exif.get(tag) for tag in _BASE_TAGS}  # one by one: the others cost more than the decoding
+        detail, gps = exif.get_ifd(_EXIF_IFD), exif.get_ifd(_GPS_IFD)
     except Exception:  # a broken block raises whatever its parser stumbled on
         return Exif()
     latitude, longitude = _degrees(gps, 1, 2, 90), _degrees(gps, 3, 4, 180)
     if latitude is None or longitude is None:
         latitude = longitude = None
-    return Exif(_captured_at(base | detail), latitude, longitude, _camera(base))
+    return Exif(_captured_at(base | dict(detail)), latitude, longitude, _camera(base))
 
 
 def _captured_at(tags: dict[int, Any]) -> datetime | None:

@@ -6,20 +6,19 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 
 import pybase64
-from PIL import Image
 
-from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb, upright_size
+from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_size
 from curation_assets.images.exif import Exif, read_exif
 from curation_assets.images.listing import table_ns
 from curation_assets.images.names import file_path, printable, text_from_path
+from curation_assets.images.preview import preview
 
-PREVIEW_SIDE = 384
 _MAX_INT32 = 2**31 - 1  # a TIFF header can claim more than the table's columns hold
 
 
@@ -35,6 +34,19 @@ class ReadLimits:
     store_images: bool = True
     max_pixels: int = 200_000_000
     max_file_bytes: int = 268_435_456
+
+
+@dataclass
+class Spent:
+    """Where the time of reading files went.
+
+    Attributes:
+        read_seconds: waiting for the disk and copying its bytes.
+        decode_seconds: CPU time of everything that is made of them: hash, facts, preview, base64.
+    """
+
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 @dataclass
@@ -71,12 +83,17 @@ def read_record(
     mtime_ns: int | None,
     ctime_ns: int | None,
     limits: ReadLimits,
+    spent: Spent | None = None,
 ) -> ImageRecord:
     """Read a listed file once and describe it. Never raises for what is wrong with the file.
 
     Size and times are those of the listing unless the opened file shows others, so that a file written to in the
     meantime differs from its row at the next listing and is read again.
+
+    Args:
+        spent: the time this takes is added to it; one thread's own.
     """
+    spent = spent or Spent()
     path = file_path(root, relative_path)
     record = ImageRecord(
         file_path=text_from_path(path),
@@ -87,23 +104,29 @@ def read_record(
         modified_at=_time(mtime_ns),
         mtime_ns=mtime_ns,
     )
+    started = time.perf_counter()
     try:
         data = _read(path, record, limits)
     except ImageError as error:
         record.status, record.error = error.status, str(error)
+        return record
     except OSError as error:
         record.status, record.error = "unreadable", _os_reason(error)
+        return record
+    finally:
+        spent.read_seconds += time.perf_counter() - started
+    started = time.thread_time()
+    record.content_sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        _describe(data, record, limits)
+    except ImageError as error:
+        record.status, record.error = error.status, printable(str(error))
+        if error.size is not None:  # says at the next scan whether a raised limit now admits it
+            record.width, record.height = (min(side, _MAX_INT32) for side in error.size)
     else:
-        record.content_sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            _describe(data, record, limits)
-        except ImageError as error:
-            record.status, record.error = error.status, printable(str(error))
-            if error.size is not None:  # says at the next scan whether a raised limit now admits it
-                record.width, record.height = (min(side, _MAX_INT32) for side in error.size)
-        else:
-            if limits.store_images:
-                record.image_base64 = pybase64.b64encode_as_string(data)
+        if limits.store_images:
+            record.image_base64 = pybase64.b64encode_as_string(data)
+    spent.decode_seconds += time.thread_time() - started
     return record
 
 
@@ -144,21 +167,7 @@ def _describe(data: bytes, record: ImageRecord, limits: ReadLimits) -> None:
     record.width, record.height = upright_size(image, orientation)
     record.captured_at, record.camera = exif.captured_at, exif.camera
     record.latitude, record.longitude = exif.latitude, exif.longitude
-    record.preview = _preview(image, orientation)
-
-
-def _preview(image: Image.Image, orientation: int | None) -> bytes:
-    """Small upright JPEG; a JPEG is decoded at the scale that leaves twice the preview's size, for a clean shrink."""
-    scale = PREVIEW_SIDE / max(image.size)
-    at_least = tuple(max(1, round(side * scale * 2)) for side in image.size)
-    rgb = upright_rgb(image, orientation, at_least if scale < 0.5 else None)  # type: ignore[arg-type]
-    if max(rgb.size) > PREVIEW_SIDE:
-        fit = PREVIEW_SIDE / max(rgb.size)
-        size = (max(1, round(rgb.width * fit)), max(1, round(rgb.height * fit)))
-        rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    out = BytesIO()
-    rgb.save(out, "JPEG", quality=80)
-    return out.getvalue()
+    record.preview = preview(image, orientation)
 
 
 def _time(nanoseconds: int | None) -> datetime | None:

@@ -124,9 +124,7 @@ class Snapshot:
         Raises:
             CurationError: a file of the table is missing or broken.
         """
-        with _understandable_errors(self.root):
-            for file in files:
-                yield from pq.ParquetFile(self.root / file.path).iter_batches(batch_size=batch_size)
+        return read_batches(self.root, files, batch_size)
 
     def scan(
         self, columns: Sequence[str], folder: str | None = None, files: Sequence[DataFile] | None = None
@@ -297,6 +295,20 @@ class LakeTable:
 
     def _open(self) -> DeltaTable:
         return DeltaTable(str(self.path))
+
+
+def read_batches(table: Path, files: Iterable[DataFile], batch_size: int) -> Iterator[pa.RecordBatch]:
+    """Like ``Snapshot.batches``, for whoever holds only the names of the files.
+
+    Args:
+        table: the table's folder.
+
+    Raises:
+        CurationError: a file of the table is missing or broken.
+    """
+    with _understandable_errors(table):
+        for file in files:
+            yield from pq.ParquetFile(table / file.path).iter_batches(batch_size=batch_size)
 
 
 @contextmanager

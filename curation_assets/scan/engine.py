@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,35 +19,52 @@ import pyarrow.compute as pc
 
 from curation_assets.images.listing import FolderListing, list_folder
 from curation_assets.images.names import text_from_path
-from curation_assets.images.record import ImageRecord, ReadLimits, read_record
+from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
+from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.staging import FolderWriter, ParquetStage
 from curation_assets.lake.table import FolderChangedError, LakeTable, Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.plan import ScanPlan, Unit, known_rows, plan_scan, unreadable
 
 _IN_FLIGHT_BYTES = 128 * 2**20
-_FIELDS = tuple(f.name for f in fields(ImageRecord))
+_GROUPS_A_THREAD = 16  # as many as keep the threads busy while a row group is compressed
+_GROUP_FILES, _GROUP_BYTES = 16, 2**20
+_BATCH_ROWS = 64
+_SCHEMA = DIRECTORY.file_schema
+_Listed = tuple[str, int | None, int | None, int | None]  # path, size, mtime and ctime of the listing
 
 
 @dataclass
-class ScanResult:
+class UnitCounts(Spent):
+    """What carrying out a unit took.
+
+    Attributes:
+        read: files opened; ``bytes_read`` their size together.
+        read_seconds, decode_seconds: summed over the threads.
+        write_seconds: building Arrow and writing Parquet, beside the threads.
+    """
+
+    read: int = 0
+    bytes_read: int = 0
+    write_seconds: float = 0.0
+
+
+@dataclass
+class ScanResult(UnitCounts):
     """What a scan did to one folder.
 
     Attributes:
         new, changed, vanished, unchanged: files by how they differ from the table.
-        read: files opened; ``bytes_read`` their size together.
         passed_over: entries that were no candidates, by reason.
         statuses: rows of the folder now, by status.
         commits: versions written; 0 means the table was up to date.
     """
 
-    folder: str
+    folder: str = ""
     new: int = 0
     changed: int = 0
     vanished: int = 0
     unchanged: int = 0
-    read: int = 0
-    bytes_read: int = 0
     commits: int = 0
     version: int = 0
     seconds: float = 0.0
@@ -68,6 +85,22 @@ class ScanResult:
     def bad(self) -> int:
         """Rows that are not."""
         return self.files - self.ok
+
+    @property
+    def images_per_second(self) -> float:
+        """Files read a second, listing and planning included; 0 where nothing was read."""
+        return self.read / self.seconds if self.read and self.seconds else 0.0
+
+    def shares(self) -> dict[str, float]:
+        """Part of the worked seconds that reading, decoding and writing took; empty where nothing was read."""
+        stages = {"read": self.read_seconds, "decode": self.decode_seconds, "write": self.write_seconds}
+        total = sum(stages.values())
+        return {stage: seconds / total for stage, seconds in stages.items()} if total else {}
+
+    def add(self, counts: UnitCounts) -> None:
+        """Count a unit in."""
+        for part in fields(UnitCounts):
+            setattr(self, part.name, getattr(self, part.name) + getattr(counts, part.name))
 
 
 def scan_folder(
@@ -95,19 +128,16 @@ def scan_folder(
         CurationError: the table can't be read or written, or the folder can't be listed.
     """
     started = time.monotonic()
-    result = ScanResult(folder)
-    with table.writer(folder, progress.note) as writer, ThreadPoolExecutor(threads, "scan") as pool:
-        try:
-            while True:
-                try:
-                    base, listing = table.snapshot(), list_folder(root, folder, depth)
-                    plan = _plan(base, root, listing, limits, rescan)
-                    base = _carry_out(plan, base, table, writer, root, limits, progress, pool, threads, result)
-                    break
-                except FolderChangedError:
-                    progress.note(f"{folder}: another process changed the table; planning anew")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    result = ScanResult(folder=folder)
+    with table.writer(folder, progress.note) as writer:
+        while True:
+            try:
+                base, listing = table.snapshot(), list_folder(root, folder, depth)
+                plan = _plan(base, root, listing, limits, rescan)
+                base = _carry_out(plan, base, table, writer, root, limits, progress, threads, result)
+                break
+            except FolderChangedError:
+                progress.note(f"{folder}: another process changed the table; planning anew")
     result.passed_over = listing.passed_over
     result.new, result.changed = plan.new, plan.changed
     result.vanished, result.unchanged = plan.vanished, plan.unchanged
@@ -150,7 +180,6 @@ def _carry_out(
     root: Path,
     limits: ReadLimits,
     progress: Progress,
-    pool: ThreadPoolExecutor,
     threads: int,
     result: ScanResult,
 ) -> Snapshot:
@@ -160,12 +189,8 @@ def _carry_out(
         staged = []
         if not unit.drops_only:
             with writer.file() as stage:
-                _copy_kept(unit, base, stage)
-                for records in _batches(_records(root, unit.read, limits, pool, threads)):
-                    stage.write(_arrow(records, table.spec.file_schema))
-                    result.read += len(records)
-                    result.bytes_read += sum(record.size_bytes or 0 for record in records)
-                    progress.advance(len(records))
+                kept = base.batches(unit.replaces, _BATCH_ROWS)
+                result.add(write_unit(unit, kept, stage, root, limits, threads, progress.advance))
             staged = [stage.staged] if stage.staged else []
         try:
             base = table.replace(
@@ -183,34 +208,100 @@ def _carry_out(
     return base
 
 
-def _copy_kept(unit: Unit, base: Snapshot, stage: ParquetStage) -> None:
+def write_unit(
+    unit: Unit,
+    kept: Iterator[pa.RecordBatch],
+    stage: ParquetStage,
+    root: Path,
+    limits: ReadLimits,
+    threads: int,
+    on_read: Callable[[int], object],
+) -> UnitCounts:
+    """Write a unit's rows: those that stay, then those of the files it reads, by name.
+
+    Everything it works on is an argument, so it can be called on any machine that sees the images and the table.
+
+    Args:
+        kept: the rows of ``unit.replaces``, all columns but ``folder``, as ``Snapshot.batches`` gives them.
+        stage: takes the rows; finishing and committing it is the caller's.
+        root: images root.
+        threads: how many read and decode.
+        on_read: called on this thread with the number of files read since the last call; may raise to stop the work.
+
+    Raises:
+        CurationError: a file of the table can't be read.
+    """
+    counts = UnitCounts()
+    _copy_kept(unit, kept, stage)
+    pool = ThreadPoolExecutor(threads, "scan")
+    try:
+        for records in _batches(_records(unit.read, root, limits, pool, threads, counts)):
+            started = time.perf_counter()
+            stage.write(_arrow(records))
+            counts.write_seconds += time.perf_counter() - started
+            counts.read += len(records)
+            counts.bytes_read += sum(record.size_bytes or 0 for record in records)
+            on_read(len(records))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return counts
+
+
+def _copy_kept(unit: Unit, batches: Iterator[pa.RecordBatch], stage: ParquetStage) -> None:
     """Stream the rows that stay from the files that leave, with the path that leads to them now."""
     if not len(unit.keep):
         return
     paths = dict(unit.keep.select("relative_path", "file_path").iter_rows())
     keep = pa.array(unit.keep["relative_path"].to_list(), pa.string())
-    for batch in base.batches(unit.replaces, batch_size=64):
+    for batch in batches:
         kept = batch.filter(pc.is_in(batch["relative_path"], keep))
         moved = pa.array([paths[key] for key in kept["relative_path"].to_pylist()], pa.string())
         stage.write(kept.set_column(kept.schema.get_field_index("file_path"), "file_path", moved))
 
 
 def _records(
-    root: Path, files: pl.DataFrame, limits: ReadLimits, pool: ThreadPoolExecutor, threads: int
+    files: pl.DataFrame, root: Path, limits: ReadLimits, pool: ThreadPoolExecutor, threads: int, counts: UnitCounts
 ) -> Iterator[ImageRecord]:
     """Records in the order of ``files``, a bounded number of them read ahead."""
-    waiting: deque[tuple[Future[ImageRecord], int]] = deque()
+    waiting: deque[tuple[Future[tuple[list[ImageRecord], Spent]], int]] = deque()
     in_flight = 0
-    for path, size, mtime, ctime in files.iter_rows():
-        cost = min(size or 0, limits.max_file_bytes)
-        while waiting and (len(waiting) >= 8 * threads or in_flight + cost > _IN_FLIGHT_BYTES):
-            future, paid = waiting.popleft()
-            in_flight -= paid
-            yield future.result()
-        waiting.append((pool.submit(read_record, root, path, size, mtime, ctime, limits), cost))
+
+    def first() -> list[ImageRecord]:
+        nonlocal in_flight
+        future, paid = waiting.popleft()
+        records, spent = future.result()
+        in_flight -= paid
+        counts.read_seconds += spent.read_seconds
+        counts.decode_seconds += spent.decode_seconds
+        return records
+
+    for group, cost in _groups(files, limits.max_file_bytes):
+        while waiting and (len(waiting) >= _GROUPS_A_THREAD * threads or in_flight + cost > _IN_FLIGHT_BYTES):
+            yield from first()
+        waiting.append((pool.submit(_read_group, root, group, limits), cost))
         in_flight += cost
-    for future, _ in waiting:
-        yield future.result()
+    while waiting:
+        yield from first()
+
+
+def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Listed], int]]:
+    """Files to hand to a thread at once, with their bytes: a small one costs less to read than to hand over."""
+    group: list[_Listed] = []
+    size = 0
+    for file in files.iter_rows():
+        cost = min(file[1] or 0, max_file_bytes)
+        if group and (len(group) == _GROUP_FILES or size + cost > _GROUP_BYTES):
+            yield group, size
+            group, size = [], 0
+        group.append(file)
+        size += cost
+    if group:
+        yield group, size
+
+
+def _read_group(root: Path, files: list[_Listed], limits: ReadLimits) -> tuple[list[ImageRecord], Spent]:
+    spent = Spent()
+    return [read_record(root, *file, limits, spent) for file in files], spent
 
 
 def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:
@@ -220,13 +311,14 @@ def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:
     for record in records:
         batch.append(record)
         size += len(record.image_base64 or "")
-        if len(batch) >= 64 or size >= 8 * 2**20:
+        if len(batch) >= _BATCH_ROWS or size >= 8 * 2**20:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def _arrow(records: list[ImageRecord], schema: pa.Schema) -> pa.RecordBatch:
-    columns = {name: [getattr(record, name) for record in records] for name in _FIELDS}
-    return pa.record_batch([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
+def _arrow(records: list[ImageRecord]) -> pa.RecordBatch:
+    return pa.record_batch(
+        [pa.array([getattr(record, f.name) for record in records], f.type) for f in _SCHEMA], schema=_SCHEMA
+    )

@@ -45,6 +45,9 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert (facts["vectors"].value, facts["encoded"].value) == (4, 4)
     assert facts["model"].value == "models:/autobricks.agriculture.clip_embedding/1"
     assert facts["device"].value == "cpu"
+    assert facts["images per second"].value > 0
+    assert 0 < facts["share of the device's limit"].value < 1.5
+    assert facts["MB read"].value > 0
     assert "not for decisions" in facts["note"].value
     assert ready.status().row(0) == ("maize", 5, 4, 1, 4, 0)
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.embed import local
-from curation_assets.embed.local import EmbedResult, embed_folder
+from curation_assets.embed.job import embed_folder
+from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.plan import folders_behind
+from curation_assets.embed.reader import Stored, in_batches
+from curation_assets.embed.result import Computed, EmbedResult
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
@@ -40,13 +44,16 @@ class Watched(Encoder):
     seen = 0
     batches = 0
     after_batch: Callable[[int, np.ndarray], Any] | None = None
+    _counting = threading.Lock()
 
     def embed_images(self, pixels: np.ndarray) -> np.ndarray:
         vectors = super().embed_images(pixels)
-        self.seen += len(pixels)
-        self.batches += 1
+        with self._counting:
+            self.seen += len(pixels)
+            self.batches += 1
+            number = self.batches
         if self.after_batch is not None:
-            self.after_batch(self.batches, vectors)
+            self.after_batch(number, vectors)
         return vectors
 
 
@@ -67,9 +74,9 @@ def embed_with(
     pipeline: Pipeline, folder: str, load: Callable[[], Encoder], model: RegisteredModel = MODEL, **how: Any
 ) -> EmbedResult:
     pipeline.embeddings.create()
-    how = {"threads": 2, "batch_size": 2} | how
-    progress = how.pop("progress", LogProgress())
-    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, load, progress, **how)
+    progress, earlier = how.pop("progress", LogProgress()), how.pop("earlier", None)
+    engine = LocalEngine(lambda: [load()], **({"threads": 2, "batch_size": 2} | how))
+    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, engine, progress, earlier)
 
 
 def no_encoder() -> Encoder:
@@ -126,7 +133,8 @@ def test_every_usable_image_gets_one_vector_and_every_bad_file_none(
     scan(pipeline, "a")
     result = embed(pipeline, "a", encoder)
     assert (result.encoded, result.copied, result.rows, result.failed) == (5, 0, 5, [])
-    assert (result.device, result.precision) == ("cpu", "float32")
+    assert result.computed is not None
+    assert (result.computed.device, result.computed.precision) == ("cpu", "float32")
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in range(5)]
     directory = pipeline.directory.snapshot().read(["relative_path", "content_sha256", "file_path", "created_at"], "a")
     carried = rows(pipeline).select("relative_path", "content_sha256", "file_path", "created_at")
@@ -323,7 +331,7 @@ def test_a_run_that_breaks_off_keeps_its_chunks_and_the_next_encodes_only_the_re
 
     encoder.after_batch = break_off
     with pytest.raises(error):
-        embed(pipeline, "a", encoder)
+        embed(pipeline, "a", encoder, threads=1)
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in range(8)]
     encoder.after_batch, encoder.seen = None, 0
     result = embed(pipeline, "a", encoder)
@@ -380,7 +388,7 @@ def test_vectors_that_are_not_finite_are_reported_and_never_stored(
             vectors[1] = np.nan
 
     encoder.after_batch = spoil
-    result = embed(pipeline, "a", encoder)
+    result = embed(pipeline, "a", encoder, threads=1)
     assert result.failed == [("a/photo_0003.jpg", "the model gave a zero or non-finite vector")]
     assert (result.encoded, result.rows) == (4, 4)
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in (0, 1, 2, 4)]
@@ -703,3 +711,34 @@ def test_a_vector_that_has_left_its_folder_is_copied_from_an_earlier_snapshot(
     result = embed_with(pipeline, "c", no_encoder, earlier=before)
     assert (result.copied, result.encoded) == (1, 0)
     assert np.array_equal(vector_of(pipeline, "c/moved.jpg"), vector)
+
+
+def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
+    pipeline: Pipeline, fill: Fill, images: Path, encoder: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline of a GPU machine, its kernels computed here: two devices, batches across what threads decoded."""
+    second = Watched(DEMO_FOLDER, "cpu", "float32")
+    devices = (encoder, second)
+    monkeypatch.setattr(local, "_is_gpu", lambda _: True)
+    monkeypatch.setattr(local, "_on_own_stream", lambda of: lambda batch: local.encoded(of, batch))
+    monkeypatch.setattr(local, "computed_on", lambda _: Computed("cuda:0", 2, "float32", 1.0, None))
+    monkeypatch.setattr(local, "_DECODE_BATCH", 3)
+    fill("a", 20)
+    scan(pipeline, "a")
+    change_stored(pipeline.directory, "a", "a/photo_0004.jpg", image_base64="")
+    pipeline.embeddings.create()
+    engine = LocalEngine(lambda: devices, threads=2, batch_size=4)
+    result = embed_folder(pipeline.directory, pipeline.embeddings, "a", MODEL, engine, LogProgress())
+    assert (result.encoded, [path for path, _ in result.failed]) == (19, ["a/photo_0004.jpg"])
+    assert encoder.seen + second.seen == 19
+    assert encoder.batches + second.batches == 5
+    plain = Encoder(DEMO_FOLDER, "cpu", "float32")
+    for name in ("a/photo_0000.jpg", "a/photo_0005.jpg", "a/photo_0019.jpg"):
+        expected = plain.embed_images(np.stack([plain.preprocessing.load((images / name).read_bytes(), 10**9)]))
+        assert np.allclose(vector_of(pipeline, name), expected[0], atol=1e-5)
+
+
+def test_a_folder_of_large_images_is_decoded_in_small_batches() -> None:
+    stored = [Stored(str(n), "", pa.py_buffer(b"x" * 12 * 2**20), 0.0) for n in range(7)]
+    assert [len(batch) for batch in in_batches(iter(stored), 100)] == [3, 3, 1]
+    assert [len(batch) for batch in in_batches(iter(stored), 2)] == [2, 2, 2, 1]

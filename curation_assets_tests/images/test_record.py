@@ -20,7 +20,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from curation_assets.images import record as record_module
-from curation_assets.images.record import PREVIEW_SIDE, ImageRecord, ReadLimits, read_record
+from curation_assets.images.preview import PREVIEW_SIDE
+from curation_assets.images.record import ImageRecord, ReadLimits, read_record
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.images.test_decode import (
     FORMATS_WITH_EXIF,

@@ -1,0 +1,82 @@
+"""What a forward pass costs, and what a device could do: the two sides of "near the hardware's limit"."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import torch
+
+# Dense bfloat16/float16 tensor-core TFLOP/s without sparsity, as the makers' data sheets give them. A name is looked
+# for in torch's name of the device, the first that is part of it counts.
+_DATA_SHEETS: tuple[tuple[str, float], ...] = (
+    ("B200", 2250.0),
+    ("H200", 989.4),
+    ("H100 PCIe", 756.0),
+    ("H100 NVL", 835.0),
+    ("H100", 989.4),
+    ("A100", 312.0),
+    ("A800", 312.0),
+    ("A30", 165.0),
+    ("A10G", 70.0),
+    ("A10", 125.0),
+    ("L40S", 362.05),
+    ("L40", 181.05),
+    ("L4", 121.0),
+    ("RTX 4090", 165.2),
+    ("V100", 125.0),
+    ("T4", 65.0),
+)
+_HALF = ("bfloat16", "float16")
+
+
+def image_flops(vision: Any) -> float:
+    """Floating-point operations of one image through a CLIP image tower, a multiplication and addition as two.
+
+    Matrix products only, as papers count: 162.03 GFLOP for ViT-L/14 at 224 pixels.
+
+    Args:
+        vision: transformers' ``CLIPVisionConfig`` (or one with the same attributes).
+    """
+    width, mlp, patch = vision.hidden_size, vision.intermediate_size, vision.patch_size
+    patches = (vision.image_size // patch) ** 2
+    tokens = patches + 1
+    layer = 8 * tokens * width**2 + 4 * tokens * width * mlp + 4 * tokens**2 * width
+    embedding = 2 * patches * 3 * patch**2 * width
+    return float(vision.num_hidden_layers * layer + embedding + 2 * width * vision.projection_dim)
+
+
+@functools.cache
+def device_limit(device: str, precision: str) -> float | None:
+    """Operations a second that a device can do in a precision.
+
+    A GPU's number is its data sheet's. A CPU's is measured, as no data sheet gives it: the best of some runs of a
+    matrix product of ViT-L/14's shape on all threads, a tenth of a second.
+
+    Args:
+        device: as torch names it.
+        precision: of the forward pass.
+
+    Returns:
+        FLOP/s; None for a GPU that isn't in the table, and for float32 on a GPU.
+    """
+    if torch.device(device).type == "cpu":
+        return _measured(getattr(torch, precision))
+    if precision not in _HALF:
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((tera * 1e12 for part, tera in _DATA_SHEETS if part in name), None)
+
+
+def _measured(dtype: torch.dtype) -> float:
+    rows, inner, outer = 2056, 1024, 4096  # the tokens of eight images into the MLP's first layer
+    tokens, weights = torch.randn(rows, inner).to(dtype), torch.randn(outer, inner).to(dtype)
+    best, began = float("inf"), time.perf_counter()
+    with torch.inference_mode():
+        torch.nn.functional.linear(tokens, weights)
+        while time.perf_counter() - began < 0.1:
+            started = time.perf_counter()
+            torch.nn.functional.linear(tokens, weights)
+            best = min(best, time.perf_counter() - started)
+    return 2.0 * rows * inner * outer / best if best < float("inf") else 0.0
