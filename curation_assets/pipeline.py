@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,12 +28,16 @@ from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
-from curation_assets.scan.engine import ScanResult, scan_folder
+from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.result import ScanResult
 from curation_assets.search.exact import search
 from curation_assets.settings import Settings, source_key
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from curation_assets.clip.encoder import Encoder
+    from curation_assets.scan.spark import SparkScan
 
 BAD_COLUMNS = ["relative_path", "status", "error"]
 
@@ -44,10 +48,14 @@ class Pipeline:
     Args:
         settings: names, paths and limits.
         own_registry: keep to the registry beside the lake, whatever MLflow's variables say.
+        spark: gives the session for ``ENGINE=spark``; None opens one when it is needed.
     """
 
-    def __init__(self, settings: Settings, own_registry: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, own_registry: bool = False, spark: Callable[[], SparkSession] | None = None
+    ) -> None:
         self.settings = settings
+        self._spark = spark
         self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
@@ -297,12 +305,35 @@ class Pipeline:
 
     def _engine(self, model: RegisteredModel) -> Engine:
         settings = self.settings
+        batch_size = None if settings.batch_size == "auto" else settings.batch_size
+        if settings.engine == "spark":
+            from curation_assets.embed.spark import EncoderSource, SparkEngine
+
+            registry = (settings.registered_model, settings.mlflow_dir, self._own_registry)
+            source = EncoderSource(
+                model, registry, settings.device, settings.precision, batch_size, settings.max_pixels
+            )
+            by_name = settings.full_name(settings.directory_table) if settings.spark_read_by_name else None
+            return SparkEngine(self._session, source, by_name)
         return LocalEngine(
             lambda: self.load_encoders(model),
             threads=settings.worker_threads,
-            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+            batch_size=batch_size,
             max_pixels=settings.max_pixels,
         )
+
+    @cached_property
+    def _spark_scan(self) -> SparkScan | None:
+        if self.settings.engine != "spark":
+            return None
+        from curation_assets.scan.spark import SparkScan
+
+        return SparkScan(self._session, self.settings.spark_scan_files)
+
+    def _session(self) -> SparkSession:
+        from curation_assets.spark.session import open_session
+
+        return open_session(self.settings) if self._spark is None else self._spark()
 
     def _load_encoder(self, model: RegisteredModel, device: str) -> Encoder:
         if any(uri != model.uri for uri, _ in self._encoders):
@@ -326,6 +357,7 @@ class Pipeline:
                     threads=self.settings.worker_threads,
                     depth=self.depth,
                     rescan=rescan,
+                    spark=self._spark_scan,
                 )
             )
         return results

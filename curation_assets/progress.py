@@ -57,3 +57,20 @@ class LogProgress:
 
     def note(self, message: str) -> None:  # noqa: D102
         self._log.info(message)
+
+
+class Advance:
+    """Parts of a job → whole images of its progress."""
+
+    def __init__(self, progress: Progress, images: int) -> None:
+        self._progress, self._images = progress, images
+        self._part = 0.0
+        self._told = 0
+
+    def __call__(self, part: float) -> None:
+        """Say that ``part`` of the whole, from 0 to 1, is done since the last call."""
+        self._part += part
+        images = min(self._images, round(self._part * self._images)) - self._told
+        if images > 0:
+            self._progress.advance(images)
+            self._told += images

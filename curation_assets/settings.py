@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from curation_assets.errors import CurationError
 
@@ -32,6 +33,20 @@ def _expanded(path: Path) -> Path:
 
 
 LocalPath = Annotated[Path, AfterValidator(_local_path)]
+
+
+def _json_object(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError('this is not JSON; write for example {"spark.executor.memory": "8g"}') from None
+    if not isinstance(value, dict):
+        raise ValueError('give a JSON object, for example {"spark.executor.memory": "8g"}')
+    return {key: json.dumps(one) if isinstance(one, bool | int | float) else one for key, one in value.items()}
+
+
+JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -73,7 +88,18 @@ class Settings(BaseSettings):
         description="`deepest`: every folder that holds images is a partition; N: the first N levels are",
     )
     store_images: bool = Field(True, description="false leaves image_base64 null and embeds from file_path")
-    engine: Literal["local"] = Field("local", description="where embedding runs")
+    engine: Literal["local", "spark"] = Field("local", description="where images are read and embedded")
+    spark_master: str = Field(
+        "local[*,4]", min_length=1, description="Spark's master; the 4 is how often a task is tried"
+    )
+    spark_conf: JsonObject = Field(default_factory=dict, description="more of Spark's configuration, as JSON")
+    spark_gpus_per_task: float = Field(0, ge=0, description="spark.task.resource.gpu.amount; 0 asks for none")
+    spark_scan_files: int = Field(
+        10_000, ge=0, description="files to read of a folder from which on Spark scans it too"
+    )
+    spark_read_by_name: bool = Field(
+        False, description="whether Spark reads the directory table by its name in the catalog, not by its files"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the forward pass")
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="images per forward pass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -97,3 +97,13 @@ def ready(pipeline: Pipeline, registered_model: Path) -> Pipeline:
     target.mkdir()
     shutil.copy(registered_model / "mlflow.db", target)
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """A real Spark session of two task slots, each task tried three times; starting one takes seconds."""
+    from curation_assets.spark.session import open_session
+
+    session = open_session(load_settings(engine="spark", spark_master="local[2,3]"))
+    yield session
+    session.stop()

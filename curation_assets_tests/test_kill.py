@@ -39,7 +39,8 @@ from curation_assets.embed.job import embed_folder
 from curation_assets.lake.staging import StagedFile
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.scan import engine, plan
+from curation_assets.scan import plan
+from curation_assets.scan import rows as scan_rows
 from curation_assets.settings import load_settings
 
 asked = json.loads(sys.argv[1])
@@ -52,7 +53,7 @@ def slower(owner, name, seconds):
         return work(*args, **kwargs)
     setattr(owner, name, slowed)
 
-slower(engine, "read_record", slow)
+slower(scan_rows, "read_record", slow)
 slower(StagedFile, "validate", slow)
 slower(StagedFile, "committed", slow)
 plan.UNIT_FILES, local.CHUNK_IMAGES = 4, 2

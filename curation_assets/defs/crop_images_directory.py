@@ -12,7 +12,7 @@ from curation_assets.defs.running import each_folder, progress
 from curation_assets.defs.tags import OWNERS, RETRIES
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.pipeline import Pipeline
-from curation_assets.scan.engine import ScanResult
+from curation_assets.scan.result import ScanResult
 
 NAME = "crop_images_directory"
 KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"

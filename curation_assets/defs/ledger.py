@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from curation_assets.embed.result import EmbedResult
-from curation_assets.scan.engine import ScanResult
+from curation_assets.scan.result import ScanResult
 
 SPEED, LIMIT_SHARE = "images per second", "share of the device's limit"
 PICTURE = "speed over time"

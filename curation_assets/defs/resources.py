@@ -1,4 +1,4 @@
-"""The one resource: the pipeline of one configuration."""
+"""The one resource: the pipeline of one configuration; with ``ENGINE=spark``, dagster-pyspark's session within it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def of(cls, settings: Settings) -> CurationResource:
         """The resource for some settings, without the secret, which no asset needs."""
-        return cls(settings=settings.model_dump(mode="json", exclude={"serve_token"}))
+        shown = settings.model_dump(mode="json", exclude={"serve_token"})
+        if settings.engine != "spark":
+            return CurationResource(settings=shown)
+        from curation_assets.defs.spark_resource import spark_resource  # pyspark, only where it is wanted
+
+        return spark_resource(settings, shown)
 
     def pipeline(self) -> Pipeline:
         """The library object that does the work."""

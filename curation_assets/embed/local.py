@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,8 +80,8 @@ class LocalEngine:
             computed = computed_on(encoders)
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo))
-            with self._encoded(images, encoders) as batches:
-                for chunk in _chunks(batches, progress):
+            with encoded_batches(images, encoders, self._threads, self._batch_size, self._max_pixels) as batches:
+                for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
 
     def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
@@ -91,33 +92,6 @@ class LocalEngine:
                 write_merged(stage, work.embeddings, files)
             staged += [stage.staged] if stage.staged else []
         return staged
-
-    @contextmanager
-    def _encoded(self, images: Iterator[Stored], encoders: Sequence[Encoder]) -> Iterator[Iterator[Encoded]]:
-        """Images → vectors, in the images' order, the stages beside one another."""
-        threads, first = self._threads, encoders[0]
-
-        def decode(batch: list[Stored]) -> Batch:
-            return prepared(batch, first.preprocessing, self._max_pixels)
-
-        if not _is_gpu(first):
-            with (
-                read_ahead(in_batches(images, self._batch_size or _CPU_BATCH), threads) as read,
-                cpu_lanes(threads) as limited,
-                in_lanes(
-                    read, [limited(lambda batch: encoded(first, decode(batch)))] * threads, _FINISHED_AHEAD + threads
-                ) as done,
-            ):
-                yield done
-        else:
-            size = self._batch_size or first.batch_size
-            lanes = [_on_own_stream(encoder) for encoder in encoders for _ in range(_LANES_A_GPU)]
-            with (
-                read_ahead(in_batches(images, _DECODE_BATCH), threads) as read,
-                in_lanes(read, [decode] * threads, threads + 2 * size // _DECODE_BATCH) as decoded,
-                in_lanes(joined(decoded, size), lanes, _FINISHED_AHEAD + len(lanes)) as done,
-            ):
-                yield done
 
     def _finished(self, chunk: Encoded, work: Work, writer: FolderWriter, computed: Computed) -> Done:
         rows, staged = 0, []
@@ -161,6 +135,51 @@ class Encoded:
     def images(self) -> int:
         """With a vector and without."""
         return len(self.contents) + len(self.unusable)
+
+
+@contextmanager
+def encoded_batches(
+    images: Iterator[Stored],
+    encoders: Sequence[Encoder],
+    threads: int,
+    batch_size: int | None = None,
+    max_pixels: int = 200_000_000,
+) -> Iterator[Iterator[Encoded]]:
+    """Images → vectors, in the images' order, the stages beside one another.
+
+    Args:
+        encoders: one for each device.
+        threads, batch_size, max_pixels: as of :class:`LocalEngine`.
+
+    Yields:
+        Iterator over encoded batches; taking from it must go on for work to go on.
+    """
+    first = encoders[0]
+
+    def decode(batch: list[Stored]) -> Batch:
+        return prepared(batch, first.preprocessing, max_pixels)
+
+    if not _is_gpu(first):
+        lane = partial(_decoded_and_encoded, decode, first)
+        with (
+            read_ahead(in_batches(images, batch_size or _CPU_BATCH), threads) as read,
+            cpu_lanes(threads) as limited,
+            in_lanes(read, [limited(lane)] * threads, _FINISHED_AHEAD + threads) as done,
+        ):
+            yield done
+    else:
+        size = batch_size or first.batch_size
+        lanes = [_on_own_stream(encoder) for encoder in encoders for _ in range(_LANES_A_GPU)]
+        with (
+            read_ahead(in_batches(images, _DECODE_BATCH), threads) as read,
+            in_lanes(read, [decode] * threads, threads + 2 * size // _DECODE_BATCH) as decoded,
+            in_lanes(joined(decoded, size), lanes, _FINISHED_AHEAD + len(lanes)) as done,
+        ):
+            yield done
+
+
+def _decoded_and_encoded(decode: Callable[[list[Stored]], Batch], encoder: Encoder, batch: list[Stored]) -> Encoded:
+    return encoded(encoder, decode(batch))
 
 
 def encoded(encoder: Encoder, batch: Batch) -> Encoded:
@@ -219,7 +238,7 @@ def cpu_lanes(lanes: int) -> Iterator[Callable[[Lane], Lane]]:
 
 
 def _is_gpu(encoder: Encoder) -> bool:
-    return encoder.device.type != "cpu"
+    return str(encoder.device.type) != "cpu"
 
 
 def _on_own_stream(encoder: Encoder) -> Callable[[Batch], Encoded]:
@@ -234,7 +253,7 @@ def _on_own_stream(encoder: Encoder) -> Callable[[Batch], Encoded]:
     return work
 
 
-def _chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
+def chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
     """Join batches to what one commit takes."""
     waiting: list[Encoded] = []
     number, started = 0, time.monotonic()
@@ -244,13 +263,14 @@ def _chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]
         number += len(batch.contents)
         if number >= CHUNK_IMAGES or time.monotonic() - started >= CHUNK_SECONDS:
             now = time.monotonic()
-            yield _joined(waiting, now - started)
+            yield together(waiting, now - started)
             waiting, number, started = [], 0, now
     if waiting:
-        yield _joined(waiting, time.monotonic() - started)
+        yield together(waiting, time.monotonic() - started)
 
 
-def _joined(batches: list[Encoded], seconds: float) -> Encoded:
+def together(batches: Sequence[Encoded], seconds: float = 0.0) -> Encoded:
+    """Batches as one, with their numbers added up; ``seconds`` is the caller's."""
     stages = StageSeconds()
     unusable: dict[str, str] = {}
     for batch in batches:

@@ -25,6 +25,7 @@ from curation_assets.lake.schemas import TableSpec
 
 ROW_GROUP_BYTES = 32 * 2**20
 ROW_GROUP_ROWS = 2048
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class StagedFile:
 
 
 class FolderWriter:
-    """Stages Parquet files for one folder of a table; made by ``LakeTable.writer``."""
+    """Stages Parquet files for one folder of a table; made by ``LakeTable.writer``.
+
+    A pickled copy stages files as well, in whichever process, while the one who made it holds the right to write.
+    """
 
     def __init__(self, table: Path, spec: TableSpec, folder: str, markers: Path) -> None:
         self._table = table
@@ -94,11 +98,23 @@ class FolderWriter:
         Args:
             referenced: paths of the folder's files in the table's newest version.
         """
-        for marker in self._markers.glob("*.parquet"):
-            path = f"{self._directory}/{marker.name}"
-            if path not in referenced:
+        for left in self._left():
+            path = f"{self._directory}/{left.name}"
+            if left.suffix == ".parquet" and path not in referenced:
                 (self._table / path).unlink(missing_ok=True)
-            marker.unlink(missing_ok=True)
+            left.unlink(missing_ok=True)
+
+    def has_leftovers(self) -> bool:
+        """Whether there is something to sweep."""
+        return any(True for _ in self._left())
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for files that whoever holds the right to write may need; a sweep empties it."""
+        return self._markers
+
+    def _left(self) -> Iterator[Path]:
+        return (path for path in self._markers.iterdir() if path.name != _LOCK)
 
 
 class ParquetStage:
@@ -165,7 +181,7 @@ def open_folder_writer(
     """Hold the lock of a folder of a table; see ``LakeTable.writer``."""
     markers = table / "_writers" / hashlib.sha256(folder.encode()).hexdigest()[:24]
     markers.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(markers / "lock")
+    lock = FileLock(markers / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,12 @@ class LakeTable:
             with _understandable_errors(self.path):  # of the lock and the sweep, not of whatever the caller does
                 writer = stack.enter_context(open_folder_writer(self.path, self.spec, folder, on_wait))
                 writer.sweep({file.path for file in self.snapshot().files(folder)})
-            yield writer
+            try:
+                yield writer
+            finally:
+                if writer.has_leftovers():  # of a process that died while it staged files for this one
+                    with suppress(CurationError):  # the next writer sweeps
+                        writer.sweep({file.path for file in self.snapshot().files(folder)})
 
     def replace(
         self,

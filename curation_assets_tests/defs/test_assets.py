@@ -71,11 +71,12 @@ def test_a_doubled_row_stops_the_embedding(
     ready.scan(["maize"], _Silent())
     base = ready.directory.snapshot()
     rows = pl.read_parquet(base.root / base.files("maize")[0].path).head(1)
-    with ready.directory.writer("maize") as writer, writer.file() as stage:
-        schema = ready.directory.spec.file_schema
-        stage.write(rows.select(schema.names).to_arrow().cast(schema).to_batches()[0])
-    assert stage.staged is not None
-    ready.directory.replace("maize", base, add=[stage.staged], remove=[])
+    with ready.directory.writer("maize") as writer:
+        with writer.file() as stage:
+            schema = ready.directory.spec.file_schema
+            stage.write(rows.select(schema.names).to_arrow().cast(schema).to_batches()[0])
+        assert stage.staged is not None
+        ready.directory.replace("maize", base, add=[stage.staged], remove=[])
     result = materialize("ingest_image_folder", "maize")
     assert not result.success
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "directory_key_is_unique")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from curation_assets.defs import ledger
 from curation_assets.embed.result import Computed, Done, EmbedResult, StageSeconds
-from curation_assets.scan.engine import ScanResult
+from curation_assets.scan.result import ScanResult
 
 ASSET = dg.AssetKey("crop_images_directory_embeddings")
 COMPUTED = Computed("cuda:0", 2, "bfloat16", 160e9, 1000e12)

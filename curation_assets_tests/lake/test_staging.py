@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from pathlib import Path
@@ -98,10 +99,11 @@ def test_a_discarded_file_leaves_nothing_behind(table: LakeTable) -> None:
 
 
 def test_row_groups_are_bounded_in_rows(table: LakeTable) -> None:
-    with table.writer("a") as writer, writer.file() as file:
-        for number in range(100):
-            file.write(batch(DIRECTORY, "a", [f"{number}-{n}" for n in range(64)]))
-    footer = pq.ParquetFile(table.path / file.staged.path).metadata
+    with table.writer("a") as writer:
+        with writer.file() as file:
+            for number in range(100):
+                file.write(batch(DIRECTORY, "a", [f"{number}-{n}" for n in range(64)]))
+        footer = pq.ParquetFile(table.path / file.staged.path).metadata
     sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     assert sum(sizes) == 6400
     assert max(sizes) <= staging.ROW_GROUP_ROWS + 63
@@ -112,11 +114,12 @@ def test_row_groups_are_bounded_in_bytes(table: LakeTable, monkeypatch: pytest.M
     monkeypatch.setattr(staging, "ROW_GROUP_BYTES", 2**20)
     noise = np.random.default_rng(1)
     index = DIRECTORY.file_schema.get_field_index("preview")
-    with table.writer("a") as writer, writer.file() as file:
-        for number in range(40):
-            preview = pa.array([noise.bytes(100_000)], pa.binary())
-            file.write(batch(DIRECTORY, "a", [str(number)]).set_column(index, "preview", preview))
-    footer = pq.ParquetFile(table.path / file.staged.path).metadata
+    with table.writer("a") as writer:
+        with writer.file() as file:
+            for number in range(40):
+                preview = pa.array([noise.bytes(100_000)], pa.binary())
+                file.write(batch(DIRECTORY, "a", [str(number)]).set_column(index, "preview", preview))
+        footer = pq.ParquetFile(table.path / file.staged.path).metadata
     sizes = [footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)]
     assert max(sizes) <= 2**20 + 2 * 100_000
     assert len(sizes) == 4
@@ -134,6 +137,29 @@ def test_files_are_written_as_the_measurements_ask(tmp_path: Path) -> None:
     assert "BYTE_STREAM_SPLIT" in columns["embeddings.list.element"].encodings
     assert not columns["relative_path"].has_dictionary_page
     assert columns["model_version"].has_dictionary_page
+
+
+def test_what_is_finished_but_not_committed_goes_with_its_writer(table: LakeTable) -> None:
+    add(table, "a", ["1"])
+    (kept,) = (table.path / "folder=a").iterdir()
+    with table.writer("a") as writer:
+        with writer.file() as file:
+            file.write(batch(DIRECTORY, "a", ["2"]))
+        (writer.scratch / "of an executor.unit").touch()
+        assert file.staged is not None
+    assert list((table.path / "folder=a").iterdir()) == [kept]
+    assert [path.name for path in writer.scratch.iterdir()] == ["lock"]
+
+
+def test_a_pickled_writer_stages_files_for_the_one_who_holds_the_right(table: LakeTable) -> None:
+    with table.writer("a b%/é") as writer:
+        copy = pickle.loads(pickle.dumps(writer))
+        with copy.file() as file:
+            file.write(batch(DIRECTORY, "a b%/é", ["1"]))
+        staged = pickle.loads(pickle.dumps(file.staged))
+        table.replace("a b%/é", table.snapshot(), add=[staged], remove=[])
+    assert table.snapshot().rows("a b%/é") == 1
+    assert not writer.has_leftovers()
 
 
 def _die(path: Path, scenario: str) -> None:

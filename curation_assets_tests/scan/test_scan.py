@@ -33,7 +33,9 @@ from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.scan import engine, plan
-from curation_assets.scan.engine import ScanResult, scan_folder
+from curation_assets.scan import rows as scan_rows
+from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.result import ScanResult
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.images.test_decode import encoded, four_corners, png_header
 from curation_assets_tests.images.test_names import NAMES
@@ -106,13 +108,14 @@ def _scanned(root: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned
     table = LakeTable(lake, DIRECTORY)
     table.create()
     scanned = Scanned(root, table)
-    really_read = engine.read_record
+    really_read = scan_rows.read_record
 
     def counted(root: Path, relative_path: str, *rest: Any) -> ImageRecord:
         scanned.opened.append(relative_path.removeprefix(FOLDER + "/"))
         return really_read(root, relative_path, *rest)
 
-    monkeypatch.setattr(engine, "read_record", counted)
+    for module in (engine, scan_rows):  # the plan tries unreadable files
+        monkeypatch.setattr(module, "read_record", counted)
     return scanned
 
 

@@ -1,0 +1,325 @@
+"""The Spark engine: a folder's images cut into tasks, encoded and written by the executors, committed as a whole.
+
+The driver plans from small columns and the tables' file lists, and commits. No image and no vector passes through it:
+a task opens the directory table's Parquet files, or is given their rows by Spark where the table is read by its name,
+keeps one encoder a worker process, and writes its own Parquet file into the embeddings table's folder, where no reader
+sees it before the commit. A task that is lost is tried again elsewhere; a job that fails commits nothing, and what its
+tasks left is swept.
+
+Images root (where images aren't stored), lake and model have to be reachable by every executor under the same names.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+
+from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.embed.local import Encoded, computed_on, encoded_batches, together
+from curation_assets.embed.plan import Work
+from curation_assets.embed.reader import RowGroup, Stored, row_groups, stored_images
+from curation_assets.embed.result import Computed, Done, StageSeconds
+from curation_assets.embed.rows import write_merged, write_moved, write_vectors
+from curation_assets.errors import CurationError, first_line
+from curation_assets.lake.staging import FolderWriter, StagedFile
+from curation_assets.lake.table import DataFile
+from curation_assets.progress import Advance, Progress
+from curation_assets.spark.session import slots
+from curation_assets.spark.units import RESULT, Task, as_result, collect, run_units
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from curation_assets.clip.encoder import Encoder
+
+TASK_IMAGES = 8192  # at most: what a lost task repeats, and 25 MB of vectors of 768 numbers in a file
+_TASKS_A_SLOT = 3  # so that slots that are done early take from the others
+_LEAST_IMAGES = 32  # of a task, whose overhead is a tenth of a second
+_WRITE_ROWS = 1024
+_NAMED = ("relative_path", "content_sha256", "file_path", "image_base64")
+_NOT_FOUND = "its row is not in the directory table that Spark reads by name; try again when both are the same version"
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """How an executor comes by an encoder.
+
+    Attributes:
+        model: version in the registry.
+        registry: name and folder, and whether to keep to the one beside the lake: arguments of ``Registry``.
+        device, precision, batch_size, max_pixels: of the settings.
+    """
+
+    model: RegisteredModel
+    registry: tuple[str, Path, bool]
+    device: str
+    precision: str
+    batch_size: int | None
+    max_pixels: int
+
+    def encoders(self, task: Task) -> list[Encoder]:
+        """One for each GPU of the task, or one for the device of the settings."""
+        return [_encoder(self, device) for device in [f"cuda:{gpu}" for gpu in task.gpus] or [self.device]]
+
+
+class SparkEngine:
+    """Encodes on the executors of a Spark session.
+
+    Args:
+        session: gives the session; called only if there is something to do.
+        source: of the encoder.
+        table_name: of the directory table in Spark's catalog, to read it by name; None reads its files.
+    """
+
+    def __init__(
+        self, session: Callable[[], SparkSession], source: EncoderSource, table_name: str | None = None
+    ) -> None:
+        self._session = session
+        self._source = source
+        self._table_name = table_name
+
+    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
+        """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
+        spark = self._session()
+        done = Done(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
+        number = len(work.todo)
+        progress.start(f"embed {work.folder} on Spark", number)
+        advance = Advance(progress, number)
+        started = time.monotonic()
+        units: list[MoveUnit | EmbedUnit] = []
+        if work.moves_rows:
+            units.append(MoveUnit(replace(work, todo=work.todo.clear()), writer))
+        parts: list[TaskResult] = []
+        if number and self._table_name is not None:
+            parts += self._encoded_by_name(spark, self._table_name, work, writer, advance)
+        elif number:
+            images = max(_LEAST_IMAGES, min(TASK_IMAGES, -(-number // (_TASKS_A_SLOT * slots(spark)))))
+            for groups in _pieces(row_groups(work.directory, work.todo), images):
+                hashes = pl.concat([group.rows["content_sha256"] for group in groups])
+                units.append(EmbedUnit(work.directory, groups, self._target(work, writer, hashes)))
+        parts += run_units(spark, writer.scratch, units, advance)
+        for part in parts:
+            _count(done, part)
+        if done.computed is not None:
+            done.computed = replace(done.computed, devices=min(slots(spark), len(parts)))
+        done.seconds = time.monotonic() - started if number else 0.0
+        yield done
+
+    def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
+        """As of ``Engine``."""
+        units = [MergeUnit(work.embeddings, list(files), writer) for files in bins]
+        results = run_units(self._session(), writer.scratch, units, lambda _: None)
+        return [staged for result in results for staged in result.staged]
+
+    def _encoded_by_name(
+        self, spark: SparkSession, name: str, work: Work, writer: FolderWriter, advance: Advance
+    ) -> list[TaskResult]:
+        """The same with Spark as the reader: what it needs of the catalog is a table of that name."""
+        from pyspark.errors import PySparkException
+
+        unit = writer.scratch / "by_name.unit"
+        todo = dict(work.todo.select("relative_path", "content_sha256").iter_rows())
+        unit.write_bytes(pickle.dumps(NamedRows(todo, self._target(work, writer, work.todo["content_sha256"]))))
+        try:
+            frame = spark.table(name)
+        except PySparkException as error:
+            raise CurationError(f"Spark can't read {name} by its name: {first_line(error)}") from error
+        wanted = frame.where(frame["folder"] == work.folder).where(frame["status"] == "ok").select(*_NAMED)
+        path = str(unit)
+
+        def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            named: NamedRows = pickle.loads(Path(path).read_bytes())
+            yield as_result(named.carry_out(batches, Task.current()))
+
+        parts: list[TaskResult] = collect(spark, wanted.mapInArrow(carry_out, RESULT), advance)
+        unit.unlink()
+        seen = {sha256 for part in parts for sha256 in part.seen}
+        missing = [sha256 for sha256 in todo.values() if sha256 not in seen]
+        return [*parts, TaskResult(unusable=dict.fromkeys(missing, _NOT_FOUND))]
+
+    def _target(self, work: Work, writer: FolderWriter, contents: pl.Series) -> Target:
+        rows = work.plan.pending.filter(pl.col("content_sha256").is_in(contents.implode()))
+        return Target(rows, self._source, writer)
+
+
+@dataclass
+class TaskResult:
+    """What the driver learns from a task.
+
+    Attributes:
+        seen: content hash of each image, with a vector or without; empty where images are read from files.
+    """
+
+    staged: list[StagedFile] = field(default_factory=list)
+    encoded: int = 0
+    rows: int = 0
+    bytes: int = 0
+    unusable: dict[str, str] = field(default_factory=dict)
+    stages: StageSeconds = field(default_factory=StageSeconds)
+    computed: Computed | None = None
+    seen: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where vectors come from and where they go.
+
+    Attributes:
+        pending: every row that one of the vectors is for.
+    """
+
+    pending: pl.DataFrame
+    source: EncoderSource
+    writer: FolderWriter
+
+    def encode(self, images: Iterator[Stored], task: Task, seen: list[str] | None = None) -> TaskResult:
+        """Encode images and write their rows into a file.
+
+        Args:
+            seen: content hashes of the images are added to it.
+        """
+        from curation_assets.clip.encoder import limit_threads
+
+        limit_threads(task.cores)
+        source = self.source
+        encoders = source.encoders(task)
+        result = TaskResult(computed=computed_on(encoders))
+        batches = encoded_batches(images, encoders, task.cores, source.batch_size, source.max_pixels)
+        with self.writer.file() as stage, batches as finished:
+            for chunk in _grouped(finished, _WRITE_ROWS):
+                if seen is not None:
+                    seen += [*chunk.contents, *chunk.unusable]
+                with chunk.stages.timed("write"):
+                    if chunk.contents:
+                        result.rows += write_vectors(stage, chunk.contents, chunk.vectors, self.pending, source.model)
+                result.encoded += len(chunk.contents)
+                result.bytes += chunk.bytes
+                result.unusable |= chunk.unusable
+                result.stages += chunk.stages
+        result.staged = [stage.staged] if stage.staged else []
+        return result
+
+
+@dataclass(frozen=True)
+class EmbedUnit:
+    """Images of some row groups."""
+
+    directory: Path
+    groups: list[RowGroup]
+    target: Target
+
+    def carry_out(self, task: Task) -> TaskResult:
+        """As of ``Unit``."""
+        return self.target.encode(stored_images(self.directory, self.groups), task)
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """Images among rows of the directory table that Spark reads.
+
+    Attributes:
+        todo: content hash of each image that has to be encoded, by its ``relative_path``.
+    """
+
+    todo: dict[str, str]
+    target: Target
+
+    def carry_out(self, batches: Iterator[pa.RecordBatch], task: Task) -> TaskResult:
+        """Encode what is to be encoded of the rows of one task, columns as of ``_NAMED``."""
+        images = self._images(batches)
+        first = next(images, None)
+        if first is None:
+            return TaskResult()
+        seen: list[str] = []
+        result = self.target.encode(chain([first], images), task, seen)
+        result.seen = seen
+        return result
+
+    def _images(self, batches: Iterator[pa.RecordBatch]) -> Iterator[Stored]:
+        for batch in batches:
+            names, hashes, paths, images = batch.columns
+            small = (names.to_pylist(), hashes.to_pylist(), paths.to_pylist())
+            for name, sha256, path, image in zip(*small, images, strict=True):
+                if self.todo.get(name) == sha256:
+                    yield Stored(sha256, path, image.as_buffer() if image.is_valid else None, 0.0)
+
+
+@dataclass(frozen=True)
+class MoveUnit:
+    """Rows that stay of files that have to go, and copies of known vectors."""
+
+    work: Work
+    writer: FolderWriter
+
+    def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
+        """As of ``Unit``."""
+        with self.writer.file() as stage:
+            write_moved(stage, self.work)
+        return TaskResult(staged=[stage.staged] if stage.staged else [])
+
+
+@dataclass(frozen=True)
+class MergeUnit:
+    """Small files to join into one."""
+
+    table: Path
+    files: list[DataFile]
+    writer: FolderWriter
+
+    def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
+        """As of ``Unit``."""
+        with self.writer.file() as stage:
+            write_merged(stage, self.table, self.files)
+        return TaskResult(staged=[stage.staged] if stage.staged else [])
+
+
+@functools.lru_cache(maxsize=8)  # the GPUs of one machine
+def _encoder(source: EncoderSource, device: str) -> Encoder:
+    """An encoder that a worker process keeps from task to task."""
+    name, folder, own = source.registry
+    return Registry(name, folder, own=own).load_encoder(source.model, device, source.precision)
+
+
+def _pieces(groups: Iterator[RowGroup], images: int) -> Iterator[list[RowGroup]]:
+    """Row groups for a task each: neighbours together up to ``images``, larger ones in slices."""
+    piece: list[RowGroup] = []
+    held = 0
+    for group in groups:
+        for rows in group.rows.iter_slices(images):
+            if held + len(rows) > images and piece:
+                yield piece
+                piece, held = [], 0
+            piece.append(replace(group, rows=rows))
+            held += len(rows)
+    if piece:
+        yield piece
+
+
+def _grouped(batches: Iterator[Encoded], images: int) -> Iterator[Encoded]:
+    waiting: list[Encoded] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(len(of.contents) for of in waiting) >= images:
+            yield together(waiting)
+            waiting = []
+    if waiting:
+        yield together(waiting)
+
+
+def _count(done: Done, part: TaskResult) -> None:
+    done.add += part.staged
+    done.encoded += part.encoded
+    done.copied += part.rows - part.encoded
+    done.bytes += part.bytes
+    done.unusable |= part.unusable
+    done.stages += part.stages
+    done.computed = part.computed or done.computed

@@ -1,0 +1,93 @@
+"""What a scan did, and where its time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+from curation_assets.images.record import Spent
+from curation_assets.lake.staging import StagedFile
+from curation_assets.lake.table import DataFile
+
+
+@dataclass
+class UnitCounts(Spent):
+    """What carrying out a unit took.
+
+    Attributes:
+        read: files opened; ``bytes_read`` their size together.
+        read_seconds, decode_seconds: summed over the threads.
+        write_seconds: building Arrow and writing Parquet, beside the threads.
+    """
+
+    read: int = 0
+    bytes_read: int = 0
+    write_seconds: float = 0.0
+
+    def add(self, counts: UnitCounts) -> None:
+        """Count another one in."""
+        for part in fields(UnitCounts):
+            setattr(self, part.name, getattr(self, part.name) + getattr(counts, part.name))
+
+
+@dataclass
+class ScanResult(UnitCounts):
+    """What a scan did to one folder.
+
+    Attributes:
+        new, changed, vanished, unchanged: files by how they differ from the table.
+        passed_over: entries that were no candidates, by reason.
+        statuses: rows of the folder now, by status.
+        commits: versions written; 0 means the table was up to date.
+    """
+
+    folder: str = ""
+    new: int = 0
+    changed: int = 0
+    vanished: int = 0
+    unchanged: int = 0
+    commits: int = 0
+    version: int = 0
+    seconds: float = 0.0
+    passed_over: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def files(self) -> int:
+        """Rows of the folder."""
+        return self.statuses.total()
+
+    @property
+    def ok(self) -> int:
+        """Rows that are images."""
+        return self.statuses["ok"]
+
+    @property
+    def bad(self) -> int:
+        """Rows that are not."""
+        return self.files - self.ok
+
+    @property
+    def images_per_second(self) -> float:
+        """Files read a second, listing and planning included; 0 where nothing was read."""
+        return self.read / self.seconds if self.read and self.seconds else 0.0
+
+    def shares(self) -> dict[str, float]:
+        """Part of the worked seconds that reading, decoding and writing took; empty where nothing was read."""
+        stages = {"read": self.read_seconds, "decode": self.decode_seconds, "write": self.write_seconds}
+        total = sum(stages.values())
+        return {stage: seconds / total for stage, seconds in stages.items()} if total else {}
+
+
+@dataclass
+class Scanned:
+    """A piece of finished work that one commit makes part of the table.
+
+    Attributes:
+        add: staged files that join.
+        remove: files of the planned snapshot that leave.
+    """
+
+    add: list[StagedFile] = field(default_factory=list)
+    remove: list[DataFile] = field(default_factory=list)
+    counts: UnitCounts = field(default_factory=UnitCounts)

@@ -1,0 +1,147 @@
+"""Rows of the directory table: files read and decoded in threads, in their order, into a staged file.
+
+Memory is bounded by the records in flight (``_IN_FLIGHT_BYTES`` of files, a few a thread) and one row group, whatever
+the folder's size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
+from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.lake.staging import ParquetStage
+from curation_assets.lake.table import read_batches
+from curation_assets.scan.plan import Unit
+from curation_assets.scan.result import UnitCounts
+
+_IN_FLIGHT_BYTES = 128 * 2**20
+_GROUPS_A_THREAD = 16  # as many as keep the threads busy while a row group is compressed
+_GROUP_FILES, _GROUP_BYTES = 16, 2**20
+_BATCH_ROWS = 64
+_SCHEMA = DIRECTORY.file_schema
+_Listed = tuple[str, int | None, int | None, int | None]  # path, size, mtime and ctime of the listing
+
+
+def write_unit(
+    unit: Unit,
+    table: Path,
+    stage: ParquetStage,
+    root: Path,
+    limits: ReadLimits,
+    threads: int,
+    on_read: Callable[[int], object],
+) -> UnitCounts:
+    """Write a unit's rows: those that stay, then those of the files it reads, by name.
+
+    Everything it works on is an argument, so it can be called on any machine that sees the images and the table.
+
+    Args:
+        table: root of the directory table, for the rows that stay.
+        stage: takes the rows; finishing and committing it is the caller's.
+        root: images root.
+        threads: how many read and decode.
+        on_read: called on this thread with the number of files read since the last call; may raise to stop the work.
+
+    Raises:
+        CurationError: a file of the table can't be read.
+    """
+    counts = UnitCounts()
+    _copy_kept(unit, table, stage)
+    pool = ThreadPoolExecutor(threads, "scan")
+    try:
+        for records in _batches(_records(unit.read, root, limits, pool, threads, counts)):
+            started = time.perf_counter()
+            stage.write(_arrow(records))
+            counts.write_seconds += time.perf_counter() - started
+            counts.read += len(records)
+            counts.bytes_read += sum(record.size_bytes or 0 for record in records)
+            on_read(len(records))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return counts
+
+
+def _copy_kept(unit: Unit, table: Path, stage: ParquetStage) -> None:
+    """Stream the rows that stay from the files that leave, with the path that leads to them now."""
+    if not len(unit.keep):
+        return
+    paths = dict(unit.keep.select("relative_path", "file_path").iter_rows())
+    keep = pa.array(unit.keep["relative_path"].to_list(), pa.string())
+    for batch in read_batches(table, unit.replaces, _BATCH_ROWS):
+        kept = batch.filter(pc.is_in(batch["relative_path"], keep))
+        moved = pa.array([paths[key] for key in kept["relative_path"].to_pylist()], pa.string())
+        stage.write(kept.set_column(kept.schema.get_field_index("file_path"), "file_path", moved))
+
+
+def _records(
+    files: pl.DataFrame, root: Path, limits: ReadLimits, pool: ThreadPoolExecutor, threads: int, counts: UnitCounts
+) -> Iterator[ImageRecord]:
+    """Records in the order of ``files``, a bounded number of them read ahead."""
+    waiting: deque[tuple[Future[tuple[list[ImageRecord], Spent]], int]] = deque()
+    in_flight = 0
+
+    def first() -> list[ImageRecord]:
+        nonlocal in_flight
+        future, paid = waiting.popleft()
+        records, spent = future.result()
+        in_flight -= paid
+        counts.read_seconds += spent.read_seconds
+        counts.decode_seconds += spent.decode_seconds
+        return records
+
+    for group, cost in _groups(files, limits.max_file_bytes):
+        while waiting and (len(waiting) >= _GROUPS_A_THREAD * threads or in_flight + cost > _IN_FLIGHT_BYTES):
+            yield from first()
+        waiting.append((pool.submit(_read_group, root, group, limits), cost))
+        in_flight += cost
+    while waiting:
+        yield from first()
+
+
+def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Listed], int]]:
+    """Files to hand to a thread at once, with their bytes: a small one costs less to read than to hand over."""
+    group: list[_Listed] = []
+    size = 0
+    for file in files.iter_rows():
+        cost = min(file[1] or 0, max_file_bytes)
+        if group and (len(group) == _GROUP_FILES or size + cost > _GROUP_BYTES):
+            yield group, size
+            group, size = [], 0
+        group.append(file)
+        size += cost
+    if group:
+        yield group, size
+
+
+def _read_group(root: Path, files: list[_Listed], limits: ReadLimits) -> tuple[list[ImageRecord], Spent]:
+    spent = Spent()
+    return [read_record(root, *file, limits, spent) for file in files], spent
+
+
+def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:
+    """Groups of records small enough to be built into Arrow at once."""
+    batch: list[ImageRecord] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record.image_base64 or "")
+        if len(batch) >= _BATCH_ROWS or size >= 8 * 2**20:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _arrow(records: list[ImageRecord]) -> pa.RecordBatch:
+    return pa.record_batch(
+        [pa.array([getattr(record, f.name) for record in records], f.type) for f in _SCHEMA], schema=_SCHEMA
+    )

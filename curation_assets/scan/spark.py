@@ -1,0 +1,80 @@
+"""The scan on Spark: the driver lists and plans, executors read, decode and write, the driver commits once.
+
+Images root and lake have to be reachable by every executor under the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curation_assets.images.record import ReadLimits
+from curation_assets.lake.staging import FolderWriter, StagedFile
+from curation_assets.progress import Advance, Progress
+from curation_assets.scan.plan import ScanPlan, Unit
+from curation_assets.scan.result import Scanned, UnitCounts
+from curation_assets.scan.rows import write_unit
+from curation_assets.spark.units import Task, run_units
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class SparkScan:
+    """Carries out plans on the executors of a Spark session.
+
+    Args:
+        session: gives the session; called only for a plan that it takes.
+        least_files: to read in a folder, from which on it pays.
+    """
+
+    def __init__(self, session: Callable[[], SparkSession], least_files: int) -> None:
+        self._session = session
+        self._least_files = least_files
+
+    def takes(self, plan: ScanPlan) -> bool:
+        """Whether a plan is large enough."""
+        return plan.to_read > 0 and plan.to_read >= self._least_files
+
+    def carry_out(
+        self, plan: ScanPlan, table: Path, writer: FolderWriter, root: Path, limits: ReadLimits, progress: Progress
+    ) -> Iterator[Scanned]:
+        """All units in one piece, so that a job that fails changes nothing.
+
+        Args:
+            table: root of the directory table.
+            root: images root.
+        """
+        units = [ScanUnit(unit, table, writer, root, limits) for unit in plan.units if not unit.drops_only]
+        scanned = Scanned(remove=[file for unit in plan.units for file in unit.replaces])
+        for written in run_units(self._session(), writer.scratch, units, Advance(progress, plan.to_read)):
+            scanned.add += written.staged
+            scanned.counts.add(written.counts)
+        yield scanned
+
+
+@dataclass
+class Written:
+    """What the driver learns from a task."""
+
+    counts: UnitCounts
+    staged: list[StagedFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScanUnit:
+    """A unit of the plan, for an executor."""
+
+    unit: Unit
+    table: Path
+    writer: FolderWriter
+    root: Path
+    limits: ReadLimits
+
+    def carry_out(self, task: Task) -> Written:
+        """As of ``spark.units.Unit``."""
+        with self.writer.file() as stage:
+            counts = write_unit(self.unit, self.table, stage, self.root, self.limits, task.cores, lambda _: None)
+        return Written(counts, [stage.staged] if stage.staged else [])

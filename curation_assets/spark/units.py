@@ -1,0 +1,182 @@
+"""Units of work on Spark's executors: each is a task, what it returns comes back, and nothing else does.
+
+A unit travels through a file in a folder that the driver and the executors share, so that the driver holds one of
+them at a time and a task reads its own. A task that is lost is begun again by Spark, on the same unit; the result of
+whichever attempt came first counts.
+"""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from curation_assets.errors import CurationError, first_line
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_LOOK_SECONDS = 0.5
+RESULT = "result binary"  # schema of what a task gives back
+
+
+class Unit(Protocol):
+    """A piece of work; pickled, so it names what it needs and holds little."""
+
+    def carry_out(self, task: Task) -> Any:
+        """Do it, on an executor.
+
+        Returns:
+            What the driver is to know; pickled.
+
+        Raises:
+            CurationError: trying again would not help; the job ends with this.
+        """
+
+
+@dataclass(frozen=True)
+class Task:
+    """What Spark gives a task to work with.
+
+    Attributes:
+        cores: that are its own (``spark.task.cpus``).
+        gpus: addresses of its GPUs, as ``spark.task.resource.gpu.amount`` asks for; none where none are asked for.
+    """
+
+    cores: int
+    gpus: tuple[str, ...]
+
+    @classmethod
+    def current(cls) -> Task:
+        """Of the task that this code runs in."""
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        if context is None:
+            raise RuntimeError("not inside a Spark task")
+        gpus = context.resources().get("gpu")
+        return cls(context.cpus(), tuple(gpus.addresses) if gpus else ())
+
+
+def run_units(
+    spark: SparkSession, scratch: Path, units: Iterable[Unit], on_part: Callable[[float], object]
+) -> list[Any]:
+    """Carry out units on the executors, and wait for all of them.
+
+    Args:
+        scratch: folder that the executors see under the same path.
+        on_part: called on this thread with the part of the units that have been carried out since the last call; may
+            raise to stop the job.
+
+    Returns:
+        What the units returned, in their order.
+
+    Raises:
+        CurationError: a unit raised it, or the job failed for good.
+    """
+    files = [_write(scratch, unit) for unit in units]
+    if not files:
+        return []
+
+    def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                yield _carried_out(Path(files[index]))
+
+    try:
+        results = collect(spark, spark.range(0, len(files), 1, len(files)).mapInArrow(carry_out, RESULT), on_part)
+    finally:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+    return results
+
+
+def collect(spark: SparkSession, frame: Any, on_part: Callable[[float], object]) -> list[Any]:
+    """Run a job whose rows are results of :func:`as_result`; see :func:`run_units`."""
+    group = f"curation-{uuid.uuid4().hex}"
+    context = spark.sparkContext
+
+    def job() -> Sequence[Any]:
+        context.setJobGroup(group, "curation_assets", interruptOnCancel=True)
+        rows: Sequence[Any] = frame.collect()
+        return rows
+
+    with ThreadPoolExecutor(1, "spark") as pool:
+        waiting = pool.submit(job)
+        told = 0.0
+        try:
+            while True:
+                with suppress(NotYet):
+                    rows = waiting.result(timeout=_LOOK_SECONDS)
+                    break
+                if waiting.done():  # what it raised is itself a timeout
+                    rows = waiting.result()
+                    break
+                part = _part_done(context, group)
+                if part > told:
+                    on_part(part - told)
+                    told = part
+            if told < 1:
+                on_part(1 - told)
+        except BaseException as error:
+            context.cancelJobGroup(group)
+            if waiting.done() and waiting.exception() is error and isinstance(error, Exception):
+                raise CurationError(f"the Spark job failed, and nothing was committed: {_reason(error)}") from error
+            raise
+    results = [pickle.loads(bytes(row[0])) for row in rows]
+    for result in results:
+        if isinstance(result, CurationError):
+            raise result
+    return results
+
+
+def as_result(value: Any) -> pa.RecordBatch:
+    """A value as the one row that a task gives back for it."""
+    return pa.record_batch([pa.array([pickle.dumps(value)], pa.binary())], names=["result"])
+
+
+def _write(scratch: Path, unit: Unit) -> str:
+    file = scratch / f"{uuid.uuid4().hex}.unit"
+    file.write_bytes(pickle.dumps(unit))
+    return str(file)
+
+
+def _carried_out(file: Path) -> pa.RecordBatch:
+    unit: Unit = pickle.loads(file.read_bytes())
+    try:
+        return as_result(unit.carry_out(Task.current()))
+    except CurationError as error:
+        return as_result(error)
+
+
+def _part_done(context: Any, group: str) -> float:
+    tracker = context.statusTracker()
+    done = tasks = 0
+    for job in tracker.getJobIdsForGroup(group):
+        info = tracker.getJobInfo(job)
+        for stage in info.stageIds if info else ():
+            if of_stage := tracker.getStageInfo(stage):
+                done += of_stage.numCompletedTasks
+                tasks += of_stage.numTasks
+    return done / tasks if tasks else 0.0
+
+
+def _reason(error: Exception) -> str:
+    """What the last attempt of the task that failed said: the last line of its traceback, or Spark's own first one."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    traceback = next((at for at, line in enumerate(lines) if line.startswith("Traceback")), None)
+    if traceback is None:
+        return first_line(error)
+    ends = [
+        line for line in lines[traceback + 1 :] if line and not line.startswith(("File ", "at ", "Driver stacktrace"))
+    ]
+    said = [line for line in ends if line.split(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
+    return said[0] if said else first_line(error)
