@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,10 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
+from benchmarks.measure import SCENES, cpu_name, peak_mb
+
 FACTOR = 8
 STEPS = ("scan", "rescan", "embed", "embed again")
-SCENES = ("maize_rust", "coffee_cercospora", "tomato", "wheat_field")
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def _child(step: str, images: str, lake: str) -> None:
             {
                 "images": images_done,
                 "seconds": round(time.perf_counter() - started, 3),
-                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+                "peak_mb": round(peak_mb(), 1),
             }
         )
     )
@@ -141,14 +141,6 @@ def _report(sizes: tuple[int, int], measured: list[dict[str, dict[str, float]]])
         "",
     ]
     return "\n".join(lines)
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

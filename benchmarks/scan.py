@@ -15,27 +15,23 @@ import argparse
 import base64
 import hashlib
 import json
-import os
-import platform
-import random
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import SCENES, cpu_name
+from benchmarks import measure
+from benchmarks.measure import LARGE, SMALL, TYPICAL, Figures, Photographs
 
+MODULE = "benchmarks.scan"
+PACKAGES = ("deltalake", "polars", "pyarrow", "pillow", "cykooz.resizer", "pybase64", "pandas", "pyspark")
 PARTS = ("floor", "rivals", "memory", "rescan", "sensor")
 FACTOR = 16
 ROUNDS = 5
@@ -44,19 +40,7 @@ FOLDERS, FILES_A_FOLDER = 1_000, 100  # that the sensor looks at
 ROW_GROUP_BYTES = 32 * 2**20
 
 
-@dataclass(frozen=True)
-class Photographs:
-    """A kind of photograph, and how many of it for each of ``--images``."""
-
-    name: str
-    size: tuple[int, int]
-    noise: float
-    share: float
-
-
-TYPICAL = Photographs("1280 x 960", (1280, 960), 4, 1)
-KINDS = (TYPICAL, Photographs("256 x 192", (256, 192), 4, 16), Photographs("4000 x 3000", (4000, 3000), 5, 1 / 16))
-Figures = dict[str, Any]
+KINDS = ((TYPICAL, 1.0), (SMALL, 16.0), (LARGE, 1 / 16))  # and how many for each of ``--images``
 
 
 def main() -> None:
@@ -69,19 +53,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         step, images, out = arguments.child
-        figures = STEPS[step](Path(images), Path(out))
-        figures.setdefault("peak_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        print(json.dumps(figures))
+        measure.answer(STEPS[step](Path(images), Path(out)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         sections = [MEASURE[part](home, arguments.images) for part in arguments.only or PARTS]
-    report = "\n".join(["# Scan", "", *(line for section in sections for line in [*section, ""]), *_circumstances()])
+    lines = [line for section in sections for line in [*section, ""]]
+    report = "\n".join(["# Scan", "", *lines, *measure.circumstances(MODULE, PACKAGES)])
     print(report)
     if arguments.save:
-        target = Path(__file__).parent / "results" / "scan.md"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(report)
+        measure.save(report, "scan")
 
 
 # --- what is measured, each in a process of its own ---
@@ -183,9 +164,7 @@ def spark(images: Path, out: Path) -> Figures:
     run(images, out)
     seconds = time.perf_counter() - started
     images_done = session.read.parquet(str(out)).count()
-    jvm = session.sparkContext._gateway.proc.pid
-    lines = Path(f"/proc/{jvm}/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    peak = measure.peak_mb(session.sparkContext._gateway.proc.pid)
     session.stop()
     return {"seconds": seconds, "images": images_done, "peak_mb": peak}
 
@@ -311,8 +290,8 @@ def _against_the_floor(home: Path, images: int) -> list[str]:
         "| photographs | number | MB | scan, images/s | floor, images/s | scan / floor | reading, decoding, writing, s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for kind in KINDS:
-        number = max(8, round(images * kind.share))
+    for kind, share in KINDS:
+        number = max(8, round(images * share))
         folder = _photographs(home, kind, number)
         rounds = [(_run("scan", folder, home), _run("floor", folder, home)) for _ in range(ROUNDS)]
         ours, least = (statistics.median(pair[i]["seconds"] for pair in rounds) for i in (0, 1))
@@ -420,49 +399,14 @@ MEASURE = dict(zip(PARTS, (_against_the_floor, _rivals, _memory, _rescan, _senso
 def _run(step: str, images: Path, home: Path, keep: Path | None = None) -> Figures:
     out = keep or home / "out" / "lake"
     out.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.scan", "--child", step, str(images), str(out)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{step} failed:\n{done.stderr}")
+    figures = measure.in_a_process(MODULE, step, images, out)
     shutil.rmtree(home / "out", ignore_errors=True)
-    result: Figures = json.loads(done.stdout.splitlines()[-1])
-    print(f"{images.name}: {step} {result}", file=sys.stderr)
-    return result
+    return figures
 
 
 def _photographs(home: Path, kind: Photographs, number: int, copies: int = 1, folders: int = 1) -> Path:
-    """A tree of photographs, each with a content of its own but for the copies, which are links."""
     root = home / f"{kind.name.replace(' ', '')}-{number * copies}"
-    originals = [_photograph(kind, index) for index in range(min(24, number))]
-    for index in range(number):
-        data = originals[index % len(originals)] + index.to_bytes(8, "big")
-        for copy in range(copies):
-            path = root / f"field_{index * folders // number:04}" / f"IMG_{index:06}_{copy:02}.jpg"
-            if copy:
-                os.link(path.with_name(f"IMG_{index:06}_00.jpg"), path)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-    return root
-
-
-def _photograph(kind: Photographs, seed: int) -> bytes:
-    import numpy as np
-    from PIL import Image
-
-    from curation_assets.demo.render import render
-
-    drawn = render(SCENES[seed % len(SCENES)], random.Random(seed), (1280, 960)).resize(kind.size)
-    pixels = np.asarray(drawn, dtype=np.float32)
-    noise = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110], exif[0x0112] = "Canon", "Canon EOS 90D", 1
-    exif.get_ifd(0x8769).update({0x9003: "2024:06:01 10:20:30", 0x9011: "+02:00", 0x829A: 0.004})
-    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 30.0, 1.5), 3: "E", 4: (13.0, 24.0, 2.5)})
-    out = BytesIO()
-    photograph = Image.fromarray((pixels + kind.noise * noise).clip(0, 255).astype(np.uint8))
-    photograph.save(out, "JPEG", quality=92, exif=exif)
-    return out.getvalue()
+    return measure.write_photographs(root, kind, number, folders, copies)
 
 
 def _small_files(root: Path) -> Path:
@@ -485,24 +429,6 @@ def _small_files(root: Path) -> Path:
 
 def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*.jpg")) / 1e6
-
-
-def _circumstances() -> list[str]:
-    names = ("deltalake", "polars", "pyarrow", "pillow", "pybase64", "pandas", "pyspark")
-    return [
-        f"- Command: `python -m benchmarks.scan {' '.join(sys.argv[1:])}`",
-        f"- Machine: {platform.machine()}, {os.cpu_count()} cores, {cpu_name()}, Python {platform.python_version()}",
-        f"- Versions: {', '.join(f'{name} {_version(name)}' for name in names)}",
-        "- Times are of a shared machine with files in the page cache; the ratios are what to trust.",
-        "",
-    ]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
 
 
 if __name__ == "__main__":

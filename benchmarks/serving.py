@@ -39,7 +39,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.pipeline import cpu_name
+from benchmarks.measure import cpu_name
 
 CLIENTS = (1, 4, 16, 64)
 KINDS = ("text", "image")

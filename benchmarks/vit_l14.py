@@ -12,12 +12,10 @@ float32. ``--save`` writes ``benchmarks/results/vit_l14.md``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import random
 import resource
-import shutil
 import tempfile
 import time
 from importlib.metadata import version
@@ -27,8 +25,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.pipeline import cpu_name
-from curation_assets.clip.source import DEMO_FOLDER
+from benchmarks.measure import cpu_name
+from benchmarks.models import write_model
 
 RIVAL_IMAGES = 6
 AGREEMENT = 0.999  # cosine of float32, one by one, and bfloat16 in batches
@@ -53,7 +51,7 @@ def _measure(home: Path, images: int) -> dict[str, Any]:
     from curation_assets.progress import LogProgress
     from curation_assets.settings import load_settings
 
-    _write_model(home / "vit-l14")
+    write_model("ViT-L/14", home / "vit-l14")
     write_sample(home / "images", images)
     settings = load_settings(
         images_root=home / "images", lake_root=home / "lake", model_source=str(home / "vit-l14"), max_pixels=10**8
@@ -83,42 +81,6 @@ def _measure(home: Path, images: int) -> dict[str, Any]:
     facts["parameters"] = model.parameters
     facts["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return facts
-
-
-def _write_model(folder: Path) -> None:
-    """The published configuration of ViT-L/14 with random weights; the vocabulary is the demo model's."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    folder.mkdir()
-    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
-        shutil.copy(DEMO_FOLDER / name, folder)
-    preprocessing = json.loads((DEMO_FOLDER / "preprocessor_config.json").read_text())
-    preprocessing |= {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing))
-    config = transformers.CLIPConfig(
-        text_config={
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_attention_heads": 12,
-            "num_hidden_layers": 12,
-            "vocab_size": 49408,
-            "bos_token_id": 0,  # as published: with 2 as the end, transformers takes the token of the largest id
-            "eos_token_id": 2,
-            "pad_token_id": 1,
-        },
-        vision_config={
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_attention_heads": 16,
-            "num_hidden_layers": 24,
-            "image_size": 224,
-            "patch_size": 14,
-        },
-        projection_dim=768,
-    )
-    transformers.CLIPModel(config).save_pretrained(folder)
 
 
 def _rival(folder: Path, rows: pl.DataFrame, vectors: np.ndarray[Any, Any]) -> dict[str, float]:

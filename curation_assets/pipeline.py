@@ -17,6 +17,7 @@ from curation_assets.clip.champion import SeenSource
 from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
 from curation_assets.clip.source import resolve
 from curation_assets.embed.job import Engine, embed_folder
+from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.plan import MODEL_COLUMNS, folders_behind, is_current
 from curation_assets.embed.result import EmbedResult
@@ -59,6 +60,7 @@ class Pipeline:
         self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
+        self._known: KnownContents | None = None
         self._encoders: dict[tuple[str, str], Encoder] = {}  # by version and device, of one version
 
     @cached_property
@@ -162,7 +164,11 @@ class Pipeline:
         """
         self.embeddings.create()
         engine = self._engine(model)
-        return embed_folder(self.directory, self.embeddings, folder, model, engine, progress, earlier)
+        if self._known is None or self._known.model != model:
+            self._known = KnownContents(model)
+        return embed_folder(
+            self.directory, self.embeddings, folder, model, engine, progress, earlier=earlier, known=self._known
+        )
 
     def search_text(self, texts: Sequence[str], k: int) -> list[pl.DataFrame]:
         """The images nearest to each text, by the vectors of the champion.

@@ -90,7 +90,9 @@ class Settings(BaseSettings):
     store_images: bool = Field(True, description="false leaves image_base64 null and embeds from file_path")
     engine: Literal["local", "spark"] = Field("local", description="where images are read and embedded")
     spark_master: str = Field(
-        "local[*,4]", min_length=1, description="Spark's master; the 4 is how often a task is tried"
+        "local[*,4]",
+        pattern=r"^(local(\[[^\]]+\])?|yarn|(spark|k8s)://.+)$",
+        description="Spark's master; the 4 is how often a task is tried",
     )
     spark_conf: JsonObject = Field(default_factory=dict, description="more of Spark's configuration, as JSON")
     spark_gpus_per_task: float = Field(0, ge=0, description="spark.task.resource.gpu.amount; 0 asks for none")

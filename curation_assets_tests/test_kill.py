@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import psutil
 import pytest
 
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.lake.table import LakeTable
-from curation_assets.pipeline import Pipeline
+from curation_assets.pipeline import Pipeline, run
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 
@@ -343,3 +344,35 @@ def test_a_process_waits_for_the_one_that_writes_the_folder_and_takes_over_when_
     second.finish()
     assert sorted(path for path, _ in rows(pipeline.directory)) == sorted(p for p in tree.now() if p.startswith("a/"))
     assert leftovers(pipeline.directory) == []
+
+
+@pytest.mark.parametrize("left", ["*.unit", "*.parquet"], ids=["before its tasks", "while they write"])
+def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_rerun_completes_it(
+    left: str, ready: Pipeline, tree: Tree
+) -> None:
+    settings = ready.settings
+    ready.scan(FOLDERS, LogProgress())
+    ready.embeddings.create()
+    environment = {
+        "CURATION_IMAGES_ROOT": str(settings.images_root),
+        "CURATION_LAKE_ROOT": str(settings.lake_root),
+        "CURATION_MODEL_SOURCE": "demo",
+        "CURATION_ENGINE": "spark",
+        "CURATION_SPARK_MASTER": "local[2,4]",
+    }
+    command = [sys.executable, "-c", "from curation_assets.cli import main; main()", "run"]
+    silent = subprocess.DEVNULL
+    driver = subprocess.Popen(command, env=os.environ | environment, stdout=silent, stderr=silent)
+    while not list((ready.embeddings.path / "_writers").glob(f"*/{left}")):
+        assert driver.poll() is None
+        time.sleep(0.002)
+    started = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive
+    assert rows(ready.embeddings) == []
+    run(ready, LogProgress())
+    assert_complete(ready.embeddings, tree)
+    assert leftovers(ready.embeddings) == []
+    assert not list((ready.embeddings.path / "_writers").glob("*/*.unit"))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import Work, is_current, merges, plan_work
+from curation_assets.embed.known import KnownContents, plan_work
+from curation_assets.embed.plan import Work, is_current, merges
 from curation_assets.embed.result import Done, EmbedResult
 from curation_assets.lake.staging import FolderWriter, StagedFile
 from curation_assets.lake.table import DataFile, FolderChangedError, LakeTable, Snapshot
@@ -42,6 +43,7 @@ def embed_folder(
     engine: Engine,
     progress: Progress,
     earlier: Snapshot | None = None,
+    known: KnownContents | None = None,
 ) -> EmbedResult:
     """Bring a folder's embeddings in line with its images, for one model version.
 
@@ -49,6 +51,7 @@ def embed_folder(
         engine: asked to encode only what has no vector anywhere yet.
         earlier: an older snapshot of the embeddings, whose vectors may be copied too: an image that moved from one
             folder to another may have left the first one's rows already.
+        known: contents of ``model``; given again for the next folder, it reads only what has been added since.
 
     Raises:
         CurationError: a table can't be read or written, or an image can't be encoded here.
@@ -56,7 +59,7 @@ def embed_folder(
     started = time.monotonic()
     result = EmbedResult(folder)
     with embeddings.writer(folder, progress.note) as writer:
-        job = _Job(directory, embeddings, model, engine, progress, writer, result, earlier)
+        job = _Job(directory, embeddings, engine, progress, writer, result, earlier, known or KnownContents(model))
         while True:
             try:
                 base = job.bring_up_to_date()
@@ -73,16 +76,16 @@ def embed_folder(
 class _Job:
     directory: LakeTable
     embeddings: LakeTable
-    model: RegisteredModel
     engine: Engine
     progress: Progress
     writer: FolderWriter
     result: EmbedResult
     earlier: Snapshot | None
+    known: KnownContents
 
     def bring_up_to_date(self) -> Snapshot:
         images, base = self.directory.snapshot(), self.embeddings.snapshot()
-        work = plan_work(images, base, self.result.folder, self.model, self.earlier)
+        work = plan_work(images, base, self.result.folder, self.known, self.earlier)
         self.result.current = work.plan.current
         unusable: dict[str, str] = {}
         if work.moves_rows or len(work.todo):
@@ -113,7 +116,7 @@ class _Job:
                 add=add,
                 remove=remove,
                 data_change=data_change,
-                info={"job": "embed", "folder": self.result.folder, "model_version": self.model.version},
+                info={"job": "embed", "folder": self.result.folder, "model_version": self.known.model.version},
             )
         except FolderChangedError:
             for file in add:

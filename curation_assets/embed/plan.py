@@ -68,38 +68,6 @@ class Work:
         return bool(self.plan.rewrite) or len(self.copies) > 0
 
 
-def plan_work(
-    directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel, earlier: Snapshot | None = None
-) -> Work:
-    """Plan a folder and look for contents that have a vector already.
-
-    Args:
-        earlier: an older snapshot of the embeddings, whose vectors may be copied too.
-    """
-    plan = plan_embed(directory, embeddings, folder, model)
-    known = known_contents(embeddings, plan.pending, model)
-    snapshots = [embeddings]
-    if earlier is not None:
-        missing = plan.pending.join(known, on="content_sha256", how="anti")
-        known = pl.concat([known, known_contents(earlier, missing, model)])
-        snapshots.append(earlier)
-    named = set(known["_file"])
-    return Work(
-        folder=folder,
-        model=model,
-        directory=directory.root,
-        embeddings=embeddings.root,
-        plan=plan,
-        copies=plan.pending.join(known, on="content_sha256", how="inner", suffix="_from"),
-        sources={file.path: file for snapshot in snapshots for file in snapshot.files() if file.path in named},
-        todo=(
-            plan.pending.join(known, on="content_sha256", how="anti")
-            .sort("_file", "relative_path")
-            .unique("content_sha256", keep="first", maintain_order=True)
-        ),
-    )
-
-
 def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel) -> EmbedPlan:
     """Compare a folder's two tables, small columns only.
 
@@ -150,19 +118,6 @@ def _compare(
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
     usurped = (pl.col("model_version") == model.version) & ~is_current(model)
     return images, matched.with_columns(_gone=pl.col("file_path_now").is_null() | usurped, _differs=differs)
-
-
-def known_contents(embeddings: Snapshot, pending: pl.DataFrame, model: RegisteredModel) -> pl.DataFrame:
-    """Contents among ``pending`` that have a vector of this model in any folder.
-
-    Returns:
-        ``content_sha256`` and, of one row that has it, ``_file`` and ``relative_path``.
-    """
-    if not len(pending):
-        return pl.DataFrame(schema={"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String})
-    wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
-    found = embeddings.read(["content_sha256", "relative_path"], where=wanted & is_current(model))
-    return found.unique("content_sha256").select("content_sha256", "_file", "relative_path")
 
 
 def merges(files: Iterable[DataFile]) -> list[list[DataFile]]:

@@ -89,10 +89,10 @@ class SparkEngine:
 
     def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
         """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
-        spark = self._session()
         done = Done(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
         number = len(work.todo)
         progress.start(f"embed {work.folder} on Spark", number)
+        spark = self._session()
         advance = Advance(progress, number)
         started = time.monotonic()
         units: list[MoveUnit | EmbedUnit] = []

@@ -91,7 +91,10 @@ def starting() -> Iterator[None]:
     except CurationError:
         raise
     except Exception as error:
-        raise CurationError(f"Spark does not start: {first_line(error)} ({_INSTALL_JAVA})") from error
+        raise CurationError(
+            f"Spark does not start: {first_line(error)} Look at what it printed before this, at CURATION_SPARK_MASTER "
+            "and CURATION_SPARK_CONF, and whether Java is 17 or newer."
+        ) from error
 
 
 def prepare(settings: Settings) -> None:

@@ -1,0 +1,112 @@
+"""Which contents have a vector already, anywhere in the embeddings table; and what that leaves to be encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.embed.plan import Work, is_current, plan_embed
+from curation_assets.lake.table import DataFile, Snapshot
+
+_NONE = pl.DataFrame(schema={"_hash": pl.UInt64, "_number": pl.UInt32})
+_FOUND = {"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String}
+
+
+class KnownContents:
+    """An index of one model's rows, for as many folders as a process embeds one after another.
+
+    Each file of the table is read once, its hash column alone; after a commit only the files it added. A row takes 12
+    bytes (8 of its hash, the number of its file): an answer names the files that may hold a content, and those are
+    asked for the whole hash.
+
+    Args:
+        model: rows of other models or versions don't count.
+    """
+
+    def __init__(self, model: RegisteredModel) -> None:
+        self.model = model
+        self._numbers: dict[str, int] = {}
+        self._next = 0
+        self._rows = _NONE
+
+    def among(self, snapshots: Sequence[Snapshot], pending: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, DataFile]]:
+        """Contents of some rows that have a vector in one of some snapshots of the table.
+
+        Args:
+            snapshots: of the embeddings table, at least one.
+            pending: with a column ``content_sha256``.
+
+        Returns:
+            ``content_sha256`` and, of one row that has it, ``_file`` and ``relative_path``; and those files by path.
+
+        Raises:
+            CurationError: a file of the table can't be read.
+        """
+        if not len(pending):
+            return pl.DataFrame(schema=_FOUND), {}
+        table = snapshots[0]
+        files = {file.path: file for snapshot in snapshots for file in snapshot.files()}
+        self._bring_up_to(table, files)
+        asked = pending.select(_hash=_hash(pl.col("content_sha256"))).unique()
+        hits = set(self._rows.join(asked, on="_hash", how="semi")["_number"].unique().to_list())
+        candidates = [files[path] for path, number in self._numbers.items() if number in hits]
+        wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
+        columns = ["content_sha256", "relative_path"]
+        found = table.read(columns, files=candidates, where=wanted & is_current(self.model))
+        known = found.unique("content_sha256").select(*_FOUND)
+        named = set(known["_file"].to_list())
+        return known, {path: files[path] for path in named}
+
+    def _bring_up_to(self, table: Snapshot, files: dict[str, DataFile]) -> None:
+        gone = [path for path in self._numbers if path not in files]
+        if gone:
+            numbers = [self._numbers.pop(path) for path in gone]
+            self._rows = self._rows.filter(~pl.col("_number").is_in(numbers))
+        new = [file for path, file in files.items() if path not in self._numbers]
+        if new:
+            numbers = list(range(self._next, self._next + len(new)))
+            self._next += len(new)
+            numbered = {file.path: number for file, number in zip(new, numbers, strict=True)}
+            rows = table.read(["content_sha256"], files=new, where=is_current(self.model)).select(
+                _hash=_hash(pl.col("content_sha256")),
+                _number=pl.col("_file").replace_strict(numbered, return_dtype=pl.UInt32),
+            )
+            self._rows = pl.concat([self._rows, rows])
+            self._numbers |= numbered
+
+
+def plan_work(
+    directory: Snapshot,
+    embeddings: Snapshot,
+    folder: str,
+    known: KnownContents,
+    earlier: Snapshot | None = None,
+) -> Work:
+    """Plan a folder and look for contents that have a vector already.
+
+    Args:
+        known: of the model to embed with.
+        earlier: an older snapshot of the embeddings, whose vectors may be copied too.
+    """
+    plan = plan_embed(directory, embeddings, folder, known.model)
+    found, sources = known.among([embeddings, *([earlier] if earlier is not None else [])], plan.pending)
+    return Work(
+        folder=folder,
+        model=known.model,
+        directory=directory.root,
+        embeddings=embeddings.root,
+        plan=plan,
+        copies=plan.pending.join(found, on="content_sha256", how="inner", suffix="_from"),
+        sources=sources,
+        todo=(
+            plan.pending.join(found, on="content_sha256", how="anti")
+            .sort("_file", "relative_path")
+            .unique("content_sha256", keep="first", maintain_order=True)
+        ),
+    )
+
+
+def _hash(sha256: pl.Expr) -> pl.Expr:
+    return sha256.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64)
