@@ -26,7 +26,7 @@ from curation_assets.images.listing import TreeListing, list_folders
 from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
-from curation_assets.lake.table import LakeTable, Snapshot
+from curation_assets.lake.table import LakeTable, Snapshot, folders_in_parts
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import scan_folder
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
     from curation_assets.scan.spark import SparkScan
 
+_KEY = ["relative_path", "content_sha256"]
+_COUNTS = ("files", "ok", "bad", "embedded", "stale")
 BAD_COLUMNS = ["relative_path", "status", "error"]
 
 
@@ -206,22 +208,32 @@ class Pipeline:
 
     def status(self) -> pl.DataFrame:
         """One row a folder: folder, files, ok, bad, embedded, stale; ``stale`` are ok rows without a current vector."""
-        ok = pl.col("status") == "ok"
-        rows = self.directory.snapshot().read(["folder", "relative_path", "content_sha256", "status"]).drop("_file")
-        vectors = self._current_vectors()
-        joined = rows.join(vectors, on=["relative_path", "content_sha256"], how="left")
-        embedded = pl.col("_embedded").fill_null(False) & ok
-        return (
-            joined.group_by("folder")
-            .agg(
-                files=pl.len(),
-                ok=ok.sum(),
-                bad=(~ok).sum(),
-                embedded=embedded.sum(),
-                stale=(ok & ~embedded).sum(),
+        images = self.directory.snapshot()
+        vectors, model = None, None
+        if self.embeddings.exists():
+            with suppress(NotRegisteredError):
+                vectors, model = self.embeddings.snapshot(), self.registry.champion()
+        ok, embedded = pl.col("status") == "ok", pl.col("_embedded").fill_null(False) & (pl.col("status") == "ok")
+        counts = [pl.DataFrame(schema={"folder": pl.String} | dict.fromkeys(_COUNTS, pl.UInt32))]
+        for folders in folders_in_parts(images):
+            columns = ["folder", "relative_path", "content_sha256", "status"]
+            rows = images.read(columns, files=images.files_of(folders)).drop("_file")
+            known = pl.DataFrame(schema=dict.fromkeys(_KEY, pl.String))
+            if vectors is not None and model is not None:
+                known = vectors.read(_KEY, files=vectors.files_of(folders), where=is_current(model)).select(_KEY)
+            joined = rows.join(known.with_columns(_embedded=pl.lit(True)), on=_KEY, how="left")
+            counts.append(
+                joined.group_by("folder")
+                .agg(
+                    files=pl.len(),
+                    ok=ok.sum(),
+                    bad=(~ok).sum(),
+                    embedded=embedded.sum(),
+                    stale=(ok & ~embedded).sum(),
+                )
+                .sort("folder")
             )
-            .sort("folder")
-        )
+        return pl.concat(counts)
 
     def coverage(self, models: Iterable[RegisteredModel]) -> tuple[int, dict[str, int]]:
         """How many usable images there are, and how many of them have a vector of each version.
@@ -229,13 +241,12 @@ class Pipeline:
         Returns:
             Images; and version → images with its vector.
         """
-        key = ["relative_path", "content_sha256"]
-        images = pl.DataFrame(schema=dict.fromkeys(key, pl.String))
+        images = pl.DataFrame(schema=dict.fromkeys(_KEY, pl.String))
         if self.directory.exists():
-            images = self.directory.snapshot().read([*key, "status"]).filter(pl.col("status") == "ok").select(key)
+            images = self.directory.snapshot().read([*_KEY, "status"]).filter(pl.col("status") == "ok").select(_KEY)
         if not self.embeddings.exists():
             return len(images), {model.version: 0 for model in models}
-        vectors = self.embeddings.snapshot().read([*key, *MODEL_COLUMNS]).join(images, on=key, how="semi")
+        vectors = self.embeddings.snapshot().read([*_KEY, *MODEL_COLUMNS]).join(images, on=_KEY, how="semi")
         return len(images), {model.version: len(vectors.filter(is_current(model))) for model in models}
 
     def load_encoder(self, model: RegisteredModel) -> Encoder:
@@ -285,17 +296,6 @@ class Pipeline:
         columns = ["model_name", "model_version", "content_sha256", "embeddings", "embedded_at"]
         found = self.embeddings.snapshot().read(columns, where=pl.col("relative_path") == relative_path)
         return found.drop("_file").with_columns(dimension=pl.col("embeddings").list.len()).drop("embeddings")
-
-    def _current_vectors(self) -> pl.DataFrame:
-        schema = {"relative_path": pl.String, "content_sha256": pl.String, "_embedded": pl.Boolean}
-        if not self.embeddings.exists():
-            return pl.DataFrame(schema=schema)
-        try:
-            model = self.registry.champion()
-        except NotRegisteredError:
-            return pl.DataFrame(schema=schema)
-        rows = self.embeddings.snapshot().read(["relative_path", "content_sha256"], where=is_current(model))
-        return rows.select("relative_path", "content_sha256", _embedded=pl.lit(True))
 
     def _source_now(self) -> SeenSource:
         """``MODEL_SOURCE`` as far as it can be told without the network; reads every byte of a model that is here."""

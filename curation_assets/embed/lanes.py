@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -29,52 +30,60 @@ def in_lanes(
     """
     free = threading.Semaphore(ahead)
     taking = threading.Lock()
-    finished = threading.Condition()
+    changed = threading.Condition()
     results: dict[int, tuple[Result | None, BaseException | None]] = {}
-    taken, stop = 0, threading.Event()
+    taken, working, stop = 0, len(lanes), threading.Event()
+
+    def put(index: int, result: Result | None, error: BaseException | None = None) -> None:
+        with changed:
+            results[index] = (result, error)
+            changed.notify_all()
+
+    def end() -> None:
+        stop.set()
+        for _ in lanes:  # those that wait for room are to see it
+            free.release()
+
+    def do_one(lane: Callable[[Item], Result]) -> None:
+        nonlocal taken
+        free.acquire()
+        with taking:
+            if stop.is_set():
+                return
+            index, taken = taken, taken + 1
+            try:
+                item = next(items)
+            except StopIteration:
+                end()
+                return
+            except BaseException as error:  # carried to the caller's thread
+                put(index, None, error)
+                end()
+                return
+        try:
+            put(index, lane(item))
+        except BaseException as error:  # carried to the caller's thread
+            put(index, None, error)
+            end()
 
     def work(lane: Callable[[Item], Result]) -> None:
-        nonlocal taken
-        while True:
-            while not free.acquire(timeout=0.2):
-                if stop.is_set():
-                    return
-            with taking:
-                if stop.is_set():
-                    return
-                index = taken
-                try:
-                    item = next(items)
-                except StopIteration:
-                    stop.set()
-                    return
-                except BaseException as error:  # carried to the caller's thread
-                    _put(index, None, error)
-                    stop.set()
-                    return
-                finally:
-                    taken = index + 1
-            try:
-                _put(index, lane(item), None)
-            except BaseException as error:  # carried to the caller's thread
-                _put(index, None, error)
-                stop.set()
+        nonlocal working
+        while not stop.is_set():
+            do_one(lane)
+        with changed:
+            working -= 1
+            changed.notify_all()
 
-    def _put(index: int, result: Result | None, error: BaseException | None) -> None:
-        with finished:
-            results[index] = (result, error)
-            finished.notify_all()
+    def arrived(index: int) -> bool:
+        return index in results or not working
 
     def take() -> Iterator[Result]:
         index = 0
         while True:
-            with finished:
-                working = any(thread.is_alive() for thread in threads)
+            with changed:
+                changed.wait_for(partial(arrived, index))
                 if index not in results:
-                    if not working:
-                        return
-                    finished.wait(0.2)
-                    continue
+                    return
                 result, error = results.pop(index)
             if error is not None:
                 raise error
@@ -88,7 +97,7 @@ def in_lanes(
     try:
         yield take()
     finally:
-        stop.set()
+        end()
         for thread in threads:
             thread.join()
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.lake.table import DataFile, Snapshot
+from curation_assets.lake.table import DataFile, Snapshot, folders_in_parts
 
 # Columns that an embeddings row takes over from the directory table.
 CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256")
@@ -75,7 +75,7 @@ def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: Re
     its vector is not another model's under the number of this version (a registry made anew counts from 1 again);
     where only a path, name or time differs, the row is written anew with its vector kept.
     """
-    images, matched = _compare(directory, embeddings, model, folder)
+    images, matched = _compare(directory, embeddings, model, [folder])
     touched = set(matched.filter(pl.col("_gone") | pl.col("_differs"))["_file"].to_list())
     keep = matched.filter(~pl.col("_gone") & pl.col("_file").is_in(list(touched)))
     has_vector = matched.filter(~pl.col("_gone") & is_current(model))
@@ -89,12 +89,14 @@ def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: Re
 
 
 def folders_behind(directory: Snapshot, embeddings: Snapshot, model: RegisteredModel) -> list[str]:
-    """Folders for which :func:`plan_embed` would find something to do, sorted; one read for the whole tree."""
-    images, matched = _compare(directory, embeddings, model)
-    has_vector = matched.filter(~pl.col("_gone") & is_current(model))
-    pending = images.join(has_vector, on="relative_path", how="anti")["folder"]
-    to_rewrite = matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"]
-    return sorted({*pending, *to_rewrite})
+    """Folders for which :func:`plan_embed` would find something to do, sorted."""
+    behind: set[str] = set()
+    for folders in folders_in_parts(directory, embeddings):
+        images, matched = _compare(directory, embeddings, model, folders)
+        has_vector = matched.filter(~pl.col("_gone") & is_current(model))
+        behind.update(images.join(has_vector, on="relative_path", how="anti")["folder"])
+        behind.update(matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"])
+    return sorted(behind)
 
 
 def is_current(model: RegisteredModel) -> pl.Expr:
@@ -107,12 +109,13 @@ def is_current(model: RegisteredModel) -> pl.Expr:
 
 
 def _compare(
-    directory: Snapshot, embeddings: Snapshot, model: RegisteredModel, folder: str | None = None
+    directory: Snapshot, embeddings: Snapshot, model: RegisteredModel, folders: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Usable images; and rows of the embeddings table, with what their image's row holds now (``…_now``)."""
     columns = [*CARRIED, "folder"]
-    images = directory.read([*columns, "status"], folder).filter(pl.col("status") == "ok").drop("status")
-    rows = embeddings.read([*columns, *MODEL_COLUMNS], folder)
+    images = directory.read([*columns, "status"], files=directory.files_of(folders))
+    images = images.filter(pl.col("status") == "ok").drop("status")
+    rows = embeddings.read([*columns, *MODEL_COLUMNS], files=embeddings.files_of(folders))
     now = images.select(*_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
     matched = rows.join(now, on=_KEY, how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)

@@ -12,7 +12,9 @@ Images root (where images aren't stored), lake and model have to be reachable by
 from __future__ import annotations
 
 import functools
+import os
 import pickle
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,28 +93,34 @@ class SparkEngine:
         """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
         done = Done(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
         number = len(work.todo)
-        progress.start(f"embed {work.folder} on Spark", number)
-        spark = self._session()
-        advance = Advance(progress, number)
-        started = time.monotonic()
-        units: list[MoveUnit | EmbedUnit] = []
-        if work.moves_rows:
-            units.append(MoveUnit(replace(work, todo=work.todo.clear()), writer))
-        parts: list[TaskResult] = []
-        if number and self._table_name is not None:
-            parts += self._encoded_by_name(spark, self._table_name, work, writer, advance)
-        elif number:
-            images = max(_LEAST_IMAGES, min(TASK_IMAGES, -(-number // (_TASKS_A_SLOT * slots(spark)))))
-            for groups in _pieces(row_groups(work.directory, work.todo), images):
-                hashes = pl.concat([group.rows["content_sha256"] for group in groups])
-                units.append(EmbedUnit(work.directory, groups, self._target(work, writer, hashes)))
-        parts += run_units(spark, writer.scratch, units, advance)
-        for part in parts:
-            _count(done, part)
-        if done.computed is not None:
-            done.computed = replace(done.computed, devices=min(slots(spark), len(parts)))
-        done.seconds = time.monotonic() - started if number else 0.0
+        if number or len(work.plan.keep) or len(work.copies):  # else files only leave
+            progress.start(f"embed {work.folder} on Spark", number)
+            started = time.monotonic()
+            for result in self._results(self._session(), work, writer, Advance(progress, number)):
+                _count(done, result)
+            done.seconds = time.monotonic() - started if number else 0.0
         yield done
+
+    def _results(self, spark: SparkSession, work: Work, writer: FolderWriter, advance: Advance) -> Iterator[TaskResult]:
+        workers = set()
+        named = (
+            [] if self._table_name is None else self._encoded_by_name(spark, self._table_name, work, writer, advance)
+        )
+        for result in chain(named, run_units(spark, writer.scratch, self._units(spark, work, writer), advance)):
+            workers.add(result.worker)
+            if result.computed is not None:
+                result.computed = replace(result.computed, devices=len(workers - {""}))
+            yield result
+
+    def _units(self, spark: SparkSession, work: Work, writer: FolderWriter) -> Iterator[MoveUnit | EmbedUnit]:
+        if len(work.plan.keep) or len(work.copies):
+            yield MoveUnit(replace(work, todo=work.todo.clear()), writer)
+        if self._table_name is None and len(work.todo):
+            images = -(-len(work.todo) // (_TASKS_A_SLOT * slots(spark)))
+            groups = row_groups(work.directory, work.todo)
+            for piece in _pieces(groups, max(_LEAST_IMAGES, min(TASK_IMAGES, images))):
+                hashes = pl.concat([group.rows["content_sha256"] for group in piece])
+                yield EmbedUnit(work.directory, piece, self._target(work, writer, hashes))
 
     def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
         """As of ``Engine``."""
@@ -126,6 +134,8 @@ class SparkEngine:
         """The same with Spark as the reader: what it needs of the catalog is a table of that name."""
         from pyspark.errors import PySparkException
 
+        if not len(work.todo):
+            return []
         unit = writer.scratch / "by_name.unit"
         todo = dict(work.todo.select("relative_path", "content_sha256").iter_rows())
         unit.write_bytes(pickle.dumps(NamedRows(todo, self._target(work, writer, work.todo["content_sha256"]))))
@@ -156,6 +166,7 @@ class TaskResult:
     """What the driver learns from a task.
 
     Attributes:
+        worker: process or GPU that encoded, by its host; empty where nothing was encoded.
         seen: content hash of each image, with a vector or without; empty where images are read from files.
     """
 
@@ -166,6 +177,7 @@ class TaskResult:
     unusable: dict[str, str] = field(default_factory=dict)
     stages: StageSeconds = field(default_factory=StageSeconds)
     computed: Computed | None = None
+    worker: str = ""
     seen: list[str] = field(default_factory=list)
 
 
@@ -185,14 +197,17 @@ class Target:
         """Encode images and write their rows into a file.
 
         Args:
-            seen: content hashes of the images are added to it.
+            worker: process or GPU that encoded, by its host; empty where nothing was encoded.
+        seen: content hashes of the images are added to it.
         """
         from curation_assets.clip.encoder import limit_threads
 
         limit_threads(task.cores)
         source = self.source
         encoders = source.encoders(task)
-        result = TaskResult(computed=computed_on(encoders))
+        computed = computed_on(encoders)
+        worker = computed.device if task.gpus else str(os.getpid())
+        result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
         batches = encoded_batches(images, encoders, task.cores, source.batch_size, source.max_pixels)
         with self.writer.file() as stage, batches as finished:
             for chunk in _grouped(finished, _WRITE_ROWS):

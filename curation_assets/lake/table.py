@@ -81,9 +81,11 @@ class Snapshot:
 
     def files(self, folder: str | None = None) -> list[DataFile]:
         """Parquet files of one folder or of all."""
-        if folder is not None:
-            return list(self._files.get(folder, ()))
-        return [file for files in self._files.values() for file in files]
+        return self.files_of(self._files if folder is None else (folder,))
+
+    def files_of(self, folders: Iterable[str]) -> list[DataFile]:
+        """Parquet files of some folders."""
+        return [file for folder in folders for file in self._files.get(folder, ())]
 
     def rows(self, folder: str | None = None) -> int:
         """Number of rows of one folder or of all, from the log alone."""
@@ -146,6 +148,25 @@ class Snapshot:
         in_file = [c for c in columns if c != PARTITION_COLUMN]
         joined = frame.select(*in_file, "_path").join(of_path, on="_path", maintain_order="left")
         return joined.select(*columns, "_file")
+
+
+def folders_in_parts(*snapshots: Snapshot, rows: int = 250_000) -> Iterator[list[str]]:
+    """All folders of some tables, sorted, in lists of about ``rows`` rows: for questions about a whole tree.
+
+    Args:
+        rows: of the largest of the tables; a folder of more is a list of its own.
+    """
+    part: list[str] = []
+    held = 0
+    for folder in sorted({folder for snapshot in snapshots for folder in snapshot.folders}):
+        number = max(snapshot.rows(folder) for snapshot in snapshots)
+        if part and held + number > rows:
+            yield part
+            part, held = [], 0
+        part.append(folder)
+        held += number
+    if part:
+        yield part
 
 
 class LakeTable:
