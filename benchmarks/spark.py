@@ -110,8 +110,6 @@ def spark_udf(home: Path) -> Figures:
 
 def one_image_udf(home: Path) -> Figures:
     """The notebooks' way: a UDF that calls processor and model for each row, loaded once a worker."""
-    import functools
-
     from pyspark.sql.functions import udf
     from pyspark.sql.types import ArrayType, FloatType
 
@@ -120,23 +118,21 @@ def one_image_udf(home: Path) -> Figures:
     session = open_session(_settings(home, engine="spark", spark_master=f"local[{_cores()}]"))
     folder = str(home / "model")
 
-    @functools.cache
-    def loaded() -> Any:
-        import torch
-        import transformers
-
-        torch.set_num_threads(1)
-        model = transformers.CLIPVisionModelWithProjection.from_pretrained(folder).eval()
-        return model, transformers.CLIPImageProcessor.from_pretrained(folder)
-
     def embed(text: str) -> list[float]:
         import base64
+        import sys
         from io import BytesIO
 
         import torch
+        import transformers
         from PIL import Image
 
-        model, processor = loaded()
+        kept = sys.__dict__  # of the worker process
+        if "_clip" not in kept:
+            torch.set_num_threads(1)
+            model = transformers.CLIPVisionModelWithProjection.from_pretrained(folder).eval()
+            kept["_clip"] = model, transformers.CLIPImageProcessor.from_pretrained(folder)
+        model, processor = kept["_clip"]
         image = Image.open(BytesIO(base64.b64decode(text))).convert("RGB")
         with torch.no_grad():
             features = model(**processor(images=image, return_tensors="pt")).image_embeds
