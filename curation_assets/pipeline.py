@@ -255,7 +255,9 @@ class Pipeline:
         Raises:
             CurationError: it can't be had.
         """
-        return self._load_encoder(model, self.settings.device)
+        from curation_assets.clip.encoder import all_devices
+
+        return self._load_encoder(model, all_devices(self.settings.device)[0])
 
     def load_encoders(self, model: RegisteredModel) -> list[Encoder]:
         """The same, one for every device of the settings: all GPUs, or the one device that is named.
@@ -319,7 +321,8 @@ class Pipeline:
             source = EncoderSource(
                 model, registry, settings.device, settings.precision, batch_size, settings.max_pixels
             )
-            by_name = settings.full_name(settings.directory_table) if settings.spark_read_by_name else None
+            name = [settings.catalog_name, settings.schema_name, settings.directory_table]
+            by_name = ".".join(f"`{part}`" for part in name) if settings.spark_read_by_name else None
             return SparkEngine(self._session, source, by_name)
         return LocalEngine(
             lambda: self.load_encoders(model),
@@ -442,8 +445,11 @@ def run(
     model = choice.model
     pipeline.embeddings.create()
     before = pipeline.embeddings.snapshot()
-    behind = folders_behind(pipeline.directory.snapshot(), before, model)
+    images = pipeline.directory.snapshot()
+    behind = folders_behind(images, before, model)
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
+    # Folders that are gone lose their rows before others copy them, so that no image ever has two.
+    to_embed.sort(key=lambda folder: images.rows(folder) > 0)
     embeds = []
     for index, folder in enumerate(to_embed, 1):
         progress.step("embed", index, len(to_embed))

@@ -329,7 +329,8 @@ def test_a_changed_folder_depth_moves_every_row_and_encodes_nothing(ready: Pipel
     directory, embeddings = paths(ready)
     assert len(directory) == len(set(directory)) == 5
     assert embeddings == directory
-    assert summary.status["folder"].to_list() == ["coffee", "rice"]
+    assert summary.status.select("folder", "embedded", "stale").rows() == [("coffee", 4, 0), ("rice", 1, 0)]
+    assert ready.embeddings.snapshot().folders == ["coffee", "rice"]
     assert sum(embed.encoded for embed in summary.embeds) == 0
 
 

@@ -82,8 +82,8 @@ class Encoder:
                 if len(part) == 1:
                     raise CurationError(f"{self.device} has too little memory for this model and one image") from error
                 self._most = len(part) // 2
-            if self._most is not None and self.device.type == "cuda":
-                torch.cuda.empty_cache()
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
         return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
 
     def _embed_at_once(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

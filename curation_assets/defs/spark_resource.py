@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class SparkCurationResource(CurationResource):
-    """The pipeline together with a Spark session, whose configuration is to be seen in Dagster's UI as well.
+    """The pipeline together with a Spark session.
 
     Attributes:
-        pyspark: begins the session, and a JVM, when a step first needs it.
+        pyspark: begins the session, and a JVM, when a step first needs it. Nested, so that its configuration, which may
+            hold tokens for executors, isn't shown.
     """
 
     pyspark: LazyPySparkResource

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.plan import Work, is_current, plan_embed
 from curation_assets.lake.table import DataFile, Snapshot
 
+_PART_ROWS = 500_000
 _NONE = pl.DataFrame(schema={"_hash": pl.UInt64, "_number": pl.UInt32})
 _FOUND = {"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String}
 
@@ -69,11 +70,16 @@ class KnownContents:
             numbers = list(range(self._next, self._next + len(new)))
             self._next += len(new)
             numbered = {file.path: number for file, number in zip(new, numbers, strict=True)}
-            rows = table.read(["content_sha256"], files=new, where=is_current(self.model)).select(
-                _hash=_hash(pl.col("content_sha256")),
-                _number=pl.col("_file").replace_strict(numbered, return_dtype=pl.UInt32),
-            )
-            self._rows = pl.concat([self._rows, rows])
+            parts = [self._rows]
+            for files_of_part in _in_parts(new):
+                rows = table.read(["content_sha256"], files=files_of_part, where=is_current(self.model))
+                parts.append(
+                    rows.select(
+                        _hash=_hash(pl.col("content_sha256")),
+                        _number=pl.col("_file").replace_strict(numbered, return_dtype=pl.UInt32),
+                    )
+                )
+            self._rows = pl.concat(parts)
             self._numbers |= numbered
 
 
@@ -106,6 +112,18 @@ def plan_work(
             .unique("content_sha256", keep="first", maintain_order=True)
         ),
     )
+
+
+def _in_parts(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
+    """Files of ``_PART_ROWS`` rows together: whole hashes, held for a moment, take ten times what is kept of them."""
+    part: list[DataFile] = []
+    for file in files:
+        part.append(file)
+        if sum(each.rows for each in part) >= _PART_ROWS:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _hash(sha256: pl.Expr) -> pl.Expr:

@@ -106,7 +106,7 @@ class LocalEngine:
             copied=rows - len(chunk.contents),
             unusable=chunk.unusable,
             bytes=chunk.bytes,
-            seconds=chunk.seconds,
+            began=chunk.began,
             stages=chunk.stages,
             computed=computed,
         )
@@ -121,7 +121,7 @@ class Encoded:
         vectors: (n, dimension) float32.
         unusable: content hash and reason of images that have none.
         bytes: of the files of all of them.
-        seconds: that a chunk took, by the clock.
+        began: ``time.monotonic()`` when the first of a chunk was asked for.
     """
 
     contents: list[str]
@@ -129,7 +129,7 @@ class Encoded:
     unusable: dict[str, str]
     bytes: int
     stages: StageSeconds
-    seconds: float = 0.0
+    began: float = 0.0
 
     @property
     def images(self) -> int:
@@ -262,15 +262,15 @@ def chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
         waiting.append(batch)
         number += len(batch.contents)
         if number >= CHUNK_IMAGES or time.monotonic() - started >= CHUNK_SECONDS:
-            now = time.monotonic()
-            yield together(waiting, now - started)
-            waiting, number, started = [], 0, now
+            chunk, waiting, number = together(waiting, started), [], 0
+            started = time.monotonic()
+            yield chunk
     if waiting:
-        yield together(waiting, time.monotonic() - started)
+        yield together(waiting, started)
 
 
-def together(batches: Sequence[Encoded], seconds: float = 0.0) -> Encoded:
-    """Batches as one, with their numbers added up; ``seconds`` is the caller's."""
+def together(batches: Sequence[Encoded], began: float = 0.0) -> Encoded:
+    """Batches as one, with their numbers added up; ``began`` is the caller's."""
     stages = StageSeconds()
     unusable: dict[str, str] = {}
     for batch in batches:
@@ -283,5 +283,5 @@ def together(batches: Sequence[Encoded], seconds: float = 0.0) -> Encoded:
         unusable=unusable,
         bytes=sum(batch.bytes for batch in batches),
         stages=stages,
-        seconds=seconds,
+        began=began,
     )

@@ -94,7 +94,7 @@ def folders_behind(directory: Snapshot, embeddings: Snapshot, model: RegisteredM
     for folders in folders_in_parts(directory, embeddings):
         images, matched = _compare(directory, embeddings, model, folders)
         has_vector = matched.filter(~pl.col("_gone") & is_current(model))
-        behind.update(images.join(has_vector, on="relative_path", how="anti")["folder"])
+        behind.update(images.join(has_vector, on=["folder", "relative_path"], how="anti")["folder"])
         behind.update(matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"])
     return sorted(behind)
 
@@ -116,8 +116,8 @@ def _compare(
     images = directory.read([*columns, "status"], files=directory.files_of(folders))
     images = images.filter(pl.col("status") == "ok").drop("status")
     rows = embeddings.read([*columns, *MODEL_COLUMNS], files=embeddings.files_of(folders))
-    now = images.select(*_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
-    matched = rows.join(now, on=_KEY, how="left", maintain_order="left")
+    now = images.select("folder", *_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
+    matched = rows.join(now, on=["folder", *_KEY], how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
     usurped = (pl.col("model_version") == model.version) & ~is_current(model)
     return images, matched.with_columns(_gone=pl.col("file_path_now").is_null() | usurped, _differs=differs)

@@ -76,11 +76,6 @@ class Batch:
     bytes: int
     stages: StageSeconds
 
-    @property
-    def images(self) -> int:
-        """Usable and unusable ones."""
-        return len(self.contents) + len(self.unusable)
-
 
 def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
     """Find the row groups that hold some rows; reads one small column of each file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from curation_assets.lake.staging import StagedFile
 from curation_assets.lake.table import DataFile
@@ -60,7 +60,7 @@ class Done:
         encoded, copied, removed: as of :class:`EmbedResult`.
         unusable: content hash and reason of images that got no vector.
         bytes: of the image files that were decoded.
-        seconds: that encoding took, by the clock; commits in between count.
+        began: ``time.monotonic()`` when its encoding began; None where nothing was encoded.
         computed: on what; None where nothing was encoded.
     """
 
@@ -71,7 +71,7 @@ class Done:
     removed: int = 0
     unusable: dict[str, str] = field(default_factory=dict)
     bytes: int = 0
-    seconds: float = 0.0
+    began: float | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
     computed: Computed | None = None
 
@@ -112,7 +112,8 @@ class EmbedResult:
         current: rows that already had their vector.
         failed: ``relative_path`` and reason of images that got none.
         rows: rows of the folder for this model version now.
-        seconds: of all of it; ``encode_seconds`` without planning, loading the model and copying.
+        seconds: of all of it; ``encode_seconds`` from the first image read to the last commit, without planning.
+            Loading the model counts only on Spark, where it is part of a task.
         computed: None where nothing was encoded.
     """
 
@@ -130,6 +131,7 @@ class EmbedResult:
     computed: Computed | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    _until: float = 0.0
 
     @property
     def images_per_second(self) -> float:
@@ -147,6 +149,9 @@ class EmbedResult:
         self.copied += done.copied
         self.removed += done.removed
         self.bytes += done.bytes
-        self.encode_seconds += done.seconds
+        if done.began is not None and done.encoded + len(done.unusable):
+            now = monotonic()
+            self.encode_seconds += now - max(done.began, self._until)  # the next piece is begun before a commit ends
+            self._until = now
         self.computed = done.computed or self.computed
         self.stages += done.stages

@@ -36,7 +36,7 @@ from curation_assets.lake.staging import FolderWriter, StagedFile
 from curation_assets.lake.table import DataFile
 from curation_assets.progress import Advance, Progress
 from curation_assets.spark.session import slots
-from curation_assets.spark.units import RESULT, Task, as_result, collect, run_units
+from curation_assets.spark.units import RESULT, Task, carried_out, collect, run_units
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -95,26 +95,27 @@ class SparkEngine:
         number = len(work.todo)
         if number or len(work.plan.keep) or len(work.copies):  # else files only leave
             progress.start(f"embed {work.folder} on Spark", number)
-            started = time.monotonic()
-            for result in self._results(self._session(), work, writer, Advance(progress, number)):
+            spark = self._session()
+            done.began = time.monotonic()
+            for result in self._results(spark, work, writer, Advance(progress, number)):
                 _count(done, result)
-            done.seconds = time.monotonic() - started if number else 0.0
         yield done
 
     def _results(self, spark: SparkSession, work: Work, writer: FolderWriter, advance: Advance) -> Iterator[TaskResult]:
-        workers = set()
+        devices: dict[str, int] = {}  # of each worker process, or set of GPUs
         named = (
             [] if self._table_name is None else self._encoded_by_name(spark, self._table_name, work, writer, advance)
         )
         for result in chain(named, run_units(spark, writer.scratch, self._units(spark, work, writer), advance)):
-            workers.add(result.worker)
             if result.computed is not None:
-                result.computed = replace(result.computed, devices=len(workers - {""}))
+                devices[result.worker] = result.computed.devices
+                result.computed = replace(result.computed, devices=sum(devices.values()))
             yield result
 
     def _units(self, spark: SparkSession, work: Work, writer: FolderWriter) -> Iterator[MoveUnit | EmbedUnit]:
         if len(work.plan.keep) or len(work.copies):
-            yield MoveUnit(replace(work, todo=work.todo.clear()), writer)
+            plan = replace(work.plan, pending=work.plan.pending.clear())  # which moving rows does not need
+            yield MoveUnit(replace(work, plan=plan, todo=work.todo.clear()), writer)
         if self._table_name is None and len(work.todo):
             images = -(-len(work.todo) // (_TASKS_A_SLOT * slots(spark)))
             groups = row_groups(work.directory, work.todo)
@@ -141,14 +142,13 @@ class SparkEngine:
         unit.write_bytes(pickle.dumps(NamedRows(todo, self._target(work, writer, work.todo["content_sha256"]))))
         try:
             frame = spark.table(name)
+            wanted = frame.where(frame["folder"] == work.folder).where(frame["status"] == "ok").select(*_NAMED)
         except PySparkException as error:
             raise CurationError(f"Spark can't read {name} by its name: {first_line(error)}") from error
-        wanted = frame.where(frame["folder"] == work.folder).where(frame["status"] == "ok").select(*_NAMED)
-        path = str(unit)
+        given_up = unit.with_suffix(".error")
 
         def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            named: NamedRows = pickle.loads(Path(path).read_bytes())
-            yield as_result(named.carry_out(batches, Task.current()))
+            yield carried_out(unit, given_up, lambda named: named.carry_out(batches, Task.current()))
 
         parts: list[TaskResult] = collect(spark, wanted.mapInArrow(carry_out, RESULT), advance)
         unit.unlink()
@@ -197,8 +197,7 @@ class Target:
         """Encode images and write their rows into a file.
 
         Args:
-            worker: process or GPU that encoded, by its host; empty where nothing was encoded.
-        seen: content hashes of the images are added to it.
+            seen: content hashes of the images are added to it.
         """
         from curation_assets.clip.encoder import limit_threads
 
@@ -206,7 +205,7 @@ class Target:
         source = self.source
         encoders = source.encoders(task)
         computed = computed_on(encoders)
-        worker = computed.device if task.gpus else str(os.getpid())
+        worker = ",".join(task.gpus) if task.gpus else f"process {os.getpid()}"
         result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
         batches = encoded_batches(images, encoders, task.cores, source.batch_size, source.max_pixels)
         with self.writer.file() as stage, batches as finished:

@@ -150,9 +150,15 @@ class ParquetStage:
             self._flush()
 
     def close(self) -> None:
-        """Finish the file; ``staged`` is then what a commit takes, or None if it has no rows."""
+        """Finish the file; ``staged`` is then what a commit takes, or None if it has no rows.
+
+        Raises:
+            RuntimeError: whoever holds the right to write has swept: this process outlived the work it is part of.
+        """
         self._flush()
         self._writer.close()
+        if not self._marker.exists():
+            raise RuntimeError(f"{self._path} was swept while it was being written")
         if self._rows:
             size = self._absolute.stat().st_size
             self.staged = StagedFile(self._path, size, self._rows, self._marker)

@@ -120,14 +120,6 @@ class Snapshot:
             found = self.scan(needed, folder, files).filter(where)
             return found.select(*columns, "_file").collect(engine="streaming")
 
-    def batches(self, files: Iterable[DataFile], batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Stream all columns of some files but the partition column, ``batch_size`` rows at a time.
-
-        Raises:
-            CurationError: a file of the table is missing or broken.
-        """
-        return read_batches(self.root, files, batch_size)
-
     def scan(
         self, columns: Sequence[str], folder: str | None = None, files: Sequence[DataFile] | None = None
     ) -> pl.LazyFrame:
@@ -240,8 +232,8 @@ class LakeTable:
             try:
                 yield writer
             finally:
-                if writer.has_leftovers():  # of a process that died while it staged files for this one
-                    with suppress(CurationError):  # the next writer sweeps
+                with suppress(CurationError, OSError):  # the next writer sweeps
+                    if writer.has_leftovers():  # of a process that died while it staged files for this one
                         writer.sweep({file.path for file in self.snapshot().files(folder)})
 
     def replace(
@@ -324,7 +316,7 @@ class LakeTable:
 
 
 def read_batches(table: Path, files: Iterable[DataFile], batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Like ``Snapshot.batches``, for whoever holds only the names of the files.
+    """Stream all columns of some files but the partition column, ``batch_size`` rows at a time.
 
     Args:
         table: the table's folder.

@@ -32,16 +32,8 @@ done
 exec '{java}' "$@"
 """
 _QUIET = (Path(__file__).parent / "log4j2.properties").as_uri()
-# Which variables of this process executors need to reach the same model registry.
-_REGISTRY_VARIABLES = (
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_REGISTRY_URI",
-    "MLFLOW_TRACKING_TOKEN",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "DATABRICKS_HOST",
-    "DATABRICKS_TOKEN",
-)
+# How the variables begin that executors need to reach the same model registry.
+_REGISTRY_VARIABLES = ("MLFLOW_", "DATABRICKS_")
 
 
 def spark_config(settings: Settings) -> dict[str, str]:
@@ -51,7 +43,7 @@ def spark_config(settings: Settings) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
-    if "DATABRICKS_RUNTIME_VERSION" not in os.environ:  # there the cluster is the master
+    if not _on_databricks():  # there the cluster is the master
         config["spark.master"] = settings.spark_master
     if is_local(settings):
         config |= {
@@ -61,7 +53,11 @@ def spark_config(settings: Settings) -> dict[str, str]:
             "spark.driver.bindAddress": "127.0.0.1",
         }
     else:
-        config |= {f"spark.executorEnv.{name}": os.environ[name] for name in _REGISTRY_VARIABLES if name in os.environ}
+        config |= {
+            f"spark.executorEnv.{name}": value
+            for name, value in os.environ.items()
+            if name.startswith(_REGISTRY_VARIABLES)
+        }
     if settings.spark_gpus_per_task:
         config["spark.task.resource.gpu.amount"] = f"{settings.spark_gpus_per_task:g}"
     return config | settings.spark_conf
@@ -105,17 +101,25 @@ def prepare(settings: Settings) -> None:
     """
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")  # no pandas is involved
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    if _on_databricks():
         return
     if is_local(settings):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the first python3 of the path
-    if not shutil.which("java", path=_java_path()):
+    home = os.environ.get("JAVA_HOME")
+    if home and not shutil.which("java", path=str(Path(home) / "bin")):
+        raise CurationError(f"JAVA_HOME={home} has no bin/java: correct it, or unset it")
+    if not home and not shutil.which("java"):
         os.environ["JAVA_HOME"] = str(_packaged_java())
 
 
 def is_local(settings: Settings) -> bool:
     """Whether the executors are threads of a JVM of this machine."""
-    return settings.spark_master.startswith("local")
+    master = settings.spark_conf.get("spark.master", settings.spark_master)
+    return master.startswith("local") and not _on_databricks()
+
+
+def _on_databricks() -> bool:
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 @functools.cache
@@ -139,8 +143,3 @@ def slots(spark: SparkSession) -> int:
     context = spark.sparkContext
     cores: int = context.defaultParallelism
     return max(1, cores // int(context.getConf().get("spark.task.cpus", "1") or 1))
-
-
-def _java_path() -> str:
-    home = os.environ.get("JAVA_HOME")
-    return str(Path(home) / "bin") if home else os.environ.get("PATH", os.defpath)

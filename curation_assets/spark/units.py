@@ -8,10 +8,10 @@ whichever attempt came first counts.
 from __future__ import annotations
 
 import pickle
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ class Unit(Protocol):
             What the driver is to know; pickled.
 
         Raises:
-            CurationError: trying again would not help; the job ends with this.
+            CurationError: trying again would not help. Units that haven't begun aren't, and the job ends with this.
         """
 
 
@@ -85,22 +85,22 @@ def run_units(
     files = [_write(scratch, unit) for unit in units]
     if not files:
         return []
+    given_up = scratch / f"{uuid.uuid4().hex}.error"
 
     def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for index in batch.column(0).to_pylist():
-                yield _carried_out(Path(files[index]))
+                yield carried_out(Path(files[index]), given_up, lambda unit: unit.carry_out(Task.current()))
 
     try:
-        results = collect(spark, spark.range(0, len(files), 1, len(files)).mapInArrow(carry_out, RESULT), on_part)
+        return collect(spark, spark.range(0, len(files), 1, len(files)).mapInArrow(carry_out, RESULT), on_part)
     finally:
-        for file in files:
-            Path(file).unlink(missing_ok=True)
-    return results
+        for file in (*map(Path, files), given_up):
+            file.unlink(missing_ok=True)
 
 
 def collect(spark: SparkSession, frame: Any, on_part: Callable[[float], object]) -> list[Any]:
-    """Run a job whose rows are results of :func:`as_result`; see :func:`run_units`."""
+    """Run a job whose rows are results of :func:`carried_out`; see :func:`run_units`."""
     group = f"curation-{uuid.uuid4().hex}"
     context = spark.sparkContext
 
@@ -111,35 +111,53 @@ def collect(spark: SparkSession, frame: Any, on_part: Callable[[float], object])
 
     with ThreadPoolExecutor(1, "spark") as pool:
         waiting = pool.submit(job)
-        told = 0.0
+        told = part = 0.0
         try:
-            while True:
-                with suppress(NotYet):
-                    rows = waiting.result(timeout=_LOOK_SECONDS)
-                    break
-                if waiting.done():  # what it raised is itself a timeout
-                    rows = waiting.result()
-                    break
-                part = _part_done(context, group)
-                if part > told:
-                    on_part(part - told)
-                    told = part
-            if told < 1:
-                on_part(1 - told)
-        except BaseException as error:
-            context.cancelJobGroup(group)
-            if waiting.done() and waiting.exception() is error and isinstance(error, Exception):
-                raise CurationError(f"the Spark job failed, and nothing was committed: {_reason(error)}") from error
+            while not wait([waiting], timeout=_LOOK_SECONDS).done:
+                with suppress(Exception):  # a JVM that is gone; then the job says so
+                    part = _part_done(context, group) - told
+                if part > 0:
+                    told += part
+                    on_part(part)
+                part = 0.0
+        except BaseException:
+            with suppress(Exception):
+                context._jsc.sc().cancelJobGroupAndFutureJobs(group)  # the job may not have come to Spark yet
             raise
-    results = [pickle.loads(bytes(row[0])) for row in rows]
+    if (error := waiting.exception()) is not None:
+        raise CurationError(f"the Spark job failed, and nothing was committed: {_reason(error)}") from error
+    if told < 1:
+        on_part(1 - told)
+    results = [pickle.loads(bytes(row[0])) for row in waiting.result()]
     for result in results:
         if isinstance(result, CurationError):
             raise result
     return results
 
 
-def as_result(value: Any) -> pa.RecordBatch:
-    """A value as the one row that a task gives back for it."""
+def carried_out(file: Path, given_up: Path, work: Callable[[Any], Any]) -> pa.RecordBatch:
+    """What ``work`` makes of the unit in a file, as the one row that a task gives back.
+
+    A CurationError is a result too, since trying again would not mend it; tasks that begin after one only repeat it.
+
+    Args:
+        given_up: file that says that there was one.
+    """
+    try:
+        if given_up.exists():
+            raise CurationError(given_up.read_text())
+        try:
+            unit = pickle.loads(file.read_bytes())
+        except FileNotFoundError:
+            raise CurationError(
+                f"executor {socket.gethostname()} does not see {file}: lake, images and registry have to be there "
+                "under the same paths"
+            ) from None
+        value = work(unit)
+    except CurationError as error:
+        with suppress(OSError):
+            given_up.write_text(str(error))
+        value = error
     return pa.record_batch([pa.array([pickle.dumps(value)], pa.binary())], names=["result"])
 
 
@@ -147,14 +165,6 @@ def _write(scratch: Path, unit: Unit) -> str:
     file = scratch / f"{uuid.uuid4().hex}.unit"
     file.write_bytes(pickle.dumps(unit))
     return str(file)
-
-
-def _carried_out(file: Path) -> pa.RecordBatch:
-    unit: Unit = pickle.loads(file.read_bytes())
-    try:
-        return as_result(unit.carry_out(Task.current()))
-    except CurationError as error:
-        return as_result(error)
 
 
 def _part_done(context: Any, group: str) -> float:
@@ -169,14 +179,11 @@ def _part_done(context: Any, group: str) -> float:
     return done / tasks if tasks else 0.0
 
 
-def _reason(error: Exception) -> str:
-    """What the last attempt of the task that failed said: the last line of its traceback, or Spark's own first one."""
+def _reason(error: BaseException) -> str:
+    """What the task that failed raised, of the traceback that Spark passes on; else what Spark said first."""
     lines = [line.strip() for line in str(error).splitlines()]
-    traceback = next((at for at, line in enumerate(lines) if line.startswith("Traceback")), None)
-    if traceback is None:
-        return first_line(error)
-    ends = [
-        line for line in lines[traceback + 1 :] if line and not line.startswith(("File ", "at ", "Driver stacktrace"))
-    ]
-    said = [line for line in ends if line.split(":")[0].rpartition(".")[2].endswith(("Error", "Exception"))]
-    return said[0] if said else first_line(error)
+    traceback = next((at for at, line in enumerate(lines) if line.startswith("Traceback")), len(lines))
+    for line in lines[traceback + 1 :]:
+        if line.split(":")[0].rpartition(".")[2].endswith(("Error", "Exception")) and not line.startswith("File "):
+            return line
+    return first_line(error) if isinstance(error, Exception) else repr(error)

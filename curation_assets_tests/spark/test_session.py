@@ -102,3 +102,15 @@ def test_a_spark_that_does_not_start_is_one_line() -> None:
         fail()
     assert str(caught.value).startswith("Spark does not start: [JAVA_GATEWAY_EXITED]")
     assert "\n" not in str(caught.value)
+
+
+def test_the_master_of_sparks_own_configuration_counts_too() -> None:
+    settings = load_settings(spark_conf={"spark.master": "spark://head:7077"})
+    assert not session.is_local(settings)
+    assert "spark.driver.host" not in session.spark_config(settings)
+
+
+def test_a_java_home_without_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(CurationError, match="has no bin/java"):
+        session.prepare(load_settings())

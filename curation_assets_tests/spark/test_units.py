@@ -107,3 +107,38 @@ def test_a_job_is_stopped_by_its_progress(spark: Any, tmp_path: Path) -> None:
     assert time.monotonic() - started < 20
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark")]
     assert run_units(spark, tmp_path, [Echo(1)], lambda _: None)[0][0] == 1
+
+
+@dataclass(frozen=True)
+class Slow:
+    ran: Path
+
+    def carry_out(self, task: Task) -> None:
+        (self.ran / str(time.time_ns())).touch()
+        time.sleep(0.5)
+
+
+def test_after_an_error_that_does_not_mend_no_other_unit_is_begun(spark: Any, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    with pytest.raises(CurationError, match=r"^the model is another one"):
+        run_units(spark, tmp_path, [Refuses(ran), *[Slow(ran)] * 30], lambda _: None)
+    assert len(list(ran.iterdir())) < 10
+
+
+def test_an_executor_that_does_not_see_the_lake_says_so(spark: Any, tmp_path: Path) -> None:
+    class Gone(Echo):
+        def __reduce__(self) -> Any:  # pickled by the driver, then its file is lost
+            for file in tmp_path.glob("*.unit"):
+                file.unlink()
+            return Echo, (1,)
+
+    with pytest.raises(CurationError, match="does not see"):
+        run_units(spark, tmp_path, [Echo(1), Gone(2)], lambda _: None)
+
+
+def test_what_java_says_is_told() -> None:
+    from curation_assets.errors import first_line
+
+    error = Exception("An error occurred while calling None.org.JavaSparkContext.\n: java.lang.X: Bad master\n\tat org")
+    assert first_line(error) == "java.lang.X: Bad master"
