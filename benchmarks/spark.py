@@ -26,7 +26,7 @@ from benchmarks.measure import Figures
 
 MODULE = "benchmarks.spark"
 PARTS = ("cores", "rivals", "memory")
-ROUNDS = 3
+ROUNDS = 2
 FACTOR = 8
 WARM = 48
 
