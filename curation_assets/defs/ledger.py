@@ -1,4 +1,4 @@
-"""How fast each materialization was: numbers that Dagster plots, and a picture of them over time.
+"""How fast each materialization was: numbers among its metadata, and a picture of them over time.
 
 A run that had nothing to read or encode records no speed, so that it doesn't pull the curve down to zero.
 """
