@@ -91,7 +91,7 @@ def _picture(points: Sequence[Point]) -> bytes:
     days = [float(date2num(when)) for when, _, _ in points]
     axes.plot(days, [speed for _, speed, _ in points], "o-", markersize=3, linewidth=1, color="#2f6f3e")
     axes.set_ylabel("images per second")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(speed for _, speed, _ in points))
     locator = AutoDateLocator(maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
