@@ -88,8 +88,8 @@ def starting() -> Iterator[None]:
         raise
     except Exception as error:
         raise CurationError(
-            f"Spark does not start: {first_line(error).rstrip('.')}. Look at what it printed before this, at CURATION_SPARK_MASTER "
-            "and CURATION_SPARK_CONF, and whether Java is 17 or newer."
+            f"Spark does not start: {first_line(error).rstrip('.')}. Look at what it printed before this, at "
+            "CURATION_SPARK_MASTER and CURATION_SPARK_CONF, and whether Java is 17 or newer."
         ) from error
 
 
