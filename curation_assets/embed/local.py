@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +69,7 @@ class LocalEngine:
             with writer.file() as stage:
                 write_moved(stage, work)
             yield Done(
-                add=[stage.staged] if stage.staged else [],
+                add=stage.files,
                 remove=work.plan.rewrite,
                 copied=len(work.copies),
                 removed=work.plan.removed,
@@ -90,7 +89,7 @@ class LocalEngine:
         for files in bins:
             with writer.file() as stage:
                 write_merged(stage, work.embeddings, files)
-            staged += [stage.staged] if stage.staged else []
+            staged += stage.files
         return staged
 
     def _finished(self, chunk: Encoded, work: Work, writer: FolderWriter, computed: Computed) -> Done:
@@ -99,7 +98,7 @@ class LocalEngine:
             if chunk.contents:
                 with writer.file() as stage:
                     rows = write_vectors(stage, chunk.contents, chunk.vectors, work.plan.pending, work.model)
-                staged = [stage.staged] if stage.staged else []
+                staged = stage.files
         return Done(
             add=staged,
             encoded=len(chunk.contents),
@@ -160,7 +159,10 @@ def encoded_batches(
         return prepared(batch, first.preprocessing, max_pixels)
 
     if not _is_gpu(first):
-        lane = partial(_decoded_and_encoded, decode, first)
+
+        def lane(batch: list[Stored]) -> Encoded:
+            return encoded(first, decode(batch))
+
         with (
             read_ahead(in_batches(images, batch_size or _CPU_BATCH), threads) as read,
             cpu_lanes(threads) as limited,
@@ -176,10 +178,6 @@ def encoded_batches(
             in_lanes(joined(decoded, size), lanes, _FINISHED_AHEAD + len(lanes)) as done,
         ):
             yield done
-
-
-def _decoded_and_encoded(decode: Callable[[list[Stored]], Batch], encoder: Encoder, batch: list[Stored]) -> Encoded:
-    return encoded(encoder, decode(batch))
 
 
 def encoded(encoder: Encoder, batch: Batch) -> Encoded:

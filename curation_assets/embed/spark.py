@@ -219,7 +219,7 @@ class Target:
                 result.bytes += chunk.bytes
                 result.unusable |= chunk.unusable
                 result.stages += chunk.stages
-        result.staged = [stage.staged] if stage.staged else []
+        result.staged = stage.files
         return result
 
 
@@ -278,7 +278,7 @@ class MoveUnit:
         """As of ``Unit``."""
         with self.writer.file() as stage:
             write_moved(stage, self.work)
-        return TaskResult(staged=[stage.staged] if stage.staged else [])
+        return TaskResult(staged=stage.files)
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ class MergeUnit:
         """As of ``Unit``."""
         with self.writer.file() as stage:
             write_merged(stage, self.table, self.files)
-        return TaskResult(staged=[stage.staged] if stage.staged else [])
+        return TaskResult(staged=stage.files)
 
 
 @functools.lru_cache(maxsize=8)  # the GPUs of one machine

@@ -165,6 +165,11 @@ class ParquetStage:
         else:
             self.abandon()
 
+    @property
+    def files(self) -> list[StagedFile]:
+        """What a commit takes: the finished file, or nothing where it has no rows."""
+        return [self.staged] if self.staged else []
+
     def abandon(self) -> None:
         """Delete the file."""
         self._writer.close()

@@ -119,7 +119,7 @@ def _carry_out(
         if not unit.drops_only:
             with writer.file() as stage:
                 scanned.counts = write_unit(unit, table, stage, root, limits, threads, progress.advance)
-            scanned.add = [stage.staged] if stage.staged else []
+            scanned.add = stage.files
         yield scanned
 
 

@@ -36,7 +36,7 @@ class SparkScan:
 
     def takes(self, plan: ScanPlan) -> bool:
         """Whether a plan is large enough."""
-        return plan.to_read > 0 and plan.to_read >= self._least_files
+        return plan.to_read >= max(1, self._least_files)
 
     def carry_out(
         self, plan: ScanPlan, table: Path, writer: FolderWriter, root: Path, limits: ReadLimits, progress: Progress
@@ -77,4 +77,4 @@ class ScanUnit:
         """As of ``spark.units.Unit``."""
         with self.writer.file() as stage:
             counts = write_unit(self.unit, self.table, stage, self.root, self.limits, task.cores, lambda _: None)
-        return Written(counts, [stage.staged] if stage.staged else [])
+        return Written(counts, stage.files)
