@@ -7,7 +7,6 @@ standard error.
 
 from __future__ import annotations
 
-import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -16,12 +15,13 @@ import typer
 from rich.markup import escape
 
 from curation_assets import __version__
-from curation_assets.commands import demo, model, serve
+from curation_assets.commands import demo, model, search, serve
 from curation_assets.commands.console import (
     ImagesOption,
     JsonOption,
     LakeOption,
     err,
+    keys_of,
     out,
     pipeline_of,
     print_json,
@@ -31,7 +31,6 @@ from curation_assets.commands.running import exit_code, run_shown
 from curation_assets.commands.summary import as_dict, print_bad, print_status, print_summary
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
-from curation_assets.settings import Settings
 
 app = typer.Typer(
     help="Turn folders of photographs into searchable, curated Delta tables.",
@@ -41,6 +40,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(model.app, name="model")
+app.command("search")(search.search)
+app.command("label")(search.label)
+app.command("index")(search.index)
+app.command("map")(search.image_map)
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 
@@ -124,7 +127,7 @@ def show(
     """Everything the tables hold about one image."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
-    row = next((found for key in _keys(settings, file) if (found := pipeline.row(key))), None)
+    row = next((found for key in keys_of(settings, file) if (found := pipeline.row(key))), None)
     if row is None:
         raise CurationError(f"no row for {file!r} in {pipeline.directory.path}; is it under {settings.images_root}?")
     vectors = pipeline.vectors_of(row["relative_path"]).to_dicts()
@@ -140,16 +143,6 @@ def show(
         stale = "" if vector["current_content"] else ", of an earlier content"
         text = f"{vector['model_name']} version {vector['model_version']}, {vector['dimension']} floats{stale}"
         out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
-
-
-def _keys(settings: Settings, file: str) -> list[str]:
-    """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
-    keys = [text_from_path(file)]
-    absolute = os.path.abspath(file)
-    root = str(settings.images_root)
-    if absolute.startswith(root + os.sep):
-        keys.append(text_from_path(os.path.relpath(absolute, root)))
-    return keys
 
 
 def _human(name: str, value: Any) -> str:

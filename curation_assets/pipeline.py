@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from curation_assets.clip.champion import SeenSource
@@ -31,7 +30,6 @@ from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.engine import scan_folder
 from curation_assets.scan.result import ScanResult
-from curation_assets.search.exact import search
 from curation_assets.settings import Settings, source_key
 
 if TYPE_CHECKING:
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
 
     from curation_assets.clip.encoder import Encoder
     from curation_assets.scan.spark import SparkScan
+    from curation_assets.search.refresh import Refreshed
+    from curation_assets.search.searcher import Searcher
 
 _KEY = ["relative_path", "content_sha256"]
 _COUNTS = ("files", "ok", "bad", "embedded", "stale")
@@ -172,32 +172,20 @@ class Pipeline:
             self.directory, self.embeddings, folder, model, engine, progress, earlier=earlier, known=self._known
         )
 
-    def search_text(self, texts: Sequence[str], k: int) -> list[pl.DataFrame]:
-        """The images nearest to each text, by the vectors of the champion.
+    @cached_property
+    def searcher(self) -> Searcher:
+        """Finds images by words, by example and by looking."""
+        from curation_assets.search.searcher import Searcher
 
-        Args:
-            texts: one query each; of a long one only the first 77 tokens count.
-            k: images a query; fewer come back where fewer have a vector.
-
-        Returns:
-            One frame a text, best first: relative_path, file_path, folder, content_sha256, score (cosine).
-
-        Raises:
-            CurationError: no model is registered, no image has a vector of the champion, or it makes none of a text.
-        """
-        model = self.registry.champion()
-        if not self.embeddings.exists():
-            raise CurationError(f"nothing to search: there is no table {self.embeddings.path}; run `curation run`")
-        snapshot = self.embeddings.snapshot()
-        if not len(snapshot.read([], where=is_current(model))):
-            raise CurationError(
-                f"nothing to search: no image has a vector of {model.name} version {model.version}, the champion; run "
-                "`curation run`"
-            )
-        queries = self.load_encoder(model).embed_texts(list(texts))
-        if not np.isfinite(queries).all():
-            raise CurationError(f"{model.name} version {model.version} makes no usable vector of these texts")
-        return search(snapshot, model, queries, k)
+        settings = self.settings
+        return Searcher(
+            self.directory,
+            self.embeddings,
+            self.registry,
+            self.load_encoder,
+            settings.index_dir,
+            settings.search_exact_vectors,
+        )
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""
@@ -398,6 +386,7 @@ class RunSummary:
         folders: image folders on disk, and folders of the table that were gone.
         tree: the listing it worked from.
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
+        index: what became of the search index; None where nothing is embedded.
     """
 
     chosen: ChosenModel
@@ -408,6 +397,7 @@ class RunSummary:
     bad: pl.DataFrame
     status: pl.DataFrame
     failed: list[tuple[str, str]] = field(default_factory=list)
+    index: Refreshed | None = None
 
 
 def run(
@@ -418,7 +408,7 @@ def run(
     rescan: bool = False,
     prune: bool = False,
 ) -> RunSummary:
-    """Scan, register, embed: every folder, or those named.
+    """Scan, register, embed: every folder, or those named; then bring the search index in line.
 
     Args:
         folders: values of the ``folder`` column; None takes all on disk and all in the table.
@@ -455,6 +445,7 @@ def run(
         progress.step("embed", index, len(to_embed))
         embeds.append(pipeline.embed(folder, model, progress, earlier=before))
     status = pipeline.status()
+    refreshed = pipeline.searcher.refresh(progress) if status["embedded"].sum() else None
     return RunSummary(
         chosen=choice,
         tree=tree,
@@ -464,6 +455,7 @@ def run(
         bad=pipeline.bad_files(folders),
         status=status if folders is None else status.filter(pl.col("folder").is_in(folders)),
         failed=[failure for embed in embeds for failure in embed.failed],
+        index=refreshed,
     )
 
 

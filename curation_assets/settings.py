@@ -46,6 +46,38 @@ def _json_object(value: Any) -> Any:
     return {key: json.dumps(one) if isinstance(one, bool | int | float) else one for key, one in value.items()}
 
 
+def _json_list(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value):
+        return value
+    raise ValueError('give a JSON list of texts, for example ["a healthy leaf", "a leaf with rust"]')
+
+
+def _standing_queries(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if isinstance(value, list):
+        value = dict.fromkeys(value) if all(isinstance(one, str) for one in value) else None
+    if isinstance(value, dict) and all(
+        text.strip() and (bound is None or (isinstance(bound, int | float) and not isinstance(bound, bool)))
+        for text, bound in value.items()
+    ):
+        return {text: None if bound is None else float(bound) for text, bound in value.items()}
+    raise ValueError(
+        'give a JSON object of texts and thresholds, for example {"rust on a leaf": 0.27, "weeds": null}, or a list of '
+        "texts"
+    )
+
+
+TextList = Annotated[list[str], NoDecode, BeforeValidator(_json_list)]
+StandingQueries = Annotated[dict[str, float | None], NoDecode, BeforeValidator(_standing_queries)]
 JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -116,6 +148,18 @@ class Settings(BaseSettings):
     serve_max_requests: int = Field(128, ge=1, description="requests that `curation serve` works at at once")
     serve_max_queue: int = Field(2048, ge=1, description="rows that `curation serve` works at at once")
     serve_timeout_seconds: float = Field(60.0, gt=0, description="that a request to `curation serve` may take")
+    search_exact_vectors: int = Field(
+        200_000, ge=0, description="of more vectors an approximate index is made beside the exact search"
+    )
+    standing_queries: StandingQueries = Field(
+        default_factory=dict, description="texts that image_search_index looks for in what is new, with thresholds"
+    )
+    labels: TextList = Field(default_factory=list, description="texts that the asset image_labels chooses between")
+    labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
+    gallery_token: SecretStr | None = Field(None, min_length=1, description="that visitors of `curation gallery` give")
+    gallery_dagster_url: str = Field("", description="address of Dagster's UI, for links to partitions")
+    gallery_max_upload_bytes: int = Field(33_554_432, ge=1, description="of an image given to `curation gallery`")
+    gallery_max_pixels: int = Field(50_000_000, ge=1, description="of an image given to `curation gallery`")
     sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of new_images_sensor")
     settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
     sensor_max_runs: int = Field(50, ge=1, description="runs new_images_sensor may ask for in one tick")
@@ -144,6 +188,12 @@ class Settings(BaseSettings):
     def mlflow_dir(self) -> Path:
         """Where MLflow's SQLite file and artifacts lie unless MLflow's own variables say otherwise."""
         return self.lake_root.parent / "mlflow"
+
+    @property
+    def index_dir(self) -> Path:
+        """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it."""
+        lake = self.lake_root
+        return lake.parent / f"{lake.name}_index" / self.catalog_name / self.schema_name / self.embeddings_table
 
     @property
     def worker_threads(self) -> int:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from curation_assets.images.names import printable
+from curation_assets.images.names import printable, text_from_path
 from curation_assets.progress import LogProgress
 from curation_assets.settings import Settings, load_settings
 
@@ -93,11 +93,26 @@ class TerminalProgress:
         err.print(message, markup=False)
 
 
+def keys_of(settings: Settings, file: str) -> list[str]:
+    """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
+    keys = [text_from_path(file)]
+    absolute = os.path.abspath(file)
+    root = str(settings.images_root)
+    if absolute.startswith(root + os.sep):
+        keys.append(text_from_path(os.path.relpath(absolute, root)))
+    return keys
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from telling of themselves where only the answer is wanted."""
+    for name in ("alembic", "mlflow", "huggingface_hub", "httpx", "faiss", "openTSNE"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def progress() -> Any:
     """Context manager of a progress display: bars on a terminal, else log lines on standard error."""
     if err.is_terminal:
         return TerminalProgress()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    for name in ("alembic", "mlflow", "huggingface_hub", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_libraries()
     return nullcontext(LogProgress())

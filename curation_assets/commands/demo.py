@@ -44,9 +44,11 @@ def demo(as_json: JsonOption = False) -> None:
     # Never the user's own registry: the embedded model would become its champion.
     pipeline = Pipeline(settings, own_registry=True)
     summary = run_shown(pipeline)
-    found = list(zip(QUERIES, pipeline.search_text(QUERIES, HITS), strict=True))
+    searcher = pipeline.searcher
+    found = [(query, searcher.search(query, HITS).rows) for query in QUERIES]
     page = home / "search.html"
-    write_page(page, summary.chosen.model, pipeline.directory.snapshot(), found)
+    keys = {key for _, rows in found for key in rows["relative_path"]}
+    write_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]

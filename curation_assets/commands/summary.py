@@ -14,6 +14,7 @@ from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
     from curation_assets.pipeline import RunSummary
+    from curation_assets.search.refresh import Refreshed
 
 MAX_TABLE_ROWS = 40
 
@@ -49,6 +50,8 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
         f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s{_speed(embed)}"
     )
+    if summary.index is not None:
+        out.print(f"index  {index_line(summary.index)}")
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -56,6 +59,35 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         out.print(f"passed over: {passed}")
     if model.demonstration:
         out.print("The embedded model is for demonstration, not for decisions; CURATION_MODEL_SOURCE chooses another.")
+
+
+def index_line(done: Refreshed) -> str:
+    """What became of a search index."""
+    info = done.index.info
+    what = f"{len(done.added):,} new, {done.removed:,} removed, {done.seconds:.1f} s" if done.changed else "up to date"
+    kind = "exact" if info.kind == "exact" else f"approximate, recall@10 {info.recall:.3f}"
+    return f"{info.vectors:,} vectors ({kind}), {what}"
+
+
+def index_facts(done: Refreshed) -> dict[str, Any]:
+    """The same for ``--json``."""
+    info = done.index.info
+    return {
+        "folder": str(done.index.folder),
+        "images": info.images,
+        "vectors": info.vectors,
+        "added": len(done.added),
+        "removed": done.removed,
+        "changed": done.changed,
+        "rebuilt": done.rebuilt,
+        "kind": info.kind,
+        "recall_at_10": info.recall,
+        "latency_ms": info.latency_ms,
+        "embeddings_table_version": info.table_version,
+        "directory_table_version": info.directory_version,
+        "model_version": info.model_version,
+        "seconds": done.seconds,
+    }
 
 
 def _speed(totals: dict[str, Any]) -> str:
@@ -103,6 +135,7 @@ def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         },
         "scan": scan,
         "embed": embed,
+        "index": None if summary.index is None else index_facts(summary.index),
         "passed_over": dict(Counter(summary.tree.passed_over)),
         "total": summary.status.drop("folder").sum().row(0, named=True),
         "folders": summary.status.to_dicts(),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +31,7 @@ from curation_assets.lake.staging import FolderWriter, StagedFile, open_folder_w
 _COMMIT_PATIENCE_SECONDS = 300
 # deltalake 1.6 decodes %20 and \ in the path of a table, and refuses control characters and bytes that aren't UTF-8.
 _IMPOSSIBLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\x00-\x1f\x7f\ud800-\udfff]")
+_COMMIT = re.compile(r"\d{20}\.json")
 _LAKE_ERRORS = (
     errno.EACCES,
     errno.EPERM,
@@ -204,16 +207,66 @@ class LakeTable:
         if missing:
             raise CurationError(f"table {self.path} lacks the columns {', '.join(sorted(missing))}")
 
-    def snapshot(self) -> Snapshot:
-        """The newest version.
+    def snapshot(self, version: int | None = None, at: datetime | None = None) -> Snapshot:
+        """The newest version, or an earlier one.
+
+        Args:
+            version: its number.
+            at: of that moment; the oldest one, if the table is younger.
 
         Raises:
-            CurationError: there is no table, or it can't be read.
+            CurationError: there is no table or no such version, or it can't be read.
         """
         with _understandable_errors(self.path):
             if not self.exists():
                 raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
-            return Snapshot(self.path, self.spec, self._open())
+            if at is not None:
+                table = self._open()
+                table.load_as_version(at)
+                return Snapshot(self.path, self.spec, table)
+            newest = self.newest_version()
+            if version is not None and not 0 <= version <= newest:
+                raise CurationError(f"table {self.path} has the versions 0 to {newest}, and no {version}")
+            return Snapshot(self.path, self.spec, self._open(version))
+
+    def committed_at(self, version: int) -> datetime:
+        """When a version was committed, UTC.
+
+        Raises:
+            CurationError: the log doesn't tell any more.
+        """
+        with _understandable_errors(self.path):
+            # Of the newest version: deltalake 1.6.6 counts the history of an earlier one wrongly.
+            for commit in self._open().history():
+                if commit["version"] == version:
+                    return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+        raise CurationError(f"the log of table {self.path} doesn't tell any more when version {version} was made")
+
+    def newest_version(self) -> int:
+        """Number of the newest version, from the names in the log alone: asked at every query; -1 without a table."""
+        try:
+            names = os.listdir(self.path / "_delta_log")
+        except OSError:
+            return -1
+        return max((int(name[:20]) for name in names if _COMMIT.fullmatch(name)), default=-1)
+
+    def cells(self, file: str, column: str, keys: Sequence[str]) -> dict[str, Any]:
+        """One column of some rows of a data file.
+
+        Args:
+            file: ``DataFile.path``, of any snapshot.
+            keys: ``relative_path`` of the rows.
+
+        Returns:
+            Key → value; rows that the file doesn't have are left out.
+
+        Raises:
+            CurationError: the file is gone (vacuumed, say) or broken.
+        """
+        with _understandable_errors(self.path):
+            frame = pl.scan_parquet(self.path / file, glob=False, hive_partitioning=False)
+            rows = frame.filter(pl.col("relative_path").is_in(list(keys))).select("relative_path", column).collect()
+            return dict(rows.iter_rows())
 
     @contextmanager
     def writer(self, folder: str, on_wait: Any = None) -> Iterator[FolderWriter]:
@@ -311,22 +364,25 @@ class LakeTable:
             file.committed()
         return self.snapshot()
 
-    def _open(self) -> DeltaTable:
-        return DeltaTable(str(self.path))
+    def _open(self, version: int | None = None) -> DeltaTable:
+        return DeltaTable(str(self.path), version=version)
 
 
-def read_batches(table: Path, files: Iterable[DataFile], batch_size: int) -> Iterator[pa.RecordBatch]:
-    """Stream all columns of some files but the partition column, ``batch_size`` rows at a time.
+def read_batches(
+    table: Path, files: Iterable[DataFile], batch_size: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream rows of some files, ``batch_size`` at a time.
 
     Args:
         table: the table's folder.
+        columns: which; not the partition column, which is in no file. None: all.
 
     Raises:
         CurationError: a file of the table is missing or broken.
     """
     with _understandable_errors(table):
         for file in files:
-            yield from pq.ParquetFile(table / file.path).iter_batches(batch_size=batch_size)
+            yield from pq.ParquetFile(table / file.path).iter_batches(batch_size=batch_size, columns=columns)
 
 
 @contextmanager

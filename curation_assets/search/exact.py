@@ -1,56 +1,98 @@
-"""Exact search: every vector of one model version compared with the queries, in one matrix product."""
+"""Exact search: every vector compared with the queries, in blocked matrix products."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import is_current
-from curation_assets.lake.table import Snapshot
+Vectors = NDArray[np.floating[Any]]
 
-HIT_COLUMNS = ("relative_path", "file_path", "folder", "content_sha256")
+# Cosines held at a time. One query takes a whole segment in one product, as splitting it only costs time.
+_COSINES = 16_000_000
+# Of fewer allowed vectors than this share, only those are read: a gather costs about ten times a streamed row.
+_GATHER_BELOW = 0.08
 
 
 def nearest(
-    vectors: NDArray[np.floating[Any]], queries: NDArray[np.floating[Any]], k: int
-) -> tuple[NDArray[np.intp], NDArray[np.floating[Any]]]:
-    """The ``k`` nearest vectors of each query by cosine, nearest first; of equal ones the earlier row.
+    segments: Sequence[Vectors], queries: Vectors, k: int, allowed: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.intp], Vectors]:
+    """The ``k`` nearest vectors of each query by cosine, nearest first; of equal ones the one of the lowest position.
 
     Args:
-        vectors: (n, dimension), unit length.
+        segments: arrays (n_i, dimension), unit length, taken as if they lay one behind the other.
         queries: (q, dimension), unit length.
         k: how many; fewer come back where there are fewer vectors.
+        allowed: (n,) which vectors may be found; None: all.
 
     Returns:
-        Row numbers and cosines, both (q, min(k, n)).
+        Positions and cosines, both (q, min(k, number of allowed vectors)).
     """
-    cosines = queries @ vectors.T
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    return order, np.take_along_axis(cosines, order, axis=1)
+    total = sum(len(segment) for segment in segments)
+    most = min(k, total if allowed is None else int(allowed.sum()))
+    if most == 0:
+        return np.empty((len(queries), 0), np.intp), np.empty((len(queries), 0), queries.dtype)
+    if allowed is not None and allowed.sum() < _GATHER_BELOW * total:
+        positions = np.flatnonzero(allowed)
+        parts = list(_best_of_few(segments, positions, queries, most))
+    else:
+        parts = list(_best_of_blocks(segments, queries, most, allowed))
+    positions, cosines = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+    order = np.lexsort((positions, -cosines), axis=1)[:, :most]
+    return np.take_along_axis(positions, order, axis=1), np.take_along_axis(cosines, order, axis=1)
 
 
-def search(
-    embeddings: Snapshot, model: RegisteredModel, queries: NDArray[np.floating[Any]], k: int
-) -> list[pl.DataFrame]:
-    """The images nearest to each query among those that one model version has embedded.
+def take(segments: Sequence[Vectors], positions: NDArray[np.intp]) -> Vectors:
+    """The vectors at some positions, (len(positions), dimension), in that order."""
+    found = np.empty((len(positions), segments[0].shape[1]), segments[0].dtype)
+    first = 0
+    for segment in segments:
+        here = (positions >= first) & (positions < first + len(segment))
+        found[here] = segment[positions[here] - first]
+        first += len(segment)
+    return found
 
-    Holds that version's vectors in memory: 3 GB for a million images of 768 floats.
 
-    Args:
-        embeddings: the embeddings table.
-        model: whose vectors are compared; those of other versions are left out.
-        queries: (q, dimension), unit length, of the same model.
-        k: images a query.
+def _best_of_few(
+    segments: Sequence[Vectors], positions: NDArray[np.intp], queries: Vectors, k: int
+) -> Iterator[tuple[NDArray[np.intp], Vectors]]:
+    step = max(1, min(len(positions), _COSINES // segments[0].shape[1]))
+    for start in range(0, len(positions), step):
+        some = positions[start : start + step]
+        yield _top(_product(queries, take(segments, some)), k, some)
 
-    Returns:
-        One frame a query, best first: relative_path, file_path, folder, content_sha256, score (cosine).
-    """
-    rows = embeddings.read([*HIT_COLUMNS, "embeddings"], where=is_current(model)).sort("relative_path")
-    vectors = rows["embeddings"].explode(empty_as_null=False).to_numpy().reshape(len(rows), model.dimension)
-    found, scores = nearest(vectors, queries, k)
-    named = rows.select(HIT_COLUMNS)
-    return [named[indices].with_columns(score=pl.Series(values)) for indices, values in zip(found, scores, strict=True)]
+
+def _best_of_blocks(
+    segments: Sequence[Vectors], queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.intp], Vectors]]:
+    step = max(1, _COSINES // len(queries))
+    first = 0
+    for segment in segments:
+        for start in range(0, len(segment), step):
+            block = segment[start : start + step]
+            begin = first + start
+            cosines = _product(queries, block)
+            if allowed is not None:
+                cosines[:, ~allowed[begin : begin + len(block)]] = -np.inf
+            yield _top(cosines, k, np.arange(begin, begin + len(block)))
+        first += len(segment)
+
+
+def _product(queries: Vectors, vectors: Vectors) -> Vectors:
+    # A matrix times one vector reads the matrix once at memory speed; BLAS is slower when told it is a product of two.
+    return (vectors @ queries[0])[None, :] if len(queries) == 1 else queries @ vectors.T
+
+
+def _top(cosines: Vectors, k: int, positions: NDArray[np.intp]) -> tuple[NDArray[np.intp], Vectors]:
+    """The ``k`` largest of each row, in no order; of equal ones the earliest."""
+    if cosines.shape[1] <= k:
+        return np.broadcast_to(positions, cosines.shape), cosines
+    threshold = -np.partition(-cosines, k - 1, axis=1)[:, k - 1 : k]
+    chosen = np.empty((len(cosines), k), np.intp)
+    for row, (values, bound) in enumerate(zip(cosines, threshold[:, 0], strict=True)):
+        above = np.flatnonzero(values > bound)
+        equal = np.flatnonzero(values == bound)[: k - len(above)]
+        chosen[row] = np.concatenate([above, equal])
+    return positions[chosen], np.take_along_axis(cosines, chosen, axis=1)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.images.names import path_from_text, printable
-from curation_assets.lake.table import Snapshot
+from curation_assets.search.index import write_whole
 
 
 @dataclass(frozen=True)
@@ -24,48 +23,45 @@ class Picture:
         name: relative path as people read it.
         link: ``file:`` address of the image itself.
         thumbnail: ``data:`` address of its preview; empty where the table holds none.
-        score: cosine of query and image.
+        score: cosine of query and image; None where the images are not ranked.
+        label: what it was labelled as, with the margin; None without labels.
     """
 
     name: str
     link: str
     thumbnail: str
-    score: float
+    score: float | None
+    label: str | None = None
 
 
-def write_page(page: Path, model: RegisteredModel, directory: Snapshot, found: list[tuple[str, pl.DataFrame]]) -> None:
+def write_page(
+    page: Path, model: RegisteredModel, found: list[tuple[str, pl.DataFrame]], previews: Mapping[str, bytes]
+) -> None:
     """Write the page, replacing what was there.
 
     Args:
         page: the HTML file.
         model: whose vectors were searched; the page says what it is.
-        directory: the directory table, for the previews.
-        found: each query with its images, as ``exact.search`` returns them.
+        found: what each search is called, with its images as in ``Found.rows``, perhaps with their ``label``.
+        previews: JPEG by relative path, as of ``Searcher.previews``.
     """
-    wanted = sorted({path for _, hits in found for path in hits["relative_path"]})
-    previews = directory.read(["relative_path", "preview"], where=pl.col("relative_path").is_in(wanted))
-    thumbnails = dict(previews.select("relative_path", "preview").iter_rows())
     searches = [
-        (query, [_picture(row, thumbnails.get(row["relative_path"])) for row in hits.iter_rows(named=True)])
-        for query, hits in found
+        (name, [_picture(row, previews.get(row["relative_path"])) for row in hits.iter_rows(named=True)])
+        for name, hits in found
     ]
     environment = Environment(
         loader=PackageLoader("curation_assets.search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     text = environment.get_template("page.html").render(searches=searches, model=model)
     page.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".search-page-", dir=page.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(draft, 0o644)
-        os.replace(draft, page)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    write_whole(page, text.encode())
 
 
 def _picture(row: dict[str, object], preview: bytes | None) -> Picture:
     thumbnail = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}" if preview else ""
     link = Path(path_from_text(str(row["file_path"]))).as_uri()
-    return Picture(printable(str(row["relative_path"])), link, thumbnail, float(str(row["score"])))
+    label = f"{row['label']} (+{row['margin']:.3f})" if row.get("label") else None
+    score = row["score"]
+    return Picture(
+        printable(str(row["relative_path"])), link, thumbnail, None if score is None else float(str(score)), label
+    )

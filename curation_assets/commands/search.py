@@ -1,0 +1,260 @@
+"""``curation search``, ``label``, ``index`` and ``map``: finding images, and what that needs to have been made."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from curation_assets.commands.console import (
+    ImagesOption,
+    JsonOption,
+    LakeOption,
+    err,
+    keys_of,
+    out,
+    pipeline_of,
+    print_json,
+    quiet_libraries,
+    settings_of,
+)
+from curation_assets.commands.running import stoppable
+from curation_assets.commands.summary import index_facts, index_line
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curation_assets.pipeline import Pipeline
+    from curation_assets.search.filters import Filter
+    from curation_assets.search.query import Query
+    from curation_assets.search.searcher import Found
+
+FolderOption = Annotated[
+    list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
+]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", help="A condition in SQL: \"width > 1000 AND camera LIKE 'DJI%'\".")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model-version", help="Search with another version than the champion.")
+]
+AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+
+
+def search(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="What the images should show; several are added up.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many images.")] = 12,
+    image: Annotated[list[Path] | None, typer.Option("--image", help="An image file to look for the like of.")] = None,
+    like: Annotated[list[str] | None, typer.Option("--like", help="A stored image, by its relative path.")] = None,
+    unwanted: Annotated[list[str] | None, typer.Option("--not", help="A text that they should not show.")] = None,
+    weight: Annotated[
+        list[float] | None, typer.Option("--weight", help="Of the texts, one each, in their order [1].")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="Say which of these texts, two or more, suits each image best.")
+    ] = None,
+    folder: FolderOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Part of the path.")] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="Part of make and model.")] = None,
+    captured_from: Annotated[
+        datetime | None, typer.Option("--from", formats=_DATES, help="Captured then or later (UTC).")
+    ] = None,
+    captured_to: Annotated[
+        datetime | None, typer.Option("--to", formats=_DATES, help="Captured before then (UTC).")
+    ] = None,
+    min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
+    gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
+    where: WhereOption = None,
+    as_of: AsOfOption = None,
+    model_version: ModelOption = None,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the images found as a page, in one file.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
+) -> None:
+    """Find images by words, by an example, or by both; the best first. Scores are cosines."""
+    quiet_libraries()
+    pipeline = pipeline_of(settings_of(images, lake))
+    query = _query(pipeline, texts or [], image or [], like or [], unwanted or [], weight, model_version)
+    chosen = _filter(
+        folder=folder,
+        name=name,
+        camera=camera,
+        captured_from=captured_from,
+        captured_to=captured_to,
+        min_side=min_side,
+        has_gps=gps,
+        where=where,
+    )
+    versions = {"model_version": model_version, "table_version": as_of}
+    searcher = pipeline.searcher
+    found = searcher.search(query, k, filter=chosen, **versions)  # type: ignore[arg-type]
+    rows = found.rows
+    if label:
+        labelled = searcher.labels(label, query, k, filter=chosen, **versions)  # type: ignore[arg-type]
+        columns = labelled.select("relative_path", "label", "margin")
+        rows = rows.join(columns, on="relative_path", how="left", maintain_order="left")
+    if html is None and open_page:
+        html = pipeline.settings.index_dir / "search.html"
+    if html is not None:
+        _write_page(pipeline, html, found, rows, model_version)
+    if found.behind:
+        err.print(f"note: {found.behind}", markup=False)
+    if as_json:
+        print_json(found.provenance() | {"total": found.total, "images": _shown(rows)})
+    else:
+        _print_found(found, rows)
+        if html is not None:
+            out.print(f"page  {html}", markup=False)
+    if open_page and html is not None and not webbrowser.open(Path(os.path.abspath(html)).as_uri()):
+        raise CurationError(f"no browser could be opened; the page is {html}")
+
+
+def label(
+    labels: Annotated[list[str], typer.Argument(help="Two texts or more to choose between.")],
+    folder: FolderOption = None,
+    where: WhereOption = None,
+    as_of: AsOfOption = None,
+    model_version: ModelOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Zero-shot labels: which of some texts suits each image best, counted by folder; --json has every image."""
+    quiet_libraries()
+    pipeline = pipeline_of(settings_of(None, lake))
+    chosen = _filter(folder=folder, where=where)
+    found = pipeline.searcher.labels(labels, filter=chosen, model_version=model_version, table_version=as_of)
+    if as_json:
+        print_json({"labels": labels, "images": found.to_dicts()})
+        return
+    _print_labels(found, labels)
+
+
+def index(model_version: ModelOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Bring the search index in line with the tables, or build it; `curation run` does so at its end."""
+    pipeline = pipeline_of(settings_of(None, lake))
+    with stoppable() as shown:
+        done = pipeline.searcher.refresh(shown, model_version)
+    if as_json:
+        print_json(index_facts(done))
+        return
+    info = done.index.info
+    out.print(f"index  {index_line(done)}; a query takes {info.latency_ms:.1f} ms")
+    out.print(f"covers version {info.table_version} of the embeddings, {info.directory_version} of the images")
+    out.print(f"lies in {done.index.folder}", markup=False)
+
+
+def image_map(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Lay the images out on a map, for `curation gallery`; what is on it stays where it is."""
+    pipeline = pipeline_of(settings_of(None, lake))
+    from curation_assets.search import image_map as maps
+
+    with stoppable() as shown:
+        index = pipeline.searcher.refresh(shown).index
+        done = maps.refresh(index, shown)
+    facts: dict[str, Any] = {
+        "images": done.info.images,
+        "new": done.new,
+        "laid_out": done.info.laid_out,
+        "fresh_layout": done.fresh_layout,
+        "seconds": done.seconds,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    how = "laid out anew" if done.fresh_layout else f"{done.new:,} new"
+    out.print(f"map    {done.info.images:,} images, {how}, {done.seconds:.1f} s")
+
+
+def _query(
+    pipeline: Pipeline,
+    texts: list[str],
+    files: list[Path],
+    likes: list[str],
+    unwanted: list[str],
+    weights: list[float] | None,
+    model_version: str | None,
+) -> Query:
+    from curation_assets.search.query import Like, Picture, Query, Text
+
+    if weights is not None and len(weights) != len(texts):
+        raise CurationError(f"--weight is given {len(weights)} times, for {len(texts)} texts: give one for each")
+    parts: list[Text | Like | Picture] = [
+        Text(text, weight) for text, weight in zip(texts, weights or [1.0] * len(texts), strict=True)
+    ]
+    for file in files:
+        data = file.read_bytes()
+        limit = pipeline.settings.max_pixels
+        parts.append(pipeline.searcher.embed_image(data, limit, printable(str(file)), model_version))
+    parts += [Like(_stored(pipeline, key)) for key in likes]
+    parts += [Text(text, -1.0) for text in unwanted]
+    if not parts:
+        raise CurationError("say what to look for: a text, --image FILE or --like PATH")
+    return Query(tuple(parts))
+
+
+def _stored(pipeline: Pipeline, file: str) -> str:
+    """The key that an argument means: a relative path, or a path on disk below the images root."""
+    keys = keys_of(pipeline.settings, file)
+    return next((key for key in keys if pipeline.row(key) is not None), keys[0])
+
+
+def _filter(**conditions: Any) -> Filter:
+    from curation_assets.search.filters import make_filter
+
+    return make_filter(**conditions)
+
+
+def _write_page(pipeline: Pipeline, html: Path, found: Found, rows: pl.DataFrame, model_version: str | None) -> None:
+    from curation_assets.search.page import write_page
+
+    title = found.query.describe()
+    if found.filter:
+        title += " · " + ", ".join(f"{name} {value}" for name, value in found.filter.facts().items())
+    searcher = pipeline.searcher
+    previews = searcher.previews(found.index, rows["relative_path"])
+    write_page(html, searcher.model(model_version), [(printable(title), rows)], previews)
+
+
+def _print_found(found: Found, rows: pl.DataFrame) -> None:
+    if not len(rows):
+        out.print("no image meets the conditions")
+        return
+    for row in rows.iter_rows(named=True):
+        said = f"  {row['label']} (+{row['margin']:.3f})" if row.get("label") else ""
+        out.print(f"{row['score']:.3f}  {printable(row['relative_path'])}{said}", markup=False)
+    if found.total > len(rows):
+        err.print(f"{len(rows):,} of {found.total:,} images, by cosine; -k shows more", markup=False)
+
+
+def _print_labels(found: pl.DataFrame, labels: list[str]) -> None:
+    import polars as pl
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("folder")
+    for text in [*labels, "median margin"]:
+        table.add_column(escape(text), justify="right")
+    for (folder,), rows in found.group_by("folder", maintain_order=True):
+        counts = dict(rows.group_by("label").len().iter_rows())
+        margin = rows.select(pl.col("margin").median()).item()
+        cells = [f"{counts.get(text, 0):,}" for text in labels]
+        table.add_row(escape(printable(str(folder))), *cells, f"{margin:.3f}")
+    out.print(table)
+
+
+def _shown(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(rows.drop("position").write_json())
+    return found

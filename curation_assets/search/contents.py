@@ -1,0 +1,135 @@
+"""Which rows and vectors an index of two table versions has to hold, and which of them an earlier one holds already.
+
+Files of a Delta table never change: what two versions differ by is the files that only one of them has. That is what
+the change data feed tells too; it is taken from the snapshots because deltalake 1.6.6 can't read the feed of folders
+with a ``/`` in their names. A file that was written anew keeps the vectors of rows that it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.embed.plan import MODEL_COLUMNS, is_current
+from curation_assets.lake.table import Snapshot, read_batches
+from curation_assets.search.filters import COLUMNS
+
+_IMAGE_COLUMNS = ["file_path", *(column for column in COLUMNS if column != "embedded_at")]
+_KEY = ["relative_path", "content_sha256"]
+_UTC = pl.Datetime("us", "UTC")
+_NO_VECTORS = pl.DataFrame(
+    schema={
+        "relative_path": pl.String,
+        "content_sha256": pl.String,
+        "embedded_at": _UTC,
+        "position": pl.Int64,
+        "_file": pl.String,
+    }
+)
+_BATCH_ROWS = 4096  # 12 MB of vectors
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an index has to hold.
+
+    Attributes:
+        rows: every image file, with the position of its vector.
+        vectors: every vector of the model, with its position; those of ``added`` count on from those that were there.
+        added: rows of ``vectors`` that were not there.
+        removed: vectors that were there and are no more.
+    """
+
+    rows: pl.DataFrame
+    vectors: pl.DataFrame
+    added: pl.DataFrame
+    removed: pl.DataFrame
+
+
+def compare(
+    rows: pl.DataFrame | None,
+    vectors: pl.DataFrame | None,
+    positions: int,
+    directory: Snapshot,
+    embeddings: Snapshot,
+    model: RegisteredModel,
+) -> Contents:
+    """What has to be held, read as far as it isn't held yet; small columns only.
+
+    Args:
+        rows, vectors: of an index of other versions of the same tables, as in ``SearchIndex``; None: there is none.
+        positions: how many it has.
+    """
+    held = _NO_VECTORS if vectors is None else vectors
+    files = {file.path: file for file in embeddings.files()}
+    known = set(held["_file"].unique().to_list())
+    kept = held.filter(pl.col("_file").is_in(list(files)))
+    new = [file for path, file in files.items() if path not in known]
+    found = embeddings.read([*_KEY, "embedded_at"], files=new, where=is_current(model))
+    lost = held.filter(~pl.col("_file").is_in(list(files)))
+    found = found.join(lost.select(*_KEY, "position"), on=_KEY, how="left", maintain_order="left")
+    found = found.select(_NO_VECTORS.columns)
+    moved = found.filter(pl.col("position").is_not_null())
+    added = found.filter(pl.col("position").is_null()).sort("_file", maintain_order=True)
+    added = added.with_columns(position=pl.int_range(positions, positions + len(added), dtype=pl.Int64))
+    all_vectors = pl.concat([kept, moved, added])
+    images = _images(rows, directory)
+    at = all_vectors.select(*_KEY, "embedded_at", "position")
+    return Contents(
+        # A vector counts for its image only while the content is the same: a file that changed since has none yet.
+        rows=images.join(at, on=_KEY, how="left").sort("relative_path"),
+        vectors=all_vectors,
+        added=added,
+        removed=lost.join(moved, on="position", how="anti"),
+    )
+
+
+def read_vectors(
+    embeddings: Snapshot, added: pl.DataFrame, model: RegisteredModel
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Stream the vectors of some rows, a few thousand at a time.
+
+    Args:
+        added: rows as of :func:`compare`.
+
+    Returns:
+        Positions and vectors (n, dimension), of each batch.
+
+    Raises:
+        CurationError: a file of the table is missing or broken.
+    """
+    columns = ["relative_path", *MODEL_COLUMNS, "embeddings"]
+    by_path = {file.path: file for file in embeddings.files()}
+    for (path,), wanted in added.group_by("_file", maintain_order=True):
+        at = wanted.select("relative_path", "position")
+        for batch in read_batches(embeddings.root, [by_path[str(path)]], _BATCH_ROWS, columns):
+            arrays = _with_positions(batch, at, model)
+            if len(arrays[0]):
+                yield arrays
+
+
+def _with_positions(
+    batch: pa.RecordBatch, at: pl.DataFrame, model: RegisteredModel
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    frame = pl.from_arrow(batch)
+    assert isinstance(frame, pl.DataFrame)
+    chosen = frame.filter(is_current(model)).join(at, on="relative_path", how="inner", maintain_order="left")
+    floats = chosen["embeddings"].explode(empty_as_null=False).to_numpy()
+    return chosen["position"].to_numpy(), floats.reshape(len(chosen), model.dimension)
+
+
+def _images(rows: pl.DataFrame | None, directory: Snapshot) -> pl.DataFrame:
+    """Every row of the directory table; of files that are held already nothing is read."""
+    wanted = [*_IMAGE_COLUMNS, "_file"]
+    if rows is None:
+        return directory.read(_IMAGE_COLUMNS).select(wanted)
+    files = {file.path: file for file in directory.files()}
+    known = set(rows["_file"].unique().to_list())
+    new = directory.read(_IMAGE_COLUMNS, files=[file for path, file in files.items() if path not in known])
+    return pl.concat([rows.filter(pl.col("_file").is_in(list(files))).select(wanted), new.select(wanted)])

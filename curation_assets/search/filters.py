@@ -1,0 +1,204 @@
+"""Which images may be found: conditions on their rows, applied before ranking."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from curation_assets.errors import CurationError, first_line
+
+Status = Literal["ok", "corrupt", "unsupported", "too_large", "unreadable"]
+Point = tuple[float, float]
+
+# What an expression may name, and what it means; `docs/search.md` shows the same list.
+COLUMNS = (
+    "relative_path",
+    "file_name",
+    "folder",
+    "size_bytes",
+    "created_at",
+    "modified_at",
+    "captured_at",
+    "camera",
+    "format",
+    "mode",
+    "width",
+    "height",
+    "orientation",
+    "latitude",
+    "longitude",
+    "status",
+    "error",
+    "content_sha256",
+    "embedded_at",
+)
+
+
+class Filter(BaseModel):
+    """Conditions that an image has to meet, all of them. An empty one lets every image through.
+
+    Attributes:
+        folder: folders, each with all below it; one of them has to hold the image.
+        name: part of the relative path, in any case.
+        captured_from: captured at this moment or later; without a zone it is UTC. An image without a time is left out.
+        captured_to: captured before this moment.
+        camera: part of make and model, in any case.
+        format: image formats, for example ``JPEG``.
+        status: ``ok``, ``corrupt``, …; only ``ok`` images have vectors.
+        min_bytes, max_bytes: size of the file.
+        min_side, max_side: pixels of the shorter side.
+        has_gps: whether the image says where it was taken.
+        where: a condition in SQL, as polars understands it, over ``COLUMNS``: ``width > 2 * height``.
+        region: corners of a polygon on the map, at least three (x, y).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: tuple[str, ...] = ()
+    name: str | None = None
+    captured_from: datetime | None = None
+    captured_to: datetime | None = None
+    camera: str | None = None
+    format: tuple[str, ...] = ()
+    status: tuple[Status, ...] = ()
+    min_bytes: int | None = Field(None, ge=0)
+    max_bytes: int | None = Field(None, ge=0)
+    min_side: int | None = Field(None, ge=0)
+    max_side: int | None = Field(None, ge=0)
+    has_gps: bool | None = None
+    where: str | None = Field(None, max_length=10_000)
+    region: tuple[Point, ...] = Field((), max_length=10_000)
+
+    @field_validator("folder", "format", "status", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("captured_from", "captured_to")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @field_validator("region")
+    @classmethod
+    def _a_polygon(cls, value: tuple[Point, ...]) -> tuple[Point, ...]:
+        if value and len(value) < 3:
+            raise ValueError("a region needs at least three corners")
+        if not all(math.isfinite(number) for point in value for number in point):
+            raise ValueError("a region's corners are finite numbers")
+        return value
+
+    def __bool__(self) -> bool:
+        return bool(self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """The conditions that are set, as JSON can hold them."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def expression(self) -> pl.Expr | None:
+        """The conditions as one polars expression over ``COLUMNS``, all but ``region``; None lets everything through.
+
+        Raises:
+            CurationError: ``where`` is no condition over these columns.
+        """
+        parts = list(self._conditions())
+        return pl.all_horizontal(part.fill_null(False) for part in parts) if parts else None
+
+    def _conditions(self) -> list[pl.Expr]:
+        found: list[pl.Expr] = []
+        if self.folder:
+            found.append(pl.any_horizontal(_below(folder) for folder in self.folder))
+        if self.name:
+            found.append(_contains("relative_path", self.name))
+        if self.camera:
+            found.append(_contains("camera", self.camera))
+        if self.format:
+            found.append(pl.col("format").is_in([name.upper() for name in self.format]))
+        if self.status:
+            found.append(pl.col("status").is_in(list(self.status)))
+        if self.captured_from is not None:
+            found.append(pl.col("captured_at") >= self.captured_from)
+        if self.captured_to is not None:
+            found.append(pl.col("captured_at") < self.captured_to)
+        side = pl.min_horizontal("width", "height")
+        for column, low, high in (
+            (pl.col("size_bytes"), self.min_bytes, self.max_bytes),
+            (side, self.min_side, self.max_side),
+        ):
+            if low is not None:
+                found.append(column >= low)
+            if high is not None:
+                found.append(column <= high)
+        if self.has_gps is not None:
+            has = pl.col("latitude").is_not_null() & pl.col("longitude").is_not_null()
+            found.append(has if self.has_gps else ~has)
+        if self.where is not None and self.where.strip():
+            found.append(parse_condition(self.where))
+        return found
+
+
+def make_filter(**conditions: Any) -> Filter:
+    """A filter from what a user wrote; None is no condition.
+
+    Raises:
+        CurationError: naming the condition that can't be used.
+    """
+    try:
+        return Filter(**{name: value for name, value in conditions.items() if value is not None})
+    except ValidationError as error:
+        problems = [
+            f"{problem['loc'][0]}={str(problem['input'])!r}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        ]
+        raise CurationError(f"filter {'; '.join(problems)}") from None
+
+
+def parse_condition(text: str) -> pl.Expr:
+    """A condition in SQL → a boolean expression over ``COLUMNS``.
+
+    Raises:
+        CurationError: it can't be parsed, names another column, or is no condition.
+    """
+    schema = _schema()
+    try:
+        condition = pl.sql_expr(text)
+        unknown = sorted(set(condition.meta.root_names()) - set(COLUMNS))
+        if unknown:
+            raise CurationError(
+                f"filter where={text!r}: there is no column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
+            )
+        kind = pl.LazyFrame(schema=schema).select(condition).collect_schema().dtypes()
+        pl.DataFrame(schema=schema).filter(condition)  # what only evaluating finds: a function of the wrong arguments
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
+        raise CurationError(f"filter where={text!r}: {first_line(error)}") from None
+    if kind != [pl.Boolean]:
+        raise CurationError(f"filter where={text!r}: this is no condition, for example width > 1000")
+    return condition
+
+
+def _schema() -> dict[str, Any]:
+    utc = pl.Datetime("us", "UTC")
+    kinds: dict[str, Any] = dict.fromkeys(COLUMNS, pl.String)
+    kinds |= dict.fromkeys(("created_at", "modified_at", "captured_at", "embedded_at"), utc)
+    kinds |= dict.fromkeys(("width", "height", "orientation"), pl.Int32)
+    return kinds | dict.fromkeys(("latitude", "longitude"), pl.Float64) | {"size_bytes": pl.Int64}
+
+
+def _below(folder: str) -> pl.Expr:
+    folder = folder.rstrip("/")
+    if folder in ("", "."):
+        return pl.col("folder") == "." if folder else pl.lit(True)
+    # The path too: with FOLDER_DEPTH a partition holds folders below it.
+    return (
+        (pl.col("folder") == folder)
+        | pl.col("folder").str.starts_with(folder + "/")
+        | pl.col("relative_path").str.starts_with(folder + "/")
+    )
+
+
+def _contains(column: str, part: str) -> pl.Expr:
+    return pl.col(column).str.to_lowercase().str.contains(part.lower(), literal=True)

@@ -1,0 +1,235 @@
+"""A map of the images: a point in the plane for each, near to those that look alike.
+
+t-SNE lays out a sample; every other image takes its place among the nearest of the sample, and so does one that comes
+later: what stands on the map stays where it is until so much is new that a fresh layout is worth it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from curation_assets.errors import CurationError
+from curation_assets.progress import Progress
+from curation_assets.search import exact
+from curation_assets.search.index import SearchIndex
+
+SAMPLE = 10_000  # images that t-SNE lays out: about a minute
+_NEIGHBOURS = 5
+_NEW_SHARE = 0.5  # of the images not there when the layout was made, from which on it is made anew
+_DIMENSIONS = 50  # that t-SNE looks at
+_FILE = "map.parquet"
+_METADATA = b"curation"
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """How a map was made.
+
+    Attributes:
+        images: points on it.
+        laid_out: of them by t-SNE, the others among these.
+        table_version: of the embeddings table that it covers.
+        fitted_images: how many images there were when the layout was made.
+    """
+
+    images: int
+    laid_out: int
+    table_version: int
+    fitted_images: int
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What :func:`refresh` did: the map, how many points are new, whether all were laid out anew, and its seconds."""
+
+    points: pl.DataFrame
+    info: MapInfo
+    new: int
+    fresh_layout: bool
+    seconds: float
+
+
+def folder_of(index_folder: Path) -> Path:
+    """Where the map of an index lies."""
+    return index_folder / "map"
+
+
+def read(folder: Path) -> pl.DataFrame | None:
+    """The points of a stored map: relative_path, content_sha256, x, y (about -1 to 1), laid_out; None without a map.
+
+    Raises:
+        CurationError: it is damaged.
+    """
+    stored = _stored(folder)
+    return None if stored is None else stored[0]
+
+
+def read_info(folder: Path) -> MapInfo | None:
+    """How a stored map was made; None without a map."""
+    stored = _stored(folder)
+    return None if stored is None else stored[1]
+
+
+def refresh(index: SearchIndex, progress: Progress) -> Mapped:
+    """Bring the stored map of an index in line with it, or make it.
+
+    Raises:
+        CurationError: the index is not a stored one, or the map can't be written.
+    """
+    started = time.perf_counter()
+    if index.folder is None:
+        raise CurationError("a map is made of the stored index, not of an earlier version")
+    folder = folder_of(index.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "_writer.lock"):
+        try:
+            stored = _stored(folder)
+        except CurationError:
+            stored = None
+        images = index.rows.filter(pl.col("position").is_not_null()).select(
+            "relative_path", "content_sha256", "position"
+        )
+        old = None if stored is None else stored[0]
+        points = _known(images, old)
+        new = points["x"].null_count()
+        fresh = stored is None or _is_worn(points, stored[1])
+        if fresh:
+            points = _lay_out(index, points, progress)
+        points = _place(index, points, progress)
+        info = MapInfo(
+            images=len(points),
+            laid_out=int(points["laid_out"].sum()),
+            table_version=index.info.table_version,
+            fitted_images=len(points) if fresh or stored is None else stored[1].fitted_images,
+        )
+        points = points.drop("position")
+        _write(folder, points, info)
+    return Mapped(points, info, new, fresh, time.perf_counter() - started)
+
+
+def inside(points: pl.DataFrame, paths: pl.Series, region: tuple[tuple[float, float], ...]) -> NDArray[np.bool_]:
+    """Which images lie in a polygon of the map; one that is not on the map doesn't.
+
+    Args:
+        points: as of :func:`read`.
+        paths: relative paths to tell of.
+        region: corners (x, y), at least three.
+    """
+    from matplotlib.path import Path as Polygon
+
+    within = Polygon(np.array(region)).contains_points(points.select("x", "y").to_numpy())
+    return paths.is_in(points["relative_path"].filter(pl.Series(within)).implode()).to_numpy()
+
+
+def _is_worn(points: pl.DataFrame, info: MapInfo) -> bool:
+    """Whether too much is new, or too little of what was laid out is left."""
+    return (
+        points["x"].null_count() > _NEW_SHARE * len(points)
+        or len(points) * (1 - _NEW_SHARE) > info.fitted_images
+        or int(points["laid_out"].sum()) < info.laid_out / 2
+    )
+
+
+def _known(images: pl.DataFrame, old: pl.DataFrame | None) -> pl.DataFrame:
+    """The images with the places they have."""
+    if old is None:
+        none = pl.lit(None, pl.Float32)
+        return images.with_columns(x=none, y=none, laid_out=pl.lit(False))
+    places = images.join(old, on=["relative_path", "content_sha256"], how="left", maintain_order="left")
+    return places.with_columns(pl.col("laid_out").fill_null(False))
+
+
+def _lay_out(index: SearchIndex, points: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(len(points), min(SAMPLE, len(points)), replace=False))
+    progress.start("map: laying out", len(chosen))
+    places = _project(index.take(points["position"].gather(chosen).to_numpy()))
+    progress.advance(len(chosen))
+    at = pl.DataFrame({"_row": chosen, "x": places[:, 0], "y": places[:, 1], "laid_out": True}).with_columns(
+        pl.col("_row").cast(pl.UInt32)
+    )
+    return (
+        points.drop("x", "y", "laid_out")
+        .with_row_index("_row")
+        .join(at, on="_row", how="left", maintain_order="left")
+        .with_columns(pl.col("laid_out").fill_null(False))
+        .drop("_row")
+    )
+
+
+def _project(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, dimension) → (n, 2), each axis about -1 to 1; the same for the same vectors."""
+    number = len(vectors)
+    if number < 5:  # t-SNE wants more
+        around = np.linspace(0, 2 * np.pi, number, endpoint=False)
+        return np.stack([np.cos(around), np.sin(around)], axis=1).astype(np.float32) * (number > 1)
+    from openTSNE import TSNE
+    from sklearn.decomposition import PCA
+
+    reduced = PCA(min(_DIMENSIONS, number, vectors.shape[1]), random_state=0).fit_transform(vectors)
+    # One thread: several that wait for each other in turn take minutes where another process is at work.
+    tsne = TSNE(perplexity=min(30, (number - 1) / 3), metric="cosine", initialization="pca", random_state=0, n_jobs=1)
+    places = np.asarray(tsne.fit(reduced))
+    places = places - (places.min(axis=0) + places.max(axis=0)) / 2
+    return np.asarray(places / max(np.abs(places).max(), 1e-12), np.float32)
+
+
+def _place(index: SearchIndex, points: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    """Put the images without a place amid their nearest of those that were laid out."""
+    missing = np.flatnonzero(points["x"].is_null().to_numpy())
+    if not len(missing):
+        return points
+    anchors = points.filter("laid_out")
+    vectors = index.take(anchors["position"].to_numpy())
+    at = anchors.select("x", "y").to_numpy()
+    places = points.select("x", "y").to_numpy().copy()
+    progress.start("map: placing", len(missing))
+    for start in range(0, len(missing), 4096):
+        rows = missing[start : start + 4096]
+        near, cosines = exact.nearest([vectors], index.take(points["position"].gather(rows).to_numpy()), _NEIGHBOURS)
+        weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / 0.05)
+        weights /= weights.sum(axis=1, keepdims=True)
+        places[rows] = (weights[:, :, None] * at[near]).sum(axis=1)
+        progress.advance(len(rows))
+    return points.with_columns(x=pl.Series(places[:, 0], dtype=pl.Float32), y=pl.Series(places[:, 1], dtype=pl.Float32))
+
+
+def _stored(folder: Path) -> tuple[pl.DataFrame, MapInfo] | None:
+    path = folder / _FILE
+    if not path.exists():
+        return None
+    try:
+        table = pq.read_table(path)
+        info = MapInfo(**json.loads(table.schema.metadata[_METADATA]))
+        frame = pl.from_arrow(table)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise CurationError(
+            f"the map {path} is damaged: {error}; remove it, and `curation map` makes it anew"
+        ) from None
+    assert isinstance(frame, pl.DataFrame)
+    return frame, info
+
+
+def _write(folder: Path, points: pl.DataFrame, info: MapInfo) -> None:
+    table = points.to_arrow().replace_schema_metadata({_METADATA: json.dumps(asdict(info)).encode()})
+    handle, draft = tempfile.mkstemp(prefix=".map-", dir=folder)
+    os.close(handle)
+    try:
+        pq.write_table(table, draft, compression="zstd")
+        os.chmod(draft, 0o644)
+        os.replace(draft, folder / _FILE)
+    except BaseException:
+        os.unlink(draft)
+        raise

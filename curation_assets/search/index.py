@@ -1,0 +1,276 @@
+"""The search index on disk: a row for every image file, memory-mapped vectors, and perhaps an approximate index.
+
+``current.json`` names immutable files beside it, and is replaced in one step: a reader sees one build or the next, and
+a build that is killed changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.errors import CurationError
+from curation_assets.search import exact
+from curation_assets.search.approximate import ApproximateIndex
+
+CURRENT = "current.json"
+_FORMAT = 1
+
+
+class Segment(BaseModel):
+    """A file of vectors.
+
+    Attributes:
+        file: NumPy array (rows, dimension) float32.
+        rows: how many; some may belong to no image any more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    rows: int
+
+
+class IndexInfo(BaseModel):
+    """What an index covers and how it was made.
+
+    Attributes:
+        table_id, table_version: the embeddings table and the version of it that the index covers.
+        directory_id, directory_version: the same of the directory table.
+        images: files with a row; ``vectors`` of them can be ranked.
+        positions: vectors stored, those of no image any more among them.
+        rows_file, vectors_file: Arrow files of images and of vectors' keys.
+        approximate_file: of the approximate index; None where search is exact.
+        recall: share of the exact ten nearest that the approximate index finds, on sampled queries; 1 where exact.
+        latency_ms: median of single queries, measured when the index was made.
+        built_at: when it was last changed, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = _FORMAT
+    model_name: str
+    model_version: str
+    model_fingerprint: str
+    dimension: int
+    table_id: str
+    table_version: int
+    directory_id: str
+    directory_version: int
+    images: int
+    vectors: int
+    positions: int
+    segments: tuple[Segment, ...]
+    rows_file: str
+    vectors_file: str
+    approximate_file: str | None = None
+    approximate: dict[str, Any] = {}
+    recall: float = 1.0
+    latency_ms: float = 0.0
+    built_at: datetime
+
+    @property
+    def kind(self) -> str:
+        """``exact`` or ``approximate``."""
+        return "exact" if self.approximate_file is None else "approximate"
+
+    def is_of(self, model: RegisteredModel) -> bool:
+        """Whether these are this very model's vectors."""
+        return (self.model_name, self.model_version, self.model_fingerprint) == (
+            model.name,
+            model.version,
+            model.fingerprint,
+        )
+
+    @property
+    def files(self) -> set[str]:
+        """Names of the files it consists of."""
+        named = {self.rows_file, self.vectors_file, *(segment.file for segment in self.segments)}
+        return named | ({self.approximate_file} if self.approximate_file else set())
+
+
+@dataclass
+class SearchIndex:
+    """An opened index; several threads may search it at once.
+
+    Attributes:
+        rows: one row an image file, sorted by ``relative_path``: ``filters.COLUMNS``, ``file_path``, ``position`` (null
+            where it has no vector) and ``_file``, the file of the directory table that holds it.
+        vectors: one row a vector: ``relative_path``, ``content_sha256``, ``embedded_at``, ``position``, ``_file``.
+        segments: the vectors themselves; a position counts through all of them.
+    """
+
+    info: IndexInfo
+    rows: pl.DataFrame
+    vectors: pl.DataFrame
+    segments: list[NDArray[np.float32]]
+    approximate: ApproximateIndex | None = None
+    folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> SearchIndex | None:
+        """The index of a folder, memory-mapped; None if there is none.
+
+        Raises:
+            CurationError: it is damaged, or of another version of this package.
+        """
+        for attempt in range(5):
+            info = read_info(folder)
+            if info is None:
+                return None
+            try:
+                return cls._open(folder, info)
+            except FileNotFoundError:  # a newer build took its place and removed its files
+                if read_info(folder) == info or attempt == 4:
+                    break
+            except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+                raise CurationError(f"search index {folder} can't be opened: {error}; {_REMOVE}") from error
+        raise CurationError(f"search index {folder} lacks files; {_REMOVE}")
+
+    @classmethod
+    def _open(cls, folder: Path, info: IndexInfo) -> SearchIndex:
+        segments = []
+        for segment in info.segments:
+            array = np.load(folder / segment.file, mmap_mode="r")
+            if array.shape != (segment.rows, info.dimension):
+                raise ValueError(f"{segment.file} has the shape {array.shape}")
+            segments.append(array)
+        approximate = None
+        if info.approximate_file is not None:
+            approximate = ApproximateIndex.open(folder / info.approximate_file, info.approximate)
+        return cls(
+            info,
+            _read_arrow(folder / info.rows_file),
+            _read_arrow(folder / info.vectors_file),
+            segments,
+            approximate,
+            folder,
+        )
+
+    @cached_property
+    def row_of(self) -> NDArray[np.int64]:
+        """(positions,) the row in ``rows`` of each position; -1 where it belongs to no image."""
+        found = np.full(self.info.positions, -1, np.int64)
+        with_vector = self.rows["position"].is_not_null()
+        found[self.rows["position"].drop_nulls().to_numpy()] = np.flatnonzero(with_vector.to_numpy())
+        return found
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_] | None:
+        """(positions,) which belong to an image; None if all do."""
+        return None if self.info.vectors == self.info.positions else self.row_of >= 0
+
+    def nearest(
+        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None, *, approximate: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The images nearest to each query, nearest first.
+
+        Args:
+            queries: (q, dimension), unit length.
+            k: how many; fewer come back where there are fewer.
+            rows: numbers of the rows of ``rows`` that may be found; None: all. Such a search is exact.
+            approximate: whether the approximate index may be used, if there is one.
+
+        Returns:
+            Row numbers in ``rows`` and cosines, both (q, min(k, …)).
+        """
+        if rows is None and approximate and self.approximate is not None and k <= self.approximate.most:
+            positions, cosines = self.approximate.nearest(self.segments, queries, k, self.live)
+        else:
+            positions, cosines = exact.nearest(self.segments, queries, k, self._allowed(rows))
+        return self.row_of[positions], cosines
+
+    def vector(self, position: int) -> NDArray[np.float32]:
+        """(dimension,) the vector at a position."""
+        return np.asarray(self.take(np.array([position]))[0])
+
+    def take(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n, dimension) the vectors at some positions."""
+        return np.asarray(exact.take(self.segments, positions), np.float32)
+
+    def _allowed(self, rows: NDArray[np.int64] | None) -> NDArray[np.bool_] | None:
+        if rows is None:
+            return self.live
+        allowed = np.zeros(self.info.positions, bool)
+        allowed[self.rows["position"].gather(rows).drop_nulls().to_numpy()] = True
+        return allowed
+
+
+_REMOVE = "remove that folder, and `curation index` makes it anew"
+
+
+def read_info(folder: Path) -> IndexInfo | None:
+    """What the index of a folder covers; None if there is none.
+
+    Raises:
+        CurationError: it is damaged, or of another version of this package.
+    """
+    try:
+        text = (folder / CURRENT).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        info = IndexInfo.model_validate_json(text)
+    except ValidationError:
+        raise CurationError(f"search index {folder} has a damaged {CURRENT}; {_REMOVE}") from None
+    if info.format != _FORMAT:
+        raise CurationError(f"search index {folder} is of another version of this package; {_REMOVE}")
+    return info
+
+
+def publish(folder: Path, info: IndexInfo) -> None:
+    """Make a build the current one."""
+    write_whole(folder / CURRENT, json.dumps(info.model_dump(mode="json"), indent=2).encode())
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file in one step: whoever reads it sees the old content or the new."""
+    handle, draft = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(draft, 0o644)
+        os.replace(draft, target)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def write_arrow(path: Path, frame: pl.DataFrame) -> None:
+    """Write a frame so that :func:`read_arrow` maps it into memory."""
+    frame.rechunk().write_ipc(path, compression="uncompressed")
+
+
+def _read_arrow(path: Path) -> pl.DataFrame:
+    # polars' own reader copies: 20 to 100 ms for a million rows, and this way one or two.
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    frame = pl.from_arrow(table, rechunk=False)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def now() -> datetime:
+    """This moment, UTC."""
+    return datetime.now(UTC)
+
+
+def segments_of(arrays: Sequence[NDArray[np.float32]]) -> int:
+    """Positions in some segments."""
+    return sum(len(array) for array in arrays)

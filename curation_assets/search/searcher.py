@@ -1,0 +1,500 @@
+"""Search as Python code: one object that answers by words, by example and by looking.
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+
+searcher = Pipeline(load_settings(lake_root="lake")).searcher
+found = searcher.search("rust on a coffee leaf", k=12, folder="coffee")
+found.rows.select("relative_path", "score")
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.errors import CurationError
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import LogProgress, Progress
+from curation_assets.search import image_map
+from curation_assets.search.filters import Filter, make_filter
+from curation_assets.search.index import SearchIndex, read_info
+from curation_assets.search.query import Picture, Query, Text
+from curation_assets.search.refresh import Refreshed, as_of, refresh
+
+if TYPE_CHECKING:
+    from curation_assets.clip.encoder import Encoder
+
+# Texts on which an approximate index is measured, as vectors of texts lie apart from those of images.
+PROBE_TEXTS = (
+    "a leaf with brown spots",
+    "rust on a leaf",
+    "a healthy plant",
+    "weeds between rows of a crop",
+    "an insect on a leaf",
+    "ripe fruit on a tree",
+    "a field seen from above",
+    "dry soil",
+    "a flower",
+    "a hand that holds a leaf",
+    "a blurred photograph",
+    "a tractor",
+)
+_CHAMPION_SECONDS = 5  # that one answer of the registry serves
+_HELD = 3  # indexes of other versions kept open
+_LABELLED = 65_536  # images whose vectors are taken at a time
+_TEXT_VECTORS = 4096  # kept, as people go on from what they searched for
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        rows: the images, best first: ``filters.COLUMNS``, ``file_path``, ``position`` (of the vector, null without),
+            and ``score``, the cosine with the query (null without one).
+        total: how many images the search could have given, had it been asked for all.
+        index: the index that answered.
+        behind: how far the tables have gone on since, in a sentence; None if they have not.
+    """
+
+    rows: pl.DataFrame
+    total: int
+    query: Query
+    filter: Filter
+    index: SearchIndex
+    behind: str | None
+
+    def provenance(self) -> dict[str, Any]:
+        """What was asked of which versions: enough to get the same answer again."""
+        info = self.index.info
+        return {
+            "query": self.query.facts(),
+            "filter": self.filter.facts(),
+            "model": info.model_name,
+            "model_version": info.model_version,
+            "model_fingerprint": info.model_fingerprint,
+            "embeddings_table_version": info.table_version,
+            "directory_table_version": info.directory_version,
+            "search": info.kind if self.index.approximate is None or self.filter else "approximate",
+            "behind": self.behind,
+            "exported_at": datetime.now(UTC).isoformat(),
+        }
+
+
+class Searcher:
+    """Searches one lake. Several threads may use it at once.
+
+    Args:
+        directory, embeddings: the tables.
+        registry: of the model; its champion is searched with unless another version is named.
+        encoder: loads a version's encoder.
+        folder: where indexes lie, one folder a model version.
+        exact_vectors: of more vectors than this an approximate index is made.
+    """
+
+    def __init__(
+        self,
+        directory: LakeTable,
+        embeddings: LakeTable,
+        registry: Registry,
+        encoder: Callable[[RegisteredModel], Encoder],
+        folder: Path,
+        exact_vectors: int,
+    ) -> None:
+        self._directory = directory
+        self._embeddings = embeddings
+        self._registry = registry
+        self._encoder = encoder
+        self._folder = folder
+        self._exact_vectors = exact_vectors
+        self._lock = threading.RLock()  # of the encoder and of what is held below
+        self._champion: tuple[float, RegisteredModel] | None = None
+        self._open: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+
+    # ------------------------------------------------------------------ index
+
+    def model(self, version: str | None = None) -> RegisteredModel:
+        """The champion, or a version by its number.
+
+        Raises:
+            CurationError: there is none.
+        """
+        if version is not None:
+            return self._registry.version(version)
+        asked, champion = self._champion or (-math.inf, None)
+        if champion is None or time.monotonic() - asked > _CHAMPION_SECONDS:
+            champion = self._registry.champion()
+            self._champion = time.monotonic(), champion
+        return champion
+
+    def folder_of(self, model: RegisteredModel) -> Path:
+        """Where the index of a model version lies."""
+        return self._folder / f"{model.name}-{model.version}-{model.fingerprint[:12]}"
+
+    def refresh(self, progress: Progress | None = None, model_version: str | None = None) -> Refreshed:
+        """Bring the index in line with the tables, or build it.
+
+        Raises:
+            CurationError: nothing is embedded yet, or the index can't be written.
+        """
+        return self._refresh(self.model(model_version), progress)
+
+    def _refresh(self, model: RegisteredModel, progress: Progress | None) -> Refreshed:
+        if not self._embeddings.exists():
+            raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
+        # The embeddings first: whatever they hold, the rows of its images are older.
+        embeddings = self._embeddings.snapshot()
+        directory = self._directory.snapshot()
+        probes = None
+        if embeddings.rows() > self._exact_vectors:
+            probes = self.embed_texts(PROBE_TEXTS, model)
+            probes = probes[np.isfinite(probes).all(axis=1)]
+        return refresh(
+            self.folder_of(model),
+            directory,
+            embeddings,
+            model,
+            progress or LogProgress(),
+            exact_vectors=self._exact_vectors,
+            probes=probes,
+        )
+
+    def open(self, model_version: str | None = None, table_version: int | None = None) -> SearchIndex:
+        """The index of a model version; built if there is none.
+
+        Args:
+            model_version: None is the champion.
+            table_version: of the embeddings table, to search as of then, with the directory table of that moment;
+                None is the version that the stored index covers.
+
+        Raises:
+            CurationError: no image has a vector of that model, or the version is not there any more.
+        """
+        model = self.model(model_version)
+        folder = self.folder_of(model)
+        with self._lock:
+            key = (folder.name, table_version)
+            held = self._open.get(key)
+            if table_version is None:
+                if held is None or held.info != read_info(folder):
+                    held = SearchIndex.open(folder)
+                    if held is None or not held.info.is_of(model) or not self._is_of_these_tables(held):
+                        held = self._refresh(model, None).index
+            elif held is None:
+                embeddings = self._embeddings.snapshot(table_version)
+                directory = self._directory.snapshot(at=self._embeddings.committed_at(embeddings.version))
+                held = as_of(SearchIndex.open(folder), directory, embeddings, model)
+            self._open[key] = held
+            self._open.move_to_end(key)
+            while len(self._open) > _HELD:
+                self._open.popitem(last=False)
+        if not held.info.vectors:
+            when = "" if table_version is None else f" in version {table_version} of the table"
+            raise CurationError(
+                f"nothing to search: no image has a vector of {model.name} version {model.version}{when}; run "
+                "`curation run`"
+            )
+        return held
+
+    def _is_of_these_tables(self, index: SearchIndex) -> bool:
+        return (
+            index.info.table_version <= self._embeddings.newest_version()
+            and index.info.table_id == self._embeddings.snapshot().table_id
+        )
+
+    def behind(self, index: SearchIndex) -> str | None:
+        """How far the tables have gone on since an index was made, in a sentence; None if they have not."""
+        if index.folder is None:
+            return None
+        said = []
+        for table, covered in (
+            (self._embeddings, index.info.table_version),
+            (self._directory, index.info.directory_version),
+        ):
+            newest = table.newest_version()
+            if newest != covered:
+                said.append(f"version {covered} of {table.path.name}, which is at {newest}")
+        return f"the index covers {' and '.join(said)}; `curation index` brings it up to date" if said else None
+
+    # ---------------------------------------------------------------- queries
+
+    def search(
+        self,
+        query: Query | str | Sequence[str] = (),
+        k: int = 12,
+        *,
+        offset: int = 0,
+        filter: Filter | None = None,
+        model_version: str | None = None,
+        table_version: int | None = None,
+        **conditions: Any,
+    ) -> Found:
+        """The images nearest to a query, best first; without a query, images in the order of their paths.
+
+        Args:
+            query: what to look for; a text or several mean these texts with equal weight.
+            k: how many images.
+            offset: how many of the best to leave out, for the next page.
+            filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
+            model_version: whose vectors to search; None is the champion.
+            table_version: of the embeddings table, to search as of then; None is what the index covers.
+
+        Raises:
+            CurationError: the query or a condition can't be used, or there is nothing to search.
+        """
+        if k < 1 or offset < 0:
+            raise CurationError(f"k={k}, offset={offset}: ask for at least one image, from 0 on")
+        query = as_query(query)
+        chosen = filter if filter is not None else make_filter(**conditions)
+        index = self.open(model_version, table_version)
+        rows = self.matching(index, chosen)
+        if query:
+            model = self.model(model_version)
+            vector = query.vector(lambda texts: self.embed_texts(texts, model), lambda key: self._stored(index, key))
+            found, scores, total = self._ranked(index, query, vector, rows, offset + k)
+            found, scores = found[offset:], scores[offset:]
+            score = pl.Series("score", scores, pl.Float32)
+        else:
+            total = len(index.rows) if rows is None else len(rows)
+            found = np.arange(total)[offset : offset + k] if rows is None else rows[offset : offset + k]
+            score = pl.Series("score", [None] * len(found), pl.Float32)
+        shown = index.rows[found].drop("_file").with_columns(score)
+        return Found(shown, total, query, chosen, index, self.behind(index))
+
+    def _ranked(
+        self,
+        index: SearchIndex,
+        query: Query,
+        vector: NDArray[np.float32],
+        rows: NDArray[np.int64] | None,
+        k: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+        """Rows and cosines of the best ``k``, and how many there could be; an image is not found to be like itself."""
+        asked = [found for key in query.likes if (found := row_number(index, key)) is not None]
+        numbers, cosines = index.nearest(vector, k + len(asked), rows)
+        keep = ~np.isin(numbers[0], asked)
+        if rows is None:
+            total = index.info.vectors - len(asked)
+        else:
+            total = index.rows["position"].gather(rows).count() - int(np.isin(rows, asked).sum())
+        found, scores = numbers[0][keep], cosines[0][keep]
+        order = np.lexsort((found, -np.round(scores, 6)))  # copies of one image in the order of their paths
+        return found[order][:k], scores[order][:k], total
+
+    def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
+        """Numbers of the rows of an index that a filter lets through; None means all."""
+        expression = chosen.expression()
+        if expression is None and not chosen.region:
+            return None
+        try:
+            mask = (
+                np.ones(len(index.rows), bool)
+                if expression is None
+                else index.rows.select(expression).to_series().to_numpy()
+            )
+        except pl.exceptions.PolarsError as error:
+            raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
+        if chosen.region:
+            mask &= image_map.inside(self.map_of(index), index.rows["relative_path"], chosen.region)
+        return np.flatnonzero(mask)
+
+    def labels(
+        self,
+        labels: Sequence[str],
+        query: Query | str | Sequence[str] = (),
+        k: int | None = None,
+        *,
+        filter: Filter | None = None,
+        model_version: str | None = None,
+        table_version: int | None = None,
+        **conditions: Any,
+    ) -> pl.DataFrame:
+        """Zero-shot labels: of some texts, the one that each image is nearest to.
+
+        Args:
+            labels: at least two texts that describe what an image may show; a sentence (``a photo of rust on a leaf``)
+                does better than a word.
+            query, k: label only the images that are found; without them, all that pass the filter.
+
+        Returns:
+            One row an image, in the order of the search or of the paths: relative_path, folder, label, score (its
+            cosine), margin (how far it lies before the second best).
+
+        Raises:
+            CurationError: as of :meth:`search`; or fewer than two labels.
+        """
+        query = as_query(query)
+        index = self.open(model_version, table_version)
+        if query or k is not None:
+            chosen = self.search(
+                query,
+                k or index.info.images,
+                filter=filter,
+                model_version=model_version,
+                table_version=table_version,
+                **conditions,
+            ).rows
+        else:
+            rows = self.matching(index, filter if filter is not None else make_filter(**conditions))
+            chosen = index.rows if rows is None else index.rows[rows]
+        chosen = chosen.filter(pl.col("position").is_not_null())
+        vectors = self.embed_texts(check_labels(labels), self.model(model_version))
+        names = chosen.select("relative_path", "folder")
+        positions = chosen["position"].to_numpy()
+        best = [
+            label_vectors(index.take(positions[start : start + _LABELLED]), vectors, labels)
+            for start in range(0, len(positions), _LABELLED)
+        ]
+        empty = pl.DataFrame(schema={"label": pl.String, "score": pl.Float32, "margin": pl.Float32})
+        return pl.concat([names, pl.concat([empty, *best])], how="horizontal")
+
+    def embed_texts(self, texts: Iterable[str], model: RegisteredModel | None = None) -> NDArray[np.float32]:
+        """(n, dimension) unit vectors of some texts; those asked for before are remembered.
+
+        Args:
+            model: whose; None is the champion.
+        """
+        texts = list(texts)
+        model = model or self.model()
+        with self._lock:
+            known = {text: self._texts.get((model.uri, text)) for text in texts}
+            new = [text for text, vector in known.items() if vector is None]
+            if new:
+                for text, vector in zip(new, self._encoder(model).embed_texts(new), strict=True):
+                    known[text] = self._texts[model.uri, text] = vector
+                while len(self._texts) > _TEXT_VECTORS:
+                    self._texts.popitem(last=False)
+        return np.stack([vector for text in texts if (vector := known[text]) is not None])
+
+    def embed_image(
+        self, data: bytes, max_pixels: int, name: str = "an image", model_version: str | None = None
+    ) -> Picture:
+        """An image's bytes → the part of a query that looks for images like it.
+
+        Args:
+            max_pixels: larger images are refused.
+            name: how the query tells of it.
+
+        Raises:
+            CurationError: it can't be used; the message says why.
+        """
+        from curation_assets.images.decode import ImageError
+
+        with self._lock:
+            encoder = self._encoder(self.model(model_version))
+            try:
+                pixels = encoder.preprocessing.load(data, max_pixels)
+            except ImageError as error:
+                raise CurationError(f"{name}: {error}") from None
+            (vector,) = encoder.embed_images(pixels[None])
+        if not np.isfinite(vector).all():
+            raise CurationError(f"{name}: the model makes no usable vector of it")
+        return Picture(vector, name)
+
+    def _stored(self, index: SearchIndex, key: str) -> NDArray[np.float32]:
+        number = row_number(index, key)
+        if number is None:
+            raise CurationError(f"there is no image {key!r} in the index")
+        position = index.rows["position"][number]
+        if position is None:
+            status, error = index.rows["status"][number], index.rows["error"][number]
+            why = "it is not embedded yet" if status == "ok" else f"it is {status}: {error}"
+            raise CurationError(f"{key!r} has no vector: {why}")
+        return index.vector(position)
+
+    # ----------------------------------------------------------------- images
+
+    def map_of(self, index: SearchIndex) -> pl.DataFrame:
+        """The stored map of an index's model: relative_path, x, y.
+
+        Raises:
+            CurationError: there is none.
+        """
+        found = None if index.folder is None else image_map.read(image_map.folder_of(index.folder))
+        if found is None:
+            raise CurationError("there is no map of these images yet; `curation map` makes it")
+        return found
+
+    def copies(self, index: SearchIndex, key: str) -> pl.DataFrame:
+        """Other images of the same content as one: rows of the index."""
+        number = row_number(index, key)
+        content = None if number is None else index.rows["content_sha256"][number]
+        if content is None:
+            return index.rows.clear()
+        same = (pl.col("content_sha256") == content) & (pl.col("relative_path") != key)
+        return index.rows.filter(same)
+
+    def image_bytes(self, index: SearchIndex, key: str, column: str) -> bytes | str | None:
+        """An image's ``preview`` or ``image_base64`` from the directory table; None where the row holds none.
+
+        Raises:
+            CurationError: there is no such image, or its file of the table is gone or broken.
+        """
+        number = row_number(index, key)
+        if number is None:
+            raise CurationError(f"there is no image {key!r} in the index")
+        path = index.rows["_file"][number]
+        value: bytes | str | None = self._directory.cells(path, column, [key]).get(key)
+        return value
+
+    def previews(self, index: SearchIndex, keys: Iterable[str]) -> dict[str, bytes]:
+        """Small JPEGs of some images, by relative path; images that have none are left out.
+
+        Raises:
+            CurationError: a file of the directory table is gone or broken.
+        """
+        rows = [row for key in keys if (row := row_number(index, key)) is not None]
+        found: dict[str, bytes] = {}
+        for (file,), part in index.rows[rows].select("relative_path", "_file").group_by("_file"):
+            values = self._directory.cells(str(file), "preview", part["relative_path"].to_list())
+            found |= {key: preview for key, preview in values.items() if preview is not None}
+        return found
+
+
+def as_query(query: Query | str | Sequence[str]) -> Query:
+    """A text or several as a query."""
+    if isinstance(query, Query):
+        return query
+    return Query(tuple(Text(text) for text in ([query] if isinstance(query, str) else query)))
+
+
+def row_number(index: SearchIndex, key: str) -> int | None:
+    """The row of an image in an index, by its relative path."""
+    paths = index.rows["relative_path"]
+    place = paths.search_sorted(key) if len(paths) else 0
+    return place if place < len(paths) and paths[place] == key else None
+
+
+def check_labels(labels: Sequence[str]) -> list[str]:
+    """Labels that can be chosen between.
+
+    Raises:
+        CurationError: fewer than two, one twice, or an empty one.
+    """
+    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
+        raise CurationError(f"labels {list(labels)!r}: give at least two different texts, none of them empty")
+    return list(labels)
+
+
+def label_vectors(vectors: NDArray[np.float32], of_labels: NDArray[np.float32], labels: Sequence[str]) -> pl.DataFrame:
+    """Of each vector: label (the nearest), score (its cosine) and margin (to the second)."""
+    cosines = vectors @ of_labels.T
+    best = np.argmax(cosines, axis=1)
+    second, first = np.partition(cosines, -2, axis=1)[:, -2:].T
+    names = pl.Series("label", list(labels), pl.String).gather(best)
+    margin = pl.Series("margin", first - second, pl.Float32)
+    return pl.DataFrame({"label": names, "score": pl.Series(first, dtype=pl.Float32), "margin": margin})
