@@ -9,6 +9,8 @@ from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.image_folders import image_folders
+from curation_assets.defs.image_labels import build_image_labels, build_labels_sensor
+from curation_assets.defs.image_search_index import image_map, image_search_index, search_automation_sensor
 from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.sensors import build_new_images_sensor, embeddings_automation_sensor
@@ -20,9 +22,11 @@ from curation_assets.workspace import workspace_uri
 def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """Definitions for some settings; None reads them from the environment.
 
-    ``clip_endpoint`` is among them where MLflow's variables name a Databricks workspace's registry.
+    ``clip_endpoint`` is among them where MLflow's variables name a Databricks workspace's registry, ``image_labels``
+    where ``LABELS`` names some.
     """
     settings = settings or load_settings()
+    labels = build_image_labels(settings) if settings.labels else None
     on_databricks = workspace_uri() is not None
     return dg.Definitions(
         assets=[
@@ -30,12 +34,17 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             crop_images_directory,
             clip_model,
             crop_images_directory_embeddings,
+            image_search_index,
+            image_map,
+            *([labels] if labels else []),
             *([clip_endpoint] if on_databricks else []),
         ],
         jobs=[ingest_image_folder, register_clip_model],
         sensors=[
             build_new_images_sensor(settings),
             embeddings_automation_sensor,
+            search_automation_sensor,
+            *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
         ],
         resources={"curation": CurationResource.of(settings)},

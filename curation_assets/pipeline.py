@@ -24,7 +24,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing, list_folders
 from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.record import ReadLimits
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, LABELS
 from curation_assets.lake.table import LakeTable, Snapshot, folders_in_parts
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from curation_assets.clip.encoder import Encoder
     from curation_assets.scan.spark import SparkScan
+    from curation_assets.search.label_table import Labelled
     from curation_assets.search.refresh import Refreshed
     from curation_assets.search.searcher import Searcher
 
@@ -62,6 +63,7 @@ class Pipeline:
         self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
+        self.labels = LakeTable(settings.table_path(settings.labels_table), LABELS)
         self._known: KnownContents | None = None
         self._encoders: dict[tuple[str, str], Encoder] = {}  # by version and device, of one version
 
@@ -186,6 +188,20 @@ class Pipeline:
             settings.index_dir,
             settings.search_exact_vectors,
         )
+
+    def label(self, folder: str, model: RegisteredModel) -> Labelled:
+        """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.
+
+        Raises:
+            CurationError: ``LABELS`` are not texts that can be chosen between.
+        """
+        from curation_assets.search.label_table import label_folder
+        from curation_assets.search.labels import check_labels
+
+        choices = check_labels(self.settings.labels)
+        self.labels.create()
+        vectors = self.searcher.embed_texts(choices, model)
+        return label_folder(self.embeddings, self.labels, folder, model, choices, vectors)
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""

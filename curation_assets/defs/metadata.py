@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,11 @@ def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:
     ]
     schema = dg.TableSchema([dg.TableColumn(name) for name in names])
     return dg.MetadataValue.table(records, schema)
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)
 
 
 def check_result(name: str, outcome: Outcome, *, warning: bool = False) -> dg.AssetCheckResult:

@@ -21,8 +21,8 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @classmethod
     def of(cls, settings: Settings) -> CurationResource:
-        """The resource for some settings, without the secret, which no asset needs."""
-        shown = settings.model_dump(mode="json", exclude={"serve_token"})
+        """The resource for some settings, without the secrets, which no asset needs."""
+        shown = settings.model_dump(mode="json", exclude={"serve_token", "gallery_token"})
         if settings.engine != "spark":
             return CurationResource(settings=shown)
         from curation_assets.defs.spark_resource import spark_resource  # pyspark, only where it is wanted

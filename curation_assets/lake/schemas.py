@@ -1,4 +1,4 @@
-"""The two tables' columns, with the comments that stand in the Delta metadata and in Dagster's catalog."""
+"""The tables' columns, with the comments that stand in the Delta metadata and in Dagster's catalog."""
 
 from __future__ import annotations
 
@@ -115,4 +115,23 @@ EMBEDDINGS = TableSpec(
     configuration={"delta.enableChangeDataFeed": "true"},
     dictionary=("model_name", "model_version", "model_fingerprint"),
     byte_stream_split=("embeddings.list.element",),
+)
+
+LABELS = TableSpec(
+    description="One row per image: which of some texts its embedding is nearest to (zero-shot)",
+    columns=(
+        _RELATIVE,
+        _FOLDER,
+        _SHA256,
+        Column("label", pa.string(), "the text of CURATION_LABELS with the largest cosine"),
+        Column("score", pa.float32(), "that cosine"),
+        Column("margin", pa.float32(), "how far it lies before the second best"),
+        Column("choices", pa.string(), "the texts there were to choose from, a JSON list"),
+        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
+        Column("model_version", pa.string(), "version in the model registry"),
+        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        Column("labelled_at", _UTC, "when the label was computed, UTC"),
+    ),
+    key=("relative_path",),
+    dictionary=("label", "choices", "model_name", "model_version", "model_fingerprint"),
 )

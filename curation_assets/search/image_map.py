@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
 from curation_assets.progress import Progress
 from curation_assets.search import exact
 from curation_assets.search.index import SearchIndex
@@ -29,6 +31,9 @@ SAMPLE = 10_000  # images that t-SNE lays out: about a minute
 _NEIGHBOURS = 5
 _NEW_SHARE = 0.5  # of the images not there when the layout was made, from which on it is made anew
 _DIMENSIONS = 50  # that t-SNE looks at
+_DRAWN = 20_000  # points in the small picture
+_PALETTE = "tab10"
+_COLOURS = 10
 _FILE = "map.parquet"
 _METADATA = b"curation"
 
@@ -131,6 +136,30 @@ def inside(points: pl.DataFrame, paths: pl.Series, region: tuple[tuple[float, fl
 
     within = Polygon(np.array(region)).contains_points(points.select("x", "y").to_numpy())
     return paths.is_in(points["relative_path"].filter(pl.Series(within)).implode()).to_numpy()
+
+
+def draw(points: pl.DataFrame) -> bytes:
+    """A small picture of a map, coloured by top-level folder: PNG bytes."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    shown = points.sample(min(len(points), _DRAWN), seed=0)
+    top = shown["relative_path"].str.split("/").list.first()
+    names = top.value_counts(sort=True).to_series().to_list()[:_COLOURS]
+    figure = Figure(figsize=(5.4, 4.2), dpi=90, layout="constrained")
+    axes = figure.add_subplot()
+    colours = colormaps[_PALETTE].colors  # type: ignore[attr-defined]
+    rest = ~top.is_in(names)
+    for number, name in enumerate(names):
+        of_name = shown.filter(top == name)
+        axes.scatter(of_name["x"], of_name["y"], s=3, color=colours[number], label=printable(name)[:30])
+    axes.scatter(shown.filter(rest)["x"], shown.filter(rest)["y"], s=3, color="#999999")
+    axes.set_axis_off()
+    if len(names) > 1:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, frameon=False, fontsize=8)
+    out = BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
 
 
 def _is_worn(points: pl.DataFrame, info: MapInfo) -> bool:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.search import exact
-from curation_assets.search.approximate import ApproximateIndex
+from curation_assets.search.approximate import RECALL, ApproximateIndex
 
 CURRENT = "current.json"
 _FORMAT = 1
@@ -55,7 +55,8 @@ class IndexInfo(BaseModel):
         positions: vectors stored, those of no image any more among them.
         rows_file, vectors_file: Arrow files of images and of vectors' keys.
         approximate_file: of the approximate index; None where search is exact.
-        recall: share of the exact ten nearest that the approximate index finds, on sampled queries; 1 where exact.
+        recall: share of the exact ten nearest that the approximate index finds, on sampled queries; 1 where there is
+            none. One that finds too little isn't used.
         latency_ms: median of single queries, measured when the index was made.
         built_at: when it was last changed, UTC.
     """
@@ -85,8 +86,8 @@ class IndexInfo(BaseModel):
 
     @property
     def kind(self) -> str:
-        """``exact`` or ``approximate``."""
-        return "exact" if self.approximate_file is None else "approximate"
+        """``exact`` or ``approximate``: how a query without a filter is answered."""
+        return "approximate" if self.approximate_file is not None and self.recall >= RECALL else "exact"
 
     def is_of(self, model: RegisteredModel) -> bool:
         """Whether these are this very model's vectors."""
@@ -188,7 +189,13 @@ class SearchIndex:
         Returns:
             Row numbers in ``rows`` and cosines, both (q, min(k, …)).
         """
-        if rows is None and approximate and self.approximate is not None and k <= self.approximate.most:
+        if (
+            rows is None
+            and approximate
+            and self.approximate is not None
+            and self.info.recall >= RECALL
+            and k <= self.approximate.most
+        ):
             positions, cosines = self.approximate.nearest(self.segments, queries, k, self.live)
         else:
             positions, cosines = exact.nearest(self.segments, queries, k, self._allowed(rows))

@@ -156,7 +156,7 @@ def _covers(info: IndexInfo, directory: Snapshot, embeddings: Snapshot, exact_ve
     return (
         info.table_version == embeddings.version
         and info.directory_version == directory.version
-        and (info.kind == "approximate") == (info.vectors > exact_vectors)
+        and (info.approximate_file is not None) == (info.vectors > exact_vectors)
     )
 
 
@@ -314,6 +314,7 @@ def _write(
         name = f"{build}.approximate.faiss"
         settings = made.approximate.save(folder / name)
         info = info.model_copy(update={"approximate_file": name, "approximate": settings, "recall": recall})
+        index.info = info
     return info.model_copy(update={"latency_ms": _latency(index, queries), "built_at": now()})
 
 

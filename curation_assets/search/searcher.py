@@ -31,6 +31,7 @@ from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
 from curation_assets.search.filters import Filter, make_filter
 from curation_assets.search.index import SearchIndex, read_info
+from curation_assets.search.labels import check_labels, label_vectors
 from curation_assets.search.query import Picture, Query, Text
 from curation_assets.search.refresh import Refreshed, as_of, refresh
 
@@ -88,7 +89,7 @@ class Found:
             "model_fingerprint": info.model_fingerprint,
             "embeddings_table_version": info.table_version,
             "directory_table_version": info.directory_version,
-            "search": info.kind if self.index.approximate is None or self.filter else "approximate",
+            "search": "exact" if self.filter else info.kind,
             "behind": self.behind,
             "exported_at": datetime.now(UTC).isoformat(),
         }
@@ -477,24 +478,3 @@ def row_number(index: SearchIndex, key: str) -> int | None:
     paths = index.rows["relative_path"]
     place = paths.search_sorted(key) if len(paths) else 0
     return place if place < len(paths) and paths[place] == key else None
-
-
-def check_labels(labels: Sequence[str]) -> list[str]:
-    """Labels that can be chosen between.
-
-    Raises:
-        CurationError: fewer than two, one twice, or an empty one.
-    """
-    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
-        raise CurationError(f"labels {list(labels)!r}: give at least two different texts, none of them empty")
-    return list(labels)
-
-
-def label_vectors(vectors: NDArray[np.float32], of_labels: NDArray[np.float32], labels: Sequence[str]) -> pl.DataFrame:
-    """Of each vector: label (the nearest), score (its cosine) and margin (to the second)."""
-    cosines = vectors @ of_labels.T
-    best = np.argmax(cosines, axis=1)
-    second, first = np.partition(cosines, -2, axis=1)[:, -2:].T
-    names = pl.Series("label", list(labels), pl.String).gather(best)
-    margin = pl.Series("margin", first - second, pl.Float32)
-    return pl.DataFrame({"label": names, "score": pl.Series(first, dtype=pl.Float32), "margin": margin})

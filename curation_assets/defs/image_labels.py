@@ -1,0 +1,79 @@
+"""``image_labels``: zero-shot labels of every embedded image, where ``CURATION_LABELS`` names some."""
+
+import hashlib
+
+import dagster as dg
+
+from curation_assets.defs import metadata as md
+from curation_assets.defs.clip_model import clip_model
+from curation_assets.defs.crop_images_directory_embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
+from curation_assets.defs.partitions import FOLDERS
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import each_folder
+from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, OWNERS, RETRIES
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
+from curation_assets.lake.schemas import LABELS
+from curation_assets.pipeline import Pipeline
+from curation_assets.search.label_table import Labelled
+from curation_assets.settings import Settings
+
+NAME = "image_labels"
+
+
+def build_image_labels(settings: Settings) -> dg.AssetsDefinition:
+    """The asset, whose code version is the texts: other texts make every partition out of date."""
+    texts = "\0".join(settings.labels)
+
+    @dg.asset(
+        name=NAME,
+        deps=[crop_images_directory_embeddings, clip_model],
+        partitions_def=FOLDERS,
+        backfill_policy=dg.BackfillPolicy.multi_run(EMBED_FOLDERS_A_RUN),
+        retry_policy=RETRIES,
+        code_version=hashlib.sha256(texts.encode()).hexdigest()[:12],
+        automation_condition=WHEN_INPUTS_CHANGED | dg.AutomationCondition.code_version_changed(),
+        group_name="search",
+        owners=OWNERS,
+        kinds={"python", "deltalake"},
+        description="Which of the texts of `CURATION_LABELS` each image's vector is nearest to, with the cosine and "
+        f"the margin to the second: {', '.join(settings.labels)}.",
+        metadata={"dagster/column_schema": md.column_schema(LABELS)},
+    )
+    def image_labels(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """Label the run's folders."""
+        pipeline = curation.pipeline()
+        try:
+            model = pipeline.registry.champion()
+        except CurationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        for key, result in each_folder(context, lambda folder: pipeline.label(folder, model)):
+            context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
+        return dg.MaterializeResult()
+
+    return image_labels
+
+
+def _facts(pipeline: Pipeline, result: Labelled) -> dict[str, dg.MetadataValue]:
+    records = [
+        dg.TableRecord({"label": printable(label), "images": images, "median margin": round(margin, 4)})
+        for label, images, margin in result.counts.iter_rows()
+    ]
+    schema = dg.TableSchema(
+        [dg.TableColumn("label"), dg.TableColumn("images", "int"), dg.TableColumn("median margin", "float")]
+    )
+    name = pipeline.settings.full_name(pipeline.settings.labels_table)
+    facts: dict[str, dg.MetadataValue] = {"changed": dg.MetadataValue.bool(result.changed)}
+    if records:
+        facts["labels"] = dg.MetadataValue.table(records, schema)
+    return facts | md.table_facts(pipeline.labels.path, name, pipeline.labels.snapshot(), result.folder)
+
+
+def build_labels_sensor(asset: dg.AssetsDefinition) -> dg.AutomationConditionSensorDefinition:
+    """Labels folders again when their embeddings, the model or the texts changed."""
+    return dg.AutomationConditionSensorDefinition(
+        "labels_automation_sensor",
+        target=dg.AssetSelection.assets(asset),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Labels a folder again when its embeddings, the model or CURATION_LABELS changed.",
+    )
