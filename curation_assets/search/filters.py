@@ -171,10 +171,11 @@ def parse_condition(text: str) -> pl.Expr:
             raise CurationError(
                 f"filter where={text!r}: there is no column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
             )
-        kind = pl.LazyFrame(schema=schema).select(condition).collect_schema().dtypes()
-        pl.DataFrame(schema=schema).filter(condition)  # what only evaluating finds: a function of the wrong arguments
+        # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
+        kind = pl.DataFrame(schema=schema).select(condition).dtypes
     except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
-        raise CurationError(f"filter where={text!r}: {first_line(error)}") from None
+        hint = "; write a date as DATE '2026-05-15'" if "date" in str(error) else ""
+        raise CurationError(f"filter where={text!r}: {first_line(error)}{hint}") from None
     if kind != [pl.Boolean]:
         raise CurationError(f"filter where={text!r}: this is no condition, for example width > 1000")
     return condition

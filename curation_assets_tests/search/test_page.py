@@ -52,7 +52,8 @@ def scanned(pipeline: Pipeline, names: tuple[str, ...]) -> pl.DataFrame:
 
 def page_of(pipeline: Pipeline, found: list[tuple[str, pl.DataFrame]], model: RegisteredModel = MODEL) -> Elements:
     page = pipeline.settings.lake_root / "pages" / "search.html"
-    write_page(page, model, pipeline.directory.snapshot(), found)
+    previews = dict(pipeline.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
+    write_page(page, model, found, previews)
     assert [path.name for path in page.parent.iterdir()] == ["search.html"]
     return Elements(page.read_text(encoding="utf-8"))
 
@@ -120,7 +121,7 @@ def test_the_page_says_what_the_model_is(
 
 def test_a_search_without_hits_says_so(pipeline: Pipeline) -> None:
     hits = scanned(pipeline, ("one.jpg",)).clear()
-    assert "No photograph has a vector" in page_of(pipeline, [("q", hits)]).text
+    assert "No photograph was found" in page_of(pipeline, [("q", hits)]).text
 
 
 def test_the_page_needs_nothing_from_elsewhere(pipeline: Pipeline) -> None:
@@ -131,3 +132,10 @@ def test_the_page_needs_nothing_from_elsewhere(pipeline: Pipeline) -> None:
     assert page.all("link") == []
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none'")
+
+
+def test_labels_stand_beside_the_scores(pipeline: Pipeline) -> None:
+    hits = scanned(pipeline, ("one.jpg",)).with_columns(label=pl.lit("<b>rust</b>"), margin=pl.lit(0.25))
+    page = page_of(pipeline, [("q", hits)])
+    assert "<b>rust</b> (+0.250)" in page.text
+    assert "cosine 0.500" in page.text

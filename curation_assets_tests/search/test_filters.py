@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_assets.errors import CurationError
+from curation_assets.search.filters import COLUMNS, make_filter, parse_condition
+
+ROWS = pl.DataFrame(
+    {
+        "relative_path": ["a.jpg", "Coffee/1.jpg", "Coffee/rust/2.jpg", "Coffees/3.jpg", "maize/4%_x.png"],
+        "folder": [".", "Coffee", "Coffee/rust", "Coffees", "maize"],
+        "captured_at": [None, datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC), None, None],
+        "camera": ["Canon EOS", "DJI M3M", None, "canon ixus", None],
+        "format": ["JPEG", "JPEG", "JPEG", "MPO", "PNG"],
+        "status": ["ok", "ok", "ok", "ok", "corrupt"],
+        "size_bytes": [10, 20, 30, 40, 0],
+        "width": [100, 400, 300, 200, None],
+        "height": [100, 100, 300, 800, None],
+        "latitude": [0.0, None, 1.0, None, None],
+        "longitude": [0.0, None, None, None, None],
+    },
+    schema_overrides={"captured_at": pl.Datetime("us", "UTC")},
+)
+
+
+def passed(**conditions: Any) -> list[int]:
+    expression = make_filter(**conditions).expression()
+    rows = ROWS.with_row_index("_n")
+    return (rows if expression is None else rows.filter(expression))["_n"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"folder": "Coffee"}, [1, 2]),
+        ({"folder": "Coffee/"}, [1, 2]),
+        ({"folder": ["Coffee/rust", "maize"]}, [2, 4]),
+        ({"folder": "."}, [0]),
+        ({"name": "COFFEE/"}, [1, 2]),
+        ({"name": "4%_"}, [4]),
+        ({"camera": "canon"}, [0, 3]),
+        ({"format": ["mpo", "PNG"]}, [3, 4]),
+        ({"status": "corrupt"}, [4]),
+        ({"captured_from": datetime(2026, 5, 1)}, [1, 2]),
+        ({"captured_from": "2026-05-02T00:00:00Z"}, [2]),
+        ({"captured_to": datetime(2026, 6, 1)}, [1]),
+        ({"min_side": 200}, [2, 3]),
+        ({"max_side": 100}, [0, 1]),
+        ({"min_bytes": 20, "max_bytes": 30}, [1, 2]),
+        ({"has_gps": True}, [0]),
+        ({"has_gps": False}, [1, 2, 3, 4]),
+        ({"where": "width > height OR camera LIKE 'canon%'"}, [1, 3]),
+        ({"where": "captured_at >= DATE '2026-05-15'"}, [2]),
+        ({"where": "width > 100", "folder": "Coffees"}, [3]),
+    ],
+)
+def test_a_condition_lets_just_these_images_through(conditions: dict[str, Any], expected: list[int]) -> None:
+    assert passed(**conditions) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("nope > 1", "no column nope"),
+        ("width >", "where='width >'"),
+        ("width", "no condition"),
+        ("(SELECT 1)", "where"),
+        ("read_csv('/etc/passwd')", "unsupported function"),
+        ("width > 'x'", "where"),
+        ("captured_at > '2026-05-15'", "DATE '2026-05-15'"),
+        ("preview IS NOT NULL", "no column preview"),
+        ("EXISTS (SELECT 1)", "where"),
+        ("width = 1; DROP TABLE x", "where"),
+    ],
+)
+def test_what_is_no_condition_is_one_clear_error(condition: str, said: str) -> None:
+    with pytest.raises(CurationError, match=said.replace("(", r"\(")) as error:
+        parse_condition(condition)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"status": "fine"}, "status="),
+        ({"captured_from": "yesterday"}, "captured_from="),
+        ({"min_side": -1}, "min_side="),
+        ({"region": [(0, 0), (1, 1)]}, "three corners"),
+        ({"region": [(0, 0), (1, 1), (float("nan"), 0)]}, "finite"),
+        ({"colour": "red"}, "colour="),
+    ],
+)
+def test_a_condition_that_cannot_be_is_named(conditions: dict[str, Any], said: str) -> None:
+    with pytest.raises(CurationError, match=said):
+        make_filter(**conditions)
+
+
+def test_every_column_that_may_be_named_can_be_filtered_by() -> None:
+    for column in COLUMNS:
+        parse_condition(f"{column} IS NOT NULL")
