@@ -35,12 +35,13 @@ WHEN_EMBEDDED = (
     dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
 ) & ~dg.AutomationCondition.in_progress()
 
-WHEN_INDEX_CHANGED = (
-    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
-    | dg.AutomationCondition.any_deps_updated() & dg.AutomationCondition.missing()
-).since(
-    dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-) & ~dg.AutomationCondition.in_progress()
+# An update that was only just asked for counts: the map follows in the run that refreshes the index.
+WHEN_INDEXED = (
+    dg.AutomationCondition.any_deps_updated().since(
+        dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+    )
+    & ~dg.AutomationCondition.in_progress()
+)
 
 
 @dg.asset(
@@ -91,7 +92,7 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
 @dg.asset(
     name="image_map",
     deps=[image_search_index],
-    automation_condition=WHEN_INDEX_CHANGED,
+    automation_condition=WHEN_INDEXED,
     retry_policy=RETRIES,
     group_name="search",
     owners=OWNERS,
@@ -171,5 +172,5 @@ search_automation_sensor = dg.AutomationConditionSensorDefinition(
     "search_automation_sensor",
     target=dg.AssetSelection.assets(image_search_index, image_map),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Refreshes the search index when embeddings were made, and the map when the index changed.",
+    description="Refreshes the search index, and after it the map, when embeddings were made.",
 )

@@ -109,6 +109,8 @@ def refresh(index: SearchIndex, progress: Progress) -> Mapped:
         old = None if stored is None else stored[0]
         points = _known(images, old)
         new = points["x"].null_count()
+        if stored is not None and stored[1].table_version == index.info.table_version and not new:
+            return Mapped(stored[0], stored[1], 0, False, time.perf_counter() - started)
         fresh = stored is None or _is_worn(points, stored[1])
         if fresh:
             points = _lay_out(index, points, progress)

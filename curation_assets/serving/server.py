@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
 from curation_assets.clip.registry import RegisteredModel, Registry
 from curation_assets.errors import CurationError
 from curation_assets.serving.limits import Limits
+from curation_assets.serving.listening import BACKLOG, is_loopback, listening, run, url_of
 from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 2048
 _SMALL = 20_000_000  # parameters; a forward pass of fewer is over before a second thread has woken up
-_INTERRUPTED = 130  # exit code, as of every command that Ctrl-C ends
 _STARTUP_FAILURE = 3  # uvicorn's exit code of a worker that need not be tried again
 
 
@@ -86,13 +84,13 @@ def serve(
             other machines without a token.
     """
     token = settings.serve_token.get_secret_value() if settings.serve_token else None
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         raise CurationError(
             f"--host {host} lets other machines in, and there is no token: set CURATION_SERVE_TOKEN, which clients "
             "then send as `Authorization: Bearer …`, or leave --host at 127.0.0.1"
         )
     model = registry.version(version) if version else registry.champion()
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         encoder = registry.load_encoder(model, settings.device, settings.precision)  # and check its files
         plan = Plan(
             folder=encoder.folder,
@@ -117,9 +115,7 @@ def serve(
             access_log=access_log,
         )
         del encoder
-        address = listener.getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        where = f"http://{shown}:{address[1]}/invocations"
+        where = f"{url_of(listener)}/invocations"
         what = f"{model.name} version {model.version} on {plan.config.device} in {plan.config.precision}"
         ready = f"serving {what} at {where}" + (f" with {workers} workers" if workers > 1 else "")
         if workers == 1:
@@ -146,22 +142,7 @@ def create_worker(plan: Plan) -> ASGIApp:
 
 
 def _serve_here(plan: Plan, listener: socket.socket, ready: str) -> None:
-    import uvicorn
-
-    app = create_worker(plan)
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if sig == signal.SIGINT and self.should_exit:
-                os._exit(_INTERRUPTED)  # anything milder waits for the threads, so for the model
-            super().handle_exit(sig, frame)
-
-    server = Server(_config(app, plan))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises the signal again after it has stopped: for this handler, not for one that ends the process.
-        signal.signal(number, functools.partial(uvicorn.Server.handle_exit, server))
-    print(ready, file=sys.stderr, flush=True)
-    server.run([listener])
+    run(_config(create_worker(plan), plan), listener, ready)
 
 
 def _serve_in_workers(plan: Plan, listener: socket.socket, ready: str) -> None:
@@ -212,7 +193,7 @@ def _config(app: ASGIApp | functools.partial[ASGIApp], plan: Plan, factory: bool
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=round(plan.limits.timeout_seconds) + 5,
         timeout_worker_healthcheck=30,
     )
@@ -231,25 +212,3 @@ def _environment(metrics_folder: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens already: whoever connects while the model is loaded waits instead of being refused."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except socket.gaierror as error:
-        raise CurationError(f"--host {host} is no address of this machine: {error.strerror}") from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise CurationError(f"can't listen on {host} port {port}: {reason}; choose another --port or --host") from None
-    with listener:
-        yield listener
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -13,6 +13,8 @@ GRAPH = {
     "crop_images_directory": ("images", {"image_folders"}, True),
     "clip_model": ("model", set(), False),
     "crop_images_directory_embeddings": ("embeddings", {"crop_images_directory", "clip_model"}, True),
+    "image_search_index": ("search", {"crop_images_directory_embeddings"}, False),
+    "image_map": ("search", {"image_search_index"}, False),
 }
 CHECKS = {
     ("crop_images_directory", "directory_key_is_unique", True),
@@ -78,6 +80,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
     assert status == {
         "new_images_sensor": dg.DefaultSensorStatus.RUNNING,
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
+        "search_automation_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 

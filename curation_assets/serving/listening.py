@@ -1,0 +1,80 @@
+"""Listening before anything is loaded, and stopping when asked: what every server of this project does alike."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from curation_assets.errors import CurationError
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+
+BACKLOG = 2048
+_INTERRUPTED = 130  # exit code, as of every command that Ctrl-C ends
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens already: whoever connects while the model is loaded waits instead of being refused.
+
+    Raises:
+        CurationError: the host isn't this machine, or the port is taken.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise CurationError(f"--host {host} is no address of this machine: {error.strerror}") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise CurationError(f"can't listen on {host} port {port}: {reason}; choose another --port or --host") from None
+    with listener:
+        yield listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself can reach that host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def url_of(listener: socket.socket) -> str:
+    """``http://address:port`` of a listening socket."""
+    address = listener.getsockname()
+    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"http://{shown}:{address[1]}"
+
+
+def run(config: Config, listener: socket.socket, ready: str) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is at work, and return.
+
+    A second SIGINT ends the process at once, with exit code 130.
+
+    Args:
+        ready: said on standard error before the first answer.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if sig == signal.SIGINT and self.should_exit:
+                os._exit(_INTERRUPTED)  # anything milder waits for the threads, so for the model
+            super().handle_exit(sig, frame)
+
+    server = Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again after it has stopped: for this handler, not for one that ends the process.
+        signal.signal(number, functools.partial(uvicorn.Server.handle_exit, server))
+    print(ready, file=sys.stderr, flush=True)
+    server.run([listener])
