@@ -112,7 +112,7 @@ def search(
     if html is not None:
         _write_page(pipeline, html, found, rows, model_version)
     if found.behind:
-        err.print(f"note: {found.behind}", markup=False)
+        err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
     if as_json:
         print_json(found.provenance() | {"total": found.total, "images": _shown(rows)})
     else:

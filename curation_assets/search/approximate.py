@@ -12,15 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss as _faiss
 import numpy as np
-from joblib import cpu_count
 from numpy.typing import NDArray
 
 from curation_assets.progress import Progress
 from curation_assets.search import exact
-
-faiss: Any = _faiss  # its stubs don't know what its factories make
 
 RECALL = 0.98
 _K = 10  # that recall is measured at
@@ -68,7 +64,7 @@ class ApproximateIndex:
         cls, segments: Sequence[NDArray[np.float32]], positions: NDArray[np.int64], progress: Progress
     ) -> ApproximateIndex:
         """Train on a sample of the vectors at some positions, and add them all."""
-        faiss.omp_set_num_threads(cpu_count())
+        faiss = _faiss(threads=None)
         number = len(positions)
         lists = int(np.clip(2 ** round(math.log2(2 * math.sqrt(number))), *_LISTS))
         size = min(number, max(_TRAINED_ON, _TRAINED_PER_LIST * lists))
@@ -105,7 +101,7 @@ class ApproximateIndex:
 
     def copy(self) -> ApproximateIndex:
         """A copy that may be changed while others search this one."""
-        return ApproximateIndex(faiss.clone_index(self._index), self._trained, self._probes, self._shortlist)
+        return ApproximateIndex(_faiss().clone_index(self._index), self._trained, self._probes, self._shortlist)
 
     def nearest(
         self,
@@ -116,7 +112,7 @@ class ApproximateIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Positions and exact cosines of nearly the ``k`` nearest, nearest first, both (q, k)."""
         # Two threads that wait for each other at each of a single query's few steps take ten times as long as one.
-        faiss.omp_set_num_threads(1 if len(queries) == 1 else cpu_count())
+        faiss = _faiss(threads=1 if len(queries) == 1 else None)
         parameters = faiss.SearchParametersPreTransform(index_params=faiss.SearchParametersIVF(nprobe=self._probes))
         _, shortlists = self._index.search(np.ascontiguousarray(queries), self._shortlist, params=parameters)
         positions = np.empty((len(queries), k), np.int64)
@@ -143,7 +139,7 @@ class ApproximateIndex:
             Recall at 10 with that: ``RECALL`` or more, or what the most of both gives.
         """
         truth, _ = exact.nearest(segments, queries, _K, live)
-        lists = faiss.extract_index_ivf(self._index).nlist
+        lists = _faiss().extract_index_ivf(self._index).nlist
         recall = 0.0
         self._shortlist = _SHORTLIST
         while recall < RECALL and self._shortlist <= _LONGEST:
@@ -166,7 +162,7 @@ class ApproximateIndex:
         Returns:
             What :meth:`open` needs beside it.
         """
-        faiss.write_index(self._index, str(path))
+        _faiss().write_index(self._index, str(path))
         return {"trained": self._trained, "probes": self._probes, "shortlist": self._shortlist}
 
     @classmethod
@@ -179,8 +175,17 @@ class ApproximateIndex:
         """
         if not path.exists():
             raise FileNotFoundError(path)
-        index = faiss.read_index(str(path))
+        index = _faiss().read_index(str(path))
         return cls(index, settings["trained"], settings["probes"], settings["shortlist"])
+
+
+def _faiss(threads: int | None = 1) -> Any:
+    """FAISS, imported when it is used, with so many threads for what this thread calls next; None is every core."""
+    import faiss
+    from joblib import cpu_count
+
+    faiss.omp_set_num_threads(threads or cpu_count())
+    return faiss
 
 
 def _rotation(sample: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
-from curation_assets.search.filters import Filter, make_filter
+from curation_assets.search.filters import Filter, below, make_filter
 from curation_assets.search.index import SearchIndex, read_info
 from curation_assets.search.labels import check_labels, label_vectors
 from curation_assets.search.query import Picture, Query, Text
@@ -298,6 +298,9 @@ class Searcher:
 
     def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
         """Numbers of the rows of an index that a filter lets through; None means all."""
+        for folder in chosen.folder:
+            if not index.rows.select(below(folder).any()).item():
+                raise CurationError(f"there is no folder {folder!r} with images in the index")
         expression = chosen.expression()
         if expression is None and not chosen.region:
             return None

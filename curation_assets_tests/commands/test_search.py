@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_assets import cli
+from curation_assets.pipeline import Pipeline, run
+from curation_assets.progress import LogProgress
+
+Curation = Callable[..., tuple[int, str, str]]
+ODD = "new\nline <b>.jpg"
+
+
+@pytest.fixture
+def curation(
+    ready: Pipeline, fill: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Curation:
+    """Run the command in this process on a lake of two folders; gives exit code, standard output and error."""
+    for name in ("images_root", "lake_root", "model_source"):
+        monkeypatch.setenv(f"CURATION_{name.upper()}", str(getattr(ready.settings, name)))
+    fill("a", 3)
+    (path,) = fill("b", 1)
+    path.rename(path.with_name(ODD))
+    run(ready, LogProgress())
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["curation", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capfd.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call
+
+
+def found(text: str) -> list[str]:
+    return [image["relative_path"] for image in json.loads(text)["images"]]
+
+
+def test_a_search_prints_cosines_and_paths_best_first(curation: Curation, ready: Pipeline) -> None:
+    code, text, note = curation("search", "an orange", "-k", "3")
+    rows = ready.searcher.search("an orange", 3).rows
+    expected = [f"{score:.3f}  {path}" for path, score in rows.select("relative_path", "score").iter_rows()]
+    assert code == 0
+    assert text.replace("new\\nline", "new\nline").splitlines() == "\n".join(expected).splitlines()
+    assert "3 of 4 images" in note
+
+
+def test_json_has_every_column_and_where_the_answer_comes_from(curation: Curation, ready: Pipeline) -> None:
+    code, text, _ = curation("search", "an orange", "--folder", "b", "--json")
+    said = json.loads(text)
+    assert (code, said["total"], found(text)) == (0, 1, [f"b/{ODD}"])
+    assert said["images"][0]["width"] == 64
+    assert said["embeddings_table_version"] == ready.embeddings.newest_version()
+    assert (said["model_version"], said["filter"], said["behind"]) == ("1", {"folder": ["b"]}, None)
+
+
+def test_examples_weights_and_unwanted_texts_change_what_is_found(curation: Curation, ready: Pipeline) -> None:
+    image = ready.settings.images_root / "a" / "photo_0001.jpg"
+    assert found(curation("search", "--image", str(image), "-k", "1", "--json")[1]) == ["a/photo_0001.jpg"]
+    like = curation("search", "--like", "a/photo_0001.jpg", "-k", "9", "--json")[1]
+    assert "a/photo_0001.jpg" not in found(like)
+    assert found(curation("search", "--like", str(image), "-k", "9", "--json")[1]) == found(like)
+    _, text, _ = curation("search", "leaf", "soil", "--weight", "2", "--weight", "0.5", "--not", "sky", "--json")
+    assert json.loads(text)["query"] == [
+        {"text": "leaf", "weight": 2.0},
+        {"text": "soil", "weight": 0.5},
+        {"text": "sky", "weight": -1.0},
+    ]
+
+
+def test_labels_stand_behind_the_images_found_and_count_whole_folders(curation: Curation) -> None:
+    _, text, _ = curation("search", "leaf", "-k", "1", "--label", "an orange", "--label", "a field")
+    assert text.rstrip().endswith(")")
+    assert "an orange (+" in text or "a field (+" in text
+    _, text, _ = curation("label", "an orange", "a field")
+    lines = [line.split() for line in text.splitlines()[1:]]
+    assert [(line[0], int(line[1]) + int(line[2])) for line in lines] == [("a", 3), ("b", 1)]
+    every = json.loads(curation("label", "an orange", "a field", "--folder", "a", "--json")[1])
+    assert [image["relative_path"] for image in every["images"]] == [f"a/photo_000{n}.jpg" for n in range(3)]
+    assert {image["label"] for image in every["images"]} <= {"an orange", "a field"}
+
+
+def test_the_page_is_written_and_opened(curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)) or True)
+    page = tmp_path / "out dir" / "page.html"
+    code, text, _ = curation("search", "an <orange>", "--html", str(page), "--open")
+    assert code == 0
+    assert str(page) in text
+    assert opened == [page.as_uri()]
+    html = page.read_text()
+    assert html.count("data:image/jpeg;base64,") == 4
+    assert "“an &lt;orange&gt;”" in html
+    assert "<b>.jpg" not in html
+    assert curation("search", "an orange", "--open")[0] == 0
+    assert opened[1].endswith("search.html")
+
+
+def test_a_search_in_an_index_behind_its_table_says_so_and_index_mends_it(
+    curation: Curation, ready: Pipeline, fill: Any
+) -> None:
+    fill("c", 1)
+    ready.scan(["c"], LogProgress())
+    ready.embed("c", ready.registry.champion(), LogProgress())
+    assert "`curation index` brings it up to date" in curation("search", "leaf")[2]
+    code, text, _ = curation("index", "--json")
+    assert (code, json.loads(text)["added"], json.loads(text)["vectors"]) == (0, 1, 5)
+    assert "note" not in curation("search", "leaf")[2]
+    assert "up to date" in curation("index")[1]
+
+
+def test_the_map_is_made_once_and_then_only_what_is_new(curation: Curation, fill: Any, ready: Pipeline) -> None:
+    first = json.loads(curation("map", "--json")[1])
+    assert (first["images"], first["new"], first["fresh_layout"]) == (4, 4, True)
+    assert "0 new" in curation("map")[1]
+    fill("c", 1)
+    run(ready, LogProgress())
+    again = json.loads(curation("map", "--json")[1])
+    assert (again["images"], again["new"], again["fresh_layout"]) == (5, 1, False)
+
+
+def test_run_brings_the_index_in_line(curation: Curation, fill: Any) -> None:
+    fill("c", 2)
+    code, text, _ = curation("run", "--json")
+    index = json.loads(text)["index"]
+    assert (code, index["vectors"], index["added"], index["kind"]) == (0, 6, 2, "exact")
+    assert "index  6 vectors (exact), up to date" in curation("run")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search"], "say what to look for"),
+        (["search", " "], "empty"),
+        (["search", "--not", "sky"], "only what not"),
+        (["search", "leaf", "--not", "leaf"], "cancel"),
+        (["search", "leaf", "--weight", "1", "--weight", "2"], "--weight is given 2 times, for 1 texts"),
+        (["search", "leaf", "--image", "/nowhere.jpg"], "/nowhere.jpg: No such file"),
+        (["search", "--like", "nowhere.jpg"], "no image 'nowhere.jpg'"),
+        (["search", "leaf", "--where", "colour = 1"], "no column colour"),
+        (["search", "leaf", "--as-of", "999"], "no 999"),
+        (["search", "leaf", "--model-version", "9"], "no version '9'"),
+        (["search", "leaf", "--label", "one"], "at least two"),
+        (["search", "leaf", "--folder", "nowhere"], "no folder 'nowhere'"),
+        (["label", "one"], "at least two"),
+        (["index", "--model-version", "9"], "no version '9'"),
+        (["index", "--lake", "/nowhere"], "curation run"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(curation: Curation, arguments: list[str], said: str) -> None:
+    code, text, error = curation(*arguments)
+    assert (code, text) == (2, "")
+    assert said in error
+    assert "Traceback" not in error
+    assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
