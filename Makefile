@@ -6,7 +6,7 @@ DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_works
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 
-.PHONY: help demo test dev dev-demo lint format benchmark train-model evaluate-model clean
+.PHONY: help demo gallery-demo test dev dev-demo lint format benchmark train-model evaluate-model clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -19,6 +19,9 @@ test: $(VENV)/dev-installed  ## Set up, then run every test
 
 dev: $(VENV)/run-installed  ## Open Dagster's UI on http://127.0.0.1:3000, with daemon and sensors
 	$(BIN)/dg dev --host 127.0.0.1
+
+gallery-demo: demo  ## Open the demo's images in the gallery, on http://127.0.0.1:8080
+	$(DEMO) $(BIN)/curation gallery
 
 dev-demo: demo  ## The same, on the demo's images and tables
 	$(DEMO) $(BIN)/dg dev --host 127.0.0.1

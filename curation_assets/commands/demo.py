@@ -39,12 +39,15 @@ def demo(as_json: JsonOption = False) -> None:
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
     from curation_assets.pipeline import Pipeline
+    from curation_assets.search import image_map
     from curation_assets.search.page import write_page
 
     # Never the user's own registry: the embedded model would become its champion.
     pipeline = Pipeline(settings, own_registry=True)
     summary = run_shown(pipeline)
     searcher = pipeline.searcher
+    with stoppable() as shown:
+        image_map.refresh(searcher.open(), shown)
     found = [(query, searcher.search(query, HITS).rows) for query in QUERIES]
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
@@ -73,8 +76,10 @@ def _say_what_next(settings: Settings, file: str) -> None:
     out.print(
         f"""
 What next:
-  make demo        again: takes seconds, as nothing has changed
-  make dev-demo    these photographs and tables in Dagster's UI
+  make demo          again: takes seconds, as nothing has changed
+  make gallery-demo  these photographs to look at, to search and on a map, in the browser
+  make dev-demo      these photographs and tables in Dagster's UI
+  {curation} search "weeds between crop rows" --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,
