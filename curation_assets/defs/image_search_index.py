@@ -14,12 +14,14 @@ from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.search import image_map as maps
+from curation_assets.search.index import SearchIndex
 from curation_assets.search.refresh import Refreshed
 from curation_assets.search.searcher import Searcher
 from curation_assets.search.standing import Sighting, look
 
 NAME = "image_search_index"
 SIGHTING = "standing query"
+_DATA_VERSION = "dagster/data_version"
 _OBSERVATIONS = 100  # of one refresh: the first of a large tree would tell of every folder
 
 # Whenever a folder's embeddings were made: what did not change costs a look at two version numbers. On the first look
@@ -61,7 +63,8 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
     pipeline = curation.pipeline()
     try:
         done = pipeline.searcher.refresh(progress(context))
-        sightings = look(pipeline.searcher, done, pipeline.settings.standing_queries)
+        after = _looked_at(context, done.index)
+        sightings = look(pipeline.searcher, done.index, pipeline.settings.standing_queries, after)
         previews = _previews(pipeline.searcher, done, sightings)
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -83,9 +86,9 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
         "directory table version": info.directory_version,
         "folder": dg.MetadataValue.path(str(done.index.folder)),
     }
-    version = f"{info.table_id[:8]}.{info.table_version}.{info.directory_version}.{info.model_fingerprint[:8]}"
+    version = f"{info.table_id}.{info.table_version}.{info.directory_version}.{info.model_fingerprint}"
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(version), metadata=facts | _contact_sheets(sightings, previews)
+        data_version=dg.DataVersion(version), metadata=_contact_sheets(sightings, previews) | facts
     )
 
 
@@ -118,6 +121,14 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
             "picture": _picture(maps.draw(done.points)),
         }
     )
+
+
+def _looked_at(context: dg.AssetExecutionContext, index: SearchIndex) -> int:
+    """The version of the embeddings table that the last materialization covered: what is newer was not looked at."""
+    event = context.instance.get_latest_materialization_event(context.asset_key)
+    tags = (event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
+    table_id, _, rest = tags.get(_DATA_VERSION, "").partition(".")
+    return int(rest.partition(".")[0]) if table_id == index.info.table_id else -1
 
 
 def _previews(searcher: Searcher, done: Refreshed, sightings: list[Sighting]) -> dict[str, bytes]:

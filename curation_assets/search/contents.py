@@ -29,6 +29,7 @@ _NO_VECTORS = pl.DataFrame(
         "content_sha256": pl.String,
         "embedded_at": _UTC,
         "position": pl.Int64,
+        "since": pl.Int64,
         "_file": pl.String,
     }
 )
@@ -73,11 +74,14 @@ def compare(
     new = [file for path, file in files.items() if path not in known]
     found = embeddings.read([*_KEY, "embedded_at"], files=new, where=is_current(model))
     lost = held.filter(~pl.col("_file").is_in(list(files)))
-    found = found.join(lost.select(*_KEY, "position"), on=_KEY, how="left", maintain_order="left")
+    found = found.join(lost.select(*_KEY, "position", "since"), on=_KEY, how="left", maintain_order="left")
     found = found.select(_NO_VECTORS.columns)
     moved = found.filter(pl.col("position").is_not_null())
     added = found.filter(pl.col("position").is_null()).sort("_file", maintain_order=True)
-    added = added.with_columns(position=pl.int_range(positions, positions + len(added), dtype=pl.Int64))
+    added = added.with_columns(
+        position=pl.int_range(positions, positions + len(added), dtype=pl.Int64),
+        since=pl.lit(embeddings.version, pl.Int64),
+    )
     all_vectors = pl.concat([kept, moved, added])
     images = _images(rows, directory)
     at = all_vectors.select(*_KEY, "embedded_at", "position")

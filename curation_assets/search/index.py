@@ -111,7 +111,8 @@ class SearchIndex:
     Attributes:
         rows: one row an image file, sorted by ``relative_path``: ``filters.COLUMNS``, ``file_path``, ``position`` (null
             where it has no vector) and ``_file``, the file of the directory table that holds it.
-        vectors: one row a vector: ``relative_path``, ``content_sha256``, ``embedded_at``, ``position``, ``_file``.
+        vectors: one row a vector: ``relative_path``, ``content_sha256``, ``embedded_at``, ``position``, ``since`` (the
+            version of the embeddings table that first brought it to the index) and ``_file``.
         segments: the vectors themselves; a position counts through all of them.
     """
 

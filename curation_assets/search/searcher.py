@@ -121,8 +121,10 @@ class Searcher:
         self._encoder = encoder
         self._folder = folder
         self._exact_vectors = exact_vectors
-        self._lock = threading.RLock()  # of the encoder and of what is held below
+        self._encoding = threading.Lock()  # held while the encoder works
+        self._lock = threading.Lock()  # of what is held below, for moments
         self._champion: tuple[float, RegisteredModel] | None = None
+        self._opening: dict[tuple[str, int | None], threading.Lock] = {}
         self._open: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
         self._texts: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
@@ -187,8 +189,10 @@ class Searcher:
         """
         model = self.model(model_version)
         folder = self.folder_of(model)
+        key = (folder.name, table_version)
         with self._lock:
-            key = (folder.name, table_version)
+            opening = self._opening.setdefault(key, threading.Lock())
+        with opening:  # whoever searches another version need not wait for this one to be built
             held = self._open.get(key)
             if table_version is None:
                 if held is None or held.info != read_info(folder):
@@ -199,6 +203,7 @@ class Searcher:
                 embeddings = self._embeddings.snapshot(table_version)
                 directory = self._directory.snapshot(at=self._embeddings.committed_at(embeddings.version))
                 held = as_of(SearchIndex.open(folder), directory, embeddings, model)
+        with self._lock:
             self._open[key] = held
             self._open.move_to_end(key)
             while len(self._open) > _HELD:
@@ -376,10 +381,13 @@ class Searcher:
         model = model or self.model()
         with self._lock:
             known = {text: self._texts.get((model.uri, text)) for text in texts}
-            new = [text for text, vector in known.items() if vector is None]
-            if new:
-                for text, vector in zip(new, self._encoder(model).embed_texts(new), strict=True):
-                    known[text] = self._texts[model.uri, text] = vector
+        new = [text for text, vector in known.items() if vector is None]
+        if new:
+            with self._encoding:
+                made = self._encoder(model).embed_texts(new)
+            known |= dict(zip(new, made, strict=True))
+            with self._lock:
+                self._texts |= {(model.uri, text): known[text] for text in new}
                 while len(self._texts) > _TEXT_VECTORS:
                     self._texts.popitem(last=False)
         return np.stack([vector for text in texts if (vector := known[text]) is not None])
@@ -398,12 +406,14 @@ class Searcher:
         """
         from curation_assets.images.decode import ImageError
 
-        with self._lock:
-            encoder = self._encoder(self.model(model_version))
-            try:
-                pixels = encoder.preprocessing.load(data, max_pixels)
-            except ImageError as error:
-                raise CurationError(f"{name}: {error}") from None
+        model = self.model(model_version)
+        with self._encoding:
+            encoder = self._encoder(model)
+        try:
+            pixels = encoder.preprocessing.load(data, max_pixels)
+        except ImageError as error:
+            raise CurationError(f"{name}: {error}") from None
+        with self._encoding:
             (vector,) = encoder.embed_images(pixels[None])
         if not np.isfinite(vector).all():
             raise CurationError(f"{name}: the model makes no usable vector of it")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from curation_assets.search.refresh import Refreshed
+from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 
 
@@ -39,10 +39,14 @@ class Sighting:
         return self.is_new and self.threshold is not None and self.score >= self.threshold
 
 
-def look(searcher: Searcher, done: Refreshed, queries: Mapping[str, float | None], k: int = 6) -> list[Sighting]:
-    """Look for each query among what a refresh added, folder by folder.
+def look(
+    searcher: Searcher, index: SearchIndex, queries: Mapping[str, float | None], after: int, k: int = 6
+) -> list[Sighting]:
+    """Look for each query among what is new in an index, folder by folder.
 
     Args:
+        after: version of the embeddings table that was looked at before: new is what came later, whoever refreshed
+            the index meanwhile; -1: everything.
         queries: texts and their thresholds.
         k: images a query and folder.
 
@@ -50,9 +54,9 @@ def look(searcher: Searcher, done: Refreshed, queries: Mapping[str, float | None
         By query, then by folder, the folder that was embedded last first. Where nothing is new, one sighting a query,
         of that folder.
     """
-    index = done.index
     with_vector = index.rows.select("relative_path", "folder", "embedded_at", "position").drop_nulls("position")
-    new = with_vector.join(done.added.select("relative_path"), on="relative_path", how="semi")
+    later = index.vectors.filter(pl.col("since") > after).select("position")
+    new = with_vector.join(later, on="position", how="semi", maintain_order="left")
     rows = new if len(new) else with_vector.filter(pl.col("folder") == _newest(with_vector)[0])
     if not len(rows) or not queries:
         return []
