@@ -244,6 +244,7 @@ class Searcher:
         k: int = 12,
         *,
         offset: int = 0,
+        exact: bool = False,
         filter: Filter | None = None,
         model_version: str | None = None,
         table_version: int | None = None,
@@ -255,6 +256,7 @@ class Searcher:
             query: what to look for; a text or several mean these texts with equal weight.
             k: how many images.
             offset: how many of the best to leave out, for the next page.
+            exact: never use an approximate index: so that pages follow each other without gap or repeat.
             filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
             model_version: whose vectors to search; None is the champion.
             table_version: of the embeddings table, to search as of then; None is what the index covers.
@@ -271,7 +273,7 @@ class Searcher:
         if query:
             model = self.model(model_version)
             vector = query.vector(lambda texts: self.embed_texts(texts, model), lambda key: self._stored(index, key))
-            found, scores, total = self._ranked(index, query, vector, rows, offset + k)
+            found, scores, total = self._ranked(index, query, vector, rows, offset + k, exact)
             found, scores = found[offset:], scores[offset:]
             score = pl.Series("score", scores, pl.Float32)
         else:
@@ -288,10 +290,11 @@ class Searcher:
         vector: NDArray[np.float32],
         rows: NDArray[np.int64] | None,
         k: int,
+        exact: bool,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
         """Rows and cosines of the best ``k``, and how many there could be; an image is not found to be like itself."""
         asked = [found for key in query.likes if (found := row_number(index, key)) is not None]
-        numbers, cosines = index.nearest(vector, k + len(asked), rows)
+        numbers, cosines = index.nearest(vector, k + len(asked), rows, approximate=not exact)
         keep = ~np.isin(numbers[0], asked)
         if rows is None:
             total = index.info.vectors - len(asked)
@@ -387,7 +390,7 @@ class Searcher:
                 made = self._encoder(model).embed_texts(new)
             known |= dict(zip(new, made, strict=True))
             with self._lock:
-                self._texts |= {(model.uri, text): known[text] for text in new}
+                self._texts |= {(model.uri, text): vector for text, vector in zip(new, made, strict=True)}
                 while len(self._texts) > _TEXT_VECTORS:
                     self._texts.popitem(last=False)
         return np.stack([vector for text in texts if (vector := known[text]) is not None])
