@@ -10,10 +10,14 @@ from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.image_folders import image_folders
 from curation_assets.defs.image_labels import build_image_labels, build_labels_sensor
-from curation_assets.defs.image_search_index import image_map, image_search_index, search_automation_sensor
-from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
+from curation_assets.defs.image_search_index import image_map, image_search_index
+from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import build_new_images_sensor, embeddings_automation_sensor
+from curation_assets.defs.sensors import (
+    build_new_images_sensor,
+    build_search_index_sensor,
+    embeddings_automation_sensor,
+)
 from curation_assets.defs.tags import EXECUTOR
 from curation_assets.settings import Settings, load_settings
 from curation_assets.workspace import workspace_uri
@@ -39,11 +43,11 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             *([labels] if labels else []),
             *([clip_endpoint] if on_databricks else []),
         ],
-        jobs=[ingest_image_folder, register_clip_model],
+        jobs=[ingest_image_folder, register_clip_model, refresh_search_index],
         sensors=[
             build_new_images_sensor(settings),
             embeddings_automation_sensor,
-            search_automation_sensor,
+            build_search_index_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Pipeline:
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self.labels = LakeTable(settings.table_path(settings.labels_table), LABELS)
         self._known: KnownContents | None = None
+        self._loading = threading.Lock()
         self._encoders: dict[tuple[str, str], Encoder] = {}  # by version and device, of one version
 
     @cached_property
@@ -349,12 +351,13 @@ class Pipeline:
         return open_session(self.settings) if self._spark is None else self._spark()
 
     def _load_encoder(self, model: RegisteredModel, device: str) -> Encoder:
-        if any(uri != model.uri for uri, _ in self._encoders):
-            self._encoders.clear()
-        if (model.uri, device) not in self._encoders:
-            loaded = self.registry.load_encoder(model, device, self.settings.precision)
-            self._encoders[model.uri, device] = loaded
-        return self._encoders[model.uri, device]
+        with self._loading:
+            if any(uri != model.uri for uri, _ in self._encoders):
+                self._encoders.clear()
+            if (model.uri, device) not in self._encoders:
+                loaded = self.registry.load_encoder(model, device, self.settings.precision)
+                self._encoders[model.uri, device] = loaded
+            return self._encoders[model.uri, device]
 
     def _scan_each(self, folders: list[str], progress: Progress, rescan: bool) -> list[ScanResult]:
         results = []
@@ -402,7 +405,7 @@ class RunSummary:
         folders: image folders on disk, and folders of the table that were gone.
         tree: the listing it worked from.
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
-        index: what became of the search index; None where nothing is embedded.
+        index: what became of the search index; None where it could not be brought in line, which ``index_error`` tells.
     """
 
     chosen: ChosenModel
@@ -414,6 +417,7 @@ class RunSummary:
     status: pl.DataFrame
     failed: list[tuple[str, str]] = field(default_factory=list)
     index: Refreshed | None = None
+    index_error: str | None = None
 
 
 def run(
@@ -461,7 +465,11 @@ def run(
         progress.step("embed", index, len(to_embed))
         embeds.append(pipeline.embed(folder, model, progress, earlier=before))
     status = pipeline.status()
-    refreshed = pipeline.searcher.refresh(progress) if status["embedded"].sum() else None
+    refreshed, index_error = None, None
+    try:
+        refreshed = pipeline.searcher.refresh(progress, model.version)
+    except CurationError as error:  # the tables are done, which is what counts; the next run tries again
+        index_error = str(error)
     return RunSummary(
         chosen=choice,
         tree=tree,
@@ -472,6 +480,7 @@ def run(
         status=status if folders is None else status.filter(pl.col("folder").is_in(folders)),
         failed=[failure for embed in embeds for failure in embed.failed],
         index=refreshed,
+        index_error=index_error,
     )
 
 

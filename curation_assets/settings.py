@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     serve_max_requests: int = Field(128, ge=1, description="requests that `curation serve` works at at once")
     serve_max_queue: int = Field(2048, ge=1, description="rows that `curation serve` works at at once")
     serve_timeout_seconds: float = Field(60.0, gt=0, description="that a request to `curation serve` may take")
+    index_root: LocalPath | None = Field(None, description="search indexes; beside the lake unless set")
     search_exact_vectors: int = Field(
         200_000, ge=0, description="of more vectors an approximate index is made beside the exact search"
     )
@@ -192,8 +193,8 @@ class Settings(BaseSettings):
     @property
     def index_dir(self) -> Path:
         """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it."""
-        lake = self.lake_root
-        return lake.parent / f"{lake.name}_index" / self.catalog_name / self.schema_name / self.embeddings_table
+        root = self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
+        return root / self.catalog_name / self.schema_name / self.embeddings_table
 
     @property
     def worker_threads(self) -> int:

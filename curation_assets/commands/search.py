@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import webbrowser
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from curation_assets.commands.console import (
 from curation_assets.commands.running import stoppable
 from curation_assets.commands.summary import index_facts, index_line
 from curation_assets.errors import CurationError
-from curation_assets.images.names import printable
+from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,8 +91,8 @@ def search(
     pipeline = pipeline_of(settings_of(images, lake))
     query = _query(pipeline, texts or [], image or [], like or [], unwanted or [], weight, model_version)
     chosen = _filter(
-        folder=folder,
-        name=name,
+        folder=_texts_of(folder),
+        name=None if name is None else text_from_path(name),
         camera=camera,
         captured_from=captured_from,
         captured_to=captured_to,
@@ -108,7 +109,9 @@ def search(
         columns = labelled.select("relative_path", "label", "margin")
         rows = rows.join(columns, on="relative_path", how="left", maintain_order="left")
     if html is None and open_page:
-        html = pipeline.settings.index_dir / "search.html"
+        html = Path(tempfile.mkdtemp(prefix="curation-")) / "search.html"
+    if html is not None and html.is_dir():
+        raise CurationError(f"--html {html} is a folder; name the file to write")
     if html is not None:
         _write_page(pipeline, html, found, rows, model_version)
     if found.behind:
@@ -135,7 +138,7 @@ def label(
     """Zero-shot labels: which of some texts suits each image best, counted by folder; --json has every image."""
     quiet_libraries()
     pipeline = pipeline_of(settings_of(None, lake))
-    chosen = _filter(folder=folder, where=where)
+    chosen = _filter(folder=_texts_of(folder), where=where)
     found = pipeline.searcher.labels(labels, filter=chosen, model_version=model_version, table_version=as_of)
     if as_json:
         print_json({"labels": labels, "images": found.to_dicts()})
@@ -210,6 +213,11 @@ def _stored(pipeline: Pipeline, file: str) -> str:
     """The key that an argument means: a relative path, or a path on disk below the images root."""
     keys = keys_of(pipeline.settings, file)
     return next((key for key in keys if pipeline.row(key) is not None), keys[0])
+
+
+def _texts_of(folders: list[str] | None) -> list[str] | None:
+    """Folders as the tables name them."""
+    return None if folders is None else [text_from_path(folder) for folder in folders]
 
 
 def _filter(**conditions: Any) -> Filter:

@@ -52,6 +52,8 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
     )
     if summary.index is not None:
         out.print(f"index  {index_line(summary.index)}")
+    elif summary.index_error is not None:
+        out.print(f"index  not brought in line: {summary.index_error}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -136,6 +138,7 @@ def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "scan": scan,
         "embed": embed,
         "index": None if summary.index is None else index_facts(summary.index),
+        "index_error": summary.index_error,
         "passed_over": dict(Counter(summary.tree.passed_over)),
         "total": summary.status.drop("folder").sum().row(0, named=True),
         "folders": summary.status.to_dicts(),

@@ -5,7 +5,6 @@ import hashlib
 import dagster as dg
 
 from curation_assets.defs import metadata as md
-from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory_embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
 from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
@@ -27,7 +26,7 @@ def build_image_labels(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=NAME,
-        deps=[crop_images_directory_embeddings, clip_model],
+        deps=[crop_images_directory_embeddings],  # whose data version changes with the model's
         partitions_def=FOLDERS,
         backfill_policy=dg.BackfillPolicy.multi_run(EMBED_FOLDERS_A_RUN),
         retry_policy=RETRIES,
@@ -70,10 +69,10 @@ def _facts(pipeline: Pipeline, result: Labelled) -> dict[str, dg.MetadataValue]:
 
 
 def build_labels_sensor(asset: dg.AssetsDefinition) -> dg.AutomationConditionSensorDefinition:
-    """Labels folders again when their embeddings, the model or the texts changed."""
+    """Labels folders again when their embeddings or the texts changed."""
     return dg.AutomationConditionSensorDefinition(
         "labels_automation_sensor",
         target=dg.AssetSelection.assets(asset),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Labels a folder again when its embeddings, the model or CURATION_LABELS changed.",
+        description="Labels a folder again when its embeddings or CURATION_LABELS changed.",
     )

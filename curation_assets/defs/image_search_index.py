@@ -1,9 +1,12 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
 import base64
+import itertools
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from curation_assets.defs import metadata as md
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
@@ -14,9 +17,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.search import image_map as maps
-from curation_assets.search.index import SearchIndex
-from curation_assets.search.refresh import Refreshed
-from curation_assets.search.searcher import Searcher
+from curation_assets.search.index import IndexInfo
 from curation_assets.search.standing import Sighting, look
 
 NAME = "image_search_index"
@@ -24,32 +25,15 @@ SIGHTING = "standing query"
 _DATA_VERSION = "dagster/data_version"
 _OBSERVATIONS = 100  # of one refresh: the first of a large tree would tell of every folder
 
-# Whenever a folder's embeddings were made: what did not change costs a look at two version numbers. On the first look
-# after an upgrade, for what was embedded before.
-WHEN_EMBEDDED = (
-    dg.AutomationCondition.any_deps_updated()
-    | (
-        dg.AutomationCondition.initial_evaluation()
-        & dg.AutomationCondition.missing()
-        & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
-    )
-).since(
-    dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-) & ~dg.AutomationCondition.in_progress()
 
-# An update that was only just asked for counts: the map follows in the run that refreshes the index.
-WHEN_INDEXED = (
-    dg.AutomationCondition.any_deps_updated().since(
-        dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-    )
-    & ~dg.AutomationCondition.in_progress()
-)
+def covered(table_id: str, table_version: int, directory_version: int, model_fingerprint: str) -> str:
+    """The data version of an index: what it was made of."""
+    return f"{table_id}.{table_version}.{directory_version}.{model_fingerprint}"
 
 
 @dg.asset(
     name=NAME,
     deps=[crop_images_directory_embeddings],
-    automation_condition=WHEN_EMBEDDED,
     retry_policy=RETRIES,
     group_name="search",
     owners=OWNERS,
@@ -63,12 +47,14 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
     pipeline = curation.pipeline()
     try:
         done = pipeline.searcher.refresh(progress(context))
-        after = _looked_at(context, done.index)
-        sightings = look(pipeline.searcher, done.index, pipeline.settings.standing_queries, after)
-        previews = _previews(pipeline.searcher, done, sightings)
+        queries = pipeline.settings.standing_queries
+        sightings = look(pipeline.searcher, done.index, queries, _is_new(context, done.index.info))
+        told = _worth_telling(context, sightings)
+        shown = [*_of_newest(sightings), *told]
+        previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    for sighting in [sighting for sighting in sightings if sighting.passes][:_OBSERVATIONS]:
+    for sighting in told:
         context.log_event(_observation(context.asset_key, sighting, previews))
     info = done.index.info
     facts: dict[str, Any] = {
@@ -86,7 +72,7 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
         "directory table version": info.directory_version,
         "folder": dg.MetadataValue.path(str(done.index.folder)),
     }
-    version = f"{info.table_id}.{info.table_version}.{info.directory_version}.{info.model_fingerprint}"
+    version = covered(info.table_id, info.table_version, info.directory_version, info.model_fingerprint)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version), metadata=_contact_sheets(sightings, previews) | facts
     )
@@ -95,7 +81,6 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
 @dg.asset(
     name="image_map",
     deps=[image_search_index],
-    automation_condition=WHEN_INDEXED,
     retry_policy=RETRIES,
     group_name="search",
     owners=OWNERS,
@@ -107,7 +92,7 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
     """Bring the map in line with the index."""
     pipeline = curation.pipeline()
     try:
-        done = maps.refresh(pipeline.searcher.open(), progress(context))
+        done = maps.refresh(pipeline.searcher.refresh(progress(context)).index, progress(context))
     except CurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
@@ -118,22 +103,37 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
             "laid out anew": done.fresh_layout,
             "seconds": round(done.seconds, 3),
             "embeddings table version": done.info.table_version,
-            "picture": _picture(maps.draw(done.points)),
         }
+        | ({"picture": _picture(maps.draw(done.points))} if len(done.points) else {})
     )
 
 
-def _looked_at(context: dg.AssetExecutionContext, index: SearchIndex) -> int:
-    """The version of the embeddings table that the last materialization covered: what is newer was not looked at."""
+def _is_new(context: dg.AssetExecutionContext, info: IndexInfo) -> pl.Expr:
+    """Which vectors came since the last materialization, whoever brought the index in line meanwhile."""
     event = context.instance.get_latest_materialization_event(context.asset_key)
-    tags = (event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
-    table_id, _, rest = tags.get(_DATA_VERSION, "").partition(".")
-    return int(rest.partition(".")[0]) if table_id == index.info.table_id else -1
+    if event is None or event.asset_materialization is None:
+        return pl.lit(True)
+    tag = (event.asset_materialization.tags or {}).get(_DATA_VERSION, "").split(".")
+    if len(tag) == 4 and tag[0] == info.table_id:
+        if tag[3] != info.model_fingerprint:
+            context.log.info("the vectors are new, the images are not: another model took over")
+            return pl.lit(False)
+        if info.born <= int(tag[1]):
+            return pl.col("since") > int(tag[1])
+    # The index was built from nothing since, or the tables were: then only the time of embedding tells.
+    return pl.col("embedded_at") > datetime.fromtimestamp(event.timestamp, UTC)
 
 
-def _previews(searcher: Searcher, done: Refreshed, sightings: list[Sighting]) -> dict[str, bytes]:
-    shown = [*_of_newest(sightings), *[sighting for sighting in sightings if sighting.passes][:_OBSERVATIONS]]
-    return searcher.previews(done.index, {key for sighting in shown for key in sighting.rows["relative_path"]})
+def _worth_telling(context: dg.AssetExecutionContext, sightings: list[Sighting]) -> list[Sighting]:
+    """Those that pass their threshold; of too many, of each query in turn."""
+    of_query: dict[str, list[Sighting]] = {}
+    for sighting in sightings:
+        if sighting.passes:
+            of_query.setdefault(sighting.text, []).append(sighting)
+    in_turn = [one for turn in itertools.zip_longest(*of_query.values()) for one in turn if one is not None]
+    if len(in_turn) > _OBSERVATIONS:
+        context.log.warning("%d sightings; the first %d are observations", len(in_turn), _OBSERVATIONS)
+    return in_turn[:_OBSERVATIONS]
 
 
 def _of_newest(sightings: list[Sighting]) -> list[Sighting]:
@@ -177,11 +177,3 @@ def _sheet(name: str, sighting: Sighting, previews: dict[str, bytes]) -> dict[st
 
 def _picture(png: bytes) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![map of the images](data:image/png;base64,{base64.b64encode(png).decode()})")
-
-
-search_automation_sensor = dg.AutomationConditionSensorDefinition(
-    "search_automation_sensor",
-    target=dg.AssetSelection.assets(image_search_index, image_map),
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Refreshes the search index, and after it the map, when embeddings were made.",
-)

@@ -22,7 +22,8 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def of(cls, settings: Settings) -> CurationResource:
         """The resource for some settings, without the secrets, which no asset needs."""
-        shown = settings.model_dump(mode="json", exclude={"serve_token", "gallery_token"})
+        dumped = settings.model_dump(mode="json", exclude={"serve_token", "gallery_token"})
+        shown = {name: value for name, value in dumped.items() if value is not None}  # Dagster's maps hold no null
         if settings.engine != "spark":
             return CurationResource(settings=shown)
         from curation_assets.defs.spark_resource import spark_resource  # pyspark, only where it is wanted

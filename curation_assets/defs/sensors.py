@@ -1,4 +1,5 @@
-"""Sensors: changed folders → runs; a promoted model → its data version; a changed model → new embeddings.
+"""Sensors: changed folders → runs; a promoted model → its data version; a changed model → new embeddings; new
+embeddings → the search index.
 
 The truth of ``new_images_sensor`` is the directory table. It asks for a run as long as a folder on disk differs from
 its rows, and never because a partition doesn't exist yet: the daemon stores new partitions before it reserves runs,
@@ -16,7 +17,8 @@ from curation_assets.defs.catching_up import materializations, promotion
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
-from curation_assets.defs.jobs import ingest_image_folder, register_clip_model
+from curation_assets.defs.image_search_index import covered, image_search_index
+from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
 from curation_assets.defs.partitions import FOLDERS, folder_of_key, key_of
 from curation_assets.defs.resources import CurationResource
 from curation_assets.errors import CurationError
@@ -123,6 +125,52 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
     return new_images_sensor
 
 
+def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor of the search index, with the interval of the settings.
+
+    Its truth is what the tables hold and what the last materialization covered, never an event: one that comes while
+    the index is being refreshed is not lost.
+    """
+
+    @dg.sensor(
+        name="search_index_sensor",
+        job=refresh_search_index,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run of image_search_index and image_map when the tables or the champion are others than "
+        "those that the last one covered.",
+    )
+    def search_index_sensor(
+        context: dg.SensorEvaluationContext, curation: CurationResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        pipeline = curation.pipeline()
+        if pipeline.embeddings.newest_version() < 1 or not pipeline.has_model():
+            return dg.SkipReason("nothing is embedded yet")
+        try:
+            embeddings, directory = pipeline.embeddings.snapshot(), pipeline.directory.snapshot()
+            champion = pipeline.registry.champion()
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
+        event = context.instance.get_latest_materialization_event(image_search_index.key)
+        known = (event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
+        if known.get("dagster/data_version") == wanted:
+            return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
+        runs = context.instance.get_runs(dg.RunsFilter(job_name=refresh_search_index.name), limit=1)
+        latest = LatestRun(runs[0].run_id, runs[0].tags.get(_RUN_KEY), runs[0].is_finished) if runs else None
+        key = run_key_for(
+            image_search_index.key.to_user_string(),
+            wanted,
+            latest,
+            lambda used: context.instance.get_runs_count(dg.RunsFilter(tags={_RUN_KEY: used})) > 0,
+        )
+        if key is None:
+            return dg.SkipReason(f"asked for already; run {latest.run_id[:8]} tells" if latest else "asked for already")
+        return dg.RunRequest(key)
+
+    return search_index_sensor
+
+
 def _request(instance: dg.DagsterInstance, change: FolderChange, table_id: str) -> dg.RunRequest | None:
     """The run that a change asks for, if any; a table that was made anew has run keys of its own."""
     key = key_of(change.folder)
@@ -161,7 +209,8 @@ def _partition_requests(
     missing = [key for key in dict.fromkeys(asked + others) if key not in existing]
     if missing:
         yield FOLDERS.build_add_request(missing[: max(_NEW_PARTITIONS, len(asked))])
-    tables = [table.snapshot() for table in (pipeline.directory, pipeline.embeddings) if table.exists()]
+    every = (pipeline.directory, pipeline.embeddings, pipeline.labels)
+    tables = [table.snapshot() for table in every if table.exists()]
     alive = {*tree.folders, *(folder for table in tables for folder in table.folders)}
     gone = [key for key in existing if folder_of_key(key) not in alive and key not in asked]
     if gone:

@@ -207,12 +207,11 @@ class LakeTable:
         if missing:
             raise CurationError(f"table {self.path} lacks the columns {', '.join(sorted(missing))}")
 
-    def snapshot(self, version: int | None = None, at: datetime | None = None) -> Snapshot:
+    def snapshot(self, version: int | None = None) -> Snapshot:
         """The newest version, or an earlier one.
 
         Args:
             version: its number.
-            at: of that moment; the oldest one, if the table is younger.
 
         Raises:
             CurationError: there is no table or no such version, or it can't be read.
@@ -220,27 +219,20 @@ class LakeTable:
         with _understandable_errors(self.path):
             if not self.exists():
                 raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
-            if at is not None:
-                table = self._open()
-                table.load_as_version(at)
-                return Snapshot(self.path, self.spec, table)
             newest = self.newest_version()
             if version is not None and not 0 <= version <= newest:
                 raise CurationError(f"table {self.path} has the versions 0 to {newest}, and no {version}")
             return Snapshot(self.path, self.spec, self._open(version))
 
-    def committed_at(self, version: int) -> datetime:
-        """When a version was committed, UTC.
+    def commit_times(self) -> dict[int, datetime]:
+        """When each version was committed, UTC, as far back as the log goes.
 
-        Raises:
-            CurationError: the log doesn't tell any more.
+        It is what the commits say: the times of the log's files, which delta-rs goes by, change when a lake is copied.
         """
         with _understandable_errors(self.path):
             # Of the newest version: deltalake 1.6.6 counts the history of an earlier one wrongly.
-            for commit in self._open().history():
-                if commit["version"] == version:
-                    return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
-        raise CurationError(f"the log of table {self.path} doesn't tell any more when version {version} was made")
+            commits = self._open().history()
+            return {c["version"]: datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in commits}
 
     def newest_version(self) -> int:
         """Number of the newest version, from the names in the log alone: asked at every query; -1 without a table."""

@@ -8,7 +8,8 @@ exact and only which images are found is approximate. How much is searched is ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from curation_assets.progress import Progress
 from curation_assets.search import exact
 
 RECALL = 0.98
+FEWEST_VECTORS = 1000  # of fewer nothing can be learned, and comparing all takes no time
 _K = 10  # that recall is measured at
 _REDUCED = 256  # dimensions that are coded: 86 to 99 % of the energy of CLIP-like vectors, for a third of the bytes
 _SHORTLIST, _LONGEST = 300, 2400
@@ -63,8 +65,10 @@ class ApproximateIndex:
     def build(
         cls, segments: Sequence[NDArray[np.float32]], positions: NDArray[np.int64], progress: Progress
     ) -> ApproximateIndex:
-        """Train on a sample of the vectors at some positions, and add them all."""
-        faiss = _faiss(threads=None)
+        """Train on a sample of the vectors at some positions, at least ``FEWEST_VECTORS``, and add them all."""
+        import faiss as _module
+
+        faiss: Any = _module  # its stubs don't know what its factories make
         number = len(positions)
         lists = int(np.clip(2 ** round(math.log2(2 * math.sqrt(number))), *_LISTS))
         size = min(number, max(_TRAINED_ON, _TRAINED_PER_LIST * lists))
@@ -101,7 +105,9 @@ class ApproximateIndex:
 
     def copy(self) -> ApproximateIndex:
         """A copy that may be changed while others search this one."""
-        return ApproximateIndex(_faiss().clone_index(self._index), self._trained, self._probes, self._shortlist)
+        import faiss
+
+        return ApproximateIndex(faiss.clone_index(self._index), self._trained, self._probes, self._shortlist)
 
     def nearest(
         self,
@@ -110,11 +116,15 @@ class ApproximateIndex:
         k: int,
         live: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Positions and exact cosines of nearly the ``k`` nearest, nearest first, both (q, k)."""
-        # Two threads that wait for each other at each of a single query's few steps take ten times as long as one.
-        faiss = _faiss(threads=1 if len(queries) == 1 else None)
+        """Positions and exact cosines of nearly the ``k`` nearest, nearest first, both (q, min(k, live vectors))."""
+        import faiss as _module
+
+        faiss: Any = _module
+        k = min(k, sum(map(len, segments)) if live is None else int(live.sum()))
         parameters = faiss.SearchParametersPreTransform(index_params=faiss.SearchParametersIVF(nprobe=self._probes))
-        _, shortlists = self._index.search(np.ascontiguousarray(queries), self._shortlist, params=parameters)
+        # Two threads that wait for each other at each of a single query's few steps take ten times as long as one.
+        with _threads(1 if len(queries) == 1 else None):
+            _, shortlists = self._index.search(np.ascontiguousarray(queries), self._shortlist, params=parameters)
         positions = np.empty((len(queries), k), np.int64)
         cosines = np.empty((len(queries), k), np.float32)
         for row, (query, shortlist) in enumerate(zip(queries, shortlists, strict=True)):
@@ -131,15 +141,24 @@ class ApproximateIndex:
         return positions, cosines
 
     def tune(
-        self, segments: Sequence[NDArray[np.float32]], queries: NDArray[np.float32], live: NDArray[np.bool_] | None
-    ) -> float:
+        self,
+        segments: Sequence[NDArray[np.float32]],
+        queries: Mapping[str, NDArray[np.float32]],
+        live: NDArray[np.bool_] | None,
+    ) -> dict[str, float]:
         """Choose how many lists a query looks into, and how long its shortlist is.
 
+        Args:
+            queries: by their kind, for each has to be found well: images, texts.
+
         Returns:
-            Recall at 10 with that: ``RECALL`` or more, or what the most of both gives.
+            Recall at 10 of each kind with that: ``RECALL`` or more, or what the most of both gives.
         """
-        truth, _ = exact.nearest(segments, queries, _K, live)
-        lists = _faiss().extract_index_ivf(self._index).nlist
+        import faiss
+
+        truths = {kind: exact.nearest(segments, of_kind, _K, live)[0] for kind, of_kind in queries.items()}
+        lists = faiss.extract_index_ivf(self._index).nlist
+        recalls: dict[str, float] = {}
         recall = 0.0
         self._shortlist = _SHORTLIST
         while recall < RECALL and self._shortlist <= _LONGEST:
@@ -148,13 +167,15 @@ class ApproximateIndex:
             while recall < RECALL and self._probes < lists and recall > before:
                 before = recall
                 self._probes = min(2 * self._probes, lists)
-                found, _ = self.nearest(segments, queries, truth.shape[1], live)
-                hits = [len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True)]
-                recall = float(np.sum(hits) / max(1, truth.size))
+                for kind, truth in truths.items():
+                    found, _ = self.nearest(segments, queries[kind], _K, live)
+                    hits = [len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True)]
+                    recalls[kind] = round(float(np.sum(hits) / max(1, truth.size)), 4)
+                recall = min(recalls.values())
             if recall < RECALL:
                 self._shortlist *= 2
         self._shortlist = min(self._shortlist, _LONGEST)
-        return round(recall, 4)
+        return recalls
 
     def save(self, path: Path) -> dict[str, Any]:
         """Write the index to a file.
@@ -162,7 +183,9 @@ class ApproximateIndex:
         Returns:
             What :meth:`open` needs beside it.
         """
-        _faiss().write_index(self._index, str(path))
+        import faiss
+
+        faiss.write_index(self._index, str(path))
         return {"trained": self._trained, "probes": self._probes, "shortlist": self._shortlist}
 
     @classmethod
@@ -175,17 +198,23 @@ class ApproximateIndex:
         """
         if not path.exists():
             raise FileNotFoundError(path)
-        index = _faiss().read_index(str(path))
+        import faiss
+
+        index = faiss.read_index(str(path))
         return cls(index, settings["trained"], settings["probes"], settings["shortlist"])
 
 
-def _faiss(threads: int | None = 1) -> Any:
-    """FAISS, imported when it is used, with so many threads for what this thread calls next; None is every core."""
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many threads of OpenMP, which torch counts with too, for what this thread calls; None leaves it as it is."""
     import faiss
-    from joblib import cpu_count
 
-    faiss.omp_set_num_threads(threads or cpu_count())
-    return faiss
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _rotation(sample: NDArray[np.float32]) -> NDArray[np.float32]:

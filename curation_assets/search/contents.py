@@ -45,9 +45,11 @@ class Contents:
         vectors: every vector of the model, with its position; those of ``added`` count on from those that were there.
         added: rows of ``vectors`` that were not there.
         removed: vectors that were there and are no more.
+        is_ambiguous: a path has rows in two folders, of which ``rows`` holds one: it can't be built upon.
     """
 
     rows: pl.DataFrame
+    is_ambiguous: bool
     vectors: pl.DataFrame
     added: pl.DataFrame
     removed: pl.DataFrame
@@ -74,8 +76,10 @@ def compare(
     new = [file for path, file in files.items() if path not in known]
     found = embeddings.read([*_KEY, "embedded_at"], files=new, where=is_current(model))
     lost = held.filter(~pl.col("_file").is_in(list(files)))
-    found = found.join(lost.select(*_KEY, "position", "since"), on=_KEY, how="left", maintain_order="left")
-    found = found.select(_NO_VECTORS.columns)
+    # The same path stands in two folders for a while after a change of FOLDER_DEPTH: one position is one row's.
+    places = lost.unique(_KEY, keep="first", maintain_order=True).select(*_KEY, "position", "since")
+    found = found.join(places, on=_KEY, how="left", maintain_order="left").select(_NO_VECTORS.columns)
+    found = found.with_columns(position=pl.when(pl.col("position").is_first_distinct()).then(pl.col("position")))
     moved = found.filter(pl.col("position").is_not_null())
     added = found.filter(pl.col("position").is_null()).sort("_file", maintain_order=True)
     added = added.with_columns(
@@ -84,10 +88,12 @@ def compare(
     )
     all_vectors = pl.concat([kept, moved, added])
     images = _images(rows, directory)
-    at = all_vectors.select(*_KEY, "embedded_at", "position")
+    once = images.unique("relative_path", keep="first", maintain_order=True)
+    at = all_vectors.unique(_KEY, keep="first", maintain_order=True).select(*_KEY, "embedded_at", "position")
     return Contents(
         # A vector counts for its image only while the content is the same: a file that changed since has none yet.
-        rows=images.join(at, on=_KEY, how="left").sort("relative_path"),
+        rows=once.join(at, on=_KEY, how="left").sort("relative_path"),
+        is_ambiguous=len(once) < len(images),
         vectors=all_vectors,
         added=added,
         removed=lost.join(moved, on="position", how="anti"),

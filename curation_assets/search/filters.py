@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -38,6 +39,22 @@ COLUMNS = (
 )
 
 
+# Functions that a condition may use. None of them makes more of a text than it was given, as LPAD or REPLACE do.
+# fmt: off
+FUNCTIONS = frozenset((
+    "abs", "round", "floor", "ceil", "sqrt", "pow", "mod", "sign", "least", "greatest", "coalesce", "nullif",
+    "ifnull", "if", "lower", "upper", "initcap", "length", "char_length", "substr", "substring", "left",
+    "right", "trim", "ltrim", "rtrim", "starts_with", "ends_with", "strpos", "regexp_like", "concat", "extract",
+    "date_part", "strftime", "date", "cast", "try_cast", "avg", "min", "max", "sum", "count", "median",
+    "stddev", "over",
+))
+# fmt: on
+_BEFORE_BRACKETS = frozenset(("in", "and", "or", "not", "when", "then", "else", "between", "like", "ilike", "is"))
+_OPERATION = re.compile(r"[-+*/%|<>=!~,(\[]+|::|\b(?:AND|OR|NOT|LIKE|ILIKE|IN|IS|BETWEEN|CASE|WHEN)\b", re.IGNORECASE)
+MAX_CONDITION = 1000  # characters
+_MAX_OPERATIONS = 100  # polars takes seconds for some hundred, and some thousand end the process
+
+
 class Filter(BaseModel):
     """Conditions that an image has to meet, all of them. An empty one lets every image through.
 
@@ -70,13 +87,20 @@ class Filter(BaseModel):
     min_side: int | None = Field(None, ge=0)
     max_side: int | None = Field(None, ge=0)
     has_gps: bool | None = None
-    where: str | None = Field(None, max_length=10_000)
+    where: str | None = None
     region: tuple[Point, ...] = Field((), max_length=10_000)
 
     @field_validator("folder", "format", "status", mode="before")
     @classmethod
     def _one_is_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("folder")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(folder.strip("/") for folder in value):
+            raise ValueError("a folder is named relative to the images root; '.' is the root itself")
+        return value
 
     @field_validator("captured_from", "captured_to")
     @classmethod
@@ -164,6 +188,7 @@ def parse_condition(text: str) -> pl.Expr:
         CurationError: it can't be parsed, names another column, or is no condition.
     """
     schema = _schema()
+    _refuse_costly(text)
     try:
         condition = pl.sql_expr(text)
         unknown = sorted(set(condition.meta.root_names()) - set(COLUMNS))
@@ -174,11 +199,23 @@ def parse_condition(text: str) -> pl.Expr:
         # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
         kind = pl.DataFrame(schema=schema).select(condition).dtypes
     except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
-        hint = "; write a date as DATE '2026-05-15'" if "date" in str(error) else ""
+        hint = "; write a date as DATE '2026-05-15'" if "date" in str(error).lower() else ""
         raise CurationError(f"filter where={text!r}: {first_line(error)}{hint}") from None
     if kind != [pl.Boolean]:
         raise CurationError(f"filter where={text!r}: this is no condition, for example width > 1000")
     return condition
+
+
+def _refuse_costly(text: str) -> None:
+    bare = re.sub(r"'(?:[^']|'')*'", "''", text)
+    if len(text) > MAX_CONDITION or len(_OPERATION.findall(bare)) > _MAX_OPERATIONS:
+        raise CurationError(
+            f"filter where={text[:40]!r}…: at most {MAX_CONDITION:,} characters and {_MAX_OPERATIONS} operators"
+        )
+    called = {name.lower() for name in re.findall(r'(\w+)"?\s*\(', bare)}
+    if unknown := sorted(called - FUNCTIONS - _BEFORE_BRACKETS):
+        names = ", ".join(sorted(FUNCTIONS))
+        raise CurationError(f"filter where={text!r}: {', '.join(unknown)} can't be used; the functions are {names}")
 
 
 def _schema() -> dict[str, Any]:
@@ -192,8 +229,8 @@ def _schema() -> dict[str, Any]:
 def below(folder: str) -> pl.Expr:
     """Images of a folder and of those below it."""
     folder = folder.rstrip("/")
-    if folder in ("", "."):
-        return pl.col("folder") == "." if folder else pl.lit(True)
+    if folder == ".":
+        return pl.col("folder") == "."
     # The path too: with FOLDER_DEPTH a partition holds folders below it.
     return (
         (pl.col("folder") == folder)

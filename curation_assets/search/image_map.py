@@ -26,6 +26,7 @@ from curation_assets.images.names import printable
 from curation_assets.progress import Progress
 from curation_assets.search import exact
 from curation_assets.search.index import SearchIndex
+from curation_assets.search.refresh import understandable_errors
 
 SAMPLE = 10_000  # images that t-SNE lays out: about a minute
 _NEIGHBOURS = 5
@@ -97,8 +98,9 @@ def refresh(index: SearchIndex, progress: Progress) -> Mapped:
     if index.folder is None:
         raise CurationError("a map is made of the stored index, not of an earlier version")
     folder = folder_of(index.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "_writer.lock"):
+    with understandable_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with understandable_errors(folder), FileLock(folder / "_writer.lock"):
         try:
             stored = _stored(folder)
         except CurationError:
@@ -183,6 +185,8 @@ def _known(images: pl.DataFrame, old: pl.DataFrame | None) -> pl.DataFrame:
 
 
 def _lay_out(index: SearchIndex, points: pl.DataFrame, progress: Progress) -> pl.DataFrame:
+    if not len(points):
+        return points
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.choice(len(points), min(SAMPLE, len(points)), replace=False))
     progress.start("map: laying out", len(chosen))

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.errors import CurationError
@@ -28,7 +28,7 @@ from curation_assets.search import exact
 from curation_assets.search.approximate import RECALL, ApproximateIndex
 
 CURRENT = "current.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Segment(BaseModel):
@@ -55,9 +55,11 @@ class IndexInfo(BaseModel):
         positions: vectors stored, those of no image any more among them.
         rows_file, vectors_file: Arrow files of images and of vectors' keys.
         approximate_file: of the approximate index; None where search is exact.
-        recall: share of the exact ten nearest that the approximate index finds, on sampled queries; 1 where there is
-            none. One that finds too little isn't used.
+        recall: share of the exact ten nearest that the approximate index finds, of images and of texts the smaller; 1
+            where there is none. One that finds too little isn't used. ``approximate`` has both.
         latency_ms: median of single queries, measured when the index was made.
+        is_ambiguous: as of ``Contents``.
+        born: version of the embeddings table at which it was built from nothing.
         built_at: when it was last changed, UTC.
     """
 
@@ -80,6 +82,8 @@ class IndexInfo(BaseModel):
     vectors_file: str
     approximate_file: str | None = None
     approximate: dict[str, Any] = {}
+    is_ambiguous: bool = False
+    born: int
     recall: float = 1.0
     latency_ms: float = 0.0
     built_at: datetime
@@ -139,7 +143,7 @@ class SearchIndex:
             except FileNotFoundError:  # a newer build took its place and removed its files
                 if read_info(folder) == info or attempt == 4:
                     break
-            except (OSError, ValueError, RuntimeError, pa.ArrowException) as error:
+            except (OSError, EOFError, ValueError, RuntimeError, pa.ArrowException) as error:
                 raise CurationError(f"search index {folder} can't be opened: {error}; {_REMOVE}") from error
         raise CurationError(f"search index {folder} lacks files; {_REMOVE}")
 
@@ -190,17 +194,16 @@ class SearchIndex:
         Returns:
             Row numbers in ``rows`` and cosines, both (q, min(k, …)).
         """
-        if (
-            rows is None
-            and approximate
-            and self.approximate is not None
-            and self.info.recall >= RECALL
-            and k <= self.approximate.most
-        ):
+        if approximate and self.approximate is not None and self.is_approximate(k, rows):
             positions, cosines = self.approximate.nearest(self.segments, queries, k, self.live)
         else:
             positions, cosines = exact.nearest(self.segments, queries, k, self._allowed(rows))
         return self.row_of[positions], cosines
+
+    def is_approximate(self, k: int, rows: NDArray[np.int64] | None = None) -> bool:
+        """Whether :meth:`nearest` uses the approximate index for such a query, where it may."""
+        made = self.approximate
+        return rows is None and made is not None and self.info.recall >= RECALL and k <= made.most
 
     def vector(self, position: int) -> NDArray[np.float32]:
         """(dimension,) the vector at a position."""
@@ -232,12 +235,12 @@ def read_info(folder: Path) -> IndexInfo | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        info = IndexInfo.model_validate_json(text)
-    except ValidationError:
+        said = json.loads(text)
+        if isinstance(said, dict) and said.get("format", _FORMAT) != _FORMAT:
+            raise CurationError(f"search index {folder} is of another version of this package; {_REMOVE}")
+        return IndexInfo.model_validate(said)
+    except ValueError:
         raise CurationError(f"search index {folder} has a damaged {CURRENT}; {_REMOVE}") from None
-    if info.format != _FORMAT:
-        raise CurationError(f"search index {folder} is of another version of this package; {_REMOVE}")
-    return info
 
 
 def publish(folder: Path, info: IndexInfo) -> None:
@@ -261,8 +264,15 @@ def write_whole(target: Path, content: bytes) -> None:
 
 
 def write_arrow(path: Path, frame: pl.DataFrame) -> None:
-    """Write a frame so that :func:`read_arrow` maps it into memory."""
+    """Write a frame so that it can be mapped into memory."""
     frame.rechunk().write_ipc(path, compression="uncompressed")
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a finished file to the disk, before anything names it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _read_arrow(path: Path) -> pl.DataFrame:

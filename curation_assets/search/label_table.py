@@ -53,7 +53,7 @@ def label_folder(
     asked = json.dumps(list(choices), ensure_ascii=False)
     with labels.writer(folder) as writer:
         source, before = embeddings.snapshot(), labels.snapshot()
-        changed = not _are_current(source, before, folder, model, asked)
+        changed = not _are_current(source, before, folder, model, asked) and not _waits(source, folder, model)
         if changed:
             with writer.file() as stage:
                 columns = [*_KEY, *MODEL_COLUMNS, "embeddings"]
@@ -68,6 +68,12 @@ def label_folder(
         now.group_by("label").agg(images=pl.len(), margin=pl.col("margin").median()).sort("images", descending=True)
     )
     return Labelled(folder, len(now), counts, changed)
+
+
+def _waits(source: Snapshot, folder: str, model: RegisteredModel) -> bool:
+    """Whether a folder's vectors are all of another model: it is about to be embedded again, and then labelled."""
+    others = source.read(["relative_path"], folder, where=~is_current(model))
+    return len(others) > 0 and not len(source.read(["relative_path"], folder, where=is_current(model)))
 
 
 def _are_current(source: Snapshot, labels: Snapshot, folder: str, model: RegisteredModel, asked: str) -> bool:

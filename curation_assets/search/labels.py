@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
+from curation_assets.search.query import check_text
 
 
 def check_labels(labels: Sequence[str]) -> list[str]:
@@ -19,6 +20,8 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     """
     if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
         raise CurationError(f"labels {list(labels)!r}: give at least two different texts, none of them empty")
+    for label in labels:
+        check_text(label)
     return list(labels)
 
 

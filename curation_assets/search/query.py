@@ -40,11 +40,13 @@ class Picture:
     """An image that isn't stored.
 
     Attributes:
-        vector: (dimension,) its unit vector of the model that is searched with.
+        vector: (dimension,) its unit vector.
+        model_fingerprint: of the model that made it, and that has to be searched with.
         name: how the query tells of it.
     """
 
     vector: NDArray[np.float32]
+    model_fingerprint: str
     name: str = "an image"
     weight: float = 1.0
 
@@ -59,8 +61,8 @@ class Query:
         for part in self.parts:
             if not math.isfinite(part.weight) or part.weight == 0:
                 raise CurationError(f"weight {part.weight}: give a number other than 0")
-            if isinstance(part, Text) and not part.text.strip():
-                raise CurationError("a text to search for is empty")
+            if isinstance(part, Text):
+                check_text(part.text)
         if self.parts and all(part.weight < 0 for part in self.parts):
             raise CurationError("say what to look for too, not only what not")
 
@@ -103,7 +105,7 @@ class Query:
             vector_of: relative path of a stored image → its unit vector.
 
         Raises:
-            CurationError: the parts cancel each other out, or the model makes nothing of a text.
+            CurationError: the parts cancel each other out.
         """
         texts = [part.text for part in self.parts if isinstance(part, Text)]
         of_texts = iter(embed_texts(texts)) if texts else iter(())
@@ -112,17 +114,30 @@ class Query:
             one: NDArray[np.float32]
             if isinstance(part, Text):
                 one = next(of_texts)
-                if not np.isfinite(one).all():
-                    raise CurationError(f"the model makes no usable vector of the text {part.text!r}")
             elif isinstance(part, Like):
                 one = vector_of(part.relative_path)
             else:
                 one = part.vector
             total = total + part.weight * one.astype(np.float64)
-        length = float(np.linalg.norm(total))
-        if not length > _SMALLEST:
-            raise CurationError("the parts of this query cancel each other out")
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(total))
+        if not _SMALLEST < length < math.inf:
+            raise CurationError("the parts of this query cancel each other out, or weigh too much")
         return np.asarray(total / length, np.float32)[None, :]
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that a model can make nothing of.
+
+    Raises:
+        CurationError: it is empty, or holds bytes that are not UTF-8.
+    """
+    if not text.strip():
+        raise CurationError("a text to search for is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CurationError(f"the text {text!r} is not valid UTF-8") from None
 
 
 def _name(part: Text | Like | Picture) -> str:

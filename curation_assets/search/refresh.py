@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
@@ -19,7 +20,7 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.table import Snapshot
 from curation_assets.progress import Progress
 from curation_assets.search import exact
-from curation_assets.search.approximate import ApproximateIndex
+from curation_assets.search.approximate import FEWEST_VECTORS, ApproximateIndex
 from curation_assets.search.contents import Contents, compare, read_vectors
 from curation_assets.search.index import (
     CURRENT,
@@ -29,6 +30,7 @@ from curation_assets.search.index import (
     now,
     publish,
     read_info,
+    sync,
     write_arrow,
 )
 
@@ -68,7 +70,7 @@ def refresh(
     progress: Progress,
     *,
     exact_vectors: int,
-    probes: NDArray[np.float32] | None = None,
+    probes: Callable[[], NDArray[np.float32]] | None = None,
 ) -> Refreshed:
     """Build the index of a model's vectors, or bring it up to date.
 
@@ -78,15 +80,14 @@ def refresh(
         folder: of this model's index.
         directory, embeddings: the versions of the tables to cover.
         exact_vectors: of more vectors than this an approximate index is made as well.
-        probes: (q, dimension) query vectors on which an approximate index is measured too, beside stored vectors:
-            vectors of texts lie apart from those of images.
+        probes: gives (q, dimension) vectors of texts on which an approximate index is measured too, beside stored
+            vectors: they lie apart from those of images. Called where there is such an index.
 
     Raises:
         CurationError: a table or the index's folder can't be read or written.
     """
     started = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / _LOCK):
+    with understandable_errors(folder), _sole_writer(folder, progress):
         old = _usable(folder, directory, embeddings, model)
         if old is not None and _covers(old.info, directory, embeddings, exact_vectors):
             none = old.vectors.clear()
@@ -107,7 +108,8 @@ def refresh(
                 segments.append(segment)
                 arrays.append(array)
             made = _Made(segments, arrays, _followed(old, contents, arrays, exact_vectors, progress))
-        info = _write(folder, directory, embeddings, model, contents, made, probes)
+        born = embeddings.version if old is None else old.info.born
+        info = _write(folder, directory, embeddings, model, contents, made, born, probes)
         publish(folder, info)
         index = SearchIndex.open(folder)
         assert index is not None
@@ -126,12 +128,13 @@ def as_of(base: SearchIndex | None, directory: Snapshot, embeddings: Snapshot, m
     if base is not None and base.info.table_id != embeddings.table_id:
         base = None
     contents = _compare(base, directory, embeddings, model)
+    born = embeddings.version if base is None else base.info.born
     arrays = [] if base is None else list(base.segments)
     if len(contents.added) or not arrays:
         array = np.empty((len(contents.added), model.dimension), np.float32)
         _fill(array, 0 if base is None else base.info.positions, contents.added, embeddings, model)
         arrays.append(array)
-    info = _info(directory, embeddings, model, contents, [], sum(map(len, arrays)))
+    info = _info(directory, embeddings, model, contents, [], sum(map(len, arrays)), born)
     return SearchIndex(info, contents.rows, contents.vectors, arrays)
 
 
@@ -156,14 +159,19 @@ def _covers(info: IndexInfo, directory: Snapshot, embeddings: Snapshot, exact_ve
     return (
         info.table_version == embeddings.version
         and info.directory_version == directory.version
-        and (info.approximate_file is not None) == (info.vectors > exact_vectors)
+        and (info.approximate_file is not None) == _wants_approximate(info.vectors, exact_vectors)
     )
+
+
+def _wants_approximate(vectors: int, exact_vectors: int) -> bool:
+    return vectors > max(exact_vectors, FEWEST_VECTORS)
 
 
 def _compare(old: SearchIndex | None, directory: Snapshot, embeddings: Snapshot, model: RegisteredModel) -> Contents:
     if old is None:
         return compare(None, None, 0, directory, embeddings, model)
-    return compare(old.rows, old.vectors, old.info.positions, directory, embeddings, model)
+    rows = None if old.info.is_ambiguous else old.rows
+    return compare(rows, old.vectors, old.info.positions, directory, embeddings, model)
 
 
 def _starts_over(old: SearchIndex, contents: Contents) -> bool:
@@ -210,7 +218,7 @@ def _renumbered(contents: Contents) -> Contents:
         joined = frame.join(numbers, on="position", how="left", maintain_order="left")
         return joined.with_columns(position=pl.col("_new")).drop("_new")
 
-    return Contents(renumber(contents.rows), vectors, renumber(contents.added), contents.removed)
+    return replace(contents, rows=renumber(contents.rows), vectors=vectors, added=renumber(contents.added))
 
 
 def _whole(
@@ -221,7 +229,7 @@ def _whole(
 ) -> _Made:
     segment, array = laid_out
     approximate = None
-    if len(array) > exact_vectors:
+    if _wants_approximate(contents.rows["position"].count(), exact_vectors):
         approximate = ApproximateIndex.build([array], contents.vectors["position"].to_numpy(), progress)
     return _Made([segment], [array], approximate)
 
@@ -247,7 +255,7 @@ def _followed(
     progress: Progress,
 ) -> ApproximateIndex | None:
     """The approximate index after a change that is small beside it."""
-    if len(contents.vectors) <= exact_vectors:
+    if not _wants_approximate(contents.rows["position"].count(), exact_vectors):
         return None
     if old.approximate is None or len(contents.vectors) > old.approximate.most_vectors:
         return ApproximateIndex.build(arrays, contents.vectors["position"].to_numpy(), progress)
@@ -266,6 +274,8 @@ def _new_segment(folder: Path, rows: int, dimension: int) -> tuple[Segment, NDAr
         np.save(folder / name, array)
         return Segment(file=name, rows=0), array
     array = np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float32, shape=(rows, dimension))
+    with (folder / name).open("r+b") as file:  # a page of the map that the disk has no room for would end the process
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     return Segment(file=name, rows=rows), array
 
 
@@ -300,20 +310,24 @@ def _write(
     model: RegisteredModel,
     contents: Contents,
     made: _Made,
-    probes: NDArray[np.float32] | None,
+    born: int,
+    probes: Callable[[], NDArray[np.float32]] | None,
 ) -> IndexInfo:
     build = uuid.uuid4().hex
-    info = _info(directory, embeddings, model, contents, made.segments, sum(map(len, made.arrays)))
+    info = _info(directory, embeddings, model, contents, made.segments, sum(map(len, made.arrays)), born)
     info = info.model_copy(update={"rows_file": f"{build}.rows.arrow", "vectors_file": f"{build}.keys.arrow"})
     write_arrow(folder / info.rows_file, contents.rows)
     write_arrow(folder / info.vectors_file, contents.vectors)
     index = SearchIndex(info, contents.rows, contents.vectors, made.arrays, made.approximate)
-    queries = _queries(index, probes)
-    if made.approximate is not None and len(queries):
-        recall = made.approximate.tune(made.arrays, queries, index.live)
+    queries = _queries(index)
+    if made.approximate is not None:
+        kinds = {"images": queries} | ({"texts": probes()} if probes is not None else {})
+        recalls = made.approximate.tune(made.arrays, kinds, index.live)
         name = f"{build}.approximate.faiss"
-        settings = made.approximate.save(folder / name)
-        info = info.model_copy(update={"approximate_file": name, "approximate": settings, "recall": recall})
+        settings = made.approximate.save(folder / name) | {"recall": recalls}
+        sync(folder / name)
+        update = {"approximate_file": name, "approximate": settings, "recall": min(recalls.values())}
+        info = info.model_copy(update=update)
         index.info = info
     return info.model_copy(update={"latency_ms": _latency(index, queries), "built_at": now()})
 
@@ -325,6 +339,7 @@ def _info(
     contents: Contents,
     segments: Iterable[Segment],
     positions: int,
+    born: int,
 ) -> IndexInfo:
     return IndexInfo(
         model_name=model.name,
@@ -341,12 +356,14 @@ def _info(
         segments=tuple(segments),
         rows_file="",
         vectors_file="",
+        is_ambiguous=contents.is_ambiguous,
+        born=born,
         built_at=now(),
     )
 
 
-def _queries(index: SearchIndex, probes: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Stored vectors, moved a little so that none finds itself at distance 0, and what was given."""
+def _queries(index: SearchIndex) -> NDArray[np.float32]:
+    """Stored vectors, moved a little so that none finds itself at distance 0."""
     positions = index.rows["position"].drop_nulls().to_numpy()
     rng = np.random.default_rng(0)
     chosen = rng.choice(positions, min(len(positions), 4 * _PROBES), replace=False)
@@ -354,7 +371,7 @@ def _queries(index: SearchIndex, probes: NDArray[np.float32] | None) -> NDArray[
     noise = rng.standard_normal(stored.shape, np.float32)
     moved = stored + 0.3 * noise / np.linalg.norm(noise, axis=1, keepdims=True) if len(stored) else stored
     moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-    return np.concatenate([moved, *([probes] if probes is not None and len(stored) else [])])
+    return np.asarray(moved, np.float32)
 
 
 def _latency(index: SearchIndex, queries: NDArray[np.float32]) -> float:
@@ -367,6 +384,33 @@ def _latency(index: SearchIndex, queries: NDArray[np.float32]) -> float:
         return 0.0
     one(queries[0])
     return round(float(np.median([one(query) for query in queries[:_PROBES]])), 3)
+
+
+@contextmanager
+def understandable_errors(folder: Path) -> Iterator[None]:
+    """What the disk refuses, as one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CurationError(
+            f"search index {folder} can't be written: {reason}; CURATION_INDEX_ROOT chooses another place"
+        ) from error
+
+
+@contextmanager
+def _sole_writer(folder: Path, progress: Progress) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"waiting for another process that is writing the search index {folder}")
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(folder: Path) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel, Registry
 from curation_assets.errors import CurationError
-from curation_assets.lake.table import LakeTable
+from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
 from curation_assets.search.filters import Filter, below, make_filter
@@ -39,24 +39,25 @@ if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
 
 # Texts on which an approximate index is measured, as vectors of texts lie apart from those of images.
-PROBE_TEXTS = (
-    "a leaf with brown spots",
-    "rust on a leaf",
-    "a healthy plant",
-    "weeds between rows of a crop",
-    "an insect on a leaf",
-    "ripe fruit on a tree",
-    "a field seen from above",
-    "dry soil",
-    "a flower",
-    "a hand that holds a leaf",
-    "a blurred photograph",
-    "a tractor",
+PROBE_TEXTS = tuple(
+    f"{what} {how}".strip()
+    for what in (
+        "a coffee leaf",
+        "a maize plant",
+        "a wheat field",
+        "ripe fruit on a tree",
+        "a grape vine",
+        "rice in a paddy",
+        "weeds between rows of a crop",
+        "an insect",
+    )
+    for how in ("", "with brown spots", "covered in rust", "eaten by caterpillars", "close up", "from above", "in rain")
 )
 _CHAMPION_SECONDS = 5  # that one answer of the registry serves
 _HELD = 3  # indexes of other versions kept open
 _LABELLED = 65_536  # images whose vectors are taken at a time
 _TEXT_VECTORS = 4096  # kept, as people go on from what they searched for
+_TIE = 6  # decimals: cosines that agree in them are of the same content
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Found:
             and ``score``, the cosine with the query (null without one).
         total: how many images the search could have given, had it been asked for all.
         index: the index that answered.
+        approximate: whether it answered approximately.
         behind: how far the tables have gone on since, in a sentence; None if they have not.
     """
 
@@ -76,6 +78,7 @@ class Found:
     query: Query
     filter: Filter
     index: SearchIndex
+    approximate: bool
     behind: str | None
 
     def provenance(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Found:
             "model_fingerprint": info.model_fingerprint,
             "embeddings_table_version": info.table_version,
             "directory_table_version": info.directory_version,
-            "search": "exact" if self.filter else info.kind,
+            "search": "approximate" if self.approximate else "exact",
             "behind": self.behind,
             "exported_at": datetime.now(UTC).isoformat(),
         }
@@ -131,7 +134,7 @@ class Searcher:
     # ------------------------------------------------------------------ index
 
     def model(self, version: str | None = None) -> RegisteredModel:
-        """The champion, or a version by its number.
+        """The champion, as of a few seconds ago at most, or a version by its number.
 
         Raises:
             CurationError: there is none.
@@ -154,26 +157,22 @@ class Searcher:
         Raises:
             CurationError: nothing is embedded yet, or the index can't be written.
         """
-        return self._refresh(self.model(model_version), progress)
+        model = self._registry.champion() if model_version is None else self.model(model_version)
+        return self._refresh(model, progress)
 
     def _refresh(self, model: RegisteredModel, progress: Progress | None) -> Refreshed:
         if not self._embeddings.exists():
             raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
         # The embeddings first: whatever they hold, the rows of its images are older.
         embeddings = self._embeddings.snapshot()
-        directory = self._directory.snapshot()
-        probes = None
-        if embeddings.rows() > self._exact_vectors:
-            probes = self.embed_texts(PROBE_TEXTS, model)
-            probes = probes[np.isfinite(probes).all(axis=1)]
         return refresh(
             self.folder_of(model),
-            directory,
+            self._directory.snapshot(),
             embeddings,
             model,
             progress or LogProgress(),
             exact_vectors=self._exact_vectors,
-            probes=probes,
+            probes=lambda: self.embed_texts(PROBE_TEXTS, model),
         )
 
     def open(self, model_version: str | None = None, table_version: int | None = None) -> SearchIndex:
@@ -187,40 +186,66 @@ class Searcher:
         Raises:
             CurationError: no image has a vector of that model, or the version is not there any more.
         """
-        model = self.model(model_version)
-        folder = self.folder_of(model)
-        key = (folder.name, table_version)
+        return self._open_of(self.model(model_version), table_version)
+
+    def _open_of(self, model: RegisteredModel, table_version: int | None) -> SearchIndex:
+        key = (self.folder_of(model).name, table_version)
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
         with opening:  # whoever searches another version need not wait for this one to be built
             held = self._open.get(key)
-            if table_version is None:
-                if held is None or held.info != read_info(folder):
-                    held = SearchIndex.open(folder)
-                    if held is None or not held.info.is_of(model) or not self._is_of_these_tables(held):
-                        held = self._refresh(model, None).index
-            elif held is None:
-                embeddings = self._embeddings.snapshot(table_version)
-                directory = self._directory.snapshot(at=self._embeddings.committed_at(embeddings.version))
-                held = as_of(SearchIndex.open(folder), directory, embeddings, model)
-        with self._lock:
-            self._open[key] = held
-            self._open.move_to_end(key)
-            while len(self._open) > _HELD:
-                self._open.popitem(last=False)
-        if not held.info.vectors:
+            index = self._newest_of(model, held) if table_version is None else held or self._as_of(model, table_version)
+            with self._lock:
+                self._opening.pop(key, None)
+                self._open[key] = index
+                self._open.move_to_end(key)
+                while len(self._open) > _HELD:
+                    self._open.popitem(last=False)
+        if not index.info.vectors:
             when = "" if table_version is None else f" in version {table_version} of the table"
             raise CurationError(
                 f"nothing to search: no image has a vector of {model.name} version {model.version}{when}; run "
                 "`curation run`"
             )
-        return held
+        return index
+
+    def _newest_of(self, model: RegisteredModel, held: SearchIndex | None) -> SearchIndex:
+        folder = self.folder_of(model)
+        index = held
+        if index is None or index.info != read_info(folder) or self._is_older(index):
+            index = SearchIndex.open(folder)
+            if index is not None and not (index.info.is_of(model) and self._is_of_these_tables(index)):
+                index = None
+        if index is None or (not index.info.vectors and self.behind(index)):
+            return self._refresh(model, None).index
+        return index
+
+    def _as_of(self, model: RegisteredModel, table_version: int) -> SearchIndex:
+        embeddings = self._embeddings.snapshot(table_version)
+        return as_of(SearchIndex.open(self.folder_of(model)), self._directory_at(embeddings), embeddings, model)
+
+    def _directory_at(self, embeddings: Snapshot) -> Snapshot:
+        """The directory table of the moment when a version of the embeddings was committed."""
+        committed = self._embeddings.commit_times().get(embeddings.version)
+        if committed is None:
+            raise CurationError(
+                f"the log of {self._embeddings.path} doesn't tell any more when version {embeddings.version} was made"
+            )
+        times = self._directory.commit_times()
+        return self._directory.snapshot(max((v for v, made in times.items() if made <= committed), default=min(times)))
+
+    def _is_older(self, index: SearchIndex) -> bool:
+        """Whether the tables are at earlier versions than those that an index covers: then they were made anew."""
+        return (
+            index.info.table_version > self._embeddings.newest_version()
+            or index.info.directory_version > self._directory.newest_version()
+        )
 
     def _is_of_these_tables(self, index: SearchIndex) -> bool:
-        return (
-            index.info.table_version <= self._embeddings.newest_version()
-            and index.info.table_id == self._embeddings.snapshot().table_id
-        )
+        if self._is_older(index):
+            return False
+        ids = self._embeddings.snapshot().table_id, self._directory.snapshot().table_id
+        return (index.info.table_id, index.info.directory_id) == ids
 
     def behind(self, index: SearchIndex) -> str | None:
         """How far the tables have gone on since an index was made, in a sentence; None if they have not."""
@@ -255,8 +280,8 @@ class Searcher:
         Args:
             query: what to look for; a text or several mean these texts with equal weight.
             k: how many images.
-            offset: how many of the best to leave out, for the next page.
-            exact: never use an approximate index: so that pages follow each other without gap or repeat.
+            offset: how many of the best to leave out, for the next page; such a search is exact.
+            exact: never use an approximate index: for the first page, so that others follow without gap or repeat.
             filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
             model_version: whose vectors to search; None is the champion.
             table_version: of the embeddings table, to search as of then; None is what the index covers.
@@ -266,14 +291,23 @@ class Searcher:
         """
         if k < 1 or offset < 0:
             raise CurationError(f"k={k}, offset={offset}: ask for at least one image, from 0 on")
-        query = as_query(query)
-        chosen = filter if filter is not None else make_filter(**conditions)
-        index = self.open(model_version, table_version)
+        query, chosen = as_query(query), _as_filter(filter, conditions)
+        model = self.model(model_version)
+        index = self._open_of(model, table_version)
+        return self._search(index, model, query, chosen, k, offset, exact)
+
+    def _search(
+        self, index: SearchIndex, model: RegisteredModel, query: Query, chosen: Filter, k: int, offset: int, exact: bool
+    ) -> Found:
         rows = self.matching(index, chosen)
+        approximate = False
         if query:
-            model = self.model(model_version)
             vector = query.vector(lambda texts: self.embed_texts(texts, model), lambda key: self._stored(index, key))
-            found, scores, total = self._ranked(index, query, vector, rows, offset + k, exact)
+            for part in query.parts:
+                if isinstance(part, Picture) and part.model_fingerprint != model.fingerprint:
+                    raise CurationError(f"{part.name} was embedded with another model version; give it once more")
+            approximate = not exact and not offset and index.is_approximate(k + len(query.likes), rows)
+            found, scores, total = _ranked(index, query, vector, rows, offset + k, approximate)
             found, scores = found[offset:], scores[offset:]
             score = pl.Series("score", scores, pl.Float32)
         else:
@@ -281,45 +315,27 @@ class Searcher:
             found = np.arange(total)[offset : offset + k] if rows is None else rows[offset : offset + k]
             score = pl.Series("score", [None] * len(found), pl.Float32)
         shown = index.rows[found].drop("_file").with_columns(score)
-        return Found(shown, total, query, chosen, index, self.behind(index))
-
-    def _ranked(
-        self,
-        index: SearchIndex,
-        query: Query,
-        vector: NDArray[np.float32],
-        rows: NDArray[np.int64] | None,
-        k: int,
-        exact: bool,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-        """Rows and cosines of the best ``k``, and how many there could be; an image is not found to be like itself."""
-        asked = [found for key in query.likes if (found := row_number(index, key)) is not None]
-        numbers, cosines = index.nearest(vector, k + len(asked), rows, approximate=not exact)
-        keep = ~np.isin(numbers[0], asked)
-        if rows is None:
-            total = index.info.vectors - len(asked)
-        else:
-            total = index.rows["position"].gather(rows).count() - int(np.isin(rows, asked).sum())
-        found, scores = numbers[0][keep], cosines[0][keep]
-        order = np.lexsort((found, -np.round(scores, 6)))  # copies of one image in the order of their paths
-        return found[order][:k], scores[order][:k], total
+        return Found(shown, total, query, chosen, index, approximate, self.behind(index))
 
     def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
-        """Numbers of the rows of an index that a filter lets through; None means all."""
+        """Numbers of the rows of an index that a filter lets through; None means all.
+
+        Raises:
+            CurationError: a folder is not there, or a condition can't be used.
+        """
         for folder in chosen.folder:
             if not index.rows.select(below(folder).any()).item():
                 raise CurationError(f"there is no folder {folder!r} with images in the index")
         expression = chosen.expression()
         if expression is None and not chosen.region:
             return None
-        try:
-            mask = (
-                np.ones(len(index.rows), bool)
-                if expression is None
-                else index.rows.select(expression).to_series().to_numpy()
-            )
-        except pl.exceptions.PolarsError as error:
-            raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
+        mask = np.ones(len(index.rows), bool)
+        if expression is not None:
+            try:  # beside a column, so that a condition of one value for all is stretched over them
+                passes = index.rows.select("relative_path", _passes=expression)["_passes"]
+            except pl.exceptions.PolarsError as error:
+                raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
+            mask &= passes.fill_null(False).to_numpy()
         if chosen.region:
             mask &= image_map.inside(self.map_of(index), index.rows["relative_path"], chosen.region)
         return np.flatnonzero(mask)
@@ -330,6 +346,7 @@ class Searcher:
         query: Query | str | Sequence[str] = (),
         k: int | None = None,
         *,
+        offset: int = 0,
         filter: Filter | None = None,
         model_version: str | None = None,
         table_version: int | None = None,
@@ -340,33 +357,25 @@ class Searcher:
         Args:
             labels: at least two texts that describe what an image may show; a sentence (``a photo of rust on a leaf``)
                 does better than a word.
-            query, k: label only the images that are found; without them, all that pass the filter.
+            query, k, offset: label only this page of the images that are found; without ``k``, all that pass the
+                filter.
 
         Returns:
             One row an image, in the order of the search or of the paths: relative_path, folder, label, score (its
-            cosine), margin (how far it lies before the second best).
+            cosine), margin (how far it lies before the second best). Images without a vector are left out.
 
         Raises:
             CurationError: as of :meth:`search`; or fewer than two labels.
         """
-        query = as_query(query)
-        index = self.open(model_version, table_version)
-        if query or k is not None:
-            chosen = self.search(
-                query,
-                k or index.info.images,
-                filter=filter,
-                model_version=model_version,
-                table_version=table_version,
-                **conditions,
-            ).rows
-        else:
-            rows = self.matching(index, filter if filter is not None else make_filter(**conditions))
-            chosen = index.rows if rows is None else index.rows[rows]
-        chosen = chosen.filter(pl.col("position").is_not_null())
-        vectors = self.embed_texts(check_labels(labels), self.model(model_version))
-        names = chosen.select("relative_path", "folder")
-        positions = chosen["position"].to_numpy()
+        query, chosen = as_query(query), _as_filter(filter, conditions)
+        model = self.model(model_version)
+        index = self._open_of(model, table_version)
+        most = len(index.rows) if k is None else k
+        images = self._search(index, model, query, chosen, most, offset, exact=k is None).rows
+        images = images.filter(pl.col("position").is_not_null())
+        vectors = self.embed_texts(check_labels(labels), model)
+        names = images.select("relative_path", "folder")
+        positions = images["position"].to_numpy()
         best = [
             label_vectors(index.take(positions[start : start + _LABELLED]), vectors, labels)
             for start in range(0, len(positions), _LABELLED)
@@ -379,6 +388,9 @@ class Searcher:
 
         Args:
             model: whose; None is the champion.
+
+        Raises:
+            CurationError: the model makes no usable vector of one of them.
         """
         texts = list(texts)
         model = model or self.model()
@@ -388,12 +400,16 @@ class Searcher:
         if new:
             with self._encoding:
                 made = self._encoder(model).embed_texts(new)
+            if not np.isfinite(made).all():
+                bad = new[int(np.argmin(np.isfinite(made).all(axis=1)))]
+                raise CurationError(f"{model.name} version {model.version} makes no usable vector of the text {bad!r}")
             known |= dict(zip(new, made, strict=True))
             with self._lock:
                 self._texts |= {(model.uri, text): vector for text, vector in zip(new, made, strict=True)}
                 while len(self._texts) > _TEXT_VECTORS:
                     self._texts.popitem(last=False)
-        return np.stack([vector for text in texts if (vector := known[text]) is not None])
+        found = [vector for text in texts if (vector := known[text]) is not None]
+        return np.stack(found) if found else np.empty((0, model.dimension), np.float32)
 
     def embed_image(
         self, data: bytes, max_pixels: int, name: str = "an image", model_version: str | None = None
@@ -420,7 +436,7 @@ class Searcher:
             (vector,) = encoder.embed_images(pixels[None])
         if not np.isfinite(vector).all():
             raise CurationError(f"{name}: the model makes no usable vector of it")
-        return Picture(vector, name)
+        return Picture(vector, model.fingerprint, name)
 
     def _stored(self, index: SearchIndex, key: str) -> NDArray[np.float32]:
         number = row_number(index, key)
@@ -441,7 +457,9 @@ class Searcher:
         Raises:
             CurationError: there is none.
         """
-        found = None if index.folder is None else image_map.read(image_map.folder_of(index.folder))
+        if index.folder is None:
+            raise CurationError("the map is one of the newest images: there is none as of an earlier version")
+        found = image_map.read(image_map.folder_of(index.folder))
         if found is None:
             raise CurationError("there is no map of these images yet; `curation map` makes it")
         return found
@@ -494,3 +512,43 @@ def row_number(index: SearchIndex, key: str) -> int | None:
     paths = index.rows["relative_path"]
     place = paths.search_sorted(key) if len(paths) else 0
     return place if place < len(paths) and paths[place] == key else None
+
+
+def _as_filter(filter: Filter | None, conditions: dict[str, Any]) -> Filter:
+    if filter is None:
+        return make_filter(**conditions)
+    if conditions:
+        raise CurationError(f"give a filter or conditions ({', '.join(conditions)}), not both")
+    return filter
+
+
+def _ranked(
+    index: SearchIndex,
+    query: Query,
+    vector: NDArray[np.float32],
+    rows: NDArray[np.int64] | None,
+    k: int,
+    approximate: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+    """Rows and cosines of the best ``k``, and how many there could be; an image is not found to be like itself.
+
+    Copies of one content come in the order of their paths, whatever ``k`` is: so all that are as good as the last one
+    have to be known before the cut.
+    """
+    asked = {number for key in query.likes if (number := row_number(index, key)) is not None}
+    wanted = k + len(asked) + (0 if approximate else 1)
+    while True:
+        numbers, cosines = index.nearest(vector, wanted, rows, approximate=approximate)
+        found, scores = numbers[0], np.round(cosines[0], _TIE)
+        is_all = len(found) < wanted
+        if is_all or approximate or scores[-1] < scores[min(k + len(asked), len(scores)) - 1]:
+            break
+        wanted *= 2
+    keep = ~np.isin(found, list(asked))
+    found, scores, exact_scores = found[keep], scores[keep], cosines[0][keep]
+    order = np.lexsort((found, -scores))[:k]
+    if rows is None:
+        total = index.info.vectors - len(asked)
+    else:
+        total = index.rows["position"].gather(rows).count() - int(np.isin(rows, list(asked)).sum())
+    return found[order], exact_scores[order], total

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
+
+_AT_ONCE = 65_536  # images whose vectors are taken at a time
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,13 @@ class Sighting:
 
 
 def look(
-    searcher: Searcher, index: SearchIndex, queries: Mapping[str, float | None], after: int, k: int = 6
+    searcher: Searcher, index: SearchIndex, queries: Mapping[str, float | None], is_new: pl.Expr, k: int = 6
 ) -> list[Sighting]:
     """Look for each query among what is new in an index, folder by folder.
 
     Args:
-        after: version of the embeddings table that was looked at before: new is what came later, whoever refreshed
-            the index meanwhile; -1: everything.
         queries: texts and their thresholds.
+        is_new: which rows of ``index.vectors`` are new.
         k: images a query and folder.
 
     Returns:
@@ -55,26 +57,35 @@ def look(
         of that folder.
     """
     with_vector = index.rows.select("relative_path", "folder", "embedded_at", "position").drop_nulls("position")
-    later = index.vectors.filter(pl.col("since") > after).select("position")
+    if not queries or not len(with_vector):
+        return []
+    later = index.vectors.filter(is_new).select("position")
     new = with_vector.join(later, on="position", how="semi", maintain_order="left")
     rows = new if len(new) else with_vector.filter(pl.col("folder") == _newest(with_vector)[0])
-    if not len(rows) or not queries:
-        return []
     vectors = searcher.embed_texts(queries, searcher.model(index.info.model_version))
     folders = _newest(rows)
     found: dict[str, list[tuple[str, pl.DataFrame]]] = {text: [] for text in queries}
     for folder, part in rows.group_by("folder"):
-        cosines = index.take(part["position"].to_numpy()) @ vectors.T
-        for column, text in enumerate(queries):
-            best = np.lexsort((part["relative_path"].to_numpy(), -cosines[:, column]))[:k]
-            hits = part["relative_path"].gather(best).to_frame()
-            found[text].append((str(folder[0]), hits.with_columns(score=pl.Series(cosines[best, column]))))
+        for text, hits in zip(queries, _best(index, part, vectors, k), strict=True):
+            found[text].append((str(folder[0]), hits))
     order = {folder: place for place, folder in enumerate(folders)}
     return [
         Sighting(text, folder, hits, queries[text], len(new) > 0)
         for text, of_text in found.items()
         for folder, hits in sorted(of_text, key=lambda pair: order[pair[0]])
     ]
+
+
+def _best(index: SearchIndex, rows: pl.DataFrame, vectors: NDArray[np.float32], k: int) -> list[pl.DataFrame]:
+    """For each query vector the best of some rows: relative_path, score. A folder may hold more than memory does."""
+    best = [pl.DataFrame(schema={"relative_path": pl.String, "score": pl.Float32}) for _ in vectors]
+    for part in rows.iter_slices(_AT_ONCE):
+        cosines = index.take(part["position"].to_numpy()) @ vectors.T
+        for column, before in enumerate(best):
+            scored = part.select("relative_path", score=pl.Series(cosines[:, column], dtype=pl.Float32))
+            both = pl.concat([before, scored]).sort(["score", "relative_path"], descending=[True, False])
+            best[column] = both.head(k)
+    return best
 
 
 def _newest(rows: pl.DataFrame) -> list[str]:

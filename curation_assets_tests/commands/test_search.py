@@ -134,6 +134,17 @@ def test_run_brings_the_index_in_line(curation: Curation, fill: Any) -> None:
     assert "index  6 vectors (exact), up to date" in curation("run")[1]
 
 
+def test_a_run_whose_index_cannot_be_written_is_finished_all_the_same(
+    curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_file").touch()
+    monkeypatch.setenv("CURATION_INDEX_ROOT", str(tmp_path / "a_file"))
+    code, text, _ = curation("run")
+    assert code == 0
+    assert "index  not brought in line: search index" in text
+    assert "CURATION_INDEX_ROOT" in json.loads(curation("run", "--json")[1])["index_error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -149,6 +160,8 @@ def test_run_brings_the_index_in_line(curation: Curation, fill: Any) -> None:
         (["search", "leaf", "--model-version", "9"], "no version '9'"),
         (["search", "leaf", "--label", "one"], "at least two"),
         (["search", "leaf", "--folder", "nowhere"], "no folder 'nowhere'"),
+        (["search", "leaf\udcff"], "not valid UTF-8"),
+        (["search", "leaf", "--html", "/tmp"], "--html /tmp is a folder"),
         (["label", "one"], "at least two"),
         (["index", "--model-version", "9"], "no version '9'"),
         (["index", "--lake", "/nowhere"], "curation run"),

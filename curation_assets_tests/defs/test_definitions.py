@@ -80,7 +80,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
     assert status == {
         "new_images_sensor": dg.DefaultSensorStatus.RUNNING,
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
-        "search_automation_sensor": dg.DefaultSensorStatus.RUNNING,
+        "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import polars as pl
 import pytest
 
 from curation_assets.definitions import build_defs
+from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
+from curation_assets.search.label_table import label_folder
+from curation_assets.search.searcher import Searcher
 from curation_assets.settings import load_settings
 
 INDEX, MAP, LABELS = (dg.AssetKey(name) for name in ("image_search_index", "image_map", "image_labels"))
@@ -106,48 +111,121 @@ def test_the_map_is_made_of_the_index_and_shows_a_picture(
     assert "data:image/png;base64," in shown["picture"]
 
 
-class Automation:
-    """What the automation sensors would ask for, tick by tick."""
-
-    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
-        self._defs, self._instance, self._cursor = defs, instance, None
-
-    def tick(self) -> set[str]:
-        """Assets, with the partition where they have one."""
-        result = dg.evaluate_automation_conditions(defs=self._defs, instance=self._instance, cursor=self._cursor)
-        self._cursor = result.cursor
-        found = {key.to_user_string() for key in (INDEX, MAP) if result.get_num_requested(key)}
-        if self._defs.resolve_asset_graph().has(LABELS):
-            found |= {f"labels {key}" for key in result.get_requested_partitions(LABELS)}
-        return found
+def asked(defs: dg.Definitions, instance: dg.DagsterInstance) -> str | None:
+    """The run key that the sensor of the index asks for, or None."""
+    sensor = defs.get_repository_def().get_sensor_def("search_index_sensor")
+    resource: Any = (defs.resources or {})["curation"]
+    context = dg.build_sensor_context(instance=instance, resources={"curation": resource})
+    found = sensor(context)
+    assert isinstance(found, dg.RunRequest | dg.SkipReason)
+    return found.run_key if isinstance(found, dg.RunRequest) else None
 
 
-def test_index_and_map_follow_the_embeddings_by_themselves(
-    defs: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], fill: Fill
+def refreshed(defs: dg.Definitions, instance: dg.DagsterInstance, run_key: str) -> None:
+    """The run that the sensor asked for."""
+    job = defs.resolve_job_def("refresh_search_index")
+    assert job.execute_in_process(instance=instance, tags={"dagster/run_key": run_key}).success
+
+
+def test_index_and_map_follow_the_tables_by_themselves(
+    defs: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], ready: Pipeline, fill: Fill
 ) -> None:
-    automation = Automation(defs, instance)
-    assert automation.tick() == set()
+    assert asked(defs, instance) is None
     materialize("register_clip_model")
+    keys = []
     for folder in ("maize", "wheat"):
         fill(folder, 2)
         materialize("ingest_image_folder", folder)
-        assert automation.tick() == {"image_search_index", "image_map"}
-        assert automation.tick() == set()
-        assert run_asset(defs, instance, INDEX).success
-        assert run_asset(defs, instance, MAP).success
-        automation.tick()
-        assert automation.tick() == set()
+        key = asked(defs, instance)
+        assert key is not None
+        keys.append(key)
+        refreshed(defs, instance, key)
+        assert asked(defs, instance) is None
+    assert len(set(keys)) == 2
+    assert ready.searcher.search("leaf", 9).total == 4
+    assert instance.get_latest_materialization_event(MAP) is not None
 
 
-def test_what_was_embedded_before_the_index_was_there_is_indexed_on_the_first_look(
-    defs: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], fill: Fill
+def test_embeddings_that_land_while_the_index_is_refreshed_are_not_lost(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    materialize: Callable[..., Any],
+    fill: Fill,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     materialize("register_clip_model")
     fill("maize", 2)
     materialize("ingest_image_folder", "maize")
-    automation = Automation(defs, instance)
-    assert automation.tick() == {"image_search_index", "image_map"}
-    assert automation.tick() == set()
+    key = asked(defs, instance)
+    assert key is not None
+    fill("wheat", 1)
+    real = Searcher.refresh
+
+    def slowly(self: Searcher, *args: Any) -> Any:
+        done = real(self, *args)
+        monkeypatch.setattr(Searcher, "refresh", real)
+        materialize("ingest_image_folder", "wheat")
+        return done
+
+    monkeypatch.setattr(Searcher, "refresh", slowly)
+    refreshed(defs, instance, key)
+    again = asked(defs, instance)
+    assert again is not None
+    assert again != key
+    refreshed(defs, instance, again)
+    assert asked(defs, instance) is None
+
+
+def test_a_run_that_failed_is_not_asked_for_again_until_something_changes(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    materialize: Callable[..., Any],
+    fill: Fill,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    materialize("register_clip_model")
+    fill("maize", 1)
+    materialize("ingest_image_folder", "maize")
+    key = asked(defs, instance)
+
+    def broken(*_: Any) -> Any:
+        raise CurationError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Searcher, "refresh", broken)
+        job = defs.resolve_job_def("refresh_search_index")
+        tags = {"dagster/run_key": str(key)}
+        assert not job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+    assert asked(defs, instance) is None
+    fill("wheat", 1)
+    materialize("ingest_image_folder", "wheat")
+    assert asked(defs, instance) is not None
+
+
+def test_an_index_that_was_lost_tells_of_no_old_image_again(
+    watching: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], ready: Pipeline, fill: Fill
+) -> None:
+    fill("maize", 2)
+    materialize("ingest_image_folder", "maize")
+    assert len(observations(run_asset(watching, instance, INDEX))) == 1
+    shutil.rmtree(ready.settings.index_dir)
+    assert observations(run_asset(watching, instance, INDEX)) == []
+    shutil.rmtree(ready.settings.index_dir)
+    fill("wheat", 1)
+    materialize("ingest_image_folder", "wheat")
+    (told,) = observations(run_asset(watching, instance, INDEX))
+    assert told.metadata["image folder"].value == "wheat"
+
+
+def test_when_the_last_image_is_gone_index_and_map_are_empty(
+    watching: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], ready: Pipeline, fill: Fill
+) -> None:
+    for path in fill("maize", 2):
+        materialize("ingest_image_folder", "maize")
+        path.unlink()
+    materialize("ingest_image_folder", "maize")
+    assert metadata(run_asset(watching, instance, INDEX), INDEX)["vectors"] == 0
+    assert metadata(run_asset(watching, instance, MAP), MAP)["images"] == 0
 
 
 def labelled(ready: Pipeline, *labels: str) -> dg.Definitions:
@@ -196,15 +274,33 @@ def test_labels_follow_their_embeddings_and_other_texts_make_them_anew(
     fill("maize", 2)
     materialize("ingest_image_folder", "maize")
     first = labelled(ready, "a leaf", "an orange")
-    automation = Automation(first, instance)
-    asked = automation.tick()
-    assert "labels maize" in asked
+    cursor = None
+
+    def labels_asked(of: dg.Definitions) -> set[str]:
+        nonlocal cursor
+        result = dg.evaluate_automation_conditions(defs=of, instance=instance, cursor=cursor)
+        cursor = result.cursor
+        return {str(key) for key in result.get_requested_partitions(LABELS)}
+
+    assert labels_asked(first) == {"maize"}
     run_asset(first, instance, LABELS, "maize")
-    run_asset(first, instance, INDEX)
-    automation.tick()
-    assert automation.tick() == set()
-    automation._defs = labelled(ready, "soil", "sky")
-    assert automation.tick() == {"labels maize"}
+    labels_asked(first)
+    assert labels_asked(first) == set()
+    assert labels_asked(labelled(ready, "soil", "sky")) == {"maize"}
+
+
+def test_a_folder_that_waits_for_another_models_vectors_keeps_its_labels(
+    ready: Pipeline, instance: dg.DagsterInstance, materialize: Callable[..., Any], fill: Fill
+) -> None:
+    fill("maize", 2)
+    materialize("ingest_image_folder", "maize")
+    defs = labelled(ready, "a leaf", "an orange")
+    run_asset(defs, instance, LABELS, "maize")
+    champion = ready.registry.champion()
+    other = replace(champion, version="2", fingerprint="another")
+    vectors = ready.searcher.embed_texts(["a", "b"], champion)
+    done = label_folder(ready.embeddings, ready.labels, "maize", other, ["a", "b"], vectors)
+    assert (done.changed, done.rows) == (False, 2)
 
 
 @pytest.mark.parametrize(

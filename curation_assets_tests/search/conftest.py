@@ -55,7 +55,14 @@ class Lake:
         rows = [self._row(folder, name, content) | facts for name, content in images.items()]
         self._replace(self.directory, DIRECTORY, folder, rows)
 
-    def embed(self, folder: str, images: dict[str, str], model: RegisteredModel = MODEL, vectors: Any = None) -> None:
+    def embed(
+        self,
+        folder: str,
+        images: dict[str, str],
+        model: RegisteredModel = MODEL,
+        vectors: Any = None,
+        **facts: Any,
+    ) -> None:
         """Make these the folder's vectors of a model, beside those of others."""
         made = {
             "model_name": model.name,
@@ -67,6 +74,7 @@ class Lake:
             self._row(folder, name, content)
             | made
             | {"embeddings": (vector_of(content) if vectors is None else vectors[name]).tolist()}
+            | facts
             for name, content in images.items()
         ]
         kept = self.embeddings.snapshot().read(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +71,12 @@ def test_a_condition_lets_just_these_images_through(conditions: dict[str, Any], 
         ("width >", "where='width >'"),
         ("width", "no condition"),
         ("(SELECT 1)", "where"),
-        ("read_csv('/etc/passwd')", "unsupported function"),
+        ("read_csv('/etc/passwd')", "read_csv can't be used"),
+        ("LPAD(relative_path, 1000000000, 'x') = 'a'", "lpad can't be used"),
+        ("REPLACE(camera, 'a', 'aaaaaaaaaa') = 'a'", "replace can't be used"),
+        (" + ".join(["1"] * 200) + " > width", "100 operators"),
+        ("||".join(["camera"] * 120) + " = 'x'", "100 operators"),
+        ("width > 1" + " " * 1000, "1,000 characters"),
         ("width > 'x'", "where"),
         ("captured_at > '2026-05-15'", "DATE '2026-05-15'"),
         ("preview IS NOT NULL", "no column preview"),
@@ -90,6 +96,7 @@ def test_what_is_no_condition_is_one_clear_error(condition: str, said: str) -> N
         ({"status": "fine"}, "status="),
         ({"captured_from": "yesterday"}, "captured_from="),
         ({"min_side": -1}, "min_side="),
+        ({"folder": ""}, "folder="),
         ({"region": [(0, 0), (1, 1)]}, "three corners"),
         ({"region": [(0, 0), (1, 1), (float("nan"), 0)]}, "finite"),
         ({"colour": "red"}, "colour="),
@@ -98,6 +105,13 @@ def test_what_is_no_condition_is_one_clear_error(condition: str, said: str) -> N
 def test_a_condition_that_cannot_be_is_named(conditions: dict[str, Any], said: str) -> None:
     with pytest.raises(CurationError, match=said):
         make_filter(**conditions)
+
+
+def test_the_longest_condition_is_quick_also_in_a_thread() -> None:
+    condition = " AND ".join(["width>0"] * 50)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(passed, where=condition).result(timeout=20) == [0, 1, 2, 3]
+        assert threads.submit(passed, where="||".join(["camera"] * 99) + " <> ''").result(timeout=20) == [0, 1, 3]
 
 
 def test_every_column_that_may_be_named_can_be_filtered_by() -> None:

@@ -21,7 +21,7 @@ def vector(*parts: Any) -> NDArray[np.float32]:
 
 
 def test_parts_are_added_by_weight_and_brought_to_unit_length() -> None:
-    picture = Picture(VECTORS["c"], "c.jpg", 0.5)
+    picture = Picture(VECTORS["c"], "f", "c.jpg", 0.5)
     found = vector(Text("a", 2), picture, Like("stored"), Text("b", -1))
     assert found.shape == (1, 4)
     assert found[0] == pytest.approx(np.array([2, -1, 0.5, 1]) / np.sqrt(6.25))
@@ -37,6 +37,8 @@ def test_one_text_is_its_own_vector() -> None:
         ([Text("a"), Text("a", -1)], "cancel"),
         ([Text("a", -1)], "only what not"),
         ([Text(" ")], "empty"),
+        ([Text("\udcff")], "not valid UTF-8"),
+        ([Text("a", 1e308), Text("b", 1e308)], "weigh too much"),
         ([Text("a", 0)], "weight 0"),
         ([Text("a", float("inf"))], "weight inf"),
     ],
@@ -47,7 +49,7 @@ def test_a_query_without_a_direction_is_one_clear_error(parts: list[Any], said: 
 
 
 def test_a_query_says_what_it_is() -> None:
-    query = Query((Text("rust", 2), Like("a/b.jpg"), Picture(VECTORS["a"], "leaf.jpg"), Text("water", -1)))
+    query = Query((Text("rust", 2), Like("a/b.jpg"), Picture(VECTORS["a"], "f", "leaf.jpg"), Text("water", -1)))
     assert query.describe() == "“rust” × 2 + like a/b.jpg + leaf.jpg + not “water”"
     assert query.facts() == [
         {"text": "rust", "weight": 2},

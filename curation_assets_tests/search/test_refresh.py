@@ -146,6 +146,29 @@ def test_vectors_of_another_version_are_left_out(lake: Lake) -> None:
     assert lake.refresh(model=other).index.info.model_version == "2"
 
 
+def test_a_path_in_two_folders_is_one_image_and_comes_apart_again(lake: Lake) -> None:
+    both = {"relative_path": "a/b/1.jpg"}
+    lake.put("a", {"0.jpg": "w"})
+    lake.scan("a/b", {"1.jpg": "x"})
+    lake.embed("a/b", {"1.jpg": "x"})
+    lake.refresh()
+    lake.scan("a", {"1.jpg": "x"}, **both)  # as after a change of FOLDER_DEPTH, folder by folder
+    lake.embed("a", {"1.jpg": "x"}, **both)
+    index = lake.refresh().index
+    assert [path for path, _ in found(index, "x")] == ["a/b/1.jpg"]
+    lake.scan("a", {"1.jpg": "x"}, **both, camera="again")  # both written anew
+    lake.embed("a", {"1.jpg": "x"}, **both)
+    lake.put("a/b", {"1.jpg": "x"})
+    index = lake.refresh().index
+    assert (index.info.vectors, index.rows["relative_path"].to_list()) == (1, ["a/b/1.jpg"])
+    lake.put("a/b", {})
+    index = lake.refresh().index
+    assert [path for path, _ in found(index, "x")] == ["a/b/1.jpg"]
+    assert index.rows["camera"].to_list() == ["again"]
+    lake.put("a", {})
+    assert found(lake.refresh().index, "x") == []
+
+
 def test_a_table_that_was_made_anew_gives_a_new_index(lake: Lake, tmp_path: Path) -> None:
     lake.put("a", {"1.jpg": "x"})
     lake.refresh()
@@ -163,7 +186,7 @@ def test_a_damaged_index_is_one_error_and_made_anew(lake: Lake) -> None:
     (lake.index / info.segments[0].file).write_bytes(b"no numpy")
     with pytest.raises(CurationError, match="curation index"):
         SearchIndex.open(lake.index)
-    assert_same(lake.refresh().index, {"a": {"1.jpg": "x"}}) if lake.put("a", {"1.jpg": "x"}) else None
+    assert_same(lake.refresh().index, {"a": {"1.jpg": "x"}})
     (lake.index / CURRENT).write_text("{")
     with pytest.raises(CurationError, match="damaged"):
         SearchIndex.open(lake.index)
@@ -256,6 +279,71 @@ def test_a_killed_refresh_leaves_the_index_as_it_was_and_the_next_one_leaves_not
     index = lake.refresh().index
     assert_same(index, {"a": {"1.jpg": "x", "2.jpg": "y", "3.jpg": "z"}, "b": {"1.jpg": "q"}})
     assert {file.name for file in lake.index.iterdir()} == index.info.files | {CURRENT, "_writer.lock"}
+
+
+@pytest.mark.parametrize("number", [1, 5, 40])
+def test_a_handful_of_vectors_is_searched_exactly_whatever_the_limit(lake: Lake, number: int) -> None:
+    images = {f"{place}.jpg": f"c{place}" for place in range(number)}
+    lake.put("a", images)
+    done = lake.refresh(exact_vectors=0)
+    assert done.index.info.kind == "exact"
+    assert_same(done.index, {"a": images})
+    assert not lake.refresh(exact_vectors=0).changed
+
+
+def test_an_approximate_index_of_which_little_is_left_gives_what_there_is(lake: Lake) -> None:
+    vectors = clustered(3000)
+    names = {name: name for name in vectors}
+    lake.scan("a", names)
+    lake.embed("a", names, vectors=vectors)
+    lake.refresh(exact_vectors=1000)
+    few = dict(list(names.items())[:1500])
+    lake.scan("a", dict(list(few.items())[:7]))
+    index = lake.refresh(exact_vectors=1000).index
+    rows, _ = index.nearest(np.stack(list(vectors.values())[:3]), 30)
+    assert rows.shape == (3, 7)
+    assert (np.sort(rows, axis=1) == np.arange(7)).all()
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(lake: Lake) -> None:
+    lake.put("a", {"1.jpg": "x"})
+    lake.index.write_text("a file")
+    with pytest.raises(CurationError, match="CURATION_INDEX_ROOT"):
+        lake.refresh()
+
+
+def test_a_disk_without_room_is_an_error_and_not_the_end_of_the_process(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    lake.put("a", {"1.jpg": "x"})
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(CurationError, match="No space left"):
+        lake.refresh()
+    monkeypatch.undo()
+    index = lake.refresh().index
+    assert {file.name for file in lake.index.iterdir()} == index.info.files | {CURRENT, "_writer.lock"}
+
+
+def test_an_index_of_another_version_of_the_package_is_named_as_that(lake: Lake) -> None:
+    lake.put("a", {"1.jpg": "x"})
+    lake.refresh()
+    said = json.loads((lake.index / CURRENT).read_text())
+    (lake.index / CURRENT).write_text(json.dumps({"format": said["format"] + 1, "unheard": "of"}))
+    with pytest.raises(CurationError, match="another version of this package"):
+        SearchIndex.open(lake.index)
+    assert_same(lake.refresh().index, {"a": {"1.jpg": "x"}})
+
+
+def test_an_empty_file_of_vectors_is_mended(lake: Lake) -> None:
+    lake.put("a", {"1.jpg": "x"})
+    info = lake.refresh().index.info
+    (lake.index / info.segments[0].file).write_bytes(b"")
+    with pytest.raises(CurationError, match="curation index"):
+        SearchIndex.open(lake.index)
+    assert_same(lake.refresh().index, {"a": {"1.jpg": "x"}})
 
 
 def test_the_file_that_names_a_build_says_what_it_covers(lake: Lake) -> None:

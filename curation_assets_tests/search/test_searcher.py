@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.pipeline import run as run_pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.search.query import Like, Query, Text
+from curation_assets.search.filters import make_filter
+from curation_assets.search.query import Like, Picture, Query, Text
 
 Fill = Callable[..., list[Path]]
 
@@ -56,6 +58,29 @@ def test_pages_follow_each_other_without_gap_or_repeat(ready: Pipeline, fill: Fi
     pages = [searcher.search("an orange", 3, offset=offset).rows["relative_path"].to_list() for offset in (0, 3, 6, 9)]
     assert [path for page in pages for path in page] == whole
     assert sorted(whole) == [f"a/photo_{index:04}.jpg" for index in range(7)]
+
+
+def test_pages_of_many_copies_follow_the_order_of_their_paths(ready: Pipeline, fill: Fill, images: Path) -> None:
+    (first,) = fill("z", 1)
+    for folder in ("y", "a"):
+        embedded(ready)
+        (images / folder).mkdir()
+        for number in range(5):
+            shutil.copy(first, images / folder / f"copy_{number}.jpg")
+    searcher = embedded(ready).searcher
+    everything = searcher.search("leaf", 11).rows["relative_path"].to_list()
+    assert everything == sorted(everything)
+    pages = [searcher.search("leaf", 3, offset=offset).rows["relative_path"].to_list() for offset in (0, 3, 6, 9)]
+    assert [path for page in pages for path in page] == everything
+
+
+@pytest.mark.parametrize("where", ["true", "1 = 1", "MAX(size_bytes) > 0", "COUNT(*) > 0", "size_bytes > 0"])
+def test_a_condition_that_all_images_meet_lets_all_through(ready: Pipeline, fill: Fill, where: str) -> None:
+    fill("a", 4)
+    searcher = embedded(ready).searcher
+    assert searcher.search("leaf", 9, where=where).total == 4
+    assert searcher.search(k=9, where=where).total == 4
+    assert searcher.search(k=9, where=f"NOT ({where})").total == 0
 
 
 def test_a_filter_comes_before_the_ranking_so_that_k_images_come_back(ready: Pipeline, fill: Fill) -> None:
@@ -160,6 +185,56 @@ def test_an_earlier_version_of_the_table_is_searched_as_it_was(ready: Pipeline, 
     ]
     with pytest.raises(CurationError, match="no 999"):
         searcher.search("anything", table_version=999)
+
+
+def test_as_of_goes_by_the_commits_and_not_by_the_times_of_files(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    pipeline = embedded(ready)
+    then = pipeline.embeddings.newest_version()
+    fill("b", 1)
+    embedded(pipeline)
+    for file in (pipeline.directory.path / "_delta_log").iterdir():
+        os.utime(file)  # a lake that was copied
+    assert pipeline.searcher.search("anything", 10, table_version=then).total == 2
+
+
+def test_the_index_follows_when_every_image_is_gone_and_when_they_come_back(
+    ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    paths = fill("a", 2)
+    embedded(ready)
+    contents = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    (images / "a" / "bad.jpg").write_bytes(b"bad")
+    run_pipeline(ready, LogProgress(), prune=True)
+    with pytest.raises(CurationError, match="no image has a vector"):
+        ready.searcher.search("anything")
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    ready.scan(["a"], LogProgress())
+    ready.embed("a", ready.registry.champion(), LogProgress())
+    assert ready.searcher.search("anything", 9).total == 2  # an empty index is brought in line by whoever asks
+
+
+def test_a_picture_of_another_model_is_refused(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 2)
+    embedded(ready)
+    picture = Picture(np.eye(1, 128, dtype=np.float32)[0], "another", "photo.jpg")
+    with pytest.raises(CurationError, match=r"photo\.jpg was embedded with another model"):
+        ready.searcher.search(Query((picture,)))
+
+
+def test_an_image_named_twice_counts_once(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 4)
+    found = embedded(ready).searcher.search(Query((Like("a/photo_0000.jpg"), Like("a/photo_0000.jpg"))), 9)
+    assert (len(found.rows), found.total) == (3, 3)
+
+
+def test_a_filter_and_conditions_at_once_are_refused(ready: Pipeline, fill: Fill) -> None:
+    fill("a", 1)
+    with pytest.raises(CurationError, match="not both"):
+        embedded(ready).searcher.search(filter=make_filter(folder="a"), name="x")
 
 
 def test_a_version_whose_files_were_vacuumed_is_one_clear_error(ready: Pipeline, fill: Fill) -> None:
