@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 
 from curation_assets import __version__
-from curation_assets.commands import demo, model, search, serve
+from curation_assets.commands import demo, gallery, model, search, serve
 from curation_assets.commands.console import (
     ImagesOption,
     JsonOption,
@@ -46,6 +46,7 @@ app.command("index")(search.index)
 app.command("map")(search.image_map)
 app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
+app.command("gallery")(gallery.gallery)
 
 
 def main() -> None:

@@ -8,12 +8,13 @@ from curation_assets.defs import ledger
 from curation_assets.defs import metadata as md
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
-from curation_assets.defs.partitions import FOLDERS, folder_of_key
+from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, progress
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
 from curation_assets.embed.result import EmbedResult
 from curation_assets.errors import CurationError
+from curation_assets.images.names import folder_of_key
 from curation_assets.lake.schemas import EMBEDDINGS
 from curation_assets.pipeline import Pipeline
 

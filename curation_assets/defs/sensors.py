@@ -19,10 +19,11 @@ from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.image_search_index import covered, image_search_index
 from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
-from curation_assets.defs.partitions import FOLDERS, folder_of_key, key_of
+from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
+from curation_assets.images.names import folder_of_key, key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings

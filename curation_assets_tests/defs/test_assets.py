@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from curation_assets.definitions import build_defs
+from curation_assets.images.names import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import load_settings
 
@@ -152,7 +153,6 @@ def test_one_run_embeds_several_folders_and_a_bad_one_costs_its_neighbours_nothi
 def test_a_folder_with_an_odd_name_goes_through(ready: Pipeline, fill: Any, materialize: Callable[..., Any]) -> None:
     folder = "field 7, [north]...100%/Größe 'x'"
     fill(folder, 2)
-    from curation_assets.defs.partitions import key_of
 
     assert materialize("ingest_image_folder", key_of(folder)).success
     assert ready.status().row(0) == (folder, 2, 2, 0, 2, 0)

@@ -1,0 +1,158 @@
+"""The gallery's web application, put together."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from curation_assets import __version__
+from curation_assets.errors import CurationError
+from curation_assets.gallery import api, pages
+from curation_assets.gallery.files import NotThereError
+from curation_assets.gallery.gallery import Gallery
+from curation_assets.gallery.security import Guard
+from curation_assets.images.names import printable
+
+_ABOUT = """Looking at the images of a lake, searching them, and taking a choice along.
+
+Where the gallery has a token, send it as `Authorization: Bearer …`. Errors are `{"error": "one sentence"}`."""
+# Scripts of others, from where their packages are installed: (package, path in it), by the name they are served under.
+_VENDOR = {
+    "deck.js": ("pydeck", "nbextension/static/index.js"),
+    "swagger-ui.js": ("swagger_ui_bundle", "vendor/swagger-ui-*/swagger-ui-bundle.js"),
+    "swagger-ui.css": ("swagger_ui_bundle", "vendor/swagger-ui-*/swagger-ui.css"),
+}
+
+
+def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: bool = True) -> ASGIApp:
+    """The application.
+
+    Args:
+        gallery: what it shows.
+        token: visitors have to give; None admits everyone.
+        hosts_checked: whether only names of this machine itself are answered to.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=gallery.warm_up, name="warm-up", daemon=True).start()
+        yield
+        gallery.files.close()
+
+    app = FastAPI(
+        title="curation gallery",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_exception_handler(CurationError, _cant)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
+    app.state.gallery = gallery
+    app.state.token = token
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+    app.include_router(pages.router)
+    app.include_router(api.router)
+    app.add_api_route("/vendor/{name}", _vendor, include_in_schema=False)
+    static = files("curation_assets.gallery").joinpath("static")
+    app.mount("/static", StaticFiles(directory=str(static)))
+    return Guard(app, token, hosts_checked)
+
+
+def _vendor(name: str) -> Response:
+    package, pattern = _VENDOR.get(name, ("", ""))
+    found = find_spec(package) if package else None
+    places = (found.submodule_search_locations if found else None) or []
+    for place in places:
+        for path in Path(place).glob(pattern):
+            # The packages are what they are until they are installed anew: asking again costs a header.
+            return FileResponse(path, headers={"Cache-Control": "private, max-age=86400"})
+    raise HTTPException(404, f"{name} is not installed here: `pip install {package or '…'}`")
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI 3.0, which the installed Swagger UI reads; with our errors in the place of FastAPI's."""
+    if app.openapi_schema is None:
+        described = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            openapi_version="3.0.3",
+        )
+        for path in described["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            described["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = _as_3_0(described)
+    return app.openapi_schema
+
+
+def _as_3_0(value: Any) -> Any:
+    """A schema of OpenAPI 3.1 in the terms of 3.0: ``nullable`` for ``anyOf … null``."""
+    if isinstance(value, list):
+        return [_as_3_0(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _as_3_0(one) for name, one in value.items()}
+    options = found.get("anyOf")
+    if isinstance(options, list) and {"type": "null"} in options:
+        rest = [option for option in options if option != {"type": "null"}]
+        del found["anyOf"]
+        found |= {"nullable": True} | (rest[0] if len(rest) == 1 else {"anyOf": rest})
+    return found
+
+
+def _wants_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+
+
+def _problem(request: Request, status: int, message: str, headers: Any = None) -> Response:
+    message = printable(message)
+    if _wants_page(request):
+        return pages.render("problem.html", request, status, message=message, number=status)
+    return JSONResponse({"error": message}, status, headers)
+
+
+def _cant(request: Request, error: Exception) -> Response:
+    return _problem(request, 404 if isinstance(error, NotThereError) else 400, str(error))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == 404 and message == "Not Found":
+        message = f"there is no {request.url.path} here; /docs lists what there is"
+    return _problem(request, error.status_code, message, error.headers)
+
+
+def _failed(request: Request, _error: Exception) -> Response:
+    return _problem(request, 500, "something went wrong in the gallery; its log says what")  # Starlette raises it on
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    said = []
+    for problem in error.errors()[:3]:
+        where = ".".join(str(part) for part in problem["loc"] if part not in ("query", "body")) or "body"
+        value = problem.get("input")
+        given = f"={value!r:.100}" if isinstance(value, str | int | float) else ""
+        said.append(f"{where}{given}: {problem['msg'].removeprefix('Value error, ')}")
+    return _problem(request, 400, "; ".join(said))

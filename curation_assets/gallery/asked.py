@@ -1,0 +1,141 @@
+"""What a visitor asks for, as it stands in an address or in the body of an export."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from curation_assets.errors import CurationError
+from curation_assets.search.filters import Filter, Point, Status, make_filter
+
+MOST_IMAGES = 500  # of one answer
+_Text = Field(max_length=1000)
+
+
+class Versions(BaseModel):
+    """Which version of model and table is meant; neither: the champion, and what the index covers."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, protected_namespaces=())
+
+    model_version: str | None = Field(None, description="Version of the registered model [the champion].")
+    table_version: int | None = Field(
+        None, ge=0, description="Version of the embeddings table, to search as of then [what the index covers]."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_empty(cls, value: Any) -> Any:
+        """An input of a form that was left empty is no condition."""
+        if not isinstance(value, dict):
+            return value
+        kept = {name: [one for one in v if one != ""] if isinstance(v, list) else v for name, v in value.items()}
+        return {name: v for name, v in kept.items() if v not in ("", [])}
+
+
+class OfImage(Versions):
+    """One image."""
+
+    key: str = Field(description="Its relative path, the key of both tables.")
+    v: str | None = Field(
+        None, description="First digits of its SHA-256: an answer for ever, as content never changes."
+    )
+
+
+class Asked(Versions):
+    """A search: parts that are added up, and conditions that an image has to meet, all of them."""
+
+    text: list[str] = Field([], max_length=20, description="What images should show; several are added up.")
+    weight: list[float] = Field([], description="Of the texts, one each, in their order [1].")
+    not_: list[str] = Field([], alias="not", max_length=20, description="What they should not show.")
+    like: list[str] = Field([], max_length=20, description="Relative path of a stored image that they should resemble.")
+    image: list[str] = Field([], max_length=20, description="Id of an image given to `POST /api/images`.")
+    folder: list[str] = Field([], max_length=100, description="In this folder or below it; several: in one of them.")
+    name: str | None = Field(None, max_length=1000, description="Part of the relative path, in any case.")
+    camera: str | None = Field(None, max_length=1000, description="Part of make and model, in any case.")
+    captured_from: datetime | None = Field(None, description="Captured at this moment or later; UTC without a zone.")
+    captured_to: datetime | None = Field(None, description="Captured before this moment; UTC without a zone.")
+    min_side: int | None = Field(None, ge=0, description="Pixels of the shorter side, at least.")
+    max_side: int | None = Field(None, ge=0, description="Pixels of the shorter side, at most.")
+    min_bytes: int | None = Field(None, ge=0, description="Size of the file, at least.")
+    max_bytes: int | None = Field(None, ge=0, description="Size of the file, at most.")
+    format: list[str] = Field([], description="Image format by content: `JPEG`, `PNG`, `TIFF`, …")
+    status: list[Status] = Field([], description="What the scan found; only `ok` images can be ranked.")
+    has_gps: bool | None = Field(None, description="Whether the image says where it was taken.")
+    where: str | None = Field(
+        None, max_length=10_000, description="A condition in SQL: `width > 2 * height AND camera LIKE 'DJI%'`."
+    )
+    region: str | None = Field(
+        None, max_length=100_000, description="A polygon on the map, at least three corners: `x1,y1;x2,y2;x3,y3`."
+    )
+
+    def filter(self) -> Filter:
+        """The conditions.
+
+        Raises:
+            CurationError: naming the one that can't be used.
+        """
+        return make_filter(
+            folder=tuple(self.folder),
+            name=self.name,
+            camera=self.camera,
+            captured_from=self.captured_from,
+            captured_to=self.captured_to,
+            min_side=self.min_side,
+            max_side=self.max_side,
+            min_bytes=self.min_bytes,
+            max_bytes=self.max_bytes,
+            format=tuple(self.format),
+            status=tuple(self.status),
+            has_gps=self.has_gps,
+            where=self.where,
+            region=_region(self.region) if self.region else None,
+        )
+
+
+class Page(Asked):
+    """A part of what a search finds."""
+
+    k: int = Field(60, ge=1, le=MOST_IMAGES, description="How many images.")
+    offset: int = Field(0, ge=0, description="How many of the best to leave out, for the next page.")
+
+
+class Labelling(Page):
+    """A part of what a search finds, to be labelled."""
+
+    label: list[str] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
+
+
+class OfMap(Versions):
+    """A point on the map, or its labels."""
+
+    id: str = Field(description="Of the map, as `/api/map` gave it.")
+    number: int = Field(0, ge=0, description="Of the point, counted from 0.")
+
+
+class LabelsOfMap(Versions):
+    """Labels of everything on the map."""
+
+    id: str = Field(description="Of the map, as `/api/map` gave it.")
+    label: list[str] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
+
+
+class Export(BaseModel):
+    """What to export, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["csv", "parquet", "json"] = Field(description="Of the file.")
+    search: Asked = Field(default_factory=lambda: Asked.model_validate({}), description="The search to export.")
+    keys: list[str] | None = Field(
+        None, max_length=1_000_000, description="Relative paths of the images that were selected of it [all of it]."
+    )
+
+
+def _region(text: str) -> tuple[Point, ...]:
+    try:
+        corners = [tuple(float(number) for number in corner.split(",")) for corner in text.split(";") if corner]
+        return tuple((x, y) for x, y in corners)
+    except ValueError:
+        raise CurationError(f"filter region={text[:60]!r}: write corners as x1,y1;x2,y2;x3,y3") from None

@@ -1,0 +1,188 @@
+"""What all requests share: the searcher, stored pixels, uploads, the map; and a search made of what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import polars as pl
+from fastapi import Depends, Request
+
+from curation_assets.errors import CurationError
+from curation_assets.gallery import models
+from curation_assets.gallery.asked import Asked, Labelling, LabelsOfMap, Versions
+from curation_assets.gallery.files import Files, NotThereError
+from curation_assets.gallery.points import Maps
+from curation_assets.gallery.uploads import Uploads
+from curation_assets.images import names
+from curation_assets.images.names import printable
+from curation_assets.pipeline import Pipeline
+from curation_assets.search.index import SearchIndex
+from curation_assets.search.labels import check_labels, label_vectors
+from curation_assets.search.query import Like, Picture, Query, Text
+from curation_assets.search.searcher import Found, row_number
+
+logger = logging.getLogger(__name__)
+
+_UPLOADS = 4  # at work at once: each is in memory as a whole
+
+
+class Gallery:
+    """One lake, as the gallery shows it. Threads may share it.
+
+    Args:
+        pipeline: of the lake.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.settings = pipeline.settings
+        self.searcher = pipeline.searcher
+        self.files = Files(self.searcher, self.settings)
+        self.uploads = Uploads()
+        self.uploading = asyncio.Semaphore(_UPLOADS)
+        self.maps = Maps(self.searcher)
+
+    def warm_up(self) -> None:
+        """Load what the first visitors need; what fails here is told to them when they ask for it."""
+        try:
+            self.searcher.open()
+            self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
+        except CurationError as error:
+            logger.info("%s", error)
+        except Exception:
+            logger.exception("warming up failed")
+
+    def open(self, versions: Versions) -> SearchIndex:
+        """The index of some versions."""
+        return self.searcher.open(versions.model_version, versions.table_version)
+
+    def row(self, index: SearchIndex, key: str) -> dict[str, Any]:
+        """An image's row of the index.
+
+        Raises:
+            NotThereError: there is no such image.
+        """
+        number = row_number(index, key)
+        if number is None:
+            raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
+        return index.rows.row(number, named=True)
+
+    def search(self, asked: Asked, k: int, offset: int = 0) -> Found:
+        """What a search finds.
+
+        Raises:
+            CurationError: it can't be made; the message says why.
+        """
+        return self.searcher.search(
+            self._query(asked),
+            k,
+            offset=offset,
+            exact=True,  # pages follow each other without gap or repeat
+            filter=asked.filter(),
+            model_version=asked.model_version,
+            table_version=asked.table_version,
+        )
+
+    def _query(self, asked: Asked) -> Query:
+        weights = asked.weight or [1.0] * len(asked.text)
+        if len(weights) != len(asked.text):
+            raise CurationError(f"weight is given {len(weights)} times for {len(asked.text)} texts: give one for each")
+        parts: list[Text | Like | Picture] = [
+            Text(text, weight) for text, weight in zip(asked.text, weights, strict=True)
+        ]
+        parts += [self.uploads.get(key) for key in asked.image]
+        parts += [Like(key) for key in asked.like]
+        parts += [Text(text, -1.0) for text in asked.not_]
+        return Query(tuple(parts))
+
+    def labels(self, asked: Labelling) -> models.LabelsAnswer:
+        """Zero-shot labels of a part of what a search finds."""
+        labels = check_labels(self.labels_of(asked))
+        found = self.search(asked, asked.k, asked.offset)
+        rows = found.rows.filter(pl.col("position").is_not_null())
+        vectors = found.index.take(rows["position"].to_numpy())
+        of_labels = self.searcher.embed_texts(labels, self.searcher.model(asked.model_version))
+        labelled = pl.concat(
+            [rows.select("relative_path", "folder"), label_vectors(vectors, of_labels, labels)], how="horizontal"
+        )
+        images = [models.Label.model_validate(row) for row in labelled.iter_rows(named=True)]
+        return models.LabelsAnswer(labels=labels, total=found.total, images=images)
+
+    def labels_of(self, asked: Labelling | LabelsOfMap) -> list[str]:
+        """The labels that were asked for, or those of the settings."""
+        return asked.label or list(self.settings.labels)
+
+    def dagster_link(self, folder: str) -> str | None:
+        """A folder's partition in Dagster."""
+        base = self.settings.gallery_dagster_url.rstrip("/")
+        if not base:
+            return None
+        partition = quote(names.key_of(folder), safe="")
+        return f"{base}/assets/crop_images_directory?view=partitions&partition={partition}"
+
+    def index_facts(self, index: SearchIndex) -> models.IndexFacts:
+        """What an answer says of the index it comes from."""
+        info = index.info
+        return models.IndexFacts(
+            model=info.model_name,
+            model_version=info.model_version,
+            demonstration=self.searcher.model(info.model_version).demonstration,
+            dimension=info.dimension,
+            embeddings_table_version=info.table_version,
+            directory_table_version=info.directory_version,
+            kind=info.kind,
+            images=info.images,
+            vectors=info.vectors,
+            built_at=info.built_at,
+            behind=self.searcher.behind(index),
+        )
+
+
+def found_image(row: dict[str, Any], versions: Versions) -> models.FoundImage:
+    """A row of ``Found.rows`` or of an index, with addresses of its preview and page."""
+    content = row["content_sha256"]
+    mark = {"v": content[:16]} if content else {}
+    return models.FoundImage(
+        relative_path=row["relative_path"],
+        name=printable(row["file_name"]),
+        path=printable(row["relative_path"]),
+        folder=row["folder"],
+        score=row.get("score"),
+        width=row["width"],
+        height=row["height"],
+        captured_at=row["captured_at"],
+        camera=row["camera"],
+        size_bytes=row["size_bytes"],
+        status=row["status"],
+        error=row["error"],
+        content_sha256=content,
+        thumbnail=address("/thumbnail", row["relative_path"], versions, mark) if row["status"] == "ok" else None,
+        page=address("/image", row["relative_path"], versions),
+    )
+
+
+def found_images(rows: pl.DataFrame, versions: Versions) -> list[models.FoundImage]:
+    """Some rows, as answers show them."""
+    return [found_image(row, versions) for row in rows.iter_rows(named=True)]
+
+
+def address(path: str, key: str, versions: Versions, more: dict[str, str] | None = None, name: str = "key") -> str:
+    """``path?key=…`` with the versions that were asked for.
+
+    Args:
+        more: parameters beside.
+        name: of the parameter that holds the key.
+    """
+    given = {name: key, "model_version": versions.model_version, "table_version": versions.table_version}
+    chosen = {parameter: value for parameter, value in (given | (more or {})).items() if value is not None}
+    return f"{path}?{urlencode(chosen, quote_via=quote)}"
+
+
+def _gallery_of(request: Request) -> Gallery:
+    gallery: Gallery = request.app.state.gallery
+    return gallery
+
+
+GalleryOf = Annotated[Gallery, Depends(_gallery_of)]

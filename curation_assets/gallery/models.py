@@ -1,0 +1,165 @@
+"""What the API answers; these are the schemas of its documentation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str = Field(description="One sentence: what was wrong, and what to do next.")
+
+
+class IndexFacts(BaseModel):
+    """What answered."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str = Field(description="Registered model, `catalog.schema.model`.")
+    model_version: str
+    demonstration: bool = Field(description="Whether this is the embedded model, on which no decision should rest.")
+    dimension: int
+    embeddings_table_version: int
+    directory_table_version: int
+    kind: str = Field(description="`exact` or `approximate`.")
+    images: int = Field(description="Image files in the index.")
+    vectors: int = Field(description="Those of them that can be ranked.")
+    built_at: datetime
+    behind: str | None = Field(
+        description="How far the tables have gone on since, in a sentence; null if they have not."
+    )
+
+
+class FoundImage(BaseModel):
+    """An image that was found."""
+
+    relative_path: str = Field(description="The key.")
+    name: str = Field(description="File name as people read it: control characters and odd bytes written out.")
+    path: str = Field(description="Relative path as people read it.")
+    folder: str
+    score: float | None = Field(description="Cosine of image and query; null without a query.")
+    width: int | None
+    height: int | None
+    captured_at: datetime | None
+    camera: str | None
+    size_bytes: int | None
+    status: str
+    error: str | None
+    content_sha256: str | None
+    thumbnail: str | None = Field(description="Address of its preview; null where there is none.")
+    page: str = Field(description="Address of its page.")
+
+
+class SearchAnswer(BaseModel):
+    """A part of what a search finds, best first; without a query, images in the order of their paths."""
+
+    total: int = Field(description="How many images the search could give.")
+    images: list[FoundImage]
+    index: IndexFacts
+    query: list[dict[str, Any]] = Field(description="The parts of the query, with their weights.")
+    filter: dict[str, Any] = Field(description="The conditions.")
+    described: str = Field(description="The query in a line, for people.")
+
+
+class Embedding(BaseModel):
+    """The vector of an image."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str
+    model_version: str
+    model_fingerprint: str
+    dimension: int
+    embeddings_table_version: int
+    embedded_at: datetime
+
+
+class ImageFacts(BaseModel):
+    """All that the tables hold of an image, but its pixels."""
+
+    image: FoundImage
+    columns: dict[str, Any] = Field(description="The row of the directory table.")
+    embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
+    copies: list[FoundImage] = Field(description="Other images of the same content.")
+    picture: str | None = Field(description="Address of a large upright JPEG.")
+    original: str = Field(description="Address of the file itself.")
+    dagster: str | None = Field(description="Its partition in Dagster; null without CURATION_GALLERY_DAGSTER_URL.")
+
+
+class ExifTag(BaseModel):
+    """A tag that the camera wrote."""
+
+    group: str = Field(description="`Image`, `Photo`, `GPS` or `Interoperability`.")
+    name: str
+    value: str = Field(description="As people read it, shortened.")
+
+
+class ExifTags(BaseModel):
+    """Tags of an image."""
+
+    tags: list[ExifTag]
+
+
+class Uploaded(BaseModel):
+    """An image that was given, for searches with `image=<id>`."""
+
+    id: str
+    name: str
+
+
+class Label(BaseModel):
+    """Which label suits an image best."""
+
+    relative_path: str
+    folder: str
+    label: str
+    score: float = Field(description="Cosine of image and label.")
+    margin: float = Field(description="How far it lies before the second best.")
+
+
+class LabelsAnswer(BaseModel):
+    """Labels of a part of what a search finds."""
+
+    labels: list[str]
+    total: int
+    images: list[Label]
+
+
+class FolderCounts(BaseModel):
+    """A folder's images, without those of folders below it."""
+
+    folder: str
+    files: int
+    ok: int
+    bad: int
+    embedded: int
+
+
+class FoldersAnswer(BaseModel):
+    """Every folder that holds image files."""
+
+    folders: list[FolderCounts]
+
+
+class MapAnswer(BaseModel):
+    """The map: a point for each image that has a vector."""
+
+    id: str = Field(description="Changes when the points or their order do.")
+    count: int
+    xy: str = Field(description="base64 of little-endian float32: x and y of each point.")
+    folder: str = Field(description="base64 of little-endian uint32: of each point, the place in `folders`.")
+    folders: list[str]
+    shown_folders: list[str] = Field(description="The same as people read them.")
+    index: IndexFacts
+
+
+class MapLabels(BaseModel):
+    """Labels of all points of the map."""
+
+    labels: list[str]
+    counts: list[int]
+    label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")

@@ -1,0 +1,157 @@
+"""The gallery's pages: HTML around what the API answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import RedirectResponse, Response
+
+from curation_assets import __version__
+from curation_assets.gallery import security
+from curation_assets.gallery.api import image_facts
+from curation_assets.gallery.asked import OfImage
+from curation_assets.gallery.folders import bad_files, branches, count_folders, totals
+from curation_assets.gallery.gallery import GalleryOf, address
+from curation_assets.images.names import printable
+from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.search.filters import COLUMNS
+
+_SHOWN_BAD = 500
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+_STATUSES = ("ok", "corrupt", "unsupported", "too_large", "unreadable")
+_MEANINGS = {column.name: column.comment for column in DIRECTORY.columns}
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+def _human(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return printable(str(value))
+
+
+def _address(path: str, **parameters: Any) -> str:
+    return f"{path}?{urlencode(parameters, quote_via=quote)}"
+
+
+_templates = Environment(
+    loader=PackageLoader("curation_assets.gallery"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {"printable": printable, "human": _human, "number": "{:,}".format}
+_templates.globals |= {"address": _address, "version": __version__}
+
+
+def render(template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page."""
+    token = request.app.state.token
+    text = _templates.get_template(template).render(here=request.url.path, has_token=token is not None, **values)
+    return HTMLResponse(text, status)
+
+
+@router.get("/")
+def search_page(gallery: GalleryOf, request: Request) -> Response:
+    """Search, or browse."""
+    return render(
+        "search.html",
+        request,
+        max_upload=gallery.settings.gallery_max_upload_bytes,
+        formats=_FORMATS,
+        statuses=_STATUSES,
+        columns=COLUMNS,
+    )
+
+
+@router.get("/image")
+def image_page(gallery: GalleryOf, request: Request, asked: Annotated[OfImage, Query()]) -> Response:
+    """One image."""
+    facts = image_facts(gallery, asked)
+    order = ("file_name", "folder", "status", "error")
+    columns = sorted(facts.columns.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+    return render(
+        "image.html",
+        request,
+        facts=facts,
+        columns=[(name, value, _MEANINGS.get(name, "")) for name, value in columns if value is not None],
+        like=address("/api/search", asked.key, asked, {"k": "12"}, name="like"),
+        like_page=address("/", asked.key, asked, name="like"),
+        exif=address("/api/exif", asked.key, asked),
+        folder_parts=_parts(facts.image.folder),
+    )
+
+
+@router.get("/folders")
+def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Response:
+    """Folders with counts, and files that could not be used."""
+    folder = folder.strip("/")
+    index = gallery.searcher.open()
+    counts = count_folders(index)
+    bad = bad_files(index, folder).select("relative_path", "status", "error")
+    return render(
+        "folders.html",
+        request,
+        folder=folder,
+        parts=_parts(folder) if folder else [],
+        branches=[] if folder == "." else branches(counts, folder),
+        totals=totals(counts, folder),
+        own=[row for row in counts.iter_rows(named=True) if row["folder"] == folder],
+        bad=bad.head(_SHOWN_BAD).rows(named=True),
+        bad_total=len(bad),
+        index=gallery.index_facts(index),
+        dagster=gallery.dagster_link(folder) if folder in counts["folder"] else None,
+    )
+
+
+@router.get("/map")
+def map_page(gallery: GalleryOf, request: Request) -> Response:
+    """The map."""
+    return render("map.html", request, labels=list(gallery.settings.labels))
+
+
+@router.get("/docs")
+def docs_page(request: Request) -> Response:
+    """The API's documentation."""
+    return render("docs.html", request)
+
+
+@router.get("/login")
+def login_page(request: Request, next: str = "/") -> Response:
+    """The form that asks for the token."""
+    if request.app.state.token is None:
+        return RedirectResponse("/", 303)
+    return render("login.html", request, next=security.way_back(next), problem=None)
+
+
+@router.post("/login")
+async def log_in(request: Request) -> Response:
+    """Its answer."""
+    answer = await security.log_in(request, request.app.state.token)
+    if isinstance(answer, Response):
+        return answer
+    return render("login.html", request, 401, next="/", problem=answer)
+
+
+@router.post("/logout")
+def log_out() -> Response:
+    """Forget the token in this browser."""
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(security.COOKIE, httponly=True, samesite="strict")
+    return answer
+
+
+def _parts(folder: str) -> list[tuple[str, str]]:
+    """(name, folder) of a folder and all above it, the topmost first."""
+    names = folder.split("/")
+    return [(name, "/".join(names[: place + 1])) for place, name in enumerate(names)]

@@ -1,0 +1,102 @@
+"""The map's points in the form a browser draws: coordinates and folder numbers as flat arrays."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from curation_assets.errors import CurationError
+from curation_assets.search import image_map
+from curation_assets.search.index import SearchIndex
+from curation_assets.search.searcher import Searcher
+
+NO_LABEL = 255
+
+
+@dataclass(frozen=True)
+class Points:
+    """The map as of one index.
+
+    Attributes:
+        id: changes when the points or their order do.
+        paths: relative path of each point.
+        xy: (n, 2) float32.
+        folder: (n,) uint32, of each point the place in ``folders``.
+        folders: sorted.
+    """
+
+    id: str
+    paths: pl.Series
+    xy: NDArray[np.float32]
+    folder: NDArray[np.uint32]
+    folders: list[str]
+
+
+class Maps:
+    """Keeps the points of the map that was asked for last."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self._held: Points | None = None
+        self._lock = threading.Lock()
+
+    def of(self, index: SearchIndex) -> Points:
+        """The points of an index's map.
+
+        Raises:
+            CurationError: there is none yet; the message says how to make it.
+        """
+        identity = _identity(index)
+        with self._lock:
+            if self._held is None or self._held.id != identity:
+                self._held = self._read(index, identity)
+            return self._held
+
+    def _read(self, index: SearchIndex, identity: str) -> Points:
+        of_index = index.rows.select("relative_path", "folder")
+        points = self._searcher.map_of(index).select("relative_path", "x", "y")
+        # A point whose image is gone since leads nowhere.
+        points = points.join(of_index, on="relative_path", how="inner", maintain_order="left")
+        folders = points["folder"].unique().sort().to_list()
+        numbers = points["folder"].cast(pl.Enum(folders)).to_physical().cast(pl.UInt32).to_numpy()
+        return Points(
+            identity,
+            points["relative_path"],
+            np.ascontiguousarray(points.select("x", "y").to_numpy(), "<f4"),
+            np.ascontiguousarray(numbers, "<u4"),
+            folders,
+        )
+
+
+def labels_of(points: Points, labelled: pl.DataFrame, labels: list[str]) -> NDArray[np.uint8]:
+    """(n,) of each point the place of its label in ``labels``.
+
+    Args:
+        labelled: relative_path and label, as of ``Searcher.labels``.
+    """
+    place = pl.DataFrame({"label": labels, "place": pl.Series(range(len(labels)), dtype=pl.UInt8)})
+    known = labelled.select("relative_path", "label").join(place, on="label")
+    found = points.paths.to_frame().join(known, on="relative_path", how="left", maintain_order="left")
+    return found["place"].fill_null(NO_LABEL).to_numpy()
+
+
+def encoded(array: NDArray[Any]) -> str:
+    """base64 of an array's bytes."""
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def _identity(index: SearchIndex) -> str:
+    if index.folder is None:
+        raise CurationError("there is no map of an earlier version of the table")
+    try:
+        made = image_map.folder_of(index.folder).stat().st_mtime_ns  # a new map is renamed into that folder
+    except OSError:
+        made = 0
+    return hashlib.sha256(f"{made} {index.info.rows_file} {index.info.built_at}".encode()).hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""From settings to a running gallery: on which address, for whom, and how it stops."""
+
+from __future__ import annotations
+
+import webbrowser
+
+from curation_assets.errors import CurationError
+from curation_assets.pipeline import Pipeline
+from curation_assets.serving.listening import BACKLOG, is_loopback, listening, run, url_of
+
+_STOP_SECONDS = 10
+
+
+def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = False) -> None:
+    """Serve a lake's gallery until SIGTERM or SIGINT; then finish what is at work, and return.
+
+    A second SIGINT ends the process at once, with exit code 130.
+
+    Args:
+        host: name or address of this machine to listen on.
+        port: 0 takes a free one; which is told on standard error.
+        open_browser: show the gallery in the browser.
+
+    Raises:
+        CurationError: the address is taken, or it is open to other machines without a token.
+    """
+    settings = pipeline.settings
+    token = settings.gallery_token.get_secret_value() if settings.gallery_token else None
+    if token is None and not is_loopback(host):
+        raise CurationError(
+            f"--host {host} lets other machines in, and there is no token: set CURATION_GALLERY_TOKEN, which visitors "
+            "are then asked for, or leave --host at 127.0.0.1"
+        )
+    with listening(host, port) as listener:
+        from uvicorn import Config
+
+        from curation_assets.gallery.app import create_app
+        from curation_assets.gallery.gallery import Gallery
+
+        app = create_app(Gallery(pipeline), token=token, hosts_checked=is_loopback(host))
+        config = Config(
+            app,
+            lifespan="on",
+            interface="asgi3",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        url = f"{url_of(listener)}/"
+        if open_browser:
+            webbrowser.open(url)  # it waits, as the socket listens already
+        run(config, listener, f"gallery of {settings.lake_root} at {url}  (Ctrl-C stops it)")

@@ -1,0 +1,84 @@
+// Elements and requests, the same way everywhere. Data becomes text, never markup.
+
+/** A new element: properties, `on…` listeners, `aria-…`, `data-…` and `role` attributes, and children. */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null) continue;
+    if (name.includes("-") || name === "role") made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** The answer of the gallery; throws an Error with one readable sentence. */
+export async function ask(address, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the gallery can't be reached; is it still running?");
+  }
+  if (answer.ok) return answer;
+  if (answer.status === 401) location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
+  let said = null;
+  try {
+    said = (await answer.json()).error;
+  } catch {
+    // no JSON: some proxy's page
+  }
+  throw new Error(said ?? `the gallery answered with ${answer.status}`);
+}
+
+export const askJson = async (address, options) => (await ask(address, options)).json();
+
+export const number = (value) => value.toLocaleString("en");
+
+/** A notice that stays: a warning, or what went wrong. */
+export function notice(text, role = "note") {
+  return el("p", { className: "banner", role, textContent: text });
+}
+
+/** What the index says of itself that a visitor should know. */
+export function indexNotices(index) {
+  const found = [];
+  if (index.behind) found.push(notice(`The tables have gone on: ${index.behind}.`));
+  if (index.demonstration) {
+    found.push(
+      notice(
+        "For demonstration only. The embedded model is small and knows little more than the kinds of photographs it " +
+          "was trained on. Base no decision on it.",
+      ),
+    );
+  }
+  return found;
+}
+
+/** Offer bytes to be stored under the name that the answer gives. */
+export async function download(answer) {
+  const named = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "");
+  const address = URL.createObjectURL(await answer.blob());
+  const link = el("a", { href: address, download: named ? named[1] : "images" });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** What a tile shows of an image: its preview, or why there is none. */
+export function shot(image) {
+  if (!image.thumbnail) return el("span", { className: "shot", textContent: image.status.replace("_", " ") });
+  const picture = el("img", { className: "shot", alt: image.name, loading: "lazy", decoding: "async" });
+  picture.addEventListener("error", () => {
+    picture.replaceWith(el("span", { className: "shot", textContent: "no preview" }));
+  });
+  picture.src = image.thumbnail;
+  return picture;
+}
+
+/** A cosine, or nothing where images aren't ranked. */
+export const scored = (image) => (image.score === null ? "" : `cosine ${image.score.toFixed(3)}`);

@@ -1,0 +1,151 @@
+"""One filled lake and one server for all tests that only look."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from PIL import Image, ImageDraw
+from starlette.testclient import TestClient
+
+from curation_assets.gallery.app import create_app
+from curation_assets.gallery.gallery import Gallery
+from curation_assets.pipeline import Pipeline, run
+from curation_assets.progress import LogProgress
+from curation_assets.search import image_map
+from curation_assets.settings import load_settings
+
+HERE = "http://127.0.0.1"
+# A folder `<script>alert(1)<` that holds `script>.jpg`: the path of the key is the whole element.
+SCRIPT = "odd/<script>alert(1)</script>.jpg"
+NEWLINE = "odd/two\nlines.jpg"
+QUOTES = 'odd/it\'s "quoted" & <b>bold<∕b>.jpg'
+HANDLER = 'odd/"><img src=x onerror=alert(1)>.jpg'
+URLISH = "odd/100%20 a+b#c?d=é;.jpg"
+BYTES = "odd/caf\U0010ffe9.jpg"  # the name b"caf\xe9.jpg", as tables write it
+HOSTILE = (SCRIPT, NEWLINE, QUOTES, HANDLER, URLISH, BYTES)
+
+
+def drawn(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", mode: str = "RGB", **save: Any) -> bytes:
+    """A leaf of some hue with some spots."""
+    hue = (seed * 37) % 360
+    image = Image.new("RGB", size, f"hsl({hue}, 45%, 80%)")
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((size[0] * 0.15, size[1] * 0.1, size[0] * 0.85, size[1] * 0.9), f"hsl({(hue + 90) % 360}, 60%, 35%)")
+    for spot in range(seed % 7):
+        x, y = size[0] * (0.25 + 0.07 * spot), size[1] * (0.3 + 0.4 * ((seed * 7 + spot * 3) % 10) / 10)
+        draw.ellipse((x, y, x + size[0] / 12, y + size[0] / 12), "#8b4513")
+    out = BytesIO()
+    image.convert(mode).save(out, form, **save)
+    return out.getvalue()
+
+
+def with_exif() -> bytes:
+    """A photograph whose camera told a lot, some of it nonsense."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "ACME", "Field Cam <b>7</b>"
+    exif[0x0112] = 6
+    exif[0x010E] = "x" * 5000
+    exif.get_ifd(0x8769).update({0x9003: "2024:05:06 07:08:09", 0x829A: 0.004, 0x927C: bytes(range(200)) * 20})
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 30.0, 0.0), 3: "E", 4: (9.0, 15.0, 0.0)})
+    return drawn(501, (2400, 1600), exif=exif)
+
+
+def draw_tree(root: Path) -> None:
+    for folder, count in (("coffee/rust", 50), ("coffee/healthy", 40), ("rice", 30)):
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            (root / folder / f"photo_{number:03}.jpg").write_bytes(drawn(number + 100 * len(folder)))
+    for place, key in enumerate(HOSTILE):
+        path = root / os.fsdecode(key.encode().replace("\U0010ffe9".encode(), b"\xe9"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(drawn(900 + place))
+    kinds = root / "kinds"
+    kinds.mkdir()
+    (kinds / "told.jpg").write_bytes(with_exif())
+    (kinds / "print.tif").write_bytes(drawn(502, (2000, 900), "TIFF", "CMYK"))
+    (kinds / "deep.png").write_bytes(drawn(503, form="PNG", mode="I;16"))
+    (kinds / "copy.jpg").write_bytes((root / "rice/photo_000.jpg").read_bytes())
+    (kinds / "cut.jpg").write_bytes(drawn(504, (400, 300))[:900])
+    (kinds / "page.jpg").write_bytes(b"<html><script>alert(1)</script></html>")
+    (kinds / "empty.jpg").write_bytes(b"")
+
+
+def filled(home: Path, registered: Path, **settings: Any) -> Pipeline:
+    """A pipeline over the drawn tree, everything embedded, indexed and mapped."""
+    draw_tree(home / "images")
+    (home / "mlflow").mkdir()
+    shutil.copy(registered / "mlflow.db", home / "mlflow")
+    made = Pipeline(
+        load_settings(
+            images_root=home / "images",
+            lake_root=home / "lake",
+            model_source="demo",
+            gallery_dagster_url="http://127.0.0.1:3000",
+            gallery_max_upload_bytes=200_000,
+            gallery_max_pixels=1_000_000,
+            **settings,
+        )
+    )
+    run(made, LogProgress())
+    image_map.refresh(made.searcher.refresh().index, LogProgress())
+    return made
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
+    """A filled lake that tests only look at."""
+    return filled(tmp_path_factory.mktemp("gallery"), registered_model)
+
+
+@pytest.fixture(scope="session")
+def client(lake: Pipeline) -> TestClient:
+    """Asks the gallery of that lake."""
+    return client_of(lake)
+
+
+def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> TestClient:
+    return TestClient(create_app(Gallery(pipeline), token=token), base_url=HERE, **options)
+
+
+@contextmanager
+def serving(pipeline: Pipeline, token: str | None = None) -> Iterator[str]:
+    """The gallery on a real socket; its address."""
+    app = create_app(Gallery(pipeline), token=token)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.02)
+    try:
+        yield f"{HERE}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+
+
+@pytest.fixture(scope="session")
+def address(lake: Pipeline) -> Iterator[str]:
+    """Where the gallery of that lake is served."""
+    with serving(lake) as found:
+        yield found
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve galleries on real sockets until the test ends."""
+    with ExitStack() as stack:
+        yield lambda pipeline, token=None: stack.enter_context(serving(pipeline, token))

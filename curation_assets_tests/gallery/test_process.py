@@ -1,0 +1,134 @@
+"""The real command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from curation_assets.pipeline import Pipeline
+
+pytestmark = pytest.mark.slow
+CURATION = Path(sys.executable).with_name("curation")
+
+
+def environment(lake: Pipeline, **env: str) -> dict[str, str]:
+    places = {"CURATION_LAKE_ROOT": lake.settings.lake_root, "CURATION_IMAGES_ROOT": lake.settings.images_root}
+    return os.environ | {name: str(path) for name, path in places.items()} | {"CURATION_MODEL_SOURCE": "demo"} | env
+
+
+@pytest.fixture
+def start(lake: Pipeline, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], str]]]:
+    """Start galleries, each on a free port; the process and its address."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begun(*arguments: str, **env: str) -> tuple[subprocess.Popen[bytes], str]:
+        log = tmp_path / f"{len(started)}.log"
+        with log.open("w") as err:
+            process = subprocess.Popen(
+                [CURATION, "gallery", "--port", "0", *arguments],
+                env=environment(lake, **env),
+                stderr=err,
+                start_new_session=True,
+            )
+        started.append(process)
+        deadline = time.monotonic() + 60
+        while (told := re.search(r"at (http://\S+:\d+/)", log.read_text())) is None:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process, told[1]
+
+    yield begun
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def refusal(lake: Pipeline, *arguments: str, **env: str) -> tuple[int, str]:
+    """(exit code, standard error) of a gallery that does not start."""
+    done = subprocess.run(
+        [CURATION, "gallery", *arguments], env=environment(lake, **env), capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_gallery_answers_this_machine_only_and_stops_when_asked(
+    start: Callable[..., tuple[subprocess.Popen[bytes], str]], number: int
+) -> None:
+    process, address = start()
+    with urllib.request.urlopen(f"{address}api/search?text=rust&k=3", timeout=60) as answer:
+        assert len(json.load(answer)["images"]) == 3
+    listening = {c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+    process.send_signal(number)
+    assert process.wait(30) == 0
+
+
+def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., tuple[subprocess.Popen[bytes], str]]) -> None:
+    process, address = start()
+    with urllib.request.urlopen(f"{address}static/icon.svg", timeout=60):
+        pass
+    port = int(address.rsplit(":", 1)[1].rstrip("/"))
+    with socket.create_connection(("127.0.0.1", port)) as upload:
+        upload.sendall(
+            b"POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        )
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None  # the upload may still end
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+
+
+def test_other_machines_are_let_in_only_with_a_token(
+    lake: Pipeline, start: Callable[..., tuple[subprocess.Popen[bytes], str]]
+) -> None:
+    code, said = refusal(lake, "--host", "0.0.0.0")
+    assert code == 2
+    assert "set CURATION_GALLERY_TOKEN" in said
+    assert len(said.splitlines()) == 1
+    _, address = start("--host", "0.0.0.0", CURATION_GALLERY_TOKEN="secret")
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{address.rsplit(':', 1)[1]}api/search?k=1",
+        headers={"Authorization": "Bearer secret", "Host": "crops.example"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+def test_a_port_that_is_taken_is_said_in_a_line(lake: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = refusal(lake, "--port", str(taken.getsockname()[1]))
+    assert code == 2
+    assert "choose another --port" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_help_needs_none_of_the_libraries_of_the_gallery() -> None:
+    script = (
+        "import sys; sys.argv = ['curation', 'gallery', '--help']\n"
+        "from curation_assets.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'fastapi', 'starlette', 'jinja2', 'polars', 'torch', 'mlflow', 'pydeck', 'playwright'}\n"
+        "print('loaded', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "--host" in done.stdout
+    assert "loaded []" in done.stdout
