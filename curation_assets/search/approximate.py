@@ -84,7 +84,10 @@ class ApproximateIndex:
         faiss.copy_array_to_vector(rotation.ravel(), turn.A)
         turn.is_trained = True
         index = faiss.IndexPreTransform(turn, coded)
-        index.train(sample)
+        turned = turn.apply(sample)
+        coded.train_q1(size, faiss.swig_ptr(turned), False, coded.metric_type)  # the lists, on every core
+        with _threads(1):  # the codes: steps so small that threads spend their time waiting for each other
+            index.train(sample)
         progress.advance(size)
         made = cls(index, number)
         progress.start("index: approximate", number)

@@ -12,8 +12,8 @@ Vectors = NDArray[np.floating[Any]]
 
 # Cosines held at a time. One query takes a whole segment in one product, as splitting it only costs time.
 _COSINES = 16_000_000
-# Of fewer allowed vectors than this share, only those are read: a gather costs about ten times a streamed row.
-_GATHER_BELOW = 0.08
+# What a row costs that is picked by itself, and what the beginning of a run of rows costs, in rows that are streamed.
+_PICKED, _RUN = 12, 400
 
 
 def nearest(
@@ -34,18 +34,17 @@ def nearest(
     most = min(k, total if allowed is None else int(allowed.sum()))
     if most == 0:
         return np.empty((len(queries), 0), np.intp), np.empty((len(queries), 0), queries.dtype)
-    if allowed is not None and allowed.sum() < _GATHER_BELOW * total:
-        positions = np.flatnonzero(allowed)
-        parts = list(_best_of_few(segments, positions, queries, most))
-    else:
-        parts = list(_best_of_blocks(segments, queries, most, allowed))
+    parts = list(_best_of_parts(segments, queries, most, allowed))
     positions, cosines = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
     order = np.lexsort((positions, -cosines), axis=1)[:, :most]
     return np.take_along_axis(positions, order, axis=1), np.take_along_axis(cosines, order, axis=1)
 
 
 def take(segments: Sequence[Vectors], positions: NDArray[np.intp]) -> Vectors:
-    """The vectors at some positions, (len(positions), dimension), in that order."""
+    """The vectors at some positions, (len(positions), dimension), in that order; not to be written to."""
+    if len(positions) and positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all():
+        runs = [block for _, block in _slices(segments, int(positions[0]), int(positions[-1]) + 1)]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
     found = np.empty((len(positions), segments[0].shape[1]), segments[0].dtype)
     first = 0
     for segment in segments:
@@ -53,6 +52,50 @@ def take(segments: Sequence[Vectors], positions: NDArray[np.intp]) -> Vectors:
         found[here] = segment[positions[here] - first]
         first += len(segment)
     return found
+
+
+def _best_of_parts(
+    segments: Sequence[Vectors], queries: Vectors, k: int, allowed: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.intp], Vectors]]:
+    """The best of parts of the vectors, taken in the cheapest way: whole runs of a folder, single rows, or all."""
+    if allowed is None:
+        yield from _best_of_blocks(segments, queries, k, None)
+        return
+    positions = np.flatnonzero(allowed)
+    breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+    costs = {
+        "all": len(allowed),
+        "runs": len(positions) + _RUN * (len(breaks) + 1),
+        "picked": _PICKED * len(positions),
+    }
+    cheapest = min(costs, key=lambda way: costs[way])
+    if cheapest == "all":
+        yield from _best_of_blocks(segments, queries, k, allowed)
+    elif cheapest == "picked":
+        yield from _best_of_few(segments, positions, queries, k)
+    else:
+        begins, ends = positions[np.r_[0, breaks]], positions[np.r_[breaks - 1, len(positions) - 1]] + 1
+        for begin, end in zip(begins, ends, strict=True):
+            yield from _best_of_run(segments, queries, k, int(begin), int(end))
+
+
+def _best_of_run(
+    segments: Sequence[Vectors], queries: Vectors, k: int, begin: int, end: int
+) -> Iterator[tuple[NDArray[np.intp], Vectors]]:
+    step = max(1, _COSINES // len(queries))
+    for start in range(begin, end, step):
+        for first, block in _slices(segments, start, min(start + step, end)):
+            yield _top(_product(queries, block), k, np.arange(first, first + len(block)))
+
+
+def _slices(segments: Sequence[Vectors], begin: int, end: int) -> Iterator[tuple[int, Vectors]]:
+    """The parts of the segments that hold some positions, each with its first position."""
+    first = 0
+    for segment in segments:
+        low, high = max(begin, first), min(end, first + len(segment))
+        if low < high:
+            yield low, segment[low - first : high - first]
+        first += len(segment)
 
 
 def _best_of_few(

@@ -135,7 +135,7 @@ class Filter(BaseModel):
     def _conditions(self) -> list[pl.Expr]:
         found: list[pl.Expr] = []
         if self.folder:
-            found.append(pl.any_horizontal(below(folder) for folder in self.folder))
+            found.append(pl.any_horizontal(_below(folder) for folder in self.folder))
         if self.name:
             found.append(_contains("relative_path", self.name))
         if self.camera:
@@ -226,8 +226,7 @@ def _schema() -> dict[str, Any]:
     return kinds | dict.fromkeys(("latitude", "longitude"), pl.Float64) | {"size_bytes": pl.Int64}
 
 
-def below(folder: str) -> pl.Expr:
-    """Images of a folder and of those below it."""
+def _below(folder: str) -> pl.Expr:
     folder = folder.rstrip("/")
     if folder == ".":
         return pl.col("folder") == "."

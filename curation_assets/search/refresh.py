@@ -295,7 +295,11 @@ def _fill(
 ) -> None:
     done = 0
     for positions, vectors in read_vectors(embeddings, added, model):
-        array[positions - first] = vectors
+        at = positions - first
+        if at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():  # as nearly always: a slice is much quicker
+            array[at[0] : at[-1] + 1] = vectors
+        else:
+            array[at] = vectors
         done += len(positions)
         if progress is not None:
             progress.advance(len(positions))

@@ -29,7 +29,7 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
-from curation_assets.search.filters import Filter, below, make_filter
+from curation_assets.search.filters import Filter, make_filter
 from curation_assets.search.index import SearchIndex, read_info
 from curation_assets.search.labels import check_labels, label_vectors
 from curation_assets.search.query import Picture, Query, Text
@@ -323,13 +323,10 @@ class Searcher:
         Raises:
             CurationError: a folder is not there, or a condition can't be used.
         """
-        for folder in chosen.folder:
-            if not index.rows.select(below(folder).any()).item():
-                raise CurationError(f"there is no folder {folder!r} with images in the index")
-        expression = chosen.expression()
-        if expression is None and not chosen.region:
+        expression = chosen.model_copy(update={"folder": ()}).expression()
+        if expression is None and not chosen.region and not chosen.folder:
             return None
-        mask = np.ones(len(index.rows), bool)
+        mask = _in_folders(index, chosen.folder) if chosen.folder else np.ones(len(index.rows), bool)
         if expression is not None:
             try:  # beside a column, so that a condition of one value for all is stretched over them
                 passes = index.rows.select("relative_path", _passes=expression)["_passes"]
@@ -498,6 +495,23 @@ class Searcher:
             values = self._directory.cells(str(file), "preview", part["relative_path"].to_list())
             found |= {key: preview for key, preview in values.items() if preview is not None}
         return found
+
+
+def _in_folders(index: SearchIndex, folders: Iterable[str]) -> NDArray[np.bool_]:
+    """Which rows lie in one of some folders or below: as ``Filter.folder`` says, but looked up in the sorted paths."""
+    mask = np.zeros(len(index.rows), bool)
+    paths = index.rows["relative_path"]
+    for folder in folders:
+        name = folder.rstrip("/")
+        low, high = paths.search_sorted(name + "/"), paths.search_sorted(name + "0")  # 0 comes after /
+        here = index.rows["folder"] == name if name == "." or low == high else None  # a name that was cut, say
+        if here is None:
+            mask[low:high] = True
+        elif here.any():
+            mask |= here.to_numpy()
+        else:
+            raise CurationError(f"there is no folder {folder!r} with images in the index")
+    return mask
 
 
 def as_query(query: Query | str | Sequence[str]) -> Query:

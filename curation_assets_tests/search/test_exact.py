@@ -31,13 +31,15 @@ def cut(vectors: NDArray[np.float32], rng: np.random.Generator) -> list[NDArray[
     st.integers(0, 10**6),
 )
 def test_the_order_is_that_of_comparing_each_pair_however_the_vectors_are_cut_and_filtered(
-    rows: int, queries: int, k: int, share: float, block: int, seed: int
+    rows: int, queries: int, k: int, share: float, block: int, costs: tuple[int, int], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors, asked = unit(rng, rows, 8), unit(rng, queries, 8)
     allowed = rng.random(rows) < share
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "_COSINES", block)
+        patch.setattr(exact, "_PICKED", costs[0])  # rows picked one by one, whole runs, or all
+        patch.setattr(exact, "_RUN", costs[1])
         found, scores = nearest(cut(vectors, rng), asked, k, allowed)
     assert found.shape == scores.shape == (queries, min(k, int(allowed.sum())))
     for query, positions, cosines in zip(asked, found, scores, strict=True):
@@ -59,3 +61,4 @@ def test_vectors_are_taken_from_every_segment_in_the_order_asked_for() -> None:
     vectors = np.arange(12, dtype=np.float32).reshape(6, 2)
     taken = take([vectors[:1], vectors[1:1], vectors[1:5], vectors[5:]], np.array([5, 0, 3, 3]))
     assert taken.tolist() == vectors[[5, 0, 3, 3]].tolist()
+    assert take([vectors[:2], vectors[2:]], np.array([1, 2, 3])).tolist() == vectors[1:4].tolist()
