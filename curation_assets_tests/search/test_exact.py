@@ -28,6 +28,7 @@ def cut(vectors: NDArray[np.float32], rng: np.random.Generator) -> list[NDArray[
     st.integers(1, 50),
     st.floats(0, 1),
     st.integers(1, 200),
+    st.sampled_from([(0, 1000), (1000, 0), (1000, 1000)]),
     st.integers(0, 10**6),
 )
 def test_the_order_is_that_of_comparing_each_pair_however_the_vectors_are_cut_and_filtered(
