@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -21,6 +21,7 @@ from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.search.filters import COLUMNS
 
+PAGE = 60  # images that static/search.js asks for at a time
 _SHOWN_BAD = 500
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 _STATUSES = ("ok", "corrupt", "unsupported", "too_large", "unreadable")
@@ -67,11 +68,18 @@ def search_page(gallery: GalleryOf, request: Request) -> Response:
     return render(
         "search.html",
         request,
+        first_answer=_first_answer(request),
         max_upload=gallery.settings.gallery_max_upload_bytes,
         formats=_FORMATS,
         statuses=_STATUSES,
         columns=COLUMNS,
     )
+
+
+def _first_answer(request: Request) -> str:
+    """Address of the first images, written as the page's script will write it: the browser asks for it meanwhile."""
+    asked = [*parse_qsl(request.url.query, keep_blank_values=True), ("k", str(PAGE)), ("offset", "0")]
+    return f"/api/search?{urlencode(asked, safe='*').replace('~', '%7E')}"
 
 
 @router.get("/image")

@@ -389,7 +389,7 @@ def _understandable_errors(table: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
             lines = re.sub(r"\x1b\[\d*m|↳", "", str(error)).strip().splitlines() or [type(error).__name__]
-            reason = lines[-1].strip()
+            reason = re.sub(r" \(set POLARS_VERBOSE.*", "", lines[-1].strip())
             raise CurationError(f"table {table} can't be read or written: {reason}") from error
         if error.errno not in _LAKE_ERRORS:
             raise

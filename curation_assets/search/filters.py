@@ -105,7 +105,12 @@ class Filter(BaseModel):
     @field_validator("captured_from", "captured_to")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("this lies before or after all years there are") from None
 
     @field_validator("region")
     @classmethod

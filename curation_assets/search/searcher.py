@@ -54,7 +54,7 @@ PROBE_TEXTS = tuple(
     for how in ("", "with brown spots", "covered in rust", "eaten by caterpillars", "close up", "from above", "in rain")
 )
 _CHAMPION_SECONDS = 5  # that one answer of the registry serves
-_HELD = 3  # indexes of other versions kept open
+_HELD = 3  # indexes of model versions, and of earlier versions of the table, kept open
 _LABELLED = 65_536  # images whose vectors are taken at a time
 _TEXT_VECTORS = 4096  # kept, as people go on from what they searched for
 _TIE = 6  # decimals: cosines that agree in them are of the same content
@@ -127,8 +127,9 @@ class Searcher:
         self._encoding = threading.Lock()  # held while the encoder works
         self._lock = threading.Lock()  # of what is held below, for moments
         self._champion: tuple[float, RegisteredModel] | None = None
-        self._opening: dict[tuple[str, int | None], threading.Lock] = {}
-        self._open: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
+        self._opening, self._assembling = threading.Lock(), threading.Lock()
+        self._stored: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
+        self._earlier: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
         self._texts: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
     # ------------------------------------------------------------------ index
@@ -190,17 +191,19 @@ class Searcher:
 
     def _open_of(self, model: RegisteredModel, table_version: int | None) -> SearchIndex:
         key = (self.folder_of(model).name, table_version)
-        with self._lock:
-            opening = self._opening.setdefault(key, threading.Lock())
-        with opening:  # whoever searches another version need not wait for this one to be built
-            held = self._open.get(key)
-            index = self._newest_of(model, held) if table_version is None else held or self._as_of(model, table_version)
-            with self._lock:
-                self._opening.pop(key, None)
-                self._open[key] = index
-                self._open.move_to_end(key)
-                while len(self._open) > _HELD:
-                    self._open.popitem(last=False)
+        # Whoever searches the stored index need not wait for an earlier version to be put together; those are made one
+        # at a time, as each takes memory, and push out one another only.
+        held = self._stored if table_version is None else self._earlier
+        with self._opening if table_version is None else self._assembling:
+            index = held.get(key)
+            if table_version is None:
+                index = self._newest_of(model, index)
+            elif index is None:
+                index = self._as_of(model, table_version)
+            held[key] = index
+            held.move_to_end(key)
+            while len(held) > _HELD:
+                held.popitem(last=False)
         if not index.info.vectors:
             when = "" if table_version is None else f" in version {table_version} of the table"
             raise CurationError(
@@ -428,7 +431,10 @@ class Searcher:
         try:
             pixels = encoder.preprocessing.load(data, max_pixels)
         except ImageError as error:
-            raise CurationError(f"{name}: {error}") from None
+            why = str(error)
+            if error.status == "too_large" and error.size is not None:
+                why = f"{error.size[0]} x {error.size[1]} pixels are more than the {max_pixels:,} that are allowed"
+            raise CurationError(f"{name}: {why}") from None
         with self._encoding:
             (vector,) = encoder.embed_images(pixels[None])
         if not np.isfinite(vector).all():

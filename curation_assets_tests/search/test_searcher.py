@@ -126,7 +126,7 @@ def test_an_image_file_finds_the_stored_image_of_the_same_pixels(ready: Pipeline
     assert found.provenance()["query"] == [{"image": "photo", "weight": 1.0}]
     with pytest.raises(CurationError, match="photo: not an image"):
         searcher.embed_image(b"text", 10**6, "photo")
-    with pytest.raises(CurationError, match="photo: 64 x 48 pixels"):
+    with pytest.raises(CurationError, match="photo: 64 x 48 pixels are more than the 100 that are allowed"):
         searcher.embed_image(paths[3].read_bytes(), 100, "photo")
 
 
