@@ -128,7 +128,7 @@ class Searcher:
         self._lock = threading.Lock()  # of what is held below, for moments
         self._champion: tuple[float, RegisteredModel] | None = None
         self._opening, self._assembling = threading.Lock(), threading.Lock()
-        self._stored: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
+        self._current: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
         self._earlier: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
         self._texts: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
 
@@ -193,7 +193,7 @@ class Searcher:
         key = (self.folder_of(model).name, table_version)
         # Whoever searches the stored index need not wait for an earlier version to be put together; those are made one
         # at a time, as each takes memory, and push out one another only.
-        held = self._stored if table_version is None else self._earlier
+        held = self._current if table_version is None else self._earlier
         with self._opening if table_version is None else self._assembling:
             index = held.get(key)
             if table_version is None:
