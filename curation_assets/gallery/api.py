@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -36,6 +37,8 @@ _NOT_THERE: dict[int | str, dict[str, Any]] = {
 _FOR_EVER = "private, max-age=31536000, immutable"
 _DRAINED = 4  # times the limit of an upload that is read to its end, so that its sender gets to read the answer
 _MOST_COPIES = 100
+_UPLOAD_SECONDS = 60
+_EVERYTHING = 10**9  # images
 
 
 def _file(kind: str, description: str) -> dict[int | str, dict[str, Any]]:
@@ -89,7 +92,11 @@ async def give_image(gallery: GalleryOf, request: Request, versions: Annotated[V
     """
     most = gallery.settings.gallery_max_upload_bytes
     async with gallery.uploading:
-        name, data = await _uploaded(request, most)
+        try:
+            async with asyncio.timeout(_UPLOAD_SECONDS):
+                name, data = await _uploaded(request, most)
+        except TimeoutError:
+            raise CurationError(f"the image took longer than {_UPLOAD_SECONDS} s to arrive") from None
         return await run_in_threadpool(_keep, gallery, name, data, versions)
 
 
@@ -103,8 +110,9 @@ def image(gallery: GalleryOf, asked: Annotated[OfImage, Query()]) -> models.Imag
 def exif(gallery: GalleryOf, asked: Annotated[OfImage, Query()]) -> models.ExifTags:
     """Every EXIF tag of the stored file, in short; at most 300."""
     index = gallery.open(asked)
-    data = gallery.files.original(index, gallery.row(index, asked.key))
-    return models.ExifTags(tags=read_tags(data, gallery.settings.max_pixels))
+    with gallery.reading:
+        data = gallery.files.original(index, gallery.row(index, asked.key))
+        return models.ExifTags(tags=read_tags(data, gallery.settings.max_pixels))
 
 
 @router.get("/api/labels", tags=["labels"], summary="Zero-shot labels")
@@ -180,16 +188,17 @@ def export(gallery: GalleryOf, asked: Annotated[Export, Body()]) -> Response:
       `polars.read_csv(…, comment_prefix="#")` and `pandas.read_csv(…, skiprows=1)` read it. Values are exact: a
       spreadsheet may take one that begins with `=` for a formula.
     """
-    everything = gallery.open(asked.search).info.images
-    found = gallery.search(asked.search, max(1, everything))
-    rows = found.rows.drop("position")
-    provenance = found.provenance() | {"total": found.total}
-    if asked.keys is not None:
-        rows = rows.filter(pl.col("relative_path").is_in(asked.keys))
-        provenance |= {"selected": len(asked.keys)}
+    with gallery.exporting:
+        found = gallery.search(asked.search, _EVERYTHING)
+        rows = found.rows.drop("position")
+        provenance = found.provenance() | {"total": found.total}
+        if asked.keys is not None:
+            rows = rows.filter(pl.col("relative_path").is_in(asked.keys))
+            provenance |= {"selected": len(set(asked.keys))}
+        content = WRITERS[asked.format](rows, provenance | {"rows": len(rows)})
     name = f"images-{datetime.now(UTC):%Y%m%d-%H%M%S}.{asked.format}"
     return Response(
-        WRITERS[asked.format](rows, provenance | {"rows": len(rows)}),
+        content,
         media_type=MEDIA_TYPES[asked.format],
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from curation_assets.errors import CurationError
 from curation_assets.search.filters import Filter, Point, Status, make_filter
 
 MOST_IMAGES = 500  # of one answer
-_Text = Field(max_length=1000)
+_Text = Annotated[str, Field(max_length=1000)]
+_Key = Annotated[str, Field(max_length=4096)]
 
 
 class Versions(BaseModel):
@@ -46,12 +47,14 @@ class OfImage(Versions):
 class Asked(Versions):
     """A search: parts that are added up, and conditions that an image has to meet, all of them."""
 
-    text: list[str] = Field([], max_length=20, description="What images should show; several are added up.")
-    weight: list[float] = Field([], description="Of the texts, one each, in their order [1].")
-    not_: list[str] = Field([], alias="not", max_length=20, description="What they should not show.")
-    like: list[str] = Field([], max_length=20, description="Relative path of a stored image that they should resemble.")
-    image: list[str] = Field([], max_length=20, description="Id of an image given to `POST /api/images`.")
-    folder: list[str] = Field([], max_length=100, description="In this folder or below it; several: in one of them.")
+    text: list[_Text] = Field([], max_length=20, description="What images should show; several are added up.")
+    weight: list[float] = Field([], max_length=20, description="Of the texts, one each, in their order [1].")
+    not_: list[_Text] = Field([], alias="not", max_length=20, description="What they should not show.")
+    like: list[_Key] = Field(
+        [], max_length=20, description="Relative path of a stored image that they should resemble."
+    )
+    image: list[_Key] = Field([], max_length=20, description="Id of an image given to `POST /api/images`.")
+    folder: list[_Key] = Field([], max_length=100, description="In this folder or below it; several: in one of them.")
     name: str | None = Field(None, max_length=1000, description="Part of the relative path, in any case.")
     camera: str | None = Field(None, max_length=1000, description="Part of make and model, in any case.")
     captured_from: datetime | None = Field(None, description="Captured at this moment or later; UTC without a zone.")
@@ -60,8 +63,8 @@ class Asked(Versions):
     max_side: int | None = Field(None, ge=0, description="Pixels of the shorter side, at most.")
     min_bytes: int | None = Field(None, ge=0, description="Size of the file, at least.")
     max_bytes: int | None = Field(None, ge=0, description="Size of the file, at most.")
-    format: list[str] = Field([], description="Image format by content: `JPEG`, `PNG`, `TIFF`, …")
-    status: list[Status] = Field([], description="What the scan found; only `ok` images can be ranked.")
+    format: list[_Text] = Field([], max_length=20, description="Image format by content: `JPEG`, `PNG`, `TIFF`, …")
+    status: list[Status] = Field([], max_length=20, description="What the scan found; only `ok` images can be ranked.")
     has_gps: bool | None = Field(None, description="Whether the image says where it was taken.")
     where: str | None = Field(
         None, max_length=10_000, description="A condition in SQL: `width > 2 * height AND camera LIKE 'DJI%'`."
@@ -104,7 +107,7 @@ class Page(Asked):
 class Labelling(Page):
     """A part of what a search finds, to be labelled."""
 
-    label: list[str] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
+    label: list[_Text] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
 
 
 class OfMap(Versions):
@@ -118,7 +121,7 @@ class LabelsOfMap(Versions):
     """Labels of everything on the map."""
 
     id: str = Field(description="Of the map, as `/api/map` gave it.")
-    label: list[str] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
+    label: list[_Text] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
 
 
 class Export(BaseModel):
@@ -128,9 +131,19 @@ class Export(BaseModel):
 
     format: Literal["csv", "parquet", "json"] = Field(description="Of the file.")
     search: Asked = Field(default_factory=lambda: Asked.model_validate({}), description="The search to export.")
-    keys: list[str] | None = Field(
+    keys: list[_Key] | None = Field(
         None, max_length=1_000_000, description="Relative paths of the images that were selected of it [all of it]."
     )
+
+    @field_validator("keys")
+    @classmethod
+    def _written_in_utf8(cls, value: list[str] | None) -> list[str] | None:
+        for key in value or ():
+            try:
+                key.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{key!r} is no key: it is not valid UTF-8") from None
+        return value
 
 
 def _region(text: str) -> tuple[Point, ...]:

@@ -26,7 +26,11 @@ def as_csv(rows: pl.DataFrame, provenance: dict[str, Any]) -> bytes:
 
 def as_json(rows: pl.DataFrame, provenance: dict[str, Any]) -> bytes:
     """``{"provenance": …, "images": […]}``."""
-    return f'{{"provenance": {json.dumps(provenance)}, "images": {rows.write_json()}}}'.encode()
+    out = BytesIO()
+    out.write(f'{{"provenance": {json.dumps(provenance)}, "images": '.encode())
+    rows.write_json(out)
+    out.write(b"}")
+    return out.getvalue()
 
 
 def as_parquet(rows: pl.DataFrame, provenance: dict[str, Any]) -> bytes:

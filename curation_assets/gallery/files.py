@@ -6,9 +6,10 @@ Everything is found by an image's key, through its row; no path ever comes from 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from typing import Any
 
@@ -119,7 +120,7 @@ class Files:
         with self._lock:
             coming = self._coming.get(content)
         if coming is not None:
-            coming.exception(_PATIENCE_SECONDS)
+            wait([coming], _PATIENCE_SECONDS)
         found = self._cache.get(content)
         if found is None:
             found = self._cell(index, row, "preview")
@@ -139,8 +140,8 @@ class Files:
         key = f"{row['content_sha256']} picture"
         found = self._cache.get(key)
         if found is None:
-            data = self.original(index, row)
             with self._decoders:
+                data = self.original(index, row)
                 try:
                     found = _large(data, self._settings.max_pixels)
                 except ImageError as error:
@@ -163,22 +164,29 @@ class Files:
         if row["content_sha256"] is None:
             raise NotThereError(f"{name} was never read: {row['error'] or row['status']}")
         path = row["file_path"]  # of the table's row, never of the request
+        changed = NotThereError(
+            f"the file of {name} has changed since it was scanned; `curation run` brings its row up to date"
+        )
         try:
+            if os.stat(path_from_text(path)).st_size != row["size_bytes"]:
+                raise changed  # before it is read: whatever lies there now may be of any size
             data = read_bytes(path_from_text(path))
         except OSError as error:
             raise NotThereError(
                 f"{name} is not stored in the table, and its file {printable(path)} can't be read: {error.strerror}"
             ) from None
         if hashlib.sha256(data).hexdigest() != row["content_sha256"]:
-            raise NotThereError(
-                f"the file of {name} has changed since it was scanned; `curation run` brings its row up to date"
-            )
+            raise changed
         return data
 
     def _cell(self, index: SearchIndex, row: dict[str, Any], column: str) -> Any:
         try:
             return self._searcher.image_bytes(index, row["relative_path"], column)
         except CurationError as error:
+            if index.folder is None:
+                raise NotThereError(
+                    f"{printable(row['relative_path'])} is gone: files of earlier versions of the table were removed"
+                ) from error
             if self._searcher.behind(index):
                 raise NotThereError(
                     f"{printable(row['relative_path'])} is gone from the table that the index was made of; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -26,7 +27,7 @@ from curation_assets.search.searcher import Found, row_number
 
 logger = logging.getLogger(__name__)
 
-_UPLOADS = 4  # at work at once: each is in memory as a whole
+_UPLOADS, _FILES, _EXPORTS = 4, 4, 2  # at work at once: each is in memory as a whole
 
 
 class Gallery:
@@ -42,6 +43,8 @@ class Gallery:
         self.files = Files(self.searcher, self.settings)
         self.uploads = Uploads()
         self.uploading = asyncio.Semaphore(_UPLOADS)
+        self.reading = threading.Semaphore(_FILES)
+        self.exporting = threading.Semaphore(_EXPORTS)
         self.maps = Maps(self.searcher)
 
     def warm_up(self) -> None:

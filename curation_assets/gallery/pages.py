@@ -15,6 +15,7 @@ from curation_assets import __version__
 from curation_assets.gallery import security
 from curation_assets.gallery.api import image_facts
 from curation_assets.gallery.asked import OfImage
+from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.folders import bad_files, branches, count_folders, totals
 from curation_assets.gallery.gallery import GalleryOf, address
 from curation_assets.images.names import printable
@@ -106,6 +107,8 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
     folder = folder.strip("/")
     index = gallery.searcher.open()
     counts = count_folders(index)
+    if folder and not any(name == folder or name.startswith(f"{folder}/") for name in counts["folder"]):
+        raise NotThereError(f"there is no folder {printable(folder)[:300]!r} in the tables")
     bad = bad_files(index, folder).select("relative_path", "status", "error")
     return render(
         "folders.html",
@@ -148,14 +151,15 @@ async def log_in(request: Request) -> Response:
     answer = await security.log_in(request, request.app.state.token)
     if isinstance(answer, Response):
         return answer
-    return render("login.html", request, 401, next="/", problem=answer)
+    back, problem = answer
+    return render("login.html", request, 401, next=back, problem=problem)
 
 
 @router.post("/logout")
 def log_out() -> Response:
     """Forget the token in this browser."""
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(security.COOKIE, httponly=True, samesite="strict")
+    answer.delete_cookie(security.COOKIE, httponly=True, samesite="lax")
     return answer
 
 

@@ -7,11 +7,10 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, Request, cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,6 +33,7 @@ COOKIE = "curation_gallery"
 _COOKIE_DAYS = 30
 _MOST_LOGIN_BYTES = 10_000
 _PAUSE_SECONDS = 0.5  # after a wrong token, so that guessing takes long
+_guessing = asyncio.Lock()
 _FORMS = ("/login", "/logout")
 _OPEN = ("/login", "/static/")  # the form that asks for the token, and how it looks
 
@@ -70,8 +70,8 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        refusal = self._refusal(scope)
         try:
+            refusal = self._refusal(scope)
             await (refusal or self._app)(scope, receive, with_headers)
         except ClientDisconnect:
             pass  # nobody is there to be told
@@ -88,7 +88,8 @@ class Guard:
         if self._hosts_checked and not _is_this_machine(host):
             return _problem(400, "this gallery answers only to names of this machine, such as 127.0.0.1 or localhost")
         path = scope["path"]
-        if scope["method"] not in ("GET", "HEAD") and _is_of_another_site(headers, path):
+        reads = scope["method"] in ("GET", "HEAD")
+        if _is_embedded_elsewhere(headers, path) if reads else _is_of_another_site(headers, path):
             return _problem(403, "this request comes from another site's page")
         size = headers.get("content-length", "0")
         if path != "/api/images" and size.isdecimal() and int(size) > MOST_BODY_BYTES:
@@ -104,32 +105,35 @@ class Guard:
 
     def _is_known(self, headers: Headers) -> bool:
         assert self._token is not None
-        given = headers.get("authorization", "").encode("latin-1")
-        if given:
-            return hmac.compare_digest(given, b"Bearer " + self._token.encode())
-        return hmac.compare_digest(_cookie(headers).encode(), _proof(self._token).encode())
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return hmac.compare_digest(given.strip().encode("latin-1"), self._token.encode())
+        # Of any other scheme it is a proxy's business. Other programs of this host set cookies of any form.
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return hmac.compare_digest(cookie.encode("utf-8", "replace"), _proof(self._token).encode())
 
 
-async def log_in(request: Request, token: str | None) -> Response | str:
-    """Answer the login form: with a cookie and the way back, or with what was wrong."""
+async def log_in(request: Request, token: str | None) -> Response | tuple[str, str]:
+    """Answer the login form: with a cookie and the way back, or with the way back and what was wrong."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_LOGIN_BYTES:
-            return "that is no token"
+            return "/", "that is no token"
     form = parse_qs(body.decode("utf-8", "replace"))
-    given = form.get("token", [""])[0]
+    given, back = form.get("token", [""])[0], way_back(form.get("next", ["/"])[0])
     if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
-        await asyncio.sleep(_PAUSE_SECONDS)
-        return "that is not this gallery's token"
-    answer = RedirectResponse(way_back(form.get("next", ["/"])[0]), 303)
+        async with _guessing:  # one wrong guess at a time, however many connections guess
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return back, "that is not this gallery's token"
+    answer = RedirectResponse(back, 303)
     if token is not None:
         answer.set_cookie(
             COOKIE,
             _proof(token),
             max_age=_COOKIE_DAYS * 86_400,
             httponly=True,
-            samesite="strict",
+            samesite="lax",  # a link that somebody sent finds its reader signed in
             secure=request.url.scheme == "https",
         )
     return answer
@@ -146,12 +150,11 @@ def _proof(token: str) -> str:
     return hmac.new(token.encode(), b"curation gallery", hashlib.sha256).hexdigest()
 
 
-def _cookie(headers: Headers) -> str:
-    try:
-        jar: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
+def _is_embedded_elsewhere(headers: Headers, path: str) -> bool:
+    """Whether another site's page has it in itself, as an image say; a link that leads here is a visit."""
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    return path.startswith("/api/") or headers.get("sec-fetch-mode") != "navigate"
 
 
 def _is_of_another_site(headers: Headers, path: str) -> bool:
@@ -162,7 +165,10 @@ def _is_of_another_site(headers: Headers, path: str) -> bool:
     # Under our referrer policy a browser hides where a form stands, the form for the token too; that one needs no
     # protection, since whoever sends it has to know the token.
     origin = headers.get("origin")
-    return origin is not None and path not in _FORMS and urlsplit(origin).netloc != headers.get("host")
+    try:
+        return origin is not None and path not in _FORMS and urlsplit(origin).netloc != headers.get("host")
+    except ValueError:
+        return True
 
 
 def _is_this_machine(host: str) -> bool:

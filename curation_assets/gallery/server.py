@@ -9,6 +9,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.serving.listening import BACKLOG, is_loopback, listening, run, url_of
 
 _STOP_SECONDS = 10
+_MOST_HEADER_BYTES = 65_536
 
 
 def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = False) -> None:
@@ -40,6 +41,8 @@ def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = Fals
         app = create_app(Gallery(pipeline), token=token, hosts_checked=is_loopback(host))
         config = Config(
             app,
+            http="h11",  # httptools puts no limit to the headers of a request
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
             lifespan="on",
             interface="asgi3",
             ws="none",

@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from collections.abc import Callable
+from concurrent.futures import Future
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curation_assets.errors import CurationError
+from curation_assets.gallery import api, files
 from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
@@ -25,6 +28,7 @@ from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline, run
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
+from curation_assets.search.searcher import row_number
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
     BYTES,
@@ -706,11 +710,12 @@ def test_the_login_form_lets_in_with_a_cookie_that_does_not_tell_the_token(lake:
     client = client_of(lake, token="secret-token")
     wrong = client.post("/login", data={"token": "guess"})
     assert (wrong.status_code, "not this gallery" in wrong.text) == (401, True)
+    assert 'value="/map"' in client.post("/login", data={"token": "guess", "next": "/map"}).text
     answer = client.post("/login", data={"token": "secret-token", "next": "/folders"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/folders")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
+    assert "SameSite=lax" in cookie
     assert "secret-token" not in cookie
     assert client.get("/api/search").status_code == 200
     client.post("/logout")
@@ -750,3 +755,93 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     assert all(parameter["description"] for parameter in parameters)
     assert "422" not in json.dumps(described)
     assert '"null"' not in json.dumps(described)
+
+
+def signed_in(client: TestClient, token: str) -> str:
+    """The cookie of a visitor who gave the token."""
+    answer = client.post("/login", data={"token": token}, follow_redirects=False)
+    return answer.headers["set-cookie"].split(";")[0]
+
+
+@pytest.mark.parametrize("before", ['prefs={"a":1}; ', 'x="y; z=é; ', "a b; "])
+def test_cookies_of_other_programs_lock_nobody_out(lake: Pipeline, before: str) -> None:
+    cookie = signed_in(client_of(lake, token="secret"), "secret")
+    stranger = client_of(lake, token="secret")
+    assert stranger.get("/api/search", headers={"Cookie": (before + cookie).encode()}).status_code == 200  # type: ignore[arg-type]
+
+
+def test_a_proxys_own_authorization_does_not_hide_the_cookie(lake: Pipeline) -> None:
+    cookie = signed_in(client_of(lake, token="secret"), "secret")
+    stranger = client_of(lake, token="secret")
+    assert stranger.get("/api/search", headers={"Cookie": cookie, "Authorization": "Basic abc"}).status_code == 200
+    assert stranger.get("/api/search", headers={"Authorization": "bearer secret"}).status_code == 200
+    assert stranger.get("/api/search", headers={"Authorization": "Basic secret"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/api/search", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ("/thumbnail?key=rice/photo_000.jpg", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ("/api/search", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
+        ("/folders", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        ("/api/search", {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200),
+    ],
+)
+def test_another_sites_page_can_link_here_but_have_nothing_of_this_in_itself(
+    client: TestClient, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert client.get(path, headers=headers).status_code == status
+
+
+def test_an_origin_that_is_no_address_is_refused_with_all_headers(client: TestClient) -> None:
+    answer = client.post("/api/export", json={"format": "csv"}, headers={"Origin": "http://[x"})
+    assert (answer.status_code, list(answer.json())) == (403, ["error"])
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"text": "x" * 1001}, "1000 characters"),
+        ({"captured_from": "0001-01-01T00:00:00+23:00"}, "before or after all years"),
+        ({"weight": ["1"] * 21, "text": "x"}, "20 items"),
+    ],
+)
+def test_what_is_too_long_or_too_old_is_refused_in_words(client: TestClient, asked: dict[str, Any], said: str) -> None:
+    answer = client.get("/api/search", params=asked)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
+def test_keys_that_are_no_text_are_refused_and_doubled_ones_count_once(client: TestClient) -> None:
+    body = b'{"format": "csv", "keys": ["\\ud800"]}'
+    answer = client.post("/api/export", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    keys = ["rice/photo_000.jpg", "rice/photo_000.jpg", "nowhere.jpg"]
+    said = client.post("/api/export", json={"format": "json", "keys": keys}).json()["provenance"]
+    assert (said["selected"], said["rows"]) == (2, 1)
+
+
+def test_a_folder_that_is_not_there_is_a_readable_404(client: TestClient) -> None:
+    answer = client.get("/folders", params={"folder": "<b>nowhere"}, headers=HTML)
+    assert (answer.status_code, "<b>nowhere" in answer.text, "there is no folder" in answer.text) == (404, False, True)
+
+
+def test_a_slow_upload_is_given_up(lake: Pipeline, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]) -> None:
+    monkeypatch.setattr(api, "_UPLOAD_SECONDS", 0.3)
+    host, port = serve(lake).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as slow:
+        head = "POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        slow.sendall(f"{head}Content-Length: 1000\r\n\r\n--x\r\n".encode())
+        assert b"longer than 0.3 s to arrive" in slow.recv(65_536)
+
+
+def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
+    made = files.Files(lake.searcher, lake.settings)
+    index = lake.searcher.open()
+    row = index.rows.row(row_number(index, "rice/photo_000.jpg") or 0, named=True)
+    made._coming[row["content_sha256"]] = Future()
+    assert made.thumbnail(index, row).startswith(b"\xff\xd8")
+    made.close()

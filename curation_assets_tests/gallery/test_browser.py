@@ -398,6 +398,25 @@ def test_the_load_more_button_goes_on_from_the_first_new_image(visit: Open) -> N
 # -------------------------------------------------------------------- export
 
 
+def test_a_jump_to_the_content_keeps_the_selection_and_forward_brings_it_back(visit: Open) -> None:
+    page = visit().go("/?folder=rice")
+    count(page).to_contain_text("30 images")
+    chosen = page.locator(".tile input:checked")
+    for place in range(3):
+        page.locator(".tile input").nth(place).click()
+    page.locator("a.skip").focus()
+    page.keyboard.press("Enter")
+    expect(chosen).to_have_count(3)
+    page.locator("#texts input[type=search]").first.fill("a leaf")
+    page.keyboard.press("Enter")
+    count(page).to_contain_text("the nearest first")
+    page.locator(".tile input").nth(1).click()
+    page.go_back()
+    expect(chosen).to_have_count(3)
+    page.go_forward()
+    expect(chosen).to_have_count(1)
+
+
 def test_a_selection_is_exported_with_where_it_comes_from(visit: Open, tmp_path: Path) -> None:
     window = visit()
     page = window.go("/?text=rust")

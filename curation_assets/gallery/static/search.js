@@ -22,6 +22,7 @@ let run = 0; // counts searches, so that a late answer to an earlier one is drop
 let loading = false;
 let stop = new AbortController();
 let described = "";
+let built = ""; // the index that the images shown come from
 
 // ---------------------------------------------------------------- the form
 
@@ -150,6 +151,12 @@ async function more(k = PAGE) {
     const answer = await askJson(`/api/search?${parameters}`, { signal: stop.signal });
     if (mine !== run) return;
     const first = !tiles.images.length;
+    if (first) built = answer.index.built_at;
+    if (answer.index.built_at !== built) {
+      byId("notices").append(notice("The index was brought up to date meanwhile: search again for what follows."));
+      byId("more").hidden = true;
+      return;
+    }
     total = answer.total;
     described = answer.described;
     tiles.add(answer.images, total);
@@ -368,7 +375,10 @@ function remembered() {
 
 addEventListener("pagehide", remember);
 addEventListener("popstate", () => {
-  asked = new URLSearchParams(location.search);
+  const target = new URLSearchParams(location.search);
+  if (target.toString() === asked.toString()) return; // a jump within the page
+  remember();
+  asked = target;
   fillForm();
   start(remembered());
 });
