@@ -41,7 +41,8 @@ def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = Fals
         app = create_app(Gallery(pipeline), token=token, hosts_checked=is_loopback(host))
         config = Config(
             app,
-            http="h11",  # httptools puts no limit to the headers of a request
+            # httptools is quicker, and puts no limit to the headers of a request: only for this machine's own user.
+            http="auto" if is_loopback(host) else "h11",
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
             lifespan="on",
             interface="asgi3",
