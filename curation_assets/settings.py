@@ -46,23 +46,25 @@ def _json_object(value: Any) -> Any:
     return {key: json.dumps(one) if isinstance(one, bool | int | float) else one for key, one in value.items()}
 
 
+def _parsed(value: Any) -> Any:
+    """What a text holds as JSON, None if that is none; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+
+
 def _json_list(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+    value = _parsed(value)
     if isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value):
         return value
     raise ValueError('give a JSON list of texts, for example ["a healthy leaf", "a leaf with rust"]')
 
 
 def _standing_queries(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+    value = _parsed(value)
     if isinstance(value, list):
         value = dict.fromkeys(value) if all(isinstance(one, str) for one in value) else None
     if isinstance(value, dict) and all(

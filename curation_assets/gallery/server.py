@@ -6,7 +6,7 @@ import webbrowser
 
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
-from curation_assets.serving.listening import BACKLOG, is_loopback, listening, run, url_of
+from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of
 
 _STOP_SECONDS = 10
 _MOST_HEADER_BYTES = 65_536
@@ -33,27 +33,16 @@ def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = Fals
             "are then asked for, or leave --host at 127.0.0.1"
         )
     with listening(host, port) as listener:
-        from uvicorn import Config
-
         from curation_assets.gallery.app import create_app
         from curation_assets.gallery.gallery import Gallery
 
         app = create_app(Gallery(pipeline), token=token, hosts_checked=is_loopback(host))
-        config = Config(
+        config = config_of(
             app,
+            _STOP_SECONDS,
             # httptools is quicker, and puts no limit to the headers of a request: only for this machine's own user.
             http="auto" if is_loopback(host) else "h11",
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-            lifespan="on",
-            interface="asgi3",
-            ws="none",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=_STOP_SECONDS,
         )
         url = f"{url_of(listener)}/"
         if open_browser:

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curation_assets.errors import CurationError
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
     from uvicorn import Config
 
 BACKLOG = 2048
@@ -54,6 +55,32 @@ def url_of(listener: socket.socket) -> str:
     address = listener.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"http://{shown}:{address[1]}"
+
+
+def config_of(app: ASGIApp | functools.partial[ASGIApp], stop_seconds: int, **more: Any) -> Config:
+    """uvicorn's configuration, quiet and without what only a proxy may say.
+
+    Args:
+        app: the application, or with ``factory=True`` what makes it.
+        stop_seconds: that requests at work get to be finished in.
+        more: of uvicorn's options.
+    """
+    from uvicorn import Config
+
+    return Config(
+        app,
+        lifespan="on",
+        interface="asgi3",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=stop_seconds,
+        **more,
+    )
 
 
 def run(config: Config, listener: socket.socket, ready: str) -> None:

@@ -20,7 +20,7 @@ from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
 from curation_assets.clip.registry import RegisteredModel, Registry
 from curation_assets.errors import CurationError
 from curation_assets.serving.limits import Limits
-from curation_assets.serving.listening import BACKLOG, is_loopback, listening, run, url_of
+from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of
 from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -179,24 +179,8 @@ def _create_worker_or_exit(plan: Plan) -> ASGIApp:
 
 
 def _config(app: ASGIApp | functools.partial[ASGIApp], plan: Plan, factory: bool = False) -> Config:
-    from uvicorn import Config
-
-    return Config(
-        app,
-        factory=factory,
-        workers=plan.workers,
-        lifespan="on",
-        interface="asgi3",
-        ws="none",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=round(plan.limits.timeout_seconds) + 5,
-        timeout_worker_healthcheck=30,
-    )
+    stop_seconds = round(plan.limits.timeout_seconds) + 5
+    return config_of(app, stop_seconds, factory=factory, workers=plan.workers, timeout_worker_healthcheck=30)
 
 
 @contextmanager

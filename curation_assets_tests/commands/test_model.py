@@ -3,35 +3,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curation_assets import cli
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.pipeline import Pipeline, run
 from curation_assets.progress import LogProgress
-
-Curation = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Curation:
-    """Run the command in this process on the test's lake; gives exit code, standard output and standard error."""
-    for name in ("images_root", "lake_root", "model_source"):
-        monkeypatch.setenv(f"CURATION_{name.upper()}", str(getattr(ready.settings, name)))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["curation", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capfd.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
+from curation_assets_tests.commands.conftest import Curation
 
 
 @pytest.fixture

@@ -2,41 +2,25 @@ from __future__ import annotations
 
 import json
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curation_assets import cli
 from curation_assets.pipeline import Pipeline, run
 from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import Curation
 
-Curation = Callable[..., tuple[int, str, str]]
 ODD = "new\nline <b>.jpg"
 
 
-@pytest.fixture
-def curation(
-    ready: Pipeline, fill: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Curation:
-    """Run the command in this process on a lake of two folders; gives exit code, standard output and error."""
-    for name in ("images_root", "lake_root", "model_source"):
-        monkeypatch.setenv(f"CURATION_{name.upper()}", str(getattr(ready.settings, name)))
+@pytest.fixture(autouse=True)
+def embedded(ready: Pipeline, fill: Any) -> None:
+    """A lake of two folders, one with an odd name in it."""
     fill("a", 3)
     (path,) = fill("b", 1)
     path.rename(path.with_name(ODD))
     run(ready, LogProgress())
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["curation", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capfd.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
 
 
 def found(text: str) -> list[str]:
