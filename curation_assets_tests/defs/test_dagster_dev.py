@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from curation_assets.pipeline import Pipeline
+from curation_assets.search import image_map
+from curation_assets.search.index import read_info
 from curation_assets.settings import load_settings
 from curation_assets_tests.defs.dagster_process import DagsterDev, environment, stop, wait_for
 
@@ -44,12 +46,22 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     # The sensor, on by default, registers the model and starts one run for each folder.
     for folder in ("maize", "wheat"):
         wait_for(f"{folder} is ingested", lambda folder=folder: succeeded(folder), 180)
-    assert {run["jobName"] for run in dev.runs()} == {"register_clip_model", "ingest_image_folder"}
+    ours = {"register_clip_model", "ingest_image_folder", "refresh_search_index"}
+    assert {run["jobName"] for run in dev.runs()} <= ours
 
     # A folder that is dropped in gets one run.
     fill("rye", 3)
     wait_for("rye is ingested", lambda: succeeded("rye"))
     assert pipeline.status().rows() == [("maize", 4, 4, 0, 4, 0), ("rye", 3, 3, 0, 3, 0), ("wheat", 4, 4, 0, 4, 0)]
+
+    # The search index follows by itself, and the map after it.
+    index = pipeline.searcher.folder_of(pipeline.registry.champion())
+
+    def followed() -> bool:
+        info, made = read_info(index), image_map.read_info(image_map.folder_of(index))
+        return info is not None and made is not None and info.vectors == made.images == 11
+
+    wait_for("index and map hold all images", followed)
 
     # A backfill of all partitions of both assets ends well, and finds nothing left to do.
     versions = pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version

@@ -33,7 +33,7 @@ window.alert = text => violations.push(`alert ${text}`);
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright is at work, its process can run no other event loop
 def browser() -> Iterator[Browser]:
     """Headless Chromium; WebGL is drawn by the CPU."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -97,7 +97,7 @@ class Visit:
 Open = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def window_of(browser: Browser) -> Callable[..., Page]:
     """New windows, which share what the browser keeps of scripts and pictures."""
 
