@@ -105,8 +105,7 @@ def search(
     found = searcher.search(query, k, filter=chosen, **versions)  # type: ignore[arg-type]
     rows = found.rows
     if label:
-        labelled = searcher.labels(label, query, k, filter=chosen, **versions)  # type: ignore[arg-type]
-        columns = labelled.select("relative_path", "label", "margin")
+        columns = searcher.label(found, label).select("relative_path", "label", "margin")
         rows = rows.join(columns, on="relative_path", how="left", maintain_order="left")
     if html is None and open_page:
         html = Path(tempfile.mkdtemp(prefix="curation-")) / "search.html"

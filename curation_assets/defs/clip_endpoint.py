@@ -5,9 +5,8 @@ import dagster as dg
 from curation_assets.defs import metadata as md
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import progress
+from curation_assets.defs.running import failing_for_good, progress
 from curation_assets.defs.tags import OWNERS
-from curation_assets.errors import CurationError
 from curation_assets.serving.databricks import EndpointConfig, deploy
 
 # Made once by hand, as an endpoint costs money; from then on it follows the champion.
@@ -40,11 +39,9 @@ def clip_endpoint(context: dg.AssetExecutionContext, curation: CurationResource)
         scale_to_zero=settings.endpoint_scale_to_zero,
         timeout_minutes=settings.endpoint_timeout_minutes,
     )
-    try:
+    with failing_for_good():
         model = pipeline.registry.champion()
         done = deploy(model, config, progress(context))
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         data_version=dg.DataVersion(model.fingerprint),
         metadata={

@@ -7,8 +7,8 @@ import dagster as dg
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import failing_for_good
 from curation_assets.defs.tags import OWNERS
-from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 
 NAME = "clip_model"
@@ -26,10 +26,8 @@ NAME = "clip_model"
 def clip_model(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Register the model, or find it registered; the result is the champion."""
     pipeline = curation.pipeline()
-    try:
+    with failing_for_good():
         chosen = pipeline.choose_model()
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     model = chosen.model
     context.log.info("%s is %s", model.uri, "a new version" if chosen.is_new else "registered already")
     metadata = model_facts(pipeline, model, chosen.overruled) | {"new version": chosen.is_new}

@@ -10,10 +10,9 @@ from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import each_folder, progress
+from curation_assets.defs.running import each_folder, failing_for_good, progress
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
 from curation_assets.embed.result import EmbedResult
-from curation_assets.errors import CurationError
 from curation_assets.images.names import folder_of_key
 from curation_assets.lake.schemas import EMBEDDINGS
 from curation_assets.pipeline import Pipeline
@@ -111,10 +110,8 @@ def _embed(
 
 
 def _champion(pipeline: Pipeline) -> RegisteredModel:
-    try:
+    with failing_for_good():
         return pipeline.registry.champion()
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _facts(

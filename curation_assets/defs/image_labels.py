@@ -8,9 +8,8 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs.crop_images_directory_embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
 from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import each_folder
+from curation_assets.defs.running import each_folder, failing_for_good
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, OWNERS, RETRIES
-from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import LABELS
 from curation_assets.pipeline import Pipeline
@@ -42,10 +41,8 @@ def build_image_labels(settings: Settings) -> dg.AssetsDefinition:
     def image_labels(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Label the run's folders."""
         pipeline = curation.pipeline()
-        try:
+        with failing_for_good():
             model = pipeline.registry.champion()
-        except CurationError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
         for key, result in each_folder(context, lambda folder: pipeline.label(folder, model)):
             context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
         return dg.MaterializeResult()

@@ -1,6 +1,5 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
-import base64
 import itertools
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +10,8 @@ import polars as pl
 from curation_assets.defs import metadata as md
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import progress
+from curation_assets.defs.running import failing_for_good, progress
 from curation_assets.defs.tags import OWNERS, RETRIES
-from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.search import image_map as maps
@@ -45,15 +43,13 @@ def covered(table_id: str, table_version: int, directory_version: int, model_fin
 def image_search_index(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Refresh the index, and look for the standing queries in what is new."""
     pipeline = curation.pipeline()
-    try:
+    with failing_for_good():
         done = pipeline.searcher.refresh(progress(context))
         queries = pipeline.settings.standing_queries
         sightings = look(pipeline.searcher, done.index, queries, _is_new(context, done.index.info))
         told = _worth_telling(context, sightings)
         shown = [*_of_newest(sightings), *told]
         previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     for sighting in told:
         context.log_event(_observation(context.asset_key, sighting, previews))
     info = done.index.info
@@ -91,10 +87,8 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
 def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Bring the map in line with the index."""
     pipeline = curation.pipeline()
-    try:
+    with failing_for_good():
         done = maps.refresh(pipeline.searcher.refresh(progress(context)).index, progress(context))
-    except CurationError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     return dg.MaterializeResult(
         metadata={
             "images": done.info.images,
@@ -104,7 +98,7 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
             "seconds": round(done.seconds, 3),
             "embeddings table version": done.info.table_version,
         }
-        | ({"picture": _picture(maps.draw(done.points))} if len(done.points) else {})
+        | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {})
     )
 
 
@@ -170,10 +164,5 @@ def _sheet(name: str, sighting: Sighting, previews: dict[str, bytes]) -> dict[st
         return {}
     scores = ", ".join(f"{score:.3f}" for score in sighting.rows["score"])
     place = md.escaped(printable(sighting.folder))
-    data = base64.b64encode(contact_sheet(pictures)).decode()
-    text = f"best of {place}, cosines {scores}\n\n![{len(pictures)} images](data:image/jpeg;base64,{data})"
-    return {name: dg.MetadataValue.md(text)}
-
-
-def _picture(png: bytes) -> dg.MetadataValue:
-    return dg.MetadataValue.md(f"![map of the images](data:image/png;base64,{base64.b64encode(png).decode()})")
+    said = f"best of {place}, cosines {scores}"
+    return {name: md.picture(contact_sheet(pictures), f"{len(pictures)} images", "jpeg", said)}

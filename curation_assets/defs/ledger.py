@@ -5,7 +5,6 @@ A run that had nothing to read or encode records no speed, so that it doesn't pu
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
@@ -13,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.defs import metadata as md
 from curation_assets.embed.result import EmbedResult
 from curation_assets.scan.result import ScanResult
 
@@ -66,8 +66,7 @@ def over_time(instance: dg.DagsterInstance, asset: dg.AssetKey, now: Sequence[Fa
     points = [point for when, of_it in facts if (point := _point(when, of_it)) is not None]
     if len(points) < 2:
         return {}
-    picture = base64.b64encode(_picture(points)).decode()
-    return {PICTURE: dg.MetadataValue.md(f"![images per second](data:image/png;base64,{picture})")}
+    return {PICTURE: md.picture(_picture(points), "images per second", "png")}
 
 
 def _metadata(record: Any) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 import polars as pl
@@ -73,8 +74,18 @@ def thumbnails(directory: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
             break
     if not previews:
         return {}
-    data = base64.b64encode(contact_sheet(previews)).decode()
-    return {"thumbnails": dg.MetadataValue.md(f"![{len(previews)} images](data:image/jpeg;base64,{data})")}
+    return {"thumbnails": picture(contact_sheet(previews), f"{len(previews)} images", "jpeg")}
+
+
+def picture(data: bytes, what: str, kind: Literal["jpeg", "png"], above: str = "") -> dg.MetadataValue:
+    """An image as a page shows it.
+
+    Args:
+        what: it shows, for those who can't see it.
+        above: Markdown that stands above it.
+    """
+    image = f"![{what}](data:image/{kind};base64,{base64.b64encode(data).decode()})"
+    return dg.MetadataValue.md(f"{above}\n\n{image}" if above else image)
 
 
 def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import dagster as dg
@@ -18,6 +19,15 @@ Result = TypeVar("Result")
 def progress(context: dg.AssetExecutionContext) -> LogProgress:
     """Progress as lines of the run's log."""
     return LogProgress(cast("logging.Logger", context.log))
+
+
+@contextmanager
+def failing_for_good() -> Iterator[None]:
+    """An error that a user can put right fails the step without retries: it doesn't mend itself."""
+    try:
+        yield
+    except CurationError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def each_folder(context: dg.AssetExecutionContext, work: Callable[[str], Result]) -> list[tuple[str, Result]]:

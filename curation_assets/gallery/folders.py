@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.images.names import ROOT_FOLDER
 from curation_assets.search.index import SearchIndex
 
 COUNTS = ("files", "ok", "bad", "embedded")
@@ -65,17 +64,16 @@ def branches(counts: pl.DataFrame, folder: str) -> list[Branch]:
 
 def totals(counts: pl.DataFrame, folder: str) -> dict[str, int]:
     """Counts of a folder and all below it; empty is everything."""
-    chosen = counts
-    if folder:
-        chosen = counts.filter((pl.col("folder") == folder) | pl.col("folder").str.starts_with(f"{folder}/"))
+    chosen = counts.filter(_within(folder)) if folder else counts
     return {count: int(chosen[count].sum()) for count in COUNTS}
 
 
 def bad_files(index: SearchIndex, folder: str) -> pl.DataFrame:
     """Rows of a folder, and of all below it, whose status isn't ok; empty is everything."""
     bad = index.rows.filter(pl.col("status") != "ok")
-    if folder == ROOT_FOLDER:
-        return bad.filter(pl.col("folder") == ROOT_FOLDER)
-    if folder:
-        return bad.filter((pl.col("folder") == folder) | pl.col("folder").str.starts_with(f"{folder}/"))
-    return bad
+    return bad.filter(_within(folder)) if folder else bad
+
+
+def _within(folder: str) -> pl.Expr:
+    """A folder and all below it; below ``.`` there is nothing, as paths in the root don't begin with it."""
+    return (pl.col("folder") == folder) | pl.col("folder").str.starts_with(f"{folder}/")

@@ -21,7 +21,7 @@ from curation_assets.images import names
 from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import SearchIndex
-from curation_assets.search.labels import check_labels, label_vectors
+from curation_assets.search.labels import check_labels
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import Found, row_number
 
@@ -104,12 +104,7 @@ class Gallery:
         """Zero-shot labels of a part of what a search finds."""
         labels = check_labels(self.labels_of(asked))
         found = self.search(asked, asked.k, asked.offset)
-        rows = found.rows.filter(pl.col("position").is_not_null())
-        vectors = found.index.take(rows["position"].to_numpy())
-        of_labels = self.searcher.embed_texts(labels, self.searcher.model(asked.model_version))
-        labelled = pl.concat(
-            [rows.select("relative_path", "folder"), label_vectors(vectors, of_labels, labels)], how="horizontal"
-        )
+        labelled = self.searcher.label(found, labels)
         images = [models.Label.model_validate(row) for row in labelled.iter_rows(named=True)]
         return models.LabelsAnswer(labels=labels, total=found.total, images=images)
 

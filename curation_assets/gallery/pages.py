@@ -107,7 +107,8 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
     folder = folder.strip("/")
     index = gallery.searcher.open()
     counts = count_folders(index)
-    if folder and not any(name == folder or name.startswith(f"{folder}/") for name in counts["folder"]):
+    sums = totals(counts, folder)
+    if folder and not sums["files"]:
         raise NotThereError(f"there is no folder {printable(folder)[:300]!r} in the tables")
     bad = bad_files(index, folder).select("relative_path", "status", "error")
     return render(
@@ -116,7 +117,7 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
         folder=folder,
         parts=_parts(folder) if folder else [],
         branches=[] if folder == "." else branches(counts, folder),
-        totals=totals(counts, folder),
+        totals=sums,
         own=[row for row in counts.iter_rows(named=True) if row["folder"] == folder],
         bad=bad.head(_SHOWN_BAD).rows(named=True),
         bad_total=len(bad),

@@ -66,9 +66,7 @@ class ApproximateIndex:
         cls, segments: Sequence[NDArray[np.float32]], positions: NDArray[np.int64], progress: Progress
     ) -> ApproximateIndex:
         """Train on a sample of the vectors at some positions, at least ``FEWEST_VECTORS``, and add them all."""
-        import faiss as _module
-
-        faiss: Any = _module  # its stubs don't know what its factories make
+        faiss = _faiss()
         number = len(positions)
         lists = int(np.clip(2 ** round(math.log2(2 * math.sqrt(number))), *_LISTS))
         size = min(number, max(_TRAINED_ON, _TRAINED_PER_LIST * lists))
@@ -108,9 +106,7 @@ class ApproximateIndex:
 
     def copy(self) -> ApproximateIndex:
         """A copy that may be changed while others search this one."""
-        import faiss
-
-        return ApproximateIndex(faiss.clone_index(self._index), self._trained, self._probes, self._shortlist)
+        return ApproximateIndex(_faiss().clone_index(self._index), self._trained, self._probes, self._shortlist)
 
     def nearest(
         self,
@@ -120,9 +116,7 @@ class ApproximateIndex:
         live: NDArray[np.bool_] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Positions and exact cosines of nearly the ``k`` nearest, nearest first, both (q, min(k, live vectors))."""
-        import faiss as _module
-
-        faiss: Any = _module
+        faiss = _faiss()
         k = min(k, sum(map(len, segments)) if live is None else int(live.sum()))
         parameters = faiss.SearchParametersPreTransform(index_params=faiss.SearchParametersIVF(nprobe=self._probes))
         # Two threads that wait for each other at each of a single query's few steps take ten times as long as one.
@@ -157,10 +151,8 @@ class ApproximateIndex:
         Returns:
             Recall at 10 of each kind with that: ``RECALL`` or more, or what the most of both gives.
         """
-        import faiss
-
         truths = {kind: exact.nearest(segments, of_kind, _K, live)[0] for kind, of_kind in queries.items()}
-        lists = faiss.extract_index_ivf(self._index).nlist
+        lists = _faiss().extract_index_ivf(self._index).nlist
         recalls: dict[str, float] = {}
         recall = 0.0
         self._shortlist = _SHORTLIST
@@ -186,9 +178,7 @@ class ApproximateIndex:
         Returns:
             What :meth:`open` needs beside it.
         """
-        import faiss
-
-        faiss.write_index(self._index, str(path))
+        _faiss().write_index(self._index, str(path))
         return {"trained": self._trained, "probes": self._probes, "shortlist": self._shortlist}
 
     @classmethod
@@ -201,17 +191,21 @@ class ApproximateIndex:
         """
         if not path.exists():
             raise FileNotFoundError(path)
-        import faiss
-
-        index = faiss.read_index(str(path))
+        index = _faiss().read_index(str(path))
         return cls(index, settings["trained"], settings["probes"], settings["shortlist"])
+
+
+def _faiss() -> Any:
+    """FAISS, imported when it is used; its stubs don't know what its factories make."""
+    import faiss
+
+    return faiss
 
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
     """So many threads of OpenMP, which torch counts with too, for what this thread calls; None leaves it as it is."""
-    import faiss
-
+    faiss = _faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(number or before)
     try:

@@ -40,9 +40,15 @@ def nearest(
     return np.take_along_axis(positions, order, axis=1), np.take_along_axis(cosines, order, axis=1)
 
 
+def is_run(positions: NDArray[np.intp]) -> bool:
+    """Whether some positions, at least one, follow each other without a gap."""
+    number = len(positions)
+    return bool(number and positions[-1] - positions[0] == number - 1 and (np.diff(positions) == 1).all())
+
+
 def take(segments: Sequence[Vectors], positions: NDArray[np.intp]) -> Vectors:
     """The vectors at some positions, (len(positions), dimension), in that order; not to be written to."""
-    if len(positions) and positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all():
+    if is_run(positions):
         runs = [block for _, block in _slices(segments, int(positions[0]), int(positions[-1]) + 1)]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
     found = np.empty((len(positions), segments[0].shape[1]), segments[0].dtype)

@@ -7,8 +7,6 @@ later: what stands on the map stays where it is until so much is new that a fres
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -25,7 +23,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.progress import Progress
 from curation_assets.search import exact
-from curation_assets.search.index import SearchIndex
+from curation_assets.search.index import SearchIndex, write_whole
 from curation_assets.search.refresh import understandable_errors
 
 SAMPLE = 10_000  # images that t-SNE lays out: about a minute
@@ -259,12 +257,6 @@ def _stored(folder: Path) -> tuple[pl.DataFrame, MapInfo] | None:
 
 def _write(folder: Path, points: pl.DataFrame, info: MapInfo) -> None:
     table = points.to_arrow().replace_schema_metadata({_METADATA: json.dumps(asdict(info)).encode()})
-    handle, draft = tempfile.mkstemp(prefix=".map-", dir=folder)
-    os.close(handle)
-    try:
-        pq.write_table(table, draft, compression="zstd")
-        os.chmod(draft, 0o644)
-        os.replace(draft, folder / _FILE)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    out = BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    write_whole(folder / _FILE, out.getvalue())

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -203,7 +202,7 @@ class SearchIndex:
     def is_approximate(self, k: int, rows: NDArray[np.int64] | None = None) -> bool:
         """Whether :meth:`nearest` uses the approximate index for such a query, where it may."""
         made = self.approximate
-        return rows is None and made is not None and self.info.recall >= RECALL and k <= made.most
+        return rows is None and made is not None and self.info.kind == "approximate" and k <= made.most
 
     def vector(self, position: int) -> NDArray[np.float32]:
         """(dimension,) the vector at a position."""
@@ -282,13 +281,3 @@ def _read_arrow(path: Path) -> pl.DataFrame:
     frame = pl.from_arrow(table, rechunk=False)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def now() -> datetime:
-    """This moment, UTC."""
-    return datetime.now(UTC)
-
-
-def segments_of(arrays: Sequence[NDArray[np.float32]]) -> int:
-    """Positions in some segments."""
-    return sum(len(array) for array in arrays)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ from curation_assets.search.index import (
     IndexInfo,
     SearchIndex,
     Segment,
-    now,
     publish,
     read_info,
     sync,
@@ -47,7 +47,7 @@ class Refreshed:
 
     Attributes:
         index: the index as it is now.
-        added: vectors that were not in it: ``relative_path``, ``position``, ``embedded_at``.
+        added: vectors that were not in it: rows of ``SearchIndex.vectors``.
         removed: how many vectors left it.
         changed: whether anything was written.
         rebuilt: whether all vectors were laid out anew, and an approximate index trained anew.
@@ -114,9 +114,8 @@ def refresh(
         index = SearchIndex.open(folder)
         assert index is not None
         _sweep(folder)
-    added = index.vectors.join(contents.added.select("relative_path"), on="relative_path", how="semi")
     seconds = time.perf_counter() - started
-    return Refreshed(index, added, len(contents.removed), True, start_over, seconds)
+    return Refreshed(index, contents.added, len(contents.removed), True, start_over, seconds)
 
 
 def as_of(base: SearchIndex | None, directory: Snapshot, embeddings: Snapshot, model: RegisteredModel) -> SearchIndex:
@@ -296,7 +295,7 @@ def _fill(
     done = 0
     for positions, vectors in read_vectors(embeddings, added, model):
         at = positions - first
-        if at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():  # as nearly always: a slice is much quicker
+        if exact.is_run(at):  # as nearly always: a slice is much quicker
             array[at[0] : at[-1] + 1] = vectors
         else:
             array[at] = vectors
@@ -333,7 +332,7 @@ def _write(
         update = {"approximate_file": name, "approximate": settings, "recall": min(recalls.values())}
         info = info.model_copy(update=update)
         index.info = info
-    return info.model_copy(update={"latency_ms": _latency(index, queries), "built_at": now()})
+    return info.model_copy(update={"latency_ms": _latency(index, queries), "built_at": datetime.now(UTC)})
 
 
 def _info(
@@ -362,7 +361,7 @@ def _info(
         vectors_file="",
         is_ambiguous=contents.is_ambiguous,
         born=born,
-        built_at=now(),
+        built_at=datetime.now(UTC),
     )
 
 

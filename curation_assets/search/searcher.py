@@ -371,9 +371,17 @@ class Searcher:
         model = self.model(model_version)
         index = self._open_of(model, table_version)
         most = len(index.rows) if k is None else k
-        images = self._search(index, model, query, chosen, most, offset, exact=k is None).rows
-        images = images.filter(pl.col("position").is_not_null())
-        vectors = self.embed_texts(check_labels(labels), model)
+        return self.label(self._search(index, model, query, chosen, most, offset, exact=k is None), labels)
+
+    def label(self, found: Found, labels: Sequence[str]) -> pl.DataFrame:
+        """The same for the images that a search found.
+
+        Raises:
+            CurationError: fewer than two labels.
+        """
+        index = found.index
+        images = found.rows.filter(pl.col("position").is_not_null())
+        vectors = self.embed_texts(check_labels(labels), self.model(index.info.model_version))
         names = images.select("relative_path", "folder")
         positions = images["position"].to_numpy()
         best = [
