@@ -93,7 +93,7 @@ def ours(home: Path) -> Figures:
         "seconds": seconds,
         "images": result.encoded,
         "shares": {stage: round(share, 3) for stage, share in result.stages.shares().items()},
-        "share_of_limit": result.share_of_limit,
+        "mfu": result.mfu,
         "precision": encoder.precision,
     }
 
@@ -361,7 +361,7 @@ def _limit(scratch: Path, images: int) -> list[str]:
         last = rounds[-1][0]
         shares = " / ".join(f"{share:.0%}" for share in last["shares"].values())
         peak = max(each[0]["peak_mb"] for each in rounds)
-        limit = statistics.median(each[0]["share_of_limit"] for each in rounds)
+        limit = statistics.median(each[0]["mfu"] for each in rounds)
         lines.append(
             f"| {model}, {last['precision']} | {kind.name} | {number} | {medians[0]:.2f} | {medians[1]:.2f} | "
             f"{medians[2]:.2f} | **{ratio:.3f}** | {shares} | {limit:.2f} | {peak:,.0f} |"

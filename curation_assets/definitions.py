@@ -9,7 +9,6 @@ from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
 from curation_assets.defs.image_folders import image_folders
-from curation_assets.defs.image_labels import build_image_labels, build_labels_sensor
 from curation_assets.defs.image_search_index import image_map, image_search_index
 from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
 from curation_assets.defs.resources import CurationResource
@@ -19,6 +18,7 @@ from curation_assets.defs.sensors import (
     embeddings_automation_sensor,
 )
 from curation_assets.defs.tags import EXECUTOR
+from curation_assets.defs.zero_shot_labels import build_labels_sensor, build_zero_shot_labels
 from curation_assets.settings import Settings, load_settings
 from curation_assets.workspace import workspace_uri
 
@@ -30,7 +30,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     where ``LABELS`` names some.
     """
     settings = settings or load_settings()
-    labels = build_image_labels(settings) if settings.labels else None
+    labels = build_zero_shot_labels(settings) if settings.labels else None
     on_databricks = workspace_uri() is not None
     return dg.Definitions(
         assets=[

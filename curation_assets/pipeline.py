@@ -25,11 +25,11 @@ from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing, list_folders
 from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.record import ReadLimits
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, LABELS
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, ZERO_SHOT_LABELS
 from curation_assets.lake.table import LakeTable, Snapshot, folders_in_parts
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
-from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.job import scan_folder
 from curation_assets.scan.result import ScanResult
 from curation_assets.settings import Settings, source_key
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from curation_assets.clip.encoder import Encoder
     from curation_assets.scan.spark import SparkScan
-    from curation_assets.search.label_table import Labelled
     from curation_assets.search.refresh import Refreshed
     from curation_assets.search.searcher import Searcher
+    from curation_assets.search.zero_shot_table import LabelResult
 
 _KEY = ["relative_path", "content_sha256"]
 _COUNTS = ("files", "ok", "bad", "embedded", "stale")
@@ -64,7 +64,7 @@ class Pipeline:
         self._own_registry = own_registry
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
-        self.labels = LakeTable(settings.table_path(settings.labels_table), LABELS)
+        self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
         self._known: KnownContents | None = None
         self._loading = threading.Lock()
         self._encoders: dict[tuple[str, str], Encoder] = {}  # by version and device, of one version
@@ -191,19 +191,19 @@ class Pipeline:
             settings.search_exact_vectors,
         )
 
-    def label(self, folder: str, model: RegisteredModel) -> Labelled:
+    def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.
 
         Raises:
             CurationError: ``LABELS`` are not texts that can be chosen between.
         """
-        from curation_assets.search.label_table import label_folder
-        from curation_assets.search.labels import check_labels
+        from curation_assets.search.zero_shot import check_labels
+        from curation_assets.search.zero_shot_table import label_folder
 
         choices = check_labels(self.settings.labels)
-        self.labels.create()
+        self.zero_shot_labels.create()
         vectors = self.searcher.embed_texts(choices, model)
-        return label_folder(self.embeddings, self.labels, folder, model, choices, vectors)
+        return label_folder(self.embeddings, self.zero_shot_labels, folder, model, choices, vectors)
 
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""

@@ -108,7 +108,7 @@ def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
         "device": used.device if used else None,
         "devices": used.devices if used else 0,
         "precision": used.precision if used else None,
-        "share_of_limit": used.share_of_limit(embed["encoded"], embed["encode_seconds"]) if used else None,
+        "share_of_limit": used.mfu(embed["encoded"], embed["encode_seconds"]) if used else None,
     }
 
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from curation_assets import quality
-from curation_assets.defs import ledger
+from curation_assets import integrity
 from curation_assets.defs import metadata as md
+from curation_assets.defs import speed_history as speeds
 from curation_assets.defs.image_folders import image_folders
 from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
@@ -47,7 +47,7 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
     pipeline = curation.pipeline()
     report = progress(context)
     results = each_folder(context, lambda folder: pipeline.scan([folder], report)[0])
-    picture = ledger.over_time(context.instance, context.asset_key, [ledger.scan_speed(scan) for _, scan in results])
+    picture = speeds.over_time(context.instance, context.asset_key, [speeds.scan_speed(scan) for _, scan in results])
     for key, result in results:
         context.add_asset_metadata(_facts(pipeline, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
@@ -55,8 +55,8 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
     return dg.MaterializeResult(
         data_version=dg.DataVersion(pipeline.content_version(folders)),
         check_results=[
-            md.check_result(KEY_UNIQUE, quality.key_is_unique(table, folders)),
-            md.check_result(FEW_BAD, quality.bad_file_share(table, folders, limit), warning=True),
+            md.check_result(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
+            md.check_result(FEW_BAD, integrity.bad_file_share(table, folders, limit), warning=True),
         ],
     )
 
@@ -71,7 +71,7 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue
         "vanished": dg.MetadataValue.int(result.vanished),
         "unchanged": dg.MetadataValue.int(result.unchanged),
     }
-    facts |= ledger.scan_speed(result)
+    facts |= speeds.scan_speed(result)
     if result.bad:
         facts["why bad"] = md.bad_files(pipeline.bad_files([result.folder]).rows())
     if result.passed_over:

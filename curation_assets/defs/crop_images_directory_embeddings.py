@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from curation_assets import quality
+from curation_assets import integrity
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.defs import ledger
 from curation_assets.defs import metadata as md
+from curation_assets.defs import speed_history as speeds
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.partitions import FOLDERS
@@ -87,17 +87,17 @@ def crop_images_directory_embeddings(
         model = newer
         results = _embed(context, pipeline, model)
     run = md.mlflow_run(pipeline, model)
-    picture = ledger.over_time(context.instance, context.asset_key, [ledger.embed_speed(done) for _, done in results])
+    picture = speeds.over_time(context.instance, context.asset_key, [speeds.embed_speed(done) for _, done in results])
     for key, result in results:
         context.add_asset_metadata(_facts(pipeline, model, run, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
     images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
-    once = quality.every_image_embedded_once(images, table, folders, model)
+    once = integrity.every_image_embedded_once(images, table, folders, model)
     return dg.MaterializeResult(
         check_results=[
-            md.check_result(KEY_UNIQUE, quality.key_is_unique(table, folders)),
+            md.check_result(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
             md.check_result(ALL_EMBEDDED, once),
-            md.check_result(UNIT, quality.vectors_are_unit(table, folders, model)),
+            md.check_result(UNIT, integrity.vectors_are_unit(table, folders, model)),
         ],
     )
 
@@ -128,7 +128,7 @@ def _facts(
         "device": dg.MetadataValue.text(result.computed.device if result.computed else "not used"),
         "precision": dg.MetadataValue.text(result.computed.precision if result.computed else "not used"),
     }
-    facts |= ledger.embed_speed(result)
+    facts |= speeds.embed_speed(result)
     if result.failed:
         facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
     if model.demonstration:

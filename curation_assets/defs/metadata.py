@@ -15,10 +15,10 @@ from curation_assets.clip.registry import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
+from curation_assets.integrity import Outcome
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.table import Snapshot
 from curation_assets.pipeline import Pipeline
-from curation_assets.quality import Outcome
 
 THUMBNAILS = 6
 BAD_FILES_SHOWN = 50

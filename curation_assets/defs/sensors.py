@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from curation_assets.defs.catching_up import materializations, promotion
 from curation_assets.defs.clip_model import clip_model
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
+from curation_assets.defs.external_events import materializations, promotion
 from curation_assets.defs.image_search_index import covered, image_search_index
 from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
 from curation_assets.defs.partitions import FOLDERS
@@ -210,7 +210,7 @@ def _partition_requests(
     missing = [key for key in dict.fromkeys(asked + others) if key not in existing]
     if missing:
         yield FOLDERS.build_add_request(missing[: max(_NEW_PARTITIONS, len(asked))])
-    every = (pipeline.directory, pipeline.embeddings, pipeline.labels)
+    every = (pipeline.directory, pipeline.embeddings, pipeline.zero_shot_labels)
     tables = [table.snapshot() for table in every if table.exists()]
     alive = {*tree.folders, *(folder for table in tables for folder in table.folders)}
     gone = [key for key in existing if folder_of_key(key) not in alive and key not in asked]

@@ -15,7 +15,7 @@ from typing import Protocol
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.known import KnownContents, plan_work
 from curation_assets.embed.plan import Work, is_current, merges
-from curation_assets.embed.result import Done, EmbedResult
+from curation_assets.embed.result import EmbedPiece, EmbedResult
 from curation_assets.lake.staging import FolderWriter, StagedFile
 from curation_assets.lake.table import DataFile, FolderChangedError, LakeTable, Snapshot
 from curation_assets.progress import Progress
@@ -24,7 +24,7 @@ from curation_assets.progress import Progress
 class Engine(Protocol):
     """Where images are encoded."""
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
+    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """Do the work piece by piece; a piece is committed before the next one is asked for.
 
         Raises:

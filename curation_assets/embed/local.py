@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from curation_assets.embed.lanes import in_lanes, read_ahead
 from curation_assets.embed.plan import Work
-from curation_assets.embed.reader import Batch, Stored, in_batches, joined, prepared, row_groups, stored_images
-from curation_assets.embed.result import Computed, Done, StageSeconds
+from curation_assets.embed.reader import Batch, StoredImage, in_batches, joined, prepared, row_groups, stored_images
+from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import finite, write_merged, write_moved, write_vectors
 from curation_assets.lake.staging import FolderWriter, StagedFile
 from curation_assets.lake.table import DataFile
@@ -63,12 +63,12 @@ class LocalEngine:
         self._batch_size = batch_size
         self._max_pixels = max_pixels
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
+    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """As of ``Engine``: first all that needs no encoder, then chunk by chunk."""
         if work.moves_rows:
             with writer.file() as stage:
                 write_moved(stage, work)
-            yield Done(
+            yield EmbedPiece(
                 add=stage.files,
                 remove=work.plan.rewrite,
                 copied=len(work.copies),
@@ -92,14 +92,14 @@ class LocalEngine:
             staged += stage.files
         return staged
 
-    def _finished(self, chunk: Encoded, work: Work, writer: FolderWriter, computed: Computed) -> Done:
+    def _finished(self, chunk: EncodedBatch, work: Work, writer: FolderWriter, computed: DeviceUse) -> EmbedPiece:
         rows, staged = 0, []
         with chunk.stages.timed("write"):
             if chunk.contents:
                 with writer.file() as stage:
                     rows = write_vectors(stage, chunk.contents, chunk.vectors, work.plan.pending, work.model)
                 staged = stage.files
-        return Done(
+        return EmbedPiece(
             add=staged,
             encoded=len(chunk.contents),
             copied=rows - len(chunk.contents),
@@ -112,7 +112,7 @@ class LocalEngine:
 
 
 @dataclass
-class Encoded:
+class EncodedBatch:
     """Images that went through the model.
 
     Attributes:
@@ -138,12 +138,12 @@ class Encoded:
 
 @contextmanager
 def encoded_batches(
-    images: Iterator[Stored],
+    images: Iterator[StoredImage],
     encoders: Sequence[Encoder],
     threads: int,
     batch_size: int | None = None,
     max_pixels: int = 200_000_000,
-) -> Iterator[Iterator[Encoded]]:
+) -> Iterator[Iterator[EncodedBatch]]:
     """Images → vectors, in the images' order, the stages beside one another.
 
     Args:
@@ -155,12 +155,12 @@ def encoded_batches(
     """
     first = encoders[0]
 
-    def decode(batch: list[Stored]) -> Batch:
+    def decode(batch: list[StoredImage]) -> Batch:
         return prepared(batch, first.preprocessing, max_pixels)
 
     if not _is_gpu(first):
 
-        def lane(batch: list[Stored]) -> Encoded:
+        def lane(batch: list[StoredImage]) -> EncodedBatch:
             return encoded(first, decode(batch))
 
         with (
@@ -180,7 +180,7 @@ def encoded_batches(
             yield done
 
 
-def encoded(encoder: Encoder, batch: Batch) -> Encoded:
+def encoded(encoder: Encoder, batch: Batch) -> EncodedBatch:
     """Run a batch through the model."""
     contents, unusable = batch.contents, batch.unusable
     vectors = np.empty((0, 0), np.float32)
@@ -193,10 +193,10 @@ def encoded(encoder: Encoder, batch: Batch) -> Encoded:
             unusable = unusable | {sha256: reason for sha256, good in zip(contents, usable, strict=True) if not good}
             contents = [sha256 for sha256, good in zip(contents, usable, strict=True) if good]
             vectors = vectors[usable]
-    return Encoded(contents, vectors, unusable, batch.bytes, batch.stages)
+    return EncodedBatch(contents, vectors, unusable, batch.bytes, batch.stages)
 
 
-def computed_on(encoders: Sequence[Encoder]) -> Computed:
+def computed_on(encoders: Sequence[Encoder]) -> DeviceUse:
     """What the encoders are and could do; loads their image towers."""
     from curation_assets.clip.compute import device_limit
 
@@ -204,10 +204,10 @@ def computed_on(encoders: Sequence[Encoder]) -> Computed:
         encoder.load_vision()
     first = encoders[0]
     limit = device_limit(str(first.device), first.precision)
-    return Computed(str(first.device), len(encoders), first.precision, first.image_flops, limit)
+    return DeviceUse(str(first.device), len(encoders), first.precision, first.image_flops, limit)
 
 
-Lane = Callable[[list[Stored]], Encoded]
+Lane = Callable[[list[StoredImage]], EncodedBatch]
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def cpu_lanes(lanes: int) -> Iterator[Callable[[Lane], Lane]]:
     share = max(1, before // lanes)
 
     def limited(lane: Lane) -> Lane:
-        def work(batch: list[Stored]) -> Encoded:
+        def work(batch: list[StoredImage]) -> EncodedBatch:
             limit_threads(share)  # of this thread; cheap where it is so already
             return lane(batch)
 
@@ -239,21 +239,21 @@ def _is_gpu(encoder: Encoder) -> bool:
     return str(encoder.device.type) != "cpu"
 
 
-def _on_own_stream(encoder: Encoder) -> Callable[[Batch], Encoded]:
+def _on_own_stream(encoder: Encoder) -> Callable[[Batch], EncodedBatch]:
     import torch
 
     stream = torch.cuda.Stream(encoder.device)
 
-    def work(batch: Batch) -> Encoded:
+    def work(batch: Batch) -> EncodedBatch:
         with torch.cuda.stream(stream):
             return encoded(encoder, batch)
 
     return work
 
 
-def chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
+def chunks(batches: Iterator[EncodedBatch], progress: Progress) -> Iterator[EncodedBatch]:
     """Join batches to what one commit takes."""
-    waiting: list[Encoded] = []
+    waiting: list[EncodedBatch] = []
     number, started = 0, time.monotonic()
     for batch in batches:
         progress.advance(batch.images)
@@ -267,7 +267,7 @@ def chunks(batches: Iterator[Encoded], progress: Progress) -> Iterator[Encoded]:
         yield together(waiting, started)
 
 
-def together(batches: Sequence[Encoded], began: float = 0.0) -> Encoded:
+def together(batches: Sequence[EncodedBatch], began: float = 0.0) -> EncodedBatch:
     """Batches as one, with their numbers added up; ``began`` is the caller's."""
     stages = StageSeconds()
     unusable: dict[str, str] = {}
@@ -275,7 +275,7 @@ def together(batches: Sequence[Encoded], began: float = 0.0) -> Encoded:
         stages += batch.stages
         unusable |= batch.unusable
     made = [batch.vectors for batch in batches if batch.contents]
-    return Encoded(
+    return EncodedBatch(
         contents=[sha256 for batch in batches for sha256 in batch.contents],
         vectors=np.concatenate(made) if made else np.empty((0, 0), np.float32),
         unusable=unusable,

@@ -44,7 +44,7 @@ class RowGroup:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredImage:
     """An image as the table holds it.
 
     Attributes:
@@ -100,7 +100,7 @@ def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
                 yield RowGroup(str(file), index, found)
 
 
-def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[Stored]:
+def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[StoredImage]:
     """The images of some row groups, in the order they are stored.
 
     Raises:
@@ -117,13 +117,13 @@ def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[Stored]:
                 for name, text in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
                     if row := rows.get(name):
                         base64 = text.as_buffer() if text.is_valid else None
-                        yield Stored(row["content_sha256"], row["file_path"], base64, seconds)
+                        yield StoredImage(row["content_sha256"], row["file_path"], base64, seconds)
                 started = perf_counter()
 
 
-def in_batches(images: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
+def in_batches(images: Iterator[StoredImage], size: int) -> Iterator[list[StoredImage]]:
     """Groups of ``size`` images, fewer at the end and where their base64 is more than ``_BATCH_BYTES``."""
-    batch: list[Stored] = []
+    batch: list[StoredImage] = []
     held = 0
     for image in images:
         batch.append(image)
@@ -135,7 +135,7 @@ def in_batches(images: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
         yield batch
 
 
-def prepared(images: list[Stored], preprocessing: Preprocessing, max_pixels: int) -> Batch:
+def prepared(images: list[StoredImage], preprocessing: Preprocessing, max_pixels: int) -> Batch:
     """Decode, resize and crop; an image that can't be used becomes a reason."""
     stages = StageSeconds(read=sum(image.seconds for image in images))
     side = preprocessing.crop
@@ -194,7 +194,7 @@ def _split(batch: Batch, size: int) -> tuple[Batch, Batch]:
     return first, Batch(batch.contents[size:], batch.pixels[size:], {}, 0, StageSeconds())
 
 
-def _bytes(image: Stored) -> bytes:
+def _bytes(image: StoredImage) -> bytes:
     if image.base64 is not None:
         try:
             return pybase64.b64decode(image.base64, validate=True)

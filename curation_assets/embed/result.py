@@ -51,7 +51,7 @@ STAGES = tuple(field.name for field in fields(StageSeconds))
 
 
 @dataclass
-class Done:
+class EmbedPiece:
     """A piece of finished work that one commit makes part of the table.
 
     Attributes:
@@ -73,11 +73,11 @@ class Done:
     bytes: int = 0
     began: float | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
-    computed: Computed | None = None
+    computed: DeviceUse | None = None
 
 
 @dataclass(frozen=True)
-class Computed:
+class DeviceUse:
     """On what images were encoded.
 
     Attributes:
@@ -94,7 +94,7 @@ class Computed:
     flops: float
     limit: float | None
 
-    def share_of_limit(self, images: int, seconds: float) -> float | None:
+    def mfu(self, images: int, seconds: float) -> float | None:
         """What part of the devices' arithmetic limit encoding some images in some time is; None where unknown."""
         if not self.limit or not seconds:
             return None
@@ -128,7 +128,7 @@ class EmbedResult:
     version: int = 0
     seconds: float = 0.0
     encode_seconds: float = 0.0
-    computed: Computed | None = None
+    computed: DeviceUse | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
     failed: list[tuple[str, str]] = field(default_factory=list)
     _until: float = 0.0
@@ -139,11 +139,11 @@ class EmbedResult:
         return self.encoded / self.encode_seconds if self.encode_seconds else 0.0
 
     @property
-    def share_of_limit(self) -> float | None:
+    def mfu(self) -> float | None:
         """What part of the devices' arithmetic limit the encoding reached, end to end; None where it is unknown."""
-        return self.computed.share_of_limit(self.encoded, self.encode_seconds) if self.computed else None
+        return self.computed.mfu(self.encoded, self.encode_seconds) if self.computed else None
 
-    def take(self, done: Done) -> None:
+    def take(self, done: EmbedPiece) -> None:
         """Count a piece of work that was committed."""
         self.encoded += done.encoded
         self.copied += done.copied

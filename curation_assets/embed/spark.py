@@ -26,10 +26,10 @@ import polars as pl
 import pyarrow as pa
 
 from curation_assets.clip.registry import RegisteredModel, Registry
-from curation_assets.embed.local import Encoded, computed_on, encoded_batches, together
+from curation_assets.embed.local import EncodedBatch, computed_on, encoded_batches, together
 from curation_assets.embed.plan import Work
-from curation_assets.embed.reader import RowGroup, Stored, row_groups, stored_images
-from curation_assets.embed.result import Computed, Done, StageSeconds
+from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_images
+from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import write_merged, write_moved, write_vectors
 from curation_assets.errors import CurationError, first_line
 from curation_assets.lake.staging import FolderWriter, StagedFile
@@ -89,9 +89,9 @@ class SparkEngine:
         self._source = source
         self._table_name = table_name
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[Done]:
+    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
-        done = Done(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
+        done = EmbedPiece(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
         number = len(work.todo)
         if number or len(work.plan.keep) or len(work.copies):  # else files only leave
             progress.start(f"embed {work.folder} on Spark", number)
@@ -176,7 +176,7 @@ class TaskResult:
     bytes: int = 0
     unusable: dict[str, str] = field(default_factory=dict)
     stages: StageSeconds = field(default_factory=StageSeconds)
-    computed: Computed | None = None
+    computed: DeviceUse | None = None
     worker: str = ""
     seen: list[str] = field(default_factory=list)
 
@@ -193,7 +193,7 @@ class Target:
     source: EncoderSource
     writer: FolderWriter
 
-    def encode(self, images: Iterator[Stored], task: Task, seen: list[str] | None = None) -> TaskResult:
+    def encode(self, images: Iterator[StoredImage], task: Task, seen: list[str] | None = None) -> TaskResult:
         """Encode images and write their rows into a file.
 
         Args:
@@ -258,13 +258,13 @@ class NamedRows:
         result.seen = seen
         return result
 
-    def _images(self, batches: Iterator[pa.RecordBatch]) -> Iterator[Stored]:
+    def _images(self, batches: Iterator[pa.RecordBatch]) -> Iterator[StoredImage]:
         for batch in batches:
             names, hashes, paths, images = batch.columns
             small = (names.to_pylist(), hashes.to_pylist(), paths.to_pylist())
             for name, sha256, path, image in zip(*small, images, strict=True):
                 if self.todo.get(name) == sha256:
-                    yield Stored(sha256, path, image.as_buffer() if image.is_valid else None, 0.0)
+                    yield StoredImage(sha256, path, image.as_buffer() if image.is_valid else None, 0.0)
 
 
 @dataclass(frozen=True)
@@ -318,8 +318,8 @@ def _pieces(groups: Iterator[RowGroup], images: int) -> Iterator[list[RowGroup]]
         yield piece
 
 
-def _grouped(batches: Iterator[Encoded], images: int) -> Iterator[Encoded]:
-    waiting: list[Encoded] = []
+def _grouped(batches: Iterator[EncodedBatch], images: int) -> Iterator[EncodedBatch]:
+    waiting: list[EncodedBatch] = []
     for batch in batches:
         waiting.append(batch)
         if sum(len(of.contents) for of in waiting) >= images:
@@ -329,7 +329,7 @@ def _grouped(batches: Iterator[Encoded], images: int) -> Iterator[Encoded]:
         yield together(waiting)
 
 
-def _count(done: Done, part: TaskResult) -> None:
+def _count(done: EmbedPiece, part: TaskResult) -> None:
     done.add += part.staged
     done.encoded += part.encoded
     done.copied += part.rows - part.encoded

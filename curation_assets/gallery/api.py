@@ -26,7 +26,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf, address, found_i
 from curation_assets.gallery.points import Points, encoded, labels_of
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.images.names import printable
-from curation_assets.search.labels import check_labels
+from curation_assets.search.zero_shot import check_labels
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": models.Problem, "description": "The call can't be answered as it is."},

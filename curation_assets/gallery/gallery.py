@@ -21,9 +21,9 @@ from curation_assets.images import names
 from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import SearchIndex
-from curation_assets.search.labels import check_labels
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import Found, row_number
+from curation_assets.search.zero_shot import check_labels
 
 logger = logging.getLogger(__name__)
 

@@ -117,7 +117,7 @@ EMBEDDINGS = TableSpec(
     byte_stream_split=("embeddings.list.element",),
 )
 
-LABELS = TableSpec(
+ZERO_SHOT_LABELS = TableSpec(
     description="One row per image: which of some texts its embedding is nearest to (zero-shot)",
     columns=(
         _RELATIVE,

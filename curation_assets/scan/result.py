@@ -80,7 +80,7 @@ class ScanResult(UnitCounts):
 
 
 @dataclass
-class Scanned:
+class ScanPiece:
     """A piece of finished work that one commit makes part of the table.
 
     Attributes:

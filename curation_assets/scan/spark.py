@@ -14,7 +14,7 @@ from curation_assets.images.record import ReadLimits
 from curation_assets.lake.staging import FolderWriter, StagedFile
 from curation_assets.progress import Advance, Progress
 from curation_assets.scan.plan import ScanPlan, Unit
-from curation_assets.scan.result import Scanned, UnitCounts
+from curation_assets.scan.result import ScanPiece, UnitCounts
 from curation_assets.scan.rows import write_unit
 from curation_assets.spark.units import Task, run_units
 
@@ -40,7 +40,7 @@ class SparkScan:
 
     def carry_out(
         self, plan: ScanPlan, table: Path, writer: FolderWriter, root: Path, limits: ReadLimits, progress: Progress
-    ) -> Iterator[Scanned]:
+    ) -> Iterator[ScanPiece]:
         """All units in one piece, so that a job that fails changes nothing.
 
         Args:
@@ -48,7 +48,7 @@ class SparkScan:
             root: images root.
         """
         units = [ScanUnit(unit, table, writer, root, limits) for unit in plan.units if not unit.drops_only]
-        scanned = Scanned(remove=[file for unit in plan.units for file in unit.replaces])
+        scanned = ScanPiece(remove=[file for unit in plan.units for file in unit.replaces])
         for written in run_units(self._session(), writer.scratch, units, Advance(progress, plan.to_read)):
             scanned.add += written.staged
             scanned.counts.add(written.counts)
@@ -56,7 +56,7 @@ class SparkScan:
 
 
 @dataclass
-class Written:
+class UnitResult:
     """What the driver learns from a task."""
 
     counts: UnitCounts
@@ -73,8 +73,8 @@ class ScanUnit:
     root: Path
     limits: ReadLimits
 
-    def carry_out(self, task: Task) -> Written:
+    def carry_out(self, task: Task) -> UnitResult:
         """As of ``spark.units.Unit``."""
         with self.writer.file() as stage:
             counts = write_unit(self.unit, self.table, stage, self.root, self.limits, task.cores, lambda _: None)
-        return Written(counts, stage.files)
+        return UnitResult(counts, stage.files)

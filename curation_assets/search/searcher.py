@@ -31,9 +31,9 @@ from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
 from curation_assets.search.filters import Filter, make_filter
 from curation_assets.search.index import SearchIndex, read_info
-from curation_assets.search.labels import check_labels, label_vectors
 from curation_assets.search.query import Picture, Query, Text
 from curation_assets.search.refresh import Refreshed, as_of, refresh
+from curation_assets.search.zero_shot import check_labels, label_vectors
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder

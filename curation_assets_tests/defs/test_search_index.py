@@ -15,8 +15,8 @@ import pytest
 from curation_assets.definitions import build_defs
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.label_table import label_folder
 from curation_assets.search.searcher import Searcher
+from curation_assets.search.zero_shot_table import label_folder
 from curation_assets.settings import load_settings
 
 INDEX, MAP, LABELS = (dg.AssetKey(name) for name in ("image_search_index", "image_map", "image_labels"))
@@ -249,21 +249,21 @@ def test_every_image_of_a_folder_gets_its_label_once(
     shown = metadata(result, LABELS)
     assert shown["dagster/partition_row_count"] == 3
     assert sum(record.data["images"] for record in shown["labels"].records) == 3
-    rows = ready.labels.snapshot().read(["relative_path", "label", "score", "margin", "choices"])
+    rows = ready.zero_shot_labels.snapshot().read(["relative_path", "label", "score", "margin", "choices"])
     expected = ready.searcher.labels(["a healthy leaf", "an orange"])
     assert rows.select("relative_path", "label").equals(expected.select("relative_path", "label"))
     assert rows["margin"].to_list() == pytest.approx(expected["margin"].to_list(), abs=1e-5)
-    version = ready.labels.newest_version()
+    version = ready.zero_shot_labels.newest_version()
     assert metadata(run_asset(defs, instance, LABELS, "maize"), LABELS)["changed"] is False
-    assert ready.labels.newest_version() == version
+    assert ready.zero_shot_labels.newest_version() == version
     other = labelled(ready, "soil", "sky")
     assert run_asset(other, instance, LABELS, "maize").success
-    assert set(ready.labels.snapshot().read(["label"])["label"]) <= {"soil", "sky"}
+    assert set(ready.zero_shot_labels.snapshot().read(["label"])["label"]) <= {"soil", "sky"}
     for path in sorted((ready.settings.images_root / "maize").iterdir())[1:]:
         path.unlink()
     materialize("ingest_image_folder", "maize")
     run_asset(other, instance, LABELS, "maize")
-    assert ready.labels.snapshot().read([])["_file"].len() == 1
+    assert ready.zero_shot_labels.snapshot().read([])["_file"].len() == 1
     assert isinstance(rows, pl.DataFrame)
 
 
@@ -299,7 +299,7 @@ def test_a_folder_that_waits_for_another_models_vectors_keeps_its_labels(
     champion = ready.registry.champion()
     other = replace(champion, version="2", fingerprint="another")
     vectors = ready.searcher.embed_texts(["a", "b"], champion)
-    done = label_folder(ready.embeddings, ready.labels, "maize", other, ["a", "b"], vectors)
+    done = label_folder(ready.embeddings, ready.zero_shot_labels, "maize", other, ["a", "b"], vectors)
     assert (done.changed, done.rows) == (False, 2)
 
 

@@ -25,8 +25,8 @@ from curation_assets.embed import local
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.plan import folders_behind
-from curation_assets.embed.reader import Stored, in_batches
-from curation_assets.embed.result import Computed, EmbedResult
+from curation_assets.embed.reader import StoredImage, in_batches
+from curation_assets.embed.result import DeviceUse, EmbedResult
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
@@ -721,7 +721,7 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
     devices = (encoder, second)
     monkeypatch.setattr(local, "_is_gpu", lambda _: True)
     monkeypatch.setattr(local, "_on_own_stream", lambda of: lambda batch: local.encoded(of, batch))
-    monkeypatch.setattr(local, "computed_on", lambda _: Computed("cuda:0", 2, "float32", 1.0, None))
+    monkeypatch.setattr(local, "computed_on", lambda _: DeviceUse("cuda:0", 2, "float32", 1.0, None))
     monkeypatch.setattr(local, "_DECODE_BATCH", 3)
     fill("a", 20)
     scan(pipeline, "a")
@@ -739,6 +739,6 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
 
 
 def test_a_folder_of_large_images_is_decoded_in_small_batches() -> None:
-    stored = [Stored(str(n), "", pa.py_buffer(b"x" * 12 * 2**20), 0.0) for n in range(7)]
+    stored = [StoredImage(str(n), "", pa.py_buffer(b"x" * 12 * 2**20), 0.0) for n in range(7)]
     assert [len(batch) for batch in in_batches(iter(stored), 100)] == [3, 3, 1]
     assert [len(batch) for batch in in_batches(iter(stored), 2)] == [2, 2, 2, 1]

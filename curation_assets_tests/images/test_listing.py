@@ -26,7 +26,7 @@ from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
-from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.job import scan_folder
 from curation_assets_tests.conftest import jpeg
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0

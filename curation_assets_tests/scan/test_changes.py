@@ -12,9 +12,9 @@ from curation_assets.images.record import ReadLimits
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
-from curation_assets.scan import engine
+from curation_assets.scan import job
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
-from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.job import scan_folder
 from curation_assets_tests.conftest import jpeg
 
 LIMITS = ReadLimits()
@@ -162,7 +162,7 @@ def test_a_folder_that_changed_during_its_scan_differs_still(
     path = images / "maize" / "photo_0001.jpg"
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    monkeypatch.setattr(engine, "list_folder", lambda *_: stale)
+    monkeypatch.setattr(job, "list_folder", lambda *_: stale)
     scan_folder(scanned, images, "maize", LIMITS, LogProgress(), threads=1, rescan=True)
     assert changes(scanned, images) == {"maize": "changed"}
 

@@ -32,9 +32,9 @@ from curation_assets.images.record import ImageRecord, ReadLimits
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
-from curation_assets.scan import engine, plan
+from curation_assets.scan import job, plan
 from curation_assets.scan import rows as scan_rows
-from curation_assets.scan.engine import scan_folder
+from curation_assets.scan.job import scan_folder
 from curation_assets.scan.result import ScanResult
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.images.test_decode import encoded, four_corners, png_header
@@ -64,7 +64,7 @@ class Scanned:
         reported = progress or LogProgress()
         with pytest.MonkeyPatch.context() as patch:
             if listing is not None:  # as if the folder changed right after it was listed
-                patch.setattr(engine, "list_folder", lambda *_: listing)
+                patch.setattr(job, "list_folder", lambda *_: listing)
             return scan_folder(self.table, self.root, folder, ReadLimits(**limits), reported, threads=2, rescan=rescan)
 
     def listing(self, folder: str = FOLDER) -> FolderListing:
@@ -114,7 +114,7 @@ def _scanned(root: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned
         scanned.opened.append(relative_path.removeprefix(FOLDER + "/"))
         return really_read(root, relative_path, *rest)
 
-    for module in (engine, scan_rows):  # the plan tries unreadable files
+    for module in (job, scan_rows):  # the plan tries unreadable files
         monkeypatch.setattr(module, "read_record", counted)
     return scanned
 

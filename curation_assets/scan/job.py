@@ -21,7 +21,7 @@ from curation_assets.lake.staging import FolderWriter
 from curation_assets.lake.table import FolderChangedError, LakeTable, Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, unreadable
-from curation_assets.scan.result import Scanned, ScanResult
+from curation_assets.scan.result import ScanPiece, ScanResult
 from curation_assets.scan.rows import write_unit
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ def _carry_out(
     limits: ReadLimits,
     progress: Progress,
     threads: int,
-) -> Iterator[Scanned]:
+) -> Iterator[ScanPiece]:
     for unit in plan.units:
-        scanned = Scanned(remove=unit.replaces)
+        scanned = ScanPiece(remove=unit.replaces)
         if not unit.drops_only:
             with writer.file() as stage:
                 scanned.counts = write_unit(unit, table, stage, root, limits, threads, progress.advance)
@@ -124,7 +124,7 @@ def _carry_out(
 
 
 def _commit_each(
-    pieces: Iterator[Scanned], base: Snapshot, table: LakeTable, writer: FolderWriter, result: ScanResult
+    pieces: Iterator[ScanPiece], base: Snapshot, table: LakeTable, writer: FolderWriter, result: ScanResult
 ) -> Snapshot:
     for scanned in pieces:
         info = {"job": "scan", "folder": result.folder}

@@ -44,8 +44,8 @@ def embed_speed(result: EmbedResult) -> Facts:
             "GFLOP an image": _number(result.computed.flops / 1e9),
         }
         facts |= _shares(result.stages.shares())
-        if result.share_of_limit is not None:
-            facts[LIMIT_SHARE] = _number(result.share_of_limit)
+        if result.mfu is not None:
+            facts[LIMIT_SHARE] = _number(result.mfu)
     return facts
 
 

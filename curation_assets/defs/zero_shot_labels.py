@@ -11,15 +11,15 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, failing_for_good
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, OWNERS, RETRIES
 from curation_assets.images.names import printable
-from curation_assets.lake.schemas import LABELS
+from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.label_table import Labelled
+from curation_assets.search.zero_shot_table import LabelResult
 from curation_assets.settings import Settings
 
 NAME = "image_labels"
 
 
-def build_image_labels(settings: Settings) -> dg.AssetsDefinition:
+def build_zero_shot_labels(settings: Settings) -> dg.AssetsDefinition:
     """The asset, whose code version is the texts: other texts make every partition out of date."""
     texts = "\0".join(settings.labels)
 
@@ -36,21 +36,21 @@ def build_image_labels(settings: Settings) -> dg.AssetsDefinition:
         kinds={"python", "deltalake"},
         description="Which of the texts of `CURATION_LABELS` each image's vector is nearest to, with the cosine and "
         f"the margin to the second: {', '.join(settings.labels)}.",
-        metadata={"dagster/column_schema": md.column_schema(LABELS)},
+        metadata={"dagster/column_schema": md.column_schema(ZERO_SHOT_LABELS)},
     )
-    def image_labels(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def zero_shot_labels(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Label the run's folders."""
         pipeline = curation.pipeline()
         with failing_for_good():
             model = pipeline.registry.champion()
-        for key, result in each_folder(context, lambda folder: pipeline.label(folder, model)):
+        for key, result in each_folder(context, lambda folder: pipeline.label_zero_shot(folder, model)):
             context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
         return dg.MaterializeResult()
 
-    return image_labels
+    return zero_shot_labels
 
 
-def _facts(pipeline: Pipeline, result: Labelled) -> dict[str, dg.MetadataValue]:
+def _facts(pipeline: Pipeline, result: LabelResult) -> dict[str, dg.MetadataValue]:
     records = [
         dg.TableRecord({"label": printable(label), "images": images, "median margin": round(margin, 4)})
         for label, images, margin in result.counts.iter_rows()
@@ -62,7 +62,8 @@ def _facts(pipeline: Pipeline, result: Labelled) -> dict[str, dg.MetadataValue]:
     facts: dict[str, dg.MetadataValue] = {"changed": dg.MetadataValue.bool(result.changed)}
     if records:
         facts["labels"] = dg.MetadataValue.table(records, schema)
-    return facts | md.table_facts(pipeline.labels.path, name, pipeline.labels.snapshot(), result.folder)
+    table = pipeline.zero_shot_labels
+    return facts | md.table_facts(table.path, name, table.snapshot(), result.folder)
 
 
 def build_labels_sensor(asset: dg.AssetsDefinition) -> dg.AutomationConditionSensorDefinition:

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
-from curation_assets.lake.table import LakeTable
-from curation_assets.quality import (
+from curation_assets.integrity import (
     Outcome,
     bad_file_share,
     every_image_embedded_once,
     key_is_unique,
     vectors_are_unit,
 )
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
+from curation_assets.lake.table import LakeTable
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 MODEL = RegisteredModel("c.s.m", "7", "f", 3, 224, 1, "demo", True, "run")

@@ -9,24 +9,24 @@ import dagster as dg
 import pytest
 from PIL import Image
 
-from curation_assets.defs import ledger
-from curation_assets.embed.result import Computed, Done, EmbedResult, StageSeconds
+from curation_assets.defs import speed_history
+from curation_assets.embed.result import DeviceUse, EmbedPiece, EmbedResult, StageSeconds
 from curation_assets.scan.result import ScanResult
 
 ASSET = dg.AssetKey("crop_images_directory_embeddings")
-COMPUTED = Computed("cuda:0", 2, "bfloat16", 160e9, 1000e12)
+COMPUTED = DeviceUse("cuda:0", 2, "bfloat16", 160e9, 1000e12)
 
 
 def encoded(images: int, seconds: float) -> EmbedResult:
     result = EmbedResult("maize", seconds=seconds + 5)
     stages = StageSeconds(read=1, decode=2, forward=6, write=1)
     began = time.monotonic() - seconds
-    result.take(Done(encoded=images, bytes=2_000_000, began=began, stages=stages, computed=COMPUTED))
+    result.take(EmbedPiece(encoded=images, bytes=2_000_000, began=began, stages=stages, computed=COMPUTED))
     return result
 
 
 def test_speed_is_of_the_encoding_and_its_share_of_all_devices() -> None:
-    facts = ledger.embed_speed(encoded(5000, 2.0))
+    facts = speed_history.embed_speed(encoded(5000, 2.0))
     values = {name: fact.value for name, fact in facts.items()}
     assert values["images per second"] == pytest.approx(2500, rel=0.01)
     assert values["share of the device's limit"] == pytest.approx(2500 * 160e9 / 2000e12, rel=0.01)
@@ -37,25 +37,25 @@ def test_speed_is_of_the_encoding_and_its_share_of_all_devices() -> None:
 
 def test_a_device_of_unknown_limit_has_a_speed_and_no_share() -> None:
     result = encoded(10, 1.0)
-    result.computed = Computed("cuda:0", 1, "bfloat16", 160e9, None)
-    facts = ledger.embed_speed(result)
+    result.computed = DeviceUse("cuda:0", 1, "bfloat16", 160e9, None)
+    facts = speed_history.embed_speed(result)
     assert facts["images per second"].value == pytest.approx(10, rel=0.01)
     assert "share of the device's limit" not in facts
 
 
 def test_a_run_without_work_records_no_speed() -> None:
-    assert ledger.SPEED not in ledger.embed_speed(EmbedResult("maize", seconds=0.1))
-    assert ledger.SPEED not in ledger.scan_speed(ScanResult(folder="maize", unchanged=9, seconds=0.1))
+    assert speed_history.SPEED not in speed_history.embed_speed(EmbedResult("maize", seconds=0.1))
+    assert speed_history.SPEED not in speed_history.scan_speed(ScanResult(folder="maize", unchanged=9, seconds=0.1))
 
 
 def test_the_picture_shows_what_the_instance_holds_and_what_comes_now() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        now = [ledger.embed_speed(encoded(100, 2.0))]
-        assert ledger.over_time(instance, ASSET, now) == {}
-        report(instance, ledger.embed_speed(EmbedResult("maize")))  # without a speed
-        assert ledger.over_time(instance, ASSET, now) == {}
-        report(instance, ledger.embed_speed(encoded(100, 1.0)))
-        (fact,) = ledger.over_time(instance, ASSET, now).values()
+        now = [speed_history.embed_speed(encoded(100, 2.0))]
+        assert speed_history.over_time(instance, ASSET, now) == {}
+        report(instance, speed_history.embed_speed(EmbedResult("maize")))  # without a speed
+        assert speed_history.over_time(instance, ASSET, now) == {}
+        report(instance, speed_history.embed_speed(encoded(100, 1.0)))
+        (fact,) = speed_history.over_time(instance, ASSET, now).values()
     text: Any = fact.value
     head, _, data = text.partition("data:image/png;base64,")
     assert head == "![images per second]("

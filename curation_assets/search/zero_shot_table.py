@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import LABELS
+from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.lake.table import LakeTable, Snapshot, read_batches
-from curation_assets.search.labels import label_vectors
+from curation_assets.search.zero_shot import label_vectors
 
 _BATCH_ROWS = 4096
 _KEY = ["relative_path", "content_sha256"]
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelResult:
     """What labelling a folder did.
 
     Attributes:
@@ -44,7 +44,7 @@ def label_folder(
     model: RegisteredModel,
     choices: Sequence[str],
     vectors: NDArray[np.float32],
-) -> Labelled:
+) -> LabelResult:
     """Give every embedded image of a folder its label; nothing is written where all have theirs.
 
     Args:
@@ -60,14 +60,14 @@ def label_folder(
                 for batch in read_batches(source.root, source.files(folder), _BATCH_ROWS, columns):
                     rows = pl.DataFrame(batch).filter(is_current(model))
                     stage_rows = _labelled(rows, model, choices, vectors, asked)
-                    for part in stage_rows.to_arrow().cast(LABELS.file_schema).to_batches():
+                    for part in stage_rows.to_arrow().cast(ZERO_SHOT_LABELS.file_schema).to_batches():
                         stage.write(part)
             labels.replace(folder, before, add=stage.files, remove=before.files(folder))
         now = labels.snapshot().read(["label", "margin"], folder)
     counts = (
         now.group_by("label").agg(images=pl.len(), margin=pl.col("margin").median()).sort("images", descending=True)
     )
-    return Labelled(folder, len(now), counts, changed)
+    return LabelResult(folder, len(now), counts, changed)
 
 
 def _waits(source: Snapshot, folder: str, model: RegisteredModel) -> bool:
@@ -89,5 +89,5 @@ def _labelled(
     floats = rows["embeddings"].explode(empty_as_null=False).to_numpy().reshape(len(rows), model.dimension)
     found = pl.concat([rows.drop("embeddings"), label_vectors(floats, vectors, choices)], how="horizontal")
     return found.with_columns(choices=pl.lit(asked), labelled_at=pl.lit(datetime.now(UTC))).select(
-        LABELS.file_schema.names
+        ZERO_SHOT_LABELS.file_schema.names
     )
