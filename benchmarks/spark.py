@@ -151,7 +151,7 @@ def _udf(home: Path, session: Any, embed: Callable[[Any], Any], share: int = 1) 
     pipeline = _pipeline(home)
     snapshot, seconds, images = pipeline.directory.snapshot(), 0.0, 0
     for folder, part in (("warm", 1), ("field", share)):
-        files = [str(snapshot.root / file.path) for file in snapshot.files(folder)]
+        files = [snapshot.storage.uri(file.path) for file in snapshot.files(folder)]
         number = snapshot.rows(folder) // part
         out = str(home / f"udf-{folder}")
         shutil.rmtree(out, ignore_errors=True)

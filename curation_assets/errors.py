@@ -1,13 +1,50 @@
-"""The one exception a user is meant to read: the command line prints it as one line, without a traceback."""
+"""The one exception a user is meant to read, and the one way to make it of what a library raises."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 
 class CurationError(Exception):
-    """Something the user can put right; the message says what was wrong, where, and what to do next."""
+    """Something the user can put right; the message says what was wrong, where, and what to do next.
+
+    The command line prints it as one line, without a traceback.
+    """
 
 
-def first_line(error: Exception) -> str:
+@contextmanager
+def explained(
+    kinds: type[BaseException] | tuple[type[BaseException], ...], sentence: Callable[[str], str]
+) -> Iterator[None]:
+    """Turn what libraries raise in the block into one line for the user.
+
+    Args:
+        kinds: of exceptions; any other passes through.
+        sentence: makes the line of the reason (:func:`reason_of`), saying what was being done and what to do next.
+
+    Raises:
+        CurationError: in the place of one of those.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise CurationError(sentence(reason_of(error))) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in a few words: what the system says, else what the library says first."""
+    if not isinstance(error, OSError):
+        return first_line(error)
+    if error.errno is not None:
+        return error.strerror or str(error)
+    # A library in Rust gives no number: its reason stands at the end, in colours.
+    lines = re.sub(r"\x1b\[\d*m|↳", "", str(error)).strip().splitlines() or [type(error).__name__]
+    return re.sub(r" \(set POLARS_VERBOSE.*", "", lines[-1].strip())
+
+
+def first_line(error: BaseException) -> str:
     """What an error says first; a line that only introduces the next one is not enough."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     if len(lines) > 1 and lines[0].startswith("An error occurred while calling"):  # py4j; what Java said comes next

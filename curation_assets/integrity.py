@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import MODEL_COLUMNS, is_current
-from curation_assets.lake.table import Snapshot
+from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, as_matrix, is_current
+from curation_assets.lake.snapshot import Snapshot
 
 UNIT_TOLERANCE = 1e-3
 
@@ -54,15 +54,14 @@ def every_image_embedded_once(
 ) -> Outcome:
     """Each ``ok`` row has exactly one vector of its content and the current model; no vector lacks its row."""
     images = missing = doubled = orphaned = 0
-    key = ["relative_path", "content_sha256"]
     for folder in folders:
-        ok = directory.read([*key, "status"], folder).filter(pl.col("status") == "ok")
-        rows = embeddings.read([*key, *MODEL_COLUMNS], folder)
-        current = rows.filter(is_current(model)).group_by(key).len()
+        ok = directory.read([*KEY, "status"], folder).filter(pl.col("status") == "ok")
+        rows = embeddings.read([*KEY, *MODEL_COLUMNS], folder)
+        current = rows.filter(is_current(model)).group_by(KEY).len()
         images += len(ok)
-        missing += len(ok.join(current, on=key, how="anti"))
+        missing += len(ok.join(current, on=KEY, how="anti"))
         doubled += len(current.filter(pl.col("len") > 1))
-        orphaned += len(rows.join(ok, on=key, how="anti"))
+        orphaned += len(rows.join(ok, on=KEY, how="anti"))
     passed = not (missing or doubled or orphaned)
     found = f"of {images} images {missing} have no vector, {doubled} several; {orphaned} vectors have no image"
     return Outcome(passed, found, {"images": images, "missing": missing, "doubled": doubled, "without_image": orphaned})
@@ -80,7 +79,7 @@ def vectors_are_unit(embeddings: Snapshot, folders: list[str], model: Registered
             bad_dimension += len(frame) - len(right)
             if not len(right):
                 continue
-            matrix = right["embeddings"].list.to_array(model.dimension).to_numpy()
+            matrix = as_matrix(right["embeddings"], model.dimension)
             error = abs((matrix.astype("float64") ** 2).sum(axis=1) ** 0.5 - 1)
             bad_length += int((~(error <= UNIT_TOLERANCE)).sum())
             worst = max(worst, float(error[np.isfinite(error)].max(initial=0.0)))

@@ -19,14 +19,17 @@ from curation_assets.clip.source import resolve
 from curation_assets.embed.job import Engine, embed_folder
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
-from curation_assets.embed.plan import MODEL_COLUMNS, folders_behind, is_current
+from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.result import EmbedResult
+from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.errors import CurationError
-from curation_assets.images.listing import TreeListing, list_folders
+from curation_assets.images.listing import TreeListing
 from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.record import ReadLimits
+from curation_assets.images.source import ImageSource, LocalTree
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, ZERO_SHOT_LABELS
-from curation_assets.lake.table import LakeTable, Snapshot, folders_in_parts
+from curation_assets.lake.snapshot import Snapshot, partitions_in_parts
+from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.job import scan_folder
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
 
-_KEY = ["relative_path", "content_sha256"]
 _COUNTS = ("files", "ok", "bad", "embedded", "stale")
 BAD_COLUMNS = ["relative_path", "status", "error"]
 
@@ -79,13 +81,18 @@ class Pipeline:
         """``FOLDER_DEPTH`` as the listing takes it."""
         return None if self.settings.folder_depth == "deepest" else self.settings.folder_depth
 
+    @property
+    def source(self) -> ImageSource:
+        """Where the photographs lie."""
+        return LocalTree(self.settings.images_root, self.depth)
+
     def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:
         """List the images root.
 
         Raises:
             CurationError: it can't be listed.
         """
-        return list_folders(self.settings.images_root, self.depth, only)
+        return self.source.list_folders(only)
 
     def scan(self, folders: Iterable[str], progress: Progress, *, rescan: bool = False) -> list[ScanResult]:
         """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows."""
@@ -102,7 +109,7 @@ class Pipeline:
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
         table = self.directory.snapshot() if self.directory.exists() else None
-        return folder_changes(tree, table, self.settings.images_root, self._limits)
+        return folder_changes(tree, table, self.source, self._limits)
 
     def register_model(self) -> tuple[RegisteredModel, bool]:
         """Register the model of ``MODEL_SOURCE`` if it is new; it becomes the champion unless another was promoted.
@@ -221,13 +228,13 @@ class Pipeline:
                 vectors, model = self.embeddings.snapshot(), self.registry.champion()
         ok, embedded = pl.col("status") == "ok", pl.col("_embedded").fill_null(False) & (pl.col("status") == "ok")
         counts = [pl.DataFrame(schema={"folder": pl.String} | dict.fromkeys(_COUNTS, pl.UInt32))]
-        for folders in folders_in_parts(images):
+        for folders in partitions_in_parts(images):
             columns = ["folder", "relative_path", "content_sha256", "status"]
             rows = images.read(columns, files=images.files_of(folders)).drop("_file")
-            known = pl.DataFrame(schema=dict.fromkeys(_KEY, pl.String))
+            known = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
             if vectors is not None and model is not None:
-                known = vectors.read(_KEY, files=vectors.files_of(folders), where=is_current(model)).select(_KEY)
-            joined = rows.join(known.with_columns(_embedded=pl.lit(True)), on=_KEY, how="left")
+                known = vectors.read(KEY, files=vectors.files_of(folders), where=is_current(model)).select(KEY)
+            joined = rows.join(known.with_columns(_embedded=pl.lit(True)), on=KEY, how="left")
             counts.append(
                 joined.group_by("folder")
                 .agg(
@@ -247,12 +254,12 @@ class Pipeline:
         Returns:
             Images; and version → images with its vector.
         """
-        images = pl.DataFrame(schema=dict.fromkeys(_KEY, pl.String))
+        images = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
         if self.directory.exists():
-            images = self.directory.snapshot().read([*_KEY, "status"]).filter(pl.col("status") == "ok").select(_KEY)
+            images = self.directory.snapshot().read([*KEY, "status"]).filter(pl.col("status") == "ok").select(KEY)
         if not self.embeddings.exists():
             return len(images), {model.version: 0 for model in models}
-        vectors = self.embeddings.snapshot().read([*_KEY, *MODEL_COLUMNS]).join(images, on=_KEY, how="semi")
+        vectors = self.embeddings.snapshot().read([*KEY, *MODEL_COLUMNS]).join(images, on=KEY, how="semi")
         return len(images), {model.version: len(vectors.filter(is_current(model))) for model in models}
 
     def load_encoder(self, model: RegisteredModel) -> Encoder:
@@ -366,12 +373,11 @@ class Pipeline:
             results.append(
                 scan_folder(
                     self.directory,
-                    self.settings.images_root,
+                    self.source,
                     folder,
                     self._limits,
                     progress,
                     threads=self.settings.worker_threads,
-                    depth=self.depth,
                     rescan=rescan,
                     spark=self._spark_scan,
                 )

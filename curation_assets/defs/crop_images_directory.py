@@ -10,8 +10,8 @@ from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, progress
 from curation_assets.defs.tags import OWNERS, RETRIES
-from curation_assets.images.names import folder_of_key
 from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.partition_keys import folder_of_key
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.result import ScanResult
 

@@ -13,8 +13,8 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, failing_for_good, progress
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
 from curation_assets.embed.result import EmbedResult
-from curation_assets.images.names import folder_of_key
 from curation_assets.lake.schemas import EMBEDDINGS
+from curation_assets.partition_keys import folder_of_key
 from curation_assets.pipeline import Pipeline
 
 NAME = "crop_images_directory_embeddings"

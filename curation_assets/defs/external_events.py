@@ -10,8 +10,9 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs.clip_model import clip_model, model_facts
 from curation_assets.defs.crop_images_directory import crop_images_directory
 from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
-from curation_assets.embed.plan import folders_behind, is_current
-from curation_assets.images.names import key_of
+from curation_assets.embed.plan import folders_behind
+from curation_assets.embed.vectors import is_current
+from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 
 _DATA_VERSION, _INPUT_VERSION = "dagster/data_version", "dagster/input_data_version/"

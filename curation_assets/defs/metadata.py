@@ -17,7 +17,7 @@ from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.integrity import Outcome
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
-from curation_assets.lake.table import Snapshot
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.pipeline import Pipeline
 
 THUMBNAILS = 6

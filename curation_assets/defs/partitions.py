@@ -1,4 +1,4 @@
-"""One partition for each image folder; its key is ``images.names.key_of`` the folder."""
+"""One partition for each image folder; its key is ``partition_keys.key_of`` the folder."""
 
 from __future__ import annotations
 

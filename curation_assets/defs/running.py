@@ -10,7 +10,8 @@ from typing import TypeVar, cast
 import dagster as dg
 
 from curation_assets.errors import CurationError
-from curation_assets.images.names import folder_of_key, printable
+from curation_assets.images.names import printable
+from curation_assets.partition_keys import folder_of_key
 from curation_assets.progress import LogProgress
 
 Result = TypeVar("Result")

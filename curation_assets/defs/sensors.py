@@ -23,7 +23,7 @@ from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
-from curation_assets.images.names import folder_of_key, key_of
+from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings

@@ -7,31 +7,34 @@ committed is the same for every engine.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.known import KnownContents, plan_work
-from curation_assets.embed.plan import Work, is_current, merges
+from curation_assets.embed.plan import Work, merges
 from curation_assets.embed.result import EmbedPiece, EmbedResult
-from curation_assets.lake.staging import FolderWriter, StagedFile
-from curation_assets.lake.table import DataFile, FolderChangedError, LakeTable, Snapshot
+from curation_assets.embed.vectors import is_current
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.snapshot import DataFile, Snapshot
+from curation_assets.lake.staging import PartitionWriter, StagedFile
+from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 
 
 class Engine(Protocol):
     """Where images are encoded."""
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
+    def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """Do the work piece by piece; a piece is committed before the next one is asked for.
 
         Raises:
             CurationError: it can't be done here.
         """
 
-    def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
+    def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
         """Join each list of files of the embeddings table into one."""
 
 
@@ -58,16 +61,11 @@ def embed_folder(
     """
     started = time.monotonic()
     result = EmbedResult(folder)
-    with embeddings.writer(folder, progress.note) as writer:
-        job = _Job(directory, embeddings, engine, progress, writer, result, earlier, known or KnownContents(model))
-        while True:
-            try:
-                base = job.bring_up_to_date()
-                break
-            except FolderChangedError:
-                progress.note(f"{folder}: another process changed the table; planning anew")
-    result.rows = len(base.read(["relative_path"], folder, where=is_current(model)))
-    result.version = base.version
+    job = _Job(directory, engine, progress, result, earlier, known or KnownContents(model))
+    info = {"job": "embed", "folder": folder, "model_version": model.version}
+    made = rewrite(embeddings, folder, job.bring_up_to_date, info=info, progress=progress)
+    result.rows = len(made.read(["relative_path"], folder, where=is_current(model)))
+    result.version = made.version
     result.seconds = time.monotonic() - started
     return result
 
@@ -75,52 +73,31 @@ def embed_folder(
 @dataclass
 class _Job:
     directory: LakeTable
-    embeddings: LakeTable
     engine: Engine
     progress: Progress
-    writer: FolderWriter
     result: EmbedResult
     earlier: Snapshot | None
     known: KnownContents
 
-    def bring_up_to_date(self) -> Snapshot:
-        images, base = self.directory.snapshot(), self.embeddings.snapshot()
-        work = plan_work(images, base, self.result.folder, self.known, self.earlier)
+    def bring_up_to_date(self, rows: Rewrite) -> Snapshot:
+        work = plan_work(self.directory.latest(), rows.base, self.result.folder, self.known, self.earlier)
         self.result.current = work.plan.current
         unusable: dict[str, str] = {}
         if work.moves_rows or len(work.todo):
-            with closing(self.engine.carry_out(work, self.writer, self.progress)) as pieces:  # type: ignore[type-var]
-                for done in pieces:
-                    with done.stages.timed("write"):
-                        base = self._commit(base, done.add, done.remove)
-                    self.result.take(done)
-                    unusable |= done.unusable
+            with closing(self.engine.carry_out(work, rows.writer, self.progress)) as pieces:  # type: ignore[type-var]
+                for piece in pieces:
+                    with piece.stages.timed("write"):
+                        self._commit(rows, piece.add, piece.remove)
+                    self.result.take(piece)
+                    unusable |= piece.unusable
         contents = work.plan.pending.select("relative_path", "content_sha256").sort("relative_path").iter_rows()
         self.result.failed = [(path, unusable[sha256]) for path, sha256 in contents if sha256 in unusable]
-        bins = merges(base.files(self.result.folder))
-        if not bins:
-            return base
-        merged = self.engine.merge(work, self.writer, bins)
-        return self._commit(base, merged, [file for files in bins for file in files], data_change=False)
+        if bins := merges(rows.base.files(self.result.folder)):
+            merged = self.engine.merge(work, rows.writer, bins)
+            self._commit(rows, merged, [file for files in bins for file in files], data_change=False)
+        return rows.base
 
-    def _commit(
-        self, base: Snapshot, add: Iterable[StagedFile], remove: Iterable[DataFile], data_change: bool = True
-    ) -> Snapshot:
-        add, remove = list(add), list(remove)
-        if not add and not remove:
-            return base
-        try:
-            base = self.embeddings.replace(
-                self.result.folder,
-                base,
-                add=add,
-                remove=remove,
-                data_change=data_change,
-                info={"job": "embed", "folder": self.result.folder, "model_version": self.known.model.version},
-            )
-        except FolderChangedError:
-            for file in add:
-                self.writer.discard(file)
-            raise
-        self.result.commits += 1
-        return base
+    def _commit(self, rows: Rewrite, add: list[StagedFile], remove: list[DataFile], data_change: bool = True) -> None:
+        before = rows.commits
+        rows.commit(add, remove, data_change=data_change)
+        self.result.commits += rows.commits - before

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import Work, is_current, plan_embed
-from curation_assets.lake.table import DataFile, Snapshot
+from curation_assets.embed.plan import Work, plan_embed
+from curation_assets.embed.vectors import is_current
+from curation_assets.lake.snapshot import DataFile, Snapshot
 
 _PART_ROWS = 500_000
 _NONE = pl.DataFrame(schema={"_hash": pl.UInt64, "_number": pl.UInt32})
@@ -101,8 +102,8 @@ def plan_work(
     return Work(
         folder=folder,
         model=known.model,
-        directory=directory.root,
-        embeddings=embeddings.root,
+        directory=directory.reader,
+        embeddings=embeddings.reader,
         plan=plan,
         copies=plan.pending.join(found, on="content_sha256", how="inner", suffix="_from"),
         sources=sources,

@@ -25,8 +25,8 @@ from curation_assets.embed.plan import Work
 from curation_assets.embed.reader import Batch, StoredImage, in_batches, joined, prepared, row_groups, stored_images
 from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import finite, write_merged, write_moved, write_vectors
-from curation_assets.lake.staging import FolderWriter, StagedFile
-from curation_assets.lake.table import DataFile
+from curation_assets.lake.snapshot import DataFile
+from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class LocalEngine:
         self._batch_size = batch_size
         self._max_pixels = max_pixels
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
+    def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """As of ``Engine``: first all that needs no encoder, then chunk by chunk."""
         if work.moves_rows:
             with writer.file() as stage:
@@ -83,7 +83,7 @@ class LocalEngine:
                 for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
 
-    def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
+    def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
         """As of ``Engine``."""
         staged = []
         for files in bins:
@@ -92,7 +92,7 @@ class LocalEngine:
             staged += stage.files
         return staged
 
-    def _finished(self, chunk: EncodedBatch, work: Work, writer: FolderWriter, computed: DeviceUse) -> EmbedPiece:
+    def _finished(self, chunk: EncodedBatch, work: Work, writer: PartitionWriter, computed: DeviceUse) -> EmbedPiece:
         rows, staged = 0, []
         with chunk.stages.timed("write"):
             if chunk.contents:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.lake.table import DataFile, Snapshot, folders_in_parts
+from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
+from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
 
 # Columns that an embeddings row takes over from the directory table.
 CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256")
-MODEL_COLUMNS = ("model_name", "model_version", "model_fingerprint")
-_KEY = ["relative_path", "content_sha256"]
-_OTHERS = [column for column in CARRIED if column not in _KEY]
+_OTHERS = [column for column in CARRIED if column not in KEY]
 MERGE_BELOW_BYTES = 16 * 2**20
 MERGED_BYTES = 128 * 2**20
 SMALL_FILES = 8  # more small files than this in a folder are merged
@@ -46,7 +44,7 @@ class Work:
     """A folder's plan together with where its vectors come from; an engine carries it out.
 
     Attributes:
-        directory: root of the directory table; ``embeddings`` of the embeddings table.
+        directory: reads the directory table; ``embeddings`` the embeddings table.
         plan: what has to go, stay and be made.
         copies: pending rows whose content has a vector, with ``_file_from`` and ``relative_path_from`` of it.
         sources: the files that those name.
@@ -55,8 +53,8 @@ class Work:
 
     folder: str
     model: RegisteredModel
-    directory: Path
-    embeddings: Path
+    directory: TableReader
+    embeddings: TableReader
     plan: EmbedPlan
     copies: pl.DataFrame
     sources: dict[str, DataFile]
@@ -82,7 +80,7 @@ def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: Re
     return EmbedPlan(
         pending=images.join(has_vector, on="relative_path", how="anti"),
         rewrite=[file for file in embeddings.files(folder) if file.path in touched],
-        keep=keep.select(*_KEY, "model_version", *(pl.col(f"{c}_now").alias(c) for c in _OTHERS)),
+        keep=keep.select(*KEY, "model_version", *(pl.col(f"{c}_now").alias(c) for c in _OTHERS)),
         removed=int(matched["_gone"].sum()),
         current=len(has_vector),
     )
@@ -91,21 +89,12 @@ def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: Re
 def folders_behind(directory: Snapshot, embeddings: Snapshot, model: RegisteredModel) -> list[str]:
     """Folders for which :func:`plan_embed` would find something to do, sorted."""
     behind: set[str] = set()
-    for folders in folders_in_parts(directory, embeddings):
+    for folders in partitions_in_parts(directory, embeddings):
         images, matched = _compare(directory, embeddings, model, folders)
         has_vector = matched.filter(~pl.col("_gone") & is_current(model))
         behind.update(images.join(has_vector, on=["folder", "relative_path"], how="anti")["folder"])
         behind.update(matched.filter(pl.col("_gone") | pl.col("_differs"))["folder"])
     return sorted(behind)
-
-
-def is_current(model: RegisteredModel) -> pl.Expr:
-    """Rows of the embeddings table that this very model made: name, version and fingerprint."""
-    return (
-        (pl.col("model_version") == model.version)
-        & (pl.col("model_name") == model.name)
-        & (pl.col("model_fingerprint") == model.fingerprint)
-    )
 
 
 def _compare(
@@ -116,8 +105,8 @@ def _compare(
     images = directory.read([*columns, "status"], files=directory.files_of(folders))
     images = images.filter(pl.col("status") == "ok").drop("status")
     rows = embeddings.read([*columns, *MODEL_COLUMNS], files=embeddings.files_of(folders))
-    now = images.select("folder", *_KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
-    matched = rows.join(now, on=["folder", *_KEY], how="left", maintain_order="left")
+    now = images.select("folder", *KEY, *(pl.col(c).alias(f"{c}_now") for c in _OTHERS))
+    matched = rows.join(now, on=["folder", *KEY], how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
     usurped = (pl.col("model_version") == model.version) & ~is_current(model)
     return images, matched.with_columns(_gone=pl.col("file_path_now").is_null() | usurped, _differs=differs)

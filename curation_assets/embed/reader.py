@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pybase64
 from numpy.typing import NDArray
 
 from curation_assets.clip.preprocessing import Preprocessing
 from curation_assets.embed.result import StageSeconds
-from curation_assets.errors import CurationError, first_line
 from curation_assets.images.decode import ImageError
-from curation_assets.images.names import path_from_text
-from curation_assets.images.record import read_bytes
+from curation_assets.images.source import read_location
+from curation_assets.lake.snapshot import TableReader
 
 _READ_ROWS = 32  # of one Parquet batch: bounds the base64 text held at once
 _BATCH_BYTES = 32 * 2**20  # of a batch's base64: eight photographs of twelve megapixels
@@ -77,11 +72,11 @@ class Batch:
     stages: StageSeconds
 
 
-def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
+def row_groups(table: TableReader, rows: pl.DataFrame) -> Iterator[RowGroup]:
     """Find the row groups that hold some rows; reads one small column of each file.
 
     Args:
-        table: root of the directory table.
+        table: reads the directory table.
         rows: ``relative_path``, ``content_sha256``, ``file_path`` and ``_file``.
 
     Raises:
@@ -89,7 +84,7 @@ def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
     """
     for (file,), wanted in rows.partition_by("_file", as_dict=True, maintain_order=True).items():
         by_path = wanted.select("relative_path", "content_sha256", "file_path")
-        with _opened(table, str(file)) as parquet:
+        with table.parquet(str(file)) as parquet:
             groups = range(parquet.num_row_groups)
             names = [parquet.read_row_group(group, columns=["relative_path"])["relative_path"] for group in groups]
         for index, stored in enumerate(names):
@@ -100,7 +95,7 @@ def row_groups(table: Path, rows: pl.DataFrame) -> Iterator[RowGroup]:
                 yield RowGroup(str(file), index, found)
 
 
-def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[StoredImage]:
+def stored_images(table: TableReader, groups: Iterable[RowGroup]) -> Iterator[StoredImage]:
     """The images of some row groups, in the order they are stored.
 
     Raises:
@@ -108,7 +103,7 @@ def stored_images(table: Path, groups: Iterable[RowGroup]) -> Iterator[StoredIma
     """
     for group in groups:
         rows = {row["relative_path"]: row for row in group.rows.iter_rows(named=True)}
-        with _opened(table, group.file) as parquet:
+        with table.parquet(group.file) as parquet:
             started = perf_counter()
             for batch in parquet.iter_batches(
                 batch_size=_READ_ROWS, row_groups=[group.index], columns=["relative_path", "image_base64"]
@@ -200,17 +195,7 @@ def _bytes(image: StoredImage) -> bytes:
             return pybase64.b64decode(image.base64, validate=True)
         except ValueError:
             raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
-    data = read_bytes(path_from_text(image.file_path))
+    data = read_location(image.file_path)
     if hashlib.sha256(data).hexdigest() != image.content_sha256:
         raise ImageError("corrupt", "the file has changed since it was scanned; scan the folder again")
     return data
-
-
-@contextmanager
-def _opened(table: Path, file: str) -> Iterator[Any]:
-    """A Parquet file of the directory table; what reading it raises names it."""
-    try:
-        with pq.ParquetFile(table / file) as parquet:
-            yield parquet
-    except (OSError, pa.ArrowException) as error:
-        raise CurationError(f"table {table} can't be read: {file}: {first_line(error)}") from error

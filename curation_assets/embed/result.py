@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from time import monotonic, perf_counter
 
+from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import StagedFile
-from curation_assets.lake.table import DataFile
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,23 +11,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import MODEL_COLUMNS, Work, is_current
+from curation_assets.embed.plan import CARRIED, Work
+from curation_assets.embed.vectors import MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import EMBEDDINGS
+from curation_assets.lake.snapshot import DataFile, TableReader
 from curation_assets.lake.staging import ParquetStage
-from curation_assets.lake.table import DataFile, read_batches
 
 _COPY_ROWS = 1024
-_SCHEMA = EMBEDDINGS.file_schema
+_COLUMNS = EMBEDDINGS.file_schema.names
+_KEPT_BY = ["relative_path", "model_version"]
 
 
 def write_moved(stage: ParquetStage, work: Work) -> None:
-    """The rows that stay of files that have to go, and copies of vectors that other rows have."""
-    for batch in read_batches(work.embeddings, work.plan.rewrite, _COPY_ROWS):
-        rows = _frame(batch).select("relative_path", *MODEL_COLUMNS, "embeddings", "embedded_at")
-        _write(stage, rows.join(work.plan.keep, on=["relative_path", "model_version"], how="inner"))
+    """The rows that stay of files that have to go, users' columns with them, and copies of vectors of other rows."""
+    for batch in work.embeddings.batches(work.plan.rewrite, _COPY_ROWS):
+        stage.write(_kept(batch, work.plan.keep))
+    columns = ["relative_path", *MODEL_COLUMNS, "embeddings", "embedded_at"]
     for (path,), rows in work.copies.partition_by("_file_from", as_dict=True).items():
-        for batch in read_batches(work.embeddings, [work.sources[str(path)]], _COPY_ROWS):
-            vectors = _frame(batch).filter(is_current(work.model))
+        for batch in work.embeddings.batches([work.sources[str(path)]], _COPY_ROWS, columns):
+            vectors = pl.DataFrame(batch).filter(is_current(work.model))
             named = vectors.select(
                 pl.col("relative_path").alias("relative_path_from"), *MODEL_COLUMNS, "embeddings", "embedded_at"
             )
@@ -70,9 +71,9 @@ def write_vectors(
     return len(rows)
 
 
-def write_merged(stage: ParquetStage, table: Path, files: Sequence[DataFile]) -> None:
+def write_merged(stage: ParquetStage, table: TableReader, files: Sequence[DataFile]) -> None:
     """The rows of some files as they are."""
-    for batch in read_batches(table, files, _COPY_ROWS):
+    for batch in table.batches(files, _COPY_ROWS):
         stage.write(batch)
 
 
@@ -81,10 +82,17 @@ def finite(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(vectors).all(axis=1))
 
 
-def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
-    return pl.DataFrame(pa.Table.from_batches([batch]))
+def _kept(batch: pa.RecordBatch, keep: pl.DataFrame) -> pa.RecordBatch:
+    """The rows of a batch that stay, with what their image's row holds now; all in Arrow, whatever users added."""
+    keys = pl.DataFrame(batch.select(_KEPT_BY)).with_row_index("_at")
+    found = keys.join(keep, on=_KEPT_BY, how="inner", maintain_order="left")
+    rows = batch.take(pa.array(found["_at"].to_numpy()))
+    for name in CARRIED:
+        index = rows.schema.get_field_index(name)
+        rows = rows.set_column(index, rows.schema.field(index), found[name].to_arrow().cast(rows.schema.types[index]))
+    return rows
 
 
 def _write(stage: ParquetStage, rows: pl.DataFrame) -> None:
-    for batch in rows.select(_SCHEMA.names).to_arrow().cast(_SCHEMA).to_batches():
+    for batch in rows.select(_COLUMNS).to_arrow().to_batches():
         stage.write(batch)

@@ -32,8 +32,8 @@ from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stor
 from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import write_merged, write_moved, write_vectors
 from curation_assets.errors import CurationError, first_line
-from curation_assets.lake.staging import FolderWriter, StagedFile
-from curation_assets.lake.table import DataFile
+from curation_assets.lake.snapshot import DataFile, TableReader
+from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
 from curation_assets.spark.session import slots
 from curation_assets.spark.units import RESULT, Task, carried_out, collect, run_units
@@ -89,7 +89,7 @@ class SparkEngine:
         self._source = source
         self._table_name = table_name
 
-    def carry_out(self, work: Work, writer: FolderWriter, progress: Progress) -> Iterator[EmbedPiece]:
+    def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
         done = EmbedPiece(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
         number = len(work.todo)
@@ -101,7 +101,9 @@ class SparkEngine:
                 _count(done, result)
         yield done
 
-    def _results(self, spark: SparkSession, work: Work, writer: FolderWriter, advance: Advance) -> Iterator[TaskResult]:
+    def _results(
+        self, spark: SparkSession, work: Work, writer: PartitionWriter, advance: Advance
+    ) -> Iterator[TaskResult]:
         devices: dict[str, int] = {}  # of each worker process, or set of GPUs
         named = (
             [] if self._table_name is None else self._encoded_by_name(spark, self._table_name, work, writer, advance)
@@ -112,7 +114,7 @@ class SparkEngine:
                 result.computed = replace(result.computed, devices=sum(devices.values()))
             yield result
 
-    def _units(self, spark: SparkSession, work: Work, writer: FolderWriter) -> Iterator[MoveUnit | EmbedUnit]:
+    def _units(self, spark: SparkSession, work: Work, writer: PartitionWriter) -> Iterator[MoveUnit | EmbedUnit]:
         if len(work.plan.keep) or len(work.copies):
             plan = replace(work.plan, pending=work.plan.pending.clear())  # which moving rows does not need
             yield MoveUnit(replace(work, plan=plan, todo=work.todo.clear()), writer)
@@ -123,14 +125,14 @@ class SparkEngine:
                 hashes = pl.concat([group.rows["content_sha256"] for group in piece])
                 yield EmbedUnit(work.directory, piece, self._target(work, writer, hashes))
 
-    def merge(self, work: Work, writer: FolderWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
+    def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
         """As of ``Engine``."""
         units = [MergeUnit(work.embeddings, list(files), writer) for files in bins]
         results = run_units(self._session(), writer.scratch, units, lambda _: None)
         return [staged for result in results for staged in result.staged]
 
     def _encoded_by_name(
-        self, spark: SparkSession, name: str, work: Work, writer: FolderWriter, advance: Advance
+        self, spark: SparkSession, name: str, work: Work, writer: PartitionWriter, advance: Advance
     ) -> list[TaskResult]:
         """The same with Spark as the reader: what it needs of the catalog is a table of that name."""
         from pyspark.errors import PySparkException
@@ -156,7 +158,7 @@ class SparkEngine:
         missing = [sha256 for sha256 in todo.values() if sha256 not in seen]
         return [*parts, TaskResult(unusable=dict.fromkeys(missing, _NOT_FOUND))]
 
-    def _target(self, work: Work, writer: FolderWriter, contents: pl.Series) -> Target:
+    def _target(self, work: Work, writer: PartitionWriter, contents: pl.Series) -> Target:
         rows = work.plan.pending.filter(pl.col("content_sha256").is_in(contents.implode()))
         return Target(rows, self._source, writer)
 
@@ -191,7 +193,7 @@ class Target:
 
     pending: pl.DataFrame
     source: EncoderSource
-    writer: FolderWriter
+    writer: PartitionWriter
 
     def encode(self, images: Iterator[StoredImage], task: Task, seen: list[str] | None = None) -> TaskResult:
         """Encode images and write their rows into a file.
@@ -227,7 +229,7 @@ class Target:
 class EmbedUnit:
     """Images of some row groups."""
 
-    directory: Path
+    directory: TableReader
     groups: list[RowGroup]
     target: Target
 
@@ -272,7 +274,7 @@ class MoveUnit:
     """Rows that stay of files that have to go, and copies of known vectors."""
 
     work: Work
-    writer: FolderWriter
+    writer: PartitionWriter
 
     def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
         """As of ``Unit``."""
@@ -285,9 +287,9 @@ class MoveUnit:
 class MergeUnit:
     """Small files to join into one."""
 
-    table: Path
+    table: TableReader
     files: list[DataFile]
-    writer: FolderWriter
+    writer: PartitionWriter
 
     def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
         """As of ``Unit``."""

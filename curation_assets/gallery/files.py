@@ -21,7 +21,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb
 from curation_assets.images.names import path_from_text, printable
 from curation_assets.images.preview import shrink
-from curation_assets.images.record import read_bytes
+from curation_assets.images.source import read_location
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 from curation_assets.settings import Settings
@@ -170,7 +170,7 @@ class Files:
         try:
             if os.stat(path_from_text(path)).st_size != row["size_bytes"]:
                 raise changed  # before it is read: whatever lies there now may be of any size
-            data = read_bytes(path_from_text(path))
+            data = read_location(path)
         except OSError as error:
             raise NotThereError(
                 f"{name} is not stored in the table, and its file {printable(path)} can't be read: {error.strerror}"

@@ -17,8 +17,8 @@ from curation_assets.gallery.asked import Asked, Labelling, LabelsOfMap, Version
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.points import Maps
 from curation_assets.gallery.uploads import Uploads
-from curation_assets.images import names
 from curation_assets.images.names import printable
+from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like, Picture, Query, Text
@@ -117,7 +117,7 @@ class Gallery:
         base = self.settings.gallery_dagster_url.rstrip("/")
         if not base:
             return None
-        partition = quote(names.key_of(folder), safe="")
+        partition = quote(key_of(folder), safe="")
         return f"{base}/assets/crop_images_directory?view=partitions&partition={partition}"
 
     def index_facts(self, index: SearchIndex) -> models.IndexFacts:

@@ -118,6 +118,20 @@ def table_ns(nanoseconds: int) -> int:
     return max(-(2**63), min(nanoseconds, 2**63 - 1))
 
 
+@dataclass(frozen=True)
+class FileTimes:
+    """What a file system says of a file: bytes, and when content and inode last changed, in nanoseconds since 1970."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileTimes:
+        """As the tables hold it."""
+        return cls(status.st_size, table_ns(status.st_mtime_ns), table_ns(status.st_ctime_ns))
+
+
 def is_candidate(name: str) -> bool:
     """Whether a file's name says it is an image; what it really is shows when it is read."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in CANDIDATE_SUFFIXES
@@ -159,7 +173,8 @@ class _Collector:
         ctime: int | None
         try:
             status = entry.stat()
-            size, mtime, ctime = status.st_size, table_ns(status.st_mtime_ns), table_ns(status.st_ctime_ns)
+            times = FileTimes.of(status)
+            size, mtime, ctime = times.size_bytes, times.mtime_ns, times.ctime_ns
             if not stat.S_ISREG(status.st_mode):
                 size = 0
             self.changed_ns = max(self.changed_ns, mtime, ctime)

@@ -1,4 +1,4 @@
-"""File names ↔ text, and image folders ↔ the values of the tables' ``folder`` column.
+"""File names ↔ text, and image folders → the values of the tables' ``folder`` column.
 
 A POSIX file name is bytes. Names that are valid UTF-8 (all but a few) stand in the tables unchanged. A byte that is
 not part of valid UTF-8 becomes one character of a private block, U+10FF80 + (byte - 0x80): readable tables, valid
@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 ROOT_FOLDER = "."
 _BLOCK = 0x10FF00  # byte b (0x80–0xFF) ↔ chr(_BLOCK + b)
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_MAX_HIVE_BYTES = 255 - len("folder=")  # NAME_MAX of common file systems
-# Dagster doesn't check dynamic keys, but commas, brackets, stars and `...` mean something in its partition picker and
-# in ranges, and control characters break its pages.
-_SPECIAL_IN_KEYS = re.compile(r'[%,"\[\]*\x00-\x1f\x7f\x85\u2028\u2029]|\.{3,}|^\s+|\s+$')
+_MAX_HIVE_BYTES = 255 - len("folder=")  # NAME_MAX of common file systems, in Hive's layout of a table
 
 
 def text_from_path(path: str) -> str:
@@ -95,18 +91,3 @@ def folder_of(relative_dir: str, depth: int | None) -> str:
     while len(quote(keep, safe="")) + len(mark) > _MAX_HIVE_BYTES:
         keep = keep[:-1]
     return keep + mark
-
-
-def hive_directory(folder: str) -> str:
-    """Directory, as it lies on disk, that holds a folder's Parquet files in a table."""
-    return f"folder={quote(folder, safe='')}"
-
-
-def key_of(folder: str) -> str:
-    """Dagster's partition key of a folder: the same text, with what Dagster can't hold percent-encoded."""
-    return _SPECIAL_IN_KEYS.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), folder)
-
-
-def folder_of_key(key: str) -> str:
-    """Undo :func:`key_of`."""
-    return unquote(key)

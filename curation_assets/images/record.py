@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import stat
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pybase64
 
 from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_size
 from curation_assets.images.exif import Exif, read_exif
-from curation_assets.images.listing import table_ns
-from curation_assets.images.names import file_path, printable, text_from_path
+from curation_assets.images.names import printable
 from curation_assets.images.preview import preview
+from curation_assets.images.source import ImageSource
 
 _MAX_INT32 = 2**31 - 1  # a TIFF header can claim more than the table's columns hold
 
@@ -77,7 +74,7 @@ class ImageRecord:
 
 
 def read_record(
-    root: Path,
+    source: ImageSource,
     relative_path: str,
     size_bytes: int | None,
     mtime_ns: int | None,
@@ -94,9 +91,8 @@ def read_record(
         spent: the time this takes is added to it; one thread's own.
     """
     spent = spent or Spent()
-    path = file_path(root, relative_path)
     record = ImageRecord(
-        file_path=text_from_path(path),
+        file_path=source.location_of(relative_path),
         file_name=relative_path.rsplit("/", 1)[-1],
         relative_path=relative_path,
         size_bytes=size_bytes,
@@ -106,7 +102,7 @@ def read_record(
     )
     started = time.perf_counter()
     try:
-        data = _read(path, record, limits)
+        data = _read(source, record, limits)
     except ImageError as error:
         record.status, record.error = error.status, str(error)
         return record
@@ -130,32 +126,18 @@ def read_record(
     return record
 
 
-def read_bytes(path: str) -> bytes:
-    """Bytes of a regular file, without waiting for a pipe or device that bears an image's name.
-
-    Raises:
-        OSError: it can't be opened or read, or isn't a regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        return file.readall()
-
-
-def _read(path: str, record: ImageRecord, limits: ReadLimits) -> bytes:
+def _read(source: ImageSource, record: ImageRecord, limits: ReadLimits) -> bytes:
     if (record.size_bytes or 0) > limits.max_file_bytes:
         limit = f"the limit is {limits.max_file_bytes:,} (CURATION_MAX_FILE_BYTES)"
         raise ImageError("too_large", f"{record.size_bytes:,} bytes; {limit}")
-    data = read_bytes(path)
+    data = source.read(record.relative_path)
     if len(data) != record.size_bytes:
         # Grew or shrank since it was listed: keep what was read, and a time that the next listing will not match
         # unless the file is already complete.
-        status = os.stat(path)
+        now = source.times(record.relative_path)
         record.size_bytes = len(data)
-        mtime_ns = table_ns(status.st_mtime_ns)
-        record.mtime_ns = mtime_ns if status.st_size == len(data) else 0
-        record.created_at, record.modified_at = _time(table_ns(status.st_ctime_ns)), _time(mtime_ns)
+        record.mtime_ns = now.mtime_ns if now.size_bytes == len(data) else 0
+        record.created_at, record.modified_at = _time(now.ctime_ns), _time(now.mtime_ns)
     return data
 
 

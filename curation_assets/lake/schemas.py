@@ -6,17 +6,26 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-PARTITION_COLUMN = "folder"
 _UTC = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's name, Arrow type and meaning."""
+    """A column's name, Arrow type and meaning.
+
+    Attributes:
+        came_later: tables of earlier versions lack it: they get it, and their rows read as null.
+    """
 
     name: str
     type: pa.DataType
     comment: str
+    came_later: bool = False
+
+    @property
+    def field(self) -> pa.Field:
+        """The column as Arrow, with its comment."""
+        return pa.field(self.name, self.type, metadata={"comment": self.comment})
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,12 @@ class TableSpec:
     """What a table looks like and how its Parquet files are written.
 
     Attributes:
-        columns: all columns, the partition column ``folder`` among them.
+        columns: all columns, the partition column among them. Users may add others to a table: those are kept.
         key: columns that name a row, once each.
         configuration: Delta table properties.
         dictionary: columns worth a dictionary; the others repeat too little.
         byte_stream_split: float leaf columns stored byte plane by byte plane (smaller under zstd).
+        partition_column: whose values cut the table into partitions; None: it is one.
     """
 
     description: str
@@ -37,16 +47,17 @@ class TableSpec:
     configuration: dict[str, str] = field(default_factory=dict)
     dictionary: tuple[str, ...] = ()
     byte_stream_split: tuple[str, ...] = ()
+    partition_column: str | None = "folder"
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """Schema of the table, comments included."""
-        return pa.schema([pa.field(c.name, c.type, metadata={"comment": c.comment}) for c in self.columns])
+        """Schema of a new table, comments included."""
+        return pa.schema([column.field for column in self.columns])
 
     @property
     def file_schema(self) -> pa.Schema:
         """Schema of its Parquet files: the partition column stands in their path instead."""
-        return pa.schema([pa.field(c.name, c.type) for c in self.columns if c.name != PARTITION_COLUMN])
+        return pa.schema([pa.field(c.name, c.type) for c in self.columns if c.name != self.partition_column])
 
 
 _FILE_PATH = Column("file_path", pa.string(), "full path of the image file")

@@ -1,8 +1,8 @@
 """Parquet files that are written before they belong to a table, and what is left of them when a writer dies.
 
 A data file is written to its final place, where no reader sees it until a commit names it. Before it is opened, an
-empty marker of the same name is put into ``_writers/<hash of folder>/``, and taken away after the commit. Whoever
-next gets the right to write the folder finds the markers of the dead: a marked file that the table doesn't name is
+empty marker of the same name is put into ``_writers/<hash of partition>/``, and taken away after the commit. Whoever
+next gets the right to write the partition finds the markers of the dead: a marked file that the table doesn't name is
 deleted. So nothing is left behind for good, and no directory of committed files has to be compared with the log.
 """
 
@@ -18,13 +18,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from curation_assets.images.names import hive_directory
+from curation_assets.lake import hive
+from curation_assets.lake.columns import conformed
 from curation_assets.lake.schemas import TableSpec
+from curation_assets.lake.storage import Storage, StoredFile
 
 ROW_GROUP_BYTES = 32 * 2**20
 ROW_GROUP_ROWS = 2048
+SWEPT_AGE_SECONDS = 24 * 3600.0  # of what is left where there are no locks: no writer stages a file for so long
 _LOCK = "lock"
 
 
@@ -34,52 +36,66 @@ class StagedFile:
 
     Attributes:
         path: relative to the table, as it lies on disk.
-        marker: the file that says it is not committed.
+        marker: the file that says it is not committed, relative to the table.
     """
 
     path: str
     size_bytes: int
     rows: int
-    marker: Path
+    partition: str
+    marker: str
 
-    def validate(self, table: Path, spec: TableSpec) -> None:
+    def validate(self, storage: Storage, schema: pa.Schema) -> None:
         """Check what Delta itself doesn't: that the file is there, whole, and of the table's columns.
+
+        Args:
+            schema: of the table's files now; one that got a column meanwhile may have it more than the file.
 
         Raises:
             ValueError: naming the file and the difference.
         """
-        footer = pq.ParquetFile(table / self.path)
-        if not footer.schema_arrow.equals(spec.file_schema):
-            raise ValueError(f"{self.path} has columns {footer.schema_arrow}, not the table's")
-        if footer.metadata.num_rows != self.rows or (table / self.path).stat().st_size != self.size_bytes:
+        with storage.parquet(self.path) as footer:
+            columns, rows = footer.schema_arrow, footer.metadata.num_rows
+        known = pa.schema([field for field in schema if field.name in columns.names])
+        if not columns.equals(known):
+            raise ValueError(f"{self.path} has columns {columns}, not the table's")
+        if rows != self.rows or storage.size(self.path) != self.size_bytes:
             raise ValueError(f"{self.path} is not the file that was staged")
 
-    def committed(self) -> None:
+    def committed(self, storage: Storage) -> None:
         """Take the marker away: the file is the table's now."""
-        self.marker.unlink(missing_ok=True)
+        storage.delete(self.marker)
 
 
-class FolderWriter:
-    """Stages Parquet files for one folder of a table; made by ``LakeTable.writer``.
+class PartitionWriter:
+    """Stages Parquet files for one partition of a table; made by ``LakeTable.writer``.
 
     A pickled copy stages files as well, in whichever process, while the one who made it holds the right to write.
+
+    Args:
+        schema: of the table's files, users' columns included.
+        markers: directory of the partition's markers, relative to the table.
+        is_sole: whether the right to write is held by a lock; without one, others may be at work.
     """
 
-    def __init__(self, table: Path, spec: TableSpec, folder: str, markers: Path) -> None:
-        self._table = table
+    def __init__(
+        self, storage: Storage, spec: TableSpec, schema: pa.Schema, partition: str, markers: str, is_sole: bool
+    ) -> None:
+        self.partition = partition
+        self._storage = storage
         self._spec = spec
-        self._directory = hive_directory(folder)
+        self._schema = schema
         self._markers = markers
+        self._is_sole = is_sole
 
     @contextmanager
     def file(self) -> Iterator[ParquetStage]:
         """Open one new Parquet file; it is deleted unless the block ends well."""
         name = f"{uuid.uuid4().hex}.parquet"
-        marker = self._markers / name
-        marker.touch()
-        (self._table / self._directory).mkdir(exist_ok=True)
-        path = f"{self._directory}/{name}"
-        stage = ParquetStage(self._table / path, path, self._spec, marker)
+        marker = f"{self._markers}/{name}"
+        self._storage.put(marker)
+        path = hive.file_path(self._spec.partition_column, self.partition, name)
+        stage = ParquetStage(self._storage, path, self.partition, self._spec, self._schema, marker)
         try:
             yield stage
             stage.close()
@@ -89,20 +105,23 @@ class FolderWriter:
 
     def discard(self, staged: StagedFile) -> None:
         """Delete a finished file that will not be committed."""
-        (self._table / staged.path).unlink(missing_ok=True)
-        staged.marker.unlink(missing_ok=True)
+        self._storage.delete(staged.path)
+        self._storage.delete(staged.marker)
 
     def sweep(self, referenced: set[str]) -> None:
-        """Delete what dead writers staged.
+        """Delete what dead writers staged: all that is marked or, where others may be at work, what is old.
 
         Args:
-            referenced: paths of the folder's files in the table's newest version.
+            referenced: paths of the partition's files in the table's newest version.
         """
         for left in self._left():
-            path = f"{self._directory}/{left.name}"
-            if left.suffix == ".parquet" and path not in referenced:
-                (self._table / path).unlink(missing_ok=True)
-            left.unlink(missing_ok=True)
+            if not self._is_sole and left.age_seconds < SWEPT_AGE_SECONDS:
+                continue
+            name = left.path.rpartition("/")[2]
+            path = hive.file_path(self._spec.partition_column, self.partition, name)
+            if name.endswith(".parquet") and path not in referenced:
+                self._storage.delete(path)
+            self._storage.delete(left.path)
 
     def has_leftovers(self) -> bool:
         """Whether there is something to sweep."""
@@ -111,26 +130,30 @@ class FolderWriter:
     @property
     def scratch(self) -> Path:
         """Folder for files that whoever holds the right to write may need; a sweep empties it."""
-        return self._markers
+        return self._storage.scratch(self._markers)
 
-    def _left(self) -> Iterator[Path]:
-        return (path for path in self._markers.iterdir() if path.name != _LOCK)
+    def _left(self) -> Iterator[StoredFile]:
+        return (file for file in self._storage.list(self._markers) if not file.path.endswith(f"/{_LOCK}"))
 
 
 class ParquetStage:
-    """A Parquet file being written, in row groups of bounded size; use :meth:`FolderWriter.file`."""
+    """A Parquet file being written, in row groups of bounded size; use :meth:`PartitionWriter.file`."""
 
-    def __init__(self, absolute: Path, path: str, spec: TableSpec, marker: Path) -> None:
-        self._absolute = absolute
+    def __init__(
+        self, storage: Storage, path: str, partition: str, spec: TableSpec, schema: pa.Schema, marker: str
+    ) -> None:
+        self._storage = storage
         self._path = path
-        self._spec = spec
+        self._partition = partition
+        self._schema = schema
         self._marker = marker
         self._rows = 0
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = self._waiting_rows = 0
+        self._sink = storage.output(path)
         self._writer = pq.ParquetWriter(
-            absolute,
-            spec.file_schema,
+            self._sink,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=list(spec.dictionary),
@@ -140,10 +163,14 @@ class ParquetStage:
         self.staged: StagedFile | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows, columns as in ``TableSpec.file_schema``."""
+        """Add rows. Columns that the batch lacks are null.
+
+        Raises:
+            ValueError: it has a column that the table has not, or of another type.
+        """
         if not batch.num_rows:
             return
-        self._waiting.append(batch)
+        self._waiting.append(conformed(batch, self._schema))
         self._waiting_bytes += batch.nbytes
         self._waiting_rows += batch.num_rows
         if self._waiting_bytes >= ROW_GROUP_BYTES or self._waiting_rows >= ROW_GROUP_ROWS:
@@ -157,11 +184,12 @@ class ParquetStage:
         """
         self._flush()
         self._writer.close()
-        if not self._marker.exists():
+        self._sink.close()
+        if not self._storage.exists(self._marker):
             raise RuntimeError(f"{self._path} was swept while it was being written")
         if self._rows:
-            size = self._absolute.stat().st_size
-            self.staged = StagedFile(self._path, size, self._rows, self._marker)
+            size = self._storage.size(self._path)
+            self.staged = StagedFile(self._path, size, self._rows, self._partition, self._marker)
         else:
             self.abandon()
 
@@ -173,12 +201,13 @@ class ParquetStage:
     def abandon(self) -> None:
         """Delete the file."""
         self._writer.close()
-        self._absolute.unlink(missing_ok=True)
-        self._marker.unlink(missing_ok=True)
+        self._sink.close()
+        self._storage.delete(self._path)
+        self._storage.delete(self._marker)
 
     def _flush(self) -> None:
         if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._spec.file_schema)
+            table = pa.Table.from_batches(self._waiting, self._schema)
             self._writer.write_table(table, row_group_size=table.num_rows)
             self._rows += table.num_rows
         self._waiting.clear()
@@ -186,20 +215,20 @@ class ParquetStage:
 
 
 @contextmanager
-def open_folder_writer(
-    table: Path, spec: TableSpec, folder: str, on_wait: Callable[[str], Any] | None = None
-) -> Iterator[FolderWriter]:
-    """Hold the lock of a folder of a table; see ``LakeTable.writer``."""
-    markers = table / "_writers" / hashlib.sha256(folder.encode()).hexdigest()[:24]
-    markers.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(markers / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+def right_to_write(
+    storage: Storage,
+    spec: TableSpec,
+    schema: pa.Schema,
+    partition: str,
+    on_wait: Callable[[str], Any] | None = None,
+) -> Iterator[PartitionWriter]:
+    """Hold the lock of a partition of a table; see ``LakeTable.writer``."""
+    markers = f"_writers/{hashlib.sha256(partition.encode()).hexdigest()[:24]}"
+
+    def told() -> None:
         if on_wait is not None:
-            on_wait(f"waiting for another process that is writing folder {folder!r} of {table.name}")
-        lock.acquire(poll_interval=0.2)
-    try:
-        yield FolderWriter(table, spec, folder, markers)
-    finally:
-        lock.release()
+            what = f"{spec.partition_column} {partition!r} of " if spec.partition_column else ""
+            on_wait(f"waiting for another process that is writing {what}{storage.location.rpartition('/')[2]}")
+
+    with storage.lock(f"{markers}/{_LOCK}", told) as is_sole:
+        yield PartitionWriter(storage, spec, schema, partition, markers, is_sole)

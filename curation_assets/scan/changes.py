@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from curation_assets.images.listing import TreeListing, fingerprint
-from curation_assets.images.names import text_from_path
 from curation_assets.images.record import ReadLimits
-from curation_assets.lake.table import Snapshot
+from curation_assets.images.source import ImageSource
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.scan.plan import now_admitted
 
 ABSENT = "absent"
@@ -31,19 +30,21 @@ class FolderChange:
     what: str
 
 
-def folder_changes(tree: TreeListing, table: Snapshot | None, root: Path, limits: ReadLimits) -> list[FolderChange]:
+def folder_changes(
+    tree: TreeListing, table: Snapshot | None, source: ImageSource, limits: ReadLimits
+) -> list[FolderChange]:
     """Compare every folder of a tree with the directory table.
 
     Args:
         tree: all folders, as listed just now.
         table: the directory table; None where it doesn't exist yet.
-        root: images root; rows that name another one have to follow it.
+        source: that was listed; rows whose locations are another's have to follow it.
         limits: rows refused under lower ones have to be read again.
 
     Returns:
         The folders that differ, sorted by name.
     """
-    known = _known_folders(table, root, limits) if table is not None else {}
+    known = _known_folders(table, source, limits) if table is not None else {}
     changes = []
     for folder in sorted(tree.folders.keys() | known.keys()):
         listed, in_table = tree.folders.get(folder), known.get(folder)
@@ -56,7 +57,7 @@ def folder_changes(tree: TreeListing, table: Snapshot | None, root: Path, limits
         elif now != in_table.fingerprint:
             changes.append(FolderChange(folder, now, "changed"))
         elif in_table.moved:
-            changes.append(FolderChange(folder, f"{now}@{_short_hash(str(root))}", "moved"))
+            changes.append(FolderChange(folder, f"{now}@{_short_hash(source.location)}", "moved"))
         elif in_table.admitted:
             changes.append(FolderChange(folder, f"{now}@{_short_hash(str(limits))}", "limits raised"))
         elif in_table.unreadable:
@@ -76,12 +77,11 @@ class _Known:
     unreadable: bool
 
 
-def _known_folders(table: Snapshot, root: Path, limits: ReadLimits) -> dict[str, _Known]:
+def _known_folders(table: Snapshot, source: ImageSource, limits: ReadLimits) -> dict[str, _Known]:
     columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status", "width", "height"]
     rows = table.read(columns).drop("_file")
-    prefix = text_from_path(str(root)).rstrip("/") + "/"
     rows = rows.with_columns(
-        _moved=pl.concat_str(pl.lit(prefix), pl.col("relative_path")) != pl.col("file_path"),
+        _moved=pl.concat_str(pl.lit(source.location + "/"), pl.col("relative_path")) != pl.col("file_path"),
         _admitted=now_admitted(limits.max_pixels, limits.max_file_bytes),
     )
     return {

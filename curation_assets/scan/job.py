@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from curation_assets.images.listing import FolderListing, list_folder
-from curation_assets.images.names import text_from_path
+from curation_assets.images.listing import FolderListing
 from curation_assets.images.record import ReadLimits, read_record
-from curation_assets.lake.staging import FolderWriter
-from curation_assets.lake.table import FolderChangedError, LakeTable, Snapshot
+from curation_assets.images.source import ImageSource
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
 def scan_folder(
     table: LakeTable,
-    root: Path,
+    source: ImageSource,
     folder: str,
     limits: ReadLimits,
     progress: Progress,
     *,
     threads: int,
-    depth: int | None = None,
     rescan: bool = False,
     spark: SparkScan | None = None,
 ) -> ScanResult:
@@ -47,7 +47,6 @@ def scan_folder(
     Args:
         folder: value of the ``folder`` column; one that is gone loses its rows.
         threads: how many read and decode.
-        depth: how many levels name a folder (``FOLDER_DEPTH``); None takes the deepest.
         rescan: read every file again.
         spark: takes the scan of a folder with many files to read.
 
@@ -56,84 +55,72 @@ def scan_folder(
     """
     started = time.monotonic()
     result = ScanResult(folder=folder)
-    with table.writer(folder, progress.note) as writer:
-        while True:
-            try:
-                base, listing = table.snapshot(), list_folder(root, folder, depth)
-                plan = _plan(base, root, listing, limits, rescan)
-                if plan.to_read:
-                    progress.start(f"scan {folder}", plan.to_read)
-                if spark is not None and spark.takes(plan):
-                    pieces = spark.carry_out(plan, table.path, writer, root, limits, progress)
-                else:
-                    pieces = _carry_out(plan, table.path, writer, root, limits, progress, threads)
-                base = _commit_each(pieces, base, table, writer, result)
-                break
-            except FolderChangedError:
-                progress.note(f"{folder}: another process changed the table; planning anew")
-    result.passed_over = listing.passed_over
-    result.new, result.changed = plan.new, plan.changed
-    result.vanished, result.unchanged = plan.vanished, plan.unchanged
-    statuses = base.read(["status"], folder)["status"]
+    job = _Job(source, limits, progress, result, threads, rescan, spark)
+    made = rewrite(table, folder, job.bring_up_to_date, info={"job": "scan", "folder": folder}, progress=progress)
+    statuses = made.read(["status"], folder)["status"]
     result.statuses = Counter(dict(statuses.value_counts().iter_rows()))
-    result.version = base.version
+    result.version = made.version
     result.seconds = time.monotonic() - started
     return result
 
 
-def _plan(base: Snapshot, root: Path, listing: FolderListing, limits: ReadLimits, rescan: bool) -> ScanPlan:
-    known = known_rows(base, listing.folder)
-    return plan_scan(
-        listing.files,
-        known,
-        base.files(listing.folder),
-        text_from_path(str(root)),
-        max_pixels=limits.max_pixels,
-        max_file_bytes=limits.max_file_bytes,
-        read_again=_readable_now(root, unreadable(listing.files, known), limits),
-        rescan=rescan,
-    )
+@dataclass
+class _Job:
+    source: ImageSource
+    limits: ReadLimits
+    progress: Progress
+    result: ScanResult
+    threads: int
+    rescan: bool
+    spark: SparkScan | None
 
+    def bring_up_to_date(self, rows: Rewrite) -> Snapshot:
+        listing = self.source.list_folder(self.result.folder)
+        plan = self._plan(rows.base, listing)
+        if plan.to_read:
+            self.progress.start(f"scan {self.result.folder}", plan.to_read)
+        for piece in self._carry_out(plan, rows):
+            rows.commit(piece.add, piece.remove)
+            self.result.add(piece.counts)
+            self.result.commits += 1
+        self.result.passed_over = listing.passed_over
+        self.result.new, self.result.changed = plan.new, plan.changed
+        self.result.vanished, self.result.unchanged = plan.vanished, plan.unchanged
+        return rows.base
 
-def _readable_now(root: Path, failed: pl.DataFrame, limits: ReadLimits) -> pl.Series:
-    """Of files that could not be read, those for which that has changed; they cost little, as most fail again."""
-    records = (
-        (read_record(root, path, size, mtime, ctime, limits), error)
-        for path, size, mtime, ctime, error in failed.iter_rows()
-    )
-    different = [r.relative_path for r, error in records if (r.status, r.error) != ("unreadable", error)]
-    return pl.Series("relative_path", different, dtype=pl.String)
+    def _plan(self, base: Snapshot, listing: FolderListing) -> ScanPlan:
+        known = known_rows(base, listing.folder)
+        return plan_scan(
+            listing.files,
+            known,
+            base.files(listing.folder),
+            self.source.location,
+            max_pixels=self.limits.max_pixels,
+            max_file_bytes=self.limits.max_file_bytes,
+            read_again=self._readable_now(unreadable(listing.files, known)),
+            rescan=self.rescan,
+        )
 
+    def _readable_now(self, failed: pl.DataFrame) -> pl.Series:
+        """Of files that could not be read, those for which that has changed; they cost little, as most fail again."""
+        records = (
+            (read_record(self.source, path, size, mtime, ctime, self.limits), error)
+            for path, size, mtime, ctime, error in failed.iter_rows()
+        )
+        different = [r.relative_path for r, error in records if (r.status, r.error) != ("unreadable", error)]
+        return pl.Series("relative_path", different, dtype=pl.String)
 
-def _carry_out(
-    plan: ScanPlan,
-    table: Path,
-    writer: FolderWriter,
-    root: Path,
-    limits: ReadLimits,
-    progress: Progress,
-    threads: int,
-) -> Iterator[ScanPiece]:
-    for unit in plan.units:
-        scanned = ScanPiece(remove=unit.replaces)
-        if not unit.drops_only:
-            with writer.file() as stage:
-                scanned.counts = write_unit(unit, table, stage, root, limits, threads, progress.advance)
-            scanned.add = stage.files
-        yield scanned
-
-
-def _commit_each(
-    pieces: Iterator[ScanPiece], base: Snapshot, table: LakeTable, writer: FolderWriter, result: ScanResult
-) -> Snapshot:
-    for scanned in pieces:
-        info = {"job": "scan", "folder": result.folder}
-        try:
-            base = table.replace(result.folder, base, add=scanned.add, remove=scanned.remove, info=info)
-        except FolderChangedError:
-            for file in scanned.add:
-                writer.discard(file)
-            raise
-        result.add(scanned.counts)
-        result.commits += 1
-    return base
+    def _carry_out(self, plan: ScanPlan, rows: Rewrite) -> Iterator[ScanPiece]:
+        reader = rows.base.reader
+        if self.spark is not None and self.spark.takes(plan):
+            yield from self.spark.carry_out(plan, reader, rows.writer, self.source, self.limits, self.progress)
+            return
+        for unit in plan.units:
+            piece = ScanPiece(remove=unit.replaces)
+            if not unit.drops_only:
+                with rows.writer.file() as stage:
+                    piece.counts = write_unit(
+                        unit, reader, stage, self.source, self.limits, self.threads, self.progress.advance
+                    )
+                piece.add = stage.files
+            yield piece

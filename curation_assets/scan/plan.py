@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.lake.table import DataFile, Snapshot
+from curation_assets.lake.snapshot import DataFile, Snapshot
 
 UNIT_BYTES = 192 * 2**20  # of image files: bounds a Parquet file, and what a kill can cost
 UNIT_FILES = 20_000
@@ -83,7 +83,7 @@ def plan_scan(
     listed: pl.DataFrame,
     known: pl.DataFrame,
     files: list[DataFile],
-    root: str,
+    location: str,
     *,
     max_pixels: int,
     max_file_bytes: int,
@@ -96,7 +96,7 @@ def plan_scan(
         listed: columns of ``LISTING_SCHEMA``.
         known: rows as of :func:`known_rows`.
         files: the folder's Parquet files in the same snapshot.
-        root: images root as text, to notice that it moved.
+        location: of the images' source, to notice that it moved.
         max_pixels, max_file_bytes: limits now in force; rows refused under lower ones are read again.
         read_again: ``relative_path`` of files to read although they look unchanged.
         rescan: read every file again.
@@ -118,7 +118,7 @@ def plan_scan(
         .then(pl.lit("changed"))
         .otherwise(pl.lit("unchanged"))
     )
-    now_at = pl.concat_str(pl.lit(root.rstrip("/") + "/"), pl.col("relative_path"))
+    now_at = pl.concat_str(pl.lit(location + "/"), pl.col("relative_path"))
     both = both.with_columns(_state=state, _now_at=now_at)
     both = both.with_columns(_moved=(pl.col("_state") == "unchanged") & (pl.col("_now_at") != pl.col("file_path")))
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from curation_assets.images.record import Spent
+from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import StagedFile
-from curation_assets.lake.table import DataFile
 
 
 @dataclass

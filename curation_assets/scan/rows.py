@@ -10,16 +10,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.lake.snapshot import TableReader
 from curation_assets.lake.staging import ParquetStage
-from curation_assets.lake.table import read_batches
 from curation_assets.scan.plan import Unit
 from curation_assets.scan.result import UnitCounts
 
@@ -33,9 +34,9 @@ _Listed = tuple[str, int | None, int | None, int | None]  # path, size, mtime an
 
 def write_unit(
     unit: Unit,
-    table: Path,
+    table: TableReader,
     stage: ParquetStage,
-    root: Path,
+    source: ImageSource,
     limits: ReadLimits,
     threads: int,
     on_read: Callable[[int], object],
@@ -45,9 +46,9 @@ def write_unit(
     Everything it works on is an argument, so it can be called on any machine that sees the images and the table.
 
     Args:
-        table: root of the directory table, for the rows that stay.
+        table: reads the directory table, for the rows that stay and for what users added to those that are read again.
         stage: takes the rows; finishing and committing it is the caller's.
-        root: images root.
+        source: of the images.
         threads: how many read and decode.
         on_read: called on this thread with the number of files read since the last call; may raise to stop the work.
 
@@ -56,11 +57,12 @@ def write_unit(
     """
     counts = UnitCounts()
     _copy_kept(unit, table, stage)
+    added = _users_columns(unit, table)
     pool = ThreadPoolExecutor(threads, "scan")
     try:
-        for records in _batches(_records(unit.read, root, limits, pool, threads, counts)):
+        for records in _batches(_records(unit.read, source, limits, pool, threads, counts)):
             started = time.perf_counter()
-            stage.write(_arrow(records))
+            stage.write(added.attached(_arrow(records)))
             counts.write_seconds += time.perf_counter() - started
             counts.read += len(records)
             counts.bytes_read += sum(record.size_bytes or 0 for record in records)
@@ -70,20 +72,64 @@ def write_unit(
     return counts
 
 
-def _copy_kept(unit: Unit, table: Path, stage: ParquetStage) -> None:
+def _copy_kept(unit: Unit, table: TableReader, stage: ParquetStage) -> None:
     """Stream the rows that stay from the files that leave, with the path that leads to them now."""
     if not len(unit.keep):
         return
     paths = dict(unit.keep.select("relative_path", "file_path").iter_rows())
     keep = pa.array(unit.keep["relative_path"].to_list(), pa.string())
-    for batch in read_batches(table, unit.replaces, _BATCH_ROWS):
+    for batch in table.batches(unit.replaces, _BATCH_ROWS):
         kept = batch.filter(pc.is_in(batch["relative_path"], keep))
         moved = pa.array([paths[key] for key in kept["relative_path"].to_pylist()], pa.string())
         stage.write(kept.set_column(kept.schema.get_field_index("file_path"), "file_path", moved))
 
 
+@dataclass(frozen=True)
+class _UsersColumns:
+    """What users added to the rows of files that are read again: it stays with the path.
+
+    Attributes:
+        rows: users' columns, a row a path; None where users added none.
+        place: row in it, by ``relative_path``.
+    """
+
+    rows: pa.Table | None
+    place: dict[str, int]
+
+    def attached(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows with what users had added to them."""
+        if self.rows is None:
+            return batch
+        places = pa.array([self.place.get(path) for path in batch["relative_path"].to_pylist()], pa.int64())
+        (found,) = self.rows.take(places).combine_chunks().to_batches() or [None]
+        if found is None:
+            return batch
+        for name in found.schema.names:
+            batch = batch.append_column(found.schema.field(name), found[name])
+        return batch
+
+
+def _users_columns(unit: Unit, table: TableReader) -> _UsersColumns:
+    names = [name for name in table.schema.names if name not in _SCHEMA.names]
+    if not names or not unit.replaces:
+        return _UsersColumns(None, {})
+    again = pa.array(unit.read["relative_path"].to_list(), pa.string())
+    batches = [
+        batch.filter(pc.is_in(batch["relative_path"], again))
+        for batch in table.batches(unit.replaces, _BATCH_ROWS, ["relative_path", *names])
+    ]
+    rows = pa.Table.from_batches(batches)
+    place = {path: number for number, path in enumerate(rows["relative_path"].to_pylist())}
+    return _UsersColumns(rows.select(names), place)
+
+
 def _records(
-    files: pl.DataFrame, root: Path, limits: ReadLimits, pool: ThreadPoolExecutor, threads: int, counts: UnitCounts
+    files: pl.DataFrame,
+    source: ImageSource,
+    limits: ReadLimits,
+    pool: ThreadPoolExecutor,
+    threads: int,
+    counts: UnitCounts,
 ) -> Iterator[ImageRecord]:
     """Records in the order of ``files``, a bounded number of them read ahead."""
     waiting: deque[tuple[Future[tuple[list[ImageRecord], Spent]], int]] = deque()
@@ -101,7 +147,7 @@ def _records(
     for group, cost in _groups(files, limits.max_file_bytes):
         while waiting and (len(waiting) >= _GROUPS_A_THREAD * threads or in_flight + cost > _IN_FLIGHT_BYTES):
             yield from first()
-        waiting.append((pool.submit(_read_group, root, group, limits), cost))
+        waiting.append((pool.submit(_read_group, source, group, limits), cost))
         in_flight += cost
     while waiting:
         yield from first()
@@ -122,9 +168,9 @@ def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Li
         yield group, size
 
 
-def _read_group(root: Path, files: list[_Listed], limits: ReadLimits) -> tuple[list[ImageRecord], Spent]:
+def _read_group(source: ImageSource, files: list[_Listed], limits: ReadLimits) -> tuple[list[ImageRecord], Spent]:
     spent = Spent()
-    return [read_record(root, *file, limits, spent) for file in files], spent
+    return [read_record(source, *file, limits, spent) for file in files], spent
 
 
 def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation_assets.images.record import ReadLimits
-from curation_assets.lake.staging import FolderWriter, StagedFile
+from curation_assets.images.source import ImageSource
+from curation_assets.lake.snapshot import TableReader
+from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
 from curation_assets.scan.plan import ScanPlan, Unit
 from curation_assets.scan.result import ScanPiece, UnitCounts
@@ -39,15 +40,21 @@ class SparkScan:
         return plan.to_read >= max(1, self._least_files)
 
     def carry_out(
-        self, plan: ScanPlan, table: Path, writer: FolderWriter, root: Path, limits: ReadLimits, progress: Progress
+        self,
+        plan: ScanPlan,
+        table: TableReader,
+        writer: PartitionWriter,
+        source: ImageSource,
+        limits: ReadLimits,
+        progress: Progress,
     ) -> Iterator[ScanPiece]:
         """All units in one piece, so that a job that fails changes nothing.
 
         Args:
-            table: root of the directory table.
-            root: images root.
+            table: reads the directory table.
+            source: of the images.
         """
-        units = [ScanUnit(unit, table, writer, root, limits) for unit in plan.units if not unit.drops_only]
+        units = [ScanUnit(unit, table, writer, source, limits) for unit in plan.units if not unit.drops_only]
         scanned = ScanPiece(remove=[file for unit in plan.units for file in unit.replaces])
         for written in run_units(self._session(), writer.scratch, units, Advance(progress, plan.to_read)):
             scanned.add += written.staged
@@ -68,13 +75,13 @@ class ScanUnit:
     """A unit of the plan, for an executor."""
 
     unit: Unit
-    table: Path
-    writer: FolderWriter
-    root: Path
+    table: TableReader
+    writer: PartitionWriter
+    source: ImageSource
     limits: ReadLimits
 
     def carry_out(self, task: Task) -> UnitResult:
-        """As of ``spark.units.Unit``."""
+        """Read, decode and write the unit's rows; on whichever executor."""
         with self.writer.file() as stage:
-            counts = write_unit(self.unit, self.table, stage, self.root, self.limits, task.cores, lambda _: None)
+            counts = write_unit(self.unit, self.table, stage, self.source, self.limits, task.cores, lambda _: None)
         return UnitResult(counts, stage.files)

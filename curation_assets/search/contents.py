@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import MODEL_COLUMNS, is_current
-from curation_assets.lake.table import Snapshot, read_batches
+from curation_assets.embed.vectors import KEY, is_current
+from curation_assets.embed.vectors import read_vectors as vectors_of
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.search.filters import COLUMNS
 
 _IMAGE_COLUMNS = ["file_path", *(column for column in COLUMNS if column != "embedded_at")]
-_KEY = ["relative_path", "content_sha256"]
 _UTC = pl.Datetime("us", "UTC")
 _NO_VECTORS = pl.DataFrame(
     schema={
@@ -33,7 +32,6 @@ _NO_VECTORS = pl.DataFrame(
         "_file": pl.String,
     }
 )
-_BATCH_ROWS = 4096  # 12 MB of vectors
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,11 @@ def compare(
     known = set(held["_file"].unique().to_list())
     kept = held.filter(pl.col("_file").is_in(list(files)))
     new = [file for path, file in files.items() if path not in known]
-    found = embeddings.read([*_KEY, "embedded_at"], files=new, where=is_current(model))
+    found = embeddings.read([*KEY, "embedded_at"], files=new, where=is_current(model))
     lost = held.filter(~pl.col("_file").is_in(list(files)))
     # The same path stands in two folders for a while after a change of FOLDER_DEPTH: one position is one row's.
-    places = lost.unique(_KEY, keep="first", maintain_order=True).select(*_KEY, "position", "since")
-    found = found.join(places, on=_KEY, how="left", maintain_order="left").select(_NO_VECTORS.columns)
+    places = lost.unique(KEY, keep="first", maintain_order=True).select(*KEY, "position", "since")
+    found = found.join(places, on=KEY, how="left", maintain_order="left").select(_NO_VECTORS.columns)
     found = found.with_columns(position=pl.when(pl.col("position").is_first_distinct()).then(pl.col("position")))
     moved = found.filter(pl.col("position").is_not_null())
     added = found.filter(pl.col("position").is_null()).sort("_file", maintain_order=True)
@@ -89,10 +87,10 @@ def compare(
     all_vectors = pl.concat([kept, moved, added])
     images = _images(rows, directory)
     once = images.unique("relative_path", keep="first", maintain_order=True)
-    at = all_vectors.unique(_KEY, keep="first", maintain_order=True).select(*_KEY, "embedded_at", "position")
+    at = all_vectors.unique(KEY, keep="first", maintain_order=True).select(*KEY, "embedded_at", "position")
     return Contents(
         # A vector counts for its image only while the content is the same: a file that changed since has none yet.
-        rows=once.join(at, on=_KEY, how="left").sort("relative_path"),
+        rows=once.join(at, on=KEY, how="left").sort("relative_path"),
         is_ambiguous=len(once) < len(images),
         vectors=all_vectors,
         added=added,
@@ -114,24 +112,13 @@ def read_vectors(
     Raises:
         CurationError: a file of the table is missing or broken.
     """
-    columns = ["relative_path", *MODEL_COLUMNS, "embeddings"]
     by_path = {file.path: file for file in embeddings.files()}
     for (path,), wanted in added.group_by("_file", maintain_order=True):
         at = wanted.select("relative_path", "position")
-        for batch in read_batches(embeddings.root, [by_path[str(path)]], _BATCH_ROWS, columns):
-            arrays = _with_positions(batch, at, model)
-            if len(arrays[0]):
-                yield arrays
-
-
-def _with_positions(
-    batch: pa.RecordBatch, at: pl.DataFrame, model: RegisteredModel
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    frame = pl.from_arrow(batch)
-    assert isinstance(frame, pl.DataFrame)
-    chosen = frame.filter(is_current(model)).join(at, on="relative_path", how="inner", maintain_order="left")
-    floats = chosen["embeddings"].explode(empty_as_null=False).to_numpy()
-    return chosen["position"].to_numpy(), floats.reshape(len(chosen), model.dimension)
+        for keys, vectors in vectors_of(embeddings, [by_path[str(path)]], model):
+            found = keys.with_row_index("_at").join(at, on="relative_path", how="inner", maintain_order="left")
+            if len(found):
+                yield found["position"].to_numpy(), vectors[found["_at"].to_numpy()]
 
 
 def _images(rows: pl.DataFrame | None, directory: Snapshot) -> pl.DataFrame:

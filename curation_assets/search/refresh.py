@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.errors import CurationError
-from curation_assets.lake.table import Snapshot
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.progress import Progress
 from curation_assets.search import exact
 from curation_assets.search.approximate import FEWEST_VECTORS, ApproximateIndex
@@ -303,7 +303,9 @@ def _fill(
         if progress is not None:
             progress.advance(len(positions))
     if done != len(added):
-        raise CurationError(f"table {embeddings.root} holds {done:,} of {len(added):,} vectors; it was changed by hand")
+        raise CurationError(
+            f"table {embeddings.storage.location} holds {done:,} of {len(added):,} vectors; it was changed by hand"
+        )
 
 
 def _write(

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel, Registry
 from curation_assets.errors import CurationError
-from curation_assets.lake.table import LakeTable, Snapshot
+from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search import image_map
 from curation_assets.search.filters import Filter, make_filter

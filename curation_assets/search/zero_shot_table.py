@@ -12,13 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.clip.registry import RegisteredModel
-from curation_assets.embed.plan import MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import ZERO_SHOT_LABELS
-from curation_assets.lake.table import LakeTable, Snapshot, read_batches
+from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current, read_vectors
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.search.zero_shot import label_vectors
-
-_BATCH_ROWS = 4096
-_KEY = ["relative_path", "content_sha256"]
 
 
 @dataclass(frozen=True)
@@ -51,19 +49,23 @@ def label_folder(
         choices: the texts; ``vectors`` (len(choices), dimension) are theirs.
     """
     asked = json.dumps(list(choices), ensure_ascii=False)
-    with labels.writer(folder) as writer:
-        source, before = embeddings.snapshot(), labels.snapshot()
-        changed = not _are_current(source, before, folder, model, asked) and not _waits(source, folder, model)
-        if changed:
-            with writer.file() as stage:
-                columns = [*_KEY, *MODEL_COLUMNS, "embeddings"]
-                for batch in read_batches(source.root, source.files(folder), _BATCH_ROWS, columns):
-                    rows = pl.DataFrame(batch).filter(is_current(model))
-                    stage_rows = _labelled(rows, model, choices, vectors, asked)
-                    for part in stage_rows.to_arrow().cast(ZERO_SHOT_LABELS.file_schema).to_batches():
-                        stage.write(part)
-            labels.replace(folder, before, add=stage.files, remove=before.files(folder))
-        now = labels.snapshot().read(["label", "margin"], folder)
+
+    def bring_up_to_date(rows: Rewrite) -> tuple[Snapshot, bool]:
+        source = embeddings.latest()
+        if _are_current(source, rows.base, folder, model, asked) or _waits(source, folder, model):
+            return rows.base, False
+        before = rows.base.read([*KEY, *rows.base.added_columns], folder).drop("_file")
+        with rows.writer.file() as stage:
+            for keys, found in read_vectors(source, source.files(folder), model):
+                labelled = _labelled(keys, found, vectors, choices, asked)
+                kept = labelled.join(before, on=KEY, how="left", maintain_order="left")  # what users added
+                for batch in kept.to_arrow().to_batches():
+                    stage.write(batch)
+        rows.commit(stage.files, rows.base.files(folder))
+        return rows.base, True
+
+    snapshot, changed = rewrite(labels, folder, bring_up_to_date, info={"job": "label", "folder": folder})
+    now = snapshot.read(["label", "margin"], folder)
     counts = (
         now.group_by("label").agg(images=pl.len(), margin=pl.col("margin").median()).sort("images", descending=True)
     )
@@ -77,17 +79,18 @@ def _waits(source: Snapshot, folder: str, model: RegisteredModel) -> bool:
 
 
 def _are_current(source: Snapshot, labels: Snapshot, folder: str, model: RegisteredModel, asked: str) -> bool:
-    wanted = source.read(_KEY, folder, where=is_current(model)).select(_KEY)
-    there = labels.read([*_KEY, "choices", *MODEL_COLUMNS], folder)
-    current = there.filter(is_current(model) & (pl.col("choices") == asked)).select(_KEY)
-    return len(there) == len(current) and current.sort(_KEY).equals(wanted.sort(_KEY))
+    wanted = source.read(KEY, folder, where=is_current(model)).select(KEY)
+    there = labels.read([*KEY, "choices", *MODEL_COLUMNS], folder)
+    current = there.filter(is_current(model) & (pl.col("choices") == asked)).select(KEY)
+    return len(there) == len(current) and current.sort(KEY).equals(wanted.sort(KEY))
 
 
 def _labelled(
-    rows: pl.DataFrame, model: RegisteredModel, choices: Sequence[str], vectors: NDArray[np.float32], asked: str
+    keys: pl.DataFrame,
+    vectors: NDArray[np.float32],
+    of_choices: NDArray[np.float32],
+    choices: Sequence[str],
+    asked: str,
 ) -> pl.DataFrame:
-    floats = rows["embeddings"].explode(empty_as_null=False).to_numpy().reshape(len(rows), model.dimension)
-    found = pl.concat([rows.drop("embeddings"), label_vectors(floats, vectors, choices)], how="horizontal")
-    return found.with_columns(choices=pl.lit(asked), labelled_at=pl.lit(datetime.now(UTC))).select(
-        ZERO_SHOT_LABELS.file_schema.names
-    )
+    found = pl.concat([keys, label_vectors(vectors, of_choices, choices)], how="horizontal")
+    return found.with_columns(choices=pl.lit(asked), labelled_at=pl.lit(datetime.now(UTC)))

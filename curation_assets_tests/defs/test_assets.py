@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from curation_assets.definitions import build_defs
-from curation_assets.images.names import key_of
+from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import load_settings
 

@@ -12,7 +12,7 @@ import pytest
 
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.sensors import LatestRun, build_new_images_sensor, rotate, run_key_for
-from curation_assets.images.names import key_of
+from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange

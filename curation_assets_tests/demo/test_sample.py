@@ -12,6 +12,7 @@ from curation_assets.demo.sample import write_sample
 from curation_assets.images.exif import read_exif
 from curation_assets.images.listing import list_folders
 from curation_assets.images.record import ReadLimits, read_record
+from curation_assets.images.source import LocalTree
 
 PHOTOGRAPHS = 64
 
@@ -66,7 +67,7 @@ def test_the_dirt_of_real_folders_is_found_by_the_scan(tree: Path) -> None:
     status: Counter[str] = Counter()
     for folder in list_folders(tree).folders.values():
         for path, size, mtime, ctime in folder.files.iter_rows():
-            status[read_record(tree, path, size, mtime, ctime, ReadLimits()).status] += 1
+            status[read_record(LocalTree(tree), path, size, mtime, ctime, ReadLimits()).status] += 1
     assert status == {"ok": PHOTOGRAPHS + 4, "corrupt": 2, "unsupported": 1}
 
 

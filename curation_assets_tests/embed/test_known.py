@@ -12,7 +12,8 @@ import pytest
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.known import KnownContents
 from curation_assets.lake.schemas import EMBEDDINGS
-from curation_assets.lake.table import DataFile, LakeTable, Snapshot
+from curation_assets.lake.snapshot import DataFile, Snapshot
+from curation_assets.lake.table import LakeTable
 
 MODEL = RegisteredModel("c.s.m", "1", "f", 2, 128, 1, "demo", True, "run")
 

@@ -23,6 +23,7 @@ from curation_assets.images.listing import (
 )
 from curation_assets.images.names import folder_of
 from curation_assets.images.record import ReadLimits
+from curation_assets.images.source import LocalTree
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
@@ -322,7 +323,7 @@ def test_the_fingerprint_of_the_scanned_rows_is_that_of_the_disk(images: Path, t
     listing = list_folders(images).folders["a"]
     table = LakeTable(tmp_path / "lake", DIRECTORY)
     table.create()
-    scan_folder(table, images, listing.folder, ReadLimits(), LogProgress(), threads=2)
+    scan_folder(table, LocalTree(images), listing.folder, ReadLimits(), LogProgress(), threads=2)
     rows = table.snapshot().read(["relative_path", "size_bytes", "mtime_ns"], "a")
     assert len(rows) == 8
     assert fingerprint(rows) == listing.fingerprint

@@ -13,11 +13,11 @@ from curation_assets.images.names import (
     ROOT_FOLDER,
     file_path,
     folder_of,
-    hive_directory,
     path_from_text,
     printable,
     text_from_path,
 )
+from curation_assets.lake.hive import hive_directory
 
 NAMES = [
     b"plain.jpg",
@@ -161,7 +161,7 @@ def test_the_root_is_a_dot(depth: int | None) -> None:
 @settings(deadline=None)
 def test_a_partition_always_fits_a_directory_name(folder: str, depth: int | None) -> None:
     value = folder_of(folder, depth)
-    name = hive_directory(value)
+    name = hive_directory("folder", value)
     assert len(os.fsencode(name)) <= 255
     assert "/" not in name
     assert value
@@ -177,7 +177,7 @@ def test_different_folders_are_different_partitions(one: str, other: str) -> Non
 def test_long_folders_that_differ_at_the_end_are_different_partitions(start: str) -> None:
     values = {folder_of(f"{start}{end}", None) for end in range(50)}
     assert len(values) == 50
-    assert all(len(hive_directory(value)) <= 255 for value in values)
+    assert all(len(hive_directory("folder", value)) <= 255 for value in values)
 
 
 def test_the_word_that_hive_reads_as_null_is_not_a_partition() -> None:
@@ -193,5 +193,5 @@ def test_a_folder_is_cut_only_where_delta_cannot_hold_it(length: int) -> None:
 
 def test_hive_directories_are_real_directories(tmp_path: Path) -> None:
     for folder in (folder_of("\U0010ffff" * 255, None), "x" * 248, "a/b", "..", "new\nline"):
-        (tmp_path / hive_directory(folder)).mkdir()
+        (tmp_path / hive_directory("folder", folder)).mkdir()
     assert len(list(tmp_path.iterdir())) == 5

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation_assets.images.names import hive_directory
 from curation_assets.lake import staging
+from curation_assets.lake.hive import hive_directory
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
-from curation_assets.lake.staging import FolderWriter, StagedFile
+from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.lake.test_table import ODD_FOLDERS, add, batch, rows
 
@@ -29,7 +29,7 @@ def table(tmp_path: Path) -> LakeTable:
     return table
 
 
-def stage(writer: FolderWriter, folder: str, names: list[str]) -> StagedFile:
+def stage(writer: PartitionWriter, folder: str, names: list[str]) -> StagedFile:
     with writer.file() as file:
         file.write(batch(DIRECTORY, folder, names))
     assert file.staged is not None
@@ -61,7 +61,7 @@ def test_a_staged_file_belongs_to_no_version_until_it_is_committed(table: LakeTa
 def test_a_folders_files_lie_in_its_hive_directory(table: LakeTable, folder: str) -> None:
     with table.writer(folder) as writer:
         staged = stage(writer, folder, ["1"])
-    assert Path(staged.path).parent.name == hive_directory(folder)
+    assert Path(staged.path).parent.name == hive_directory("folder", folder)
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -213,7 +213,7 @@ def test_a_sweep_deletes_exactly_the_marked_files_that_the_table_does_not_name(t
         stranger = Path(orphan.path).with_name("stranger.txt")
         (table.path / stranger).write_bytes(b"not ours")
         for name in (Path(committed.path).name, half.name, "never_opened.parquet"):
-            orphan.marker.with_name(name).touch()
+            (table.path / orphan.marker).with_name(name).touch()
     with table.writer("a"):
         assert markers(table) == []
     assert data_files(table) == {committed.path, str(stranger)}

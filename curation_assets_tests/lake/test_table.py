@@ -19,8 +19,9 @@ from deltalake import DeltaTable
 from curation_assets.errors import CurationError
 from curation_assets.images.names import folder_of
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.staging import StagedFile
-from curation_assets.lake.table import FolderChangedError, LakeTable, Snapshot
+from curation_assets.lake.table import LakeTable, PartitionChangedError
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 SPAWN = multiprocessing.get_context("spawn")  # deltalake panics after a fork
@@ -206,7 +207,7 @@ def test_rows_of_folders_with_odd_names_are_read_back_by_every_reader(table: Lak
     arrow = DeltaTable(str(table.path)).to_pyarrow_table(columns=["folder", "relative_path"])
     assert sorted(zip(*(column.to_pylist() for column in arrow.columns), strict=True)) == expected
 
-    paths = {str(table.path / file.path): file.folder for file in snapshot.files()}
+    paths = {str(table.path / file.path): file.partition for file in snapshot.files()}
     keys = sorted(key for _, key in expected)
     by_duckdb = duckdb.read_parquet(list(paths), hive_partitioning=False).project("relative_path").fetchall()
     assert sorted(key for (key,) in by_duckdb) == keys
@@ -264,7 +265,7 @@ def test_a_plan_made_on_an_older_state_of_the_folder_is_refused(table: LakeTable
     with table.writer("a") as writer:
         with writer.file() as stage:
             stage.write(batch(DIRECTORY, "a", ["3"]))
-        with pytest.raises(FolderChangedError):
+        with pytest.raises(PartitionChangedError):
             table.replace("a", old, add=[stage.staged], remove=old.files("a"))
     assert rows(table) == [("a", "a/1"), ("a", "a/2")]
     assert table.snapshot().version == 2
@@ -332,7 +333,7 @@ def test_a_file_of_another_table_is_refused_before_the_commit(table: LakeTable, 
     (table.path / "folder=a").mkdir()
     path = table.path / "folder=a" / "x.parquet"
     _other_columns(path)
-    file = StagedFile("folder=a/x.parquet", path.stat().st_size, 1, tmp_path / "marker")
+    file = StagedFile("folder=a/x.parquet", path.stat().st_size, 1, "a", "_writers/marker")
     with pytest.raises(ValueError, match=r"folder=a/x\.parquet has columns"):
         table.replace("a", table.snapshot(), add=[file], remove=[])
     assert table.snapshot().version == 0
@@ -385,7 +386,7 @@ def test_a_broken_log_is_one_clear_line(table: LakeTable, spoil: Callable[[Path]
     with pytest.raises(CurationError, match=re.escape(f"table {table.path} can't be read or written")) as error:
         table.snapshot()
     _one_line(error)
-    with pytest.raises(CurationError), table.writer("a"):
+    with pytest.raises(CurationError), LakeTable(table.path, table.spec).writer("a"):
         pass
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from curation_assets.images.listing import list_folders
 from curation_assets.images.record import ReadLimits
+from curation_assets.images.source import LocalTree
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
-from curation_assets.scan import job
 from curation_assets.scan.changes import ABSENT, FolderChange, folder_changes
 from curation_assets.scan.job import scan_folder
 from curation_assets_tests.conftest import jpeg
@@ -39,19 +39,22 @@ def scanned(table: LakeTable, images: Path, fill: Callable[..., list[Path]]) -> 
 
 def scan_all(table: LakeTable, root: Path) -> None:
     for folder in list_folders(root).folders.keys() | set(table.snapshot().folders):
-        scan_folder(table, root, folder, LIMITS, LogProgress(), threads=1)
+        scan_folder(table, LocalTree(root), folder, LIMITS, LogProgress(), threads=1)
 
 
 def changes(table: LakeTable | None, root: Path, depth: int | None = None) -> dict[str, str]:
     snapshot = table.snapshot() if table is not None else None
-    return {change.folder: change.what for change in folder_changes(list_folders(root, depth), snapshot, root, LIMITS)}
+    return {
+        change.folder: change.what
+        for change in folder_changes(list_folders(root, depth), snapshot, LocalTree(root), LIMITS)
+    }
 
 
 def test_without_a_table_every_folder_is_new(images: Path, fill: Callable[..., list[Path]]) -> None:
     fill("maize")
     fill("rice")
     tree = list_folders(images)
-    assert folder_changes(tree, None, images, LIMITS) == [
+    assert folder_changes(tree, None, LocalTree(images), LIMITS) == [
         FolderChange("maize", tree.folders["maize"].fingerprint, "new"),
         FolderChange("rice", tree.folders["rice"].fingerprint, "new"),
     ]
@@ -92,7 +95,7 @@ def test_a_changed_folder_alone_differs_until_it_is_scanned(
     scanned: LakeTable, images: Path, change: Callable[[Path], None]
 ) -> None:
     change(images)
-    (found,) = folder_changes(list_folders(images), scanned.snapshot(), images, LIMITS)
+    (found,) = folder_changes(list_folders(images), scanned.snapshot(), LocalTree(images), LIMITS)
     assert found == FolderChange("maize", list_folders(images).folders["maize"].fingerprint, "changed")
     scan_all(scanned, images)
     assert changes(scanned, images) == {}
@@ -103,7 +106,7 @@ def test_a_new_folder_is_new_and_a_deleted_one_gone(
 ) -> None:
     fill("wheat", 1)
     shutil.rmtree(images / "maize")
-    found = folder_changes(list_folders(images), scanned.snapshot(), images, LIMITS)
+    found = folder_changes(list_folders(images), scanned.snapshot(), LocalTree(images), LIMITS)
     assert [(change.folder, change.what) for change in found] == [("maize", "gone"), ("wheat", "new")]
     assert found[0].fingerprint == ABSENT
     scan_all(scanned, images)
@@ -162,8 +165,8 @@ def test_a_folder_that_changed_during_its_scan_differs_still(
     path = images / "maize" / "photo_0001.jpg"
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
-    monkeypatch.setattr(job, "list_folder", lambda *_: stale)
-    scan_folder(scanned, images, "maize", LIMITS, LogProgress(), threads=1, rescan=True)
+    monkeypatch.setattr(LocalTree, "list_folder", lambda *_: stale)
+    scan_folder(scanned, LocalTree(images), "maize", LIMITS, LogProgress(), threads=1, rescan=True)
     assert changes(scanned, images) == {"maize": "changed"}
 
 
@@ -175,12 +178,12 @@ def test_a_raised_limit_concerns_only_folders_with_rows_that_it_admits(
     (images / "drone" / "large.jpg").write_bytes(jpeg(1, (400, 300)))
     tree, low, high = list_folders(images), ReadLimits(max_pixels=90_000), ReadLimits(max_pixels=120_000)
     for listing in tree.folders.values():
-        scan_folder(table, images, listing.folder, low, LogProgress(), threads=1)
+        scan_folder(table, LocalTree(images), listing.folder, low, LogProgress(), threads=1)
     snapshot = table.snapshot()
-    assert folder_changes(tree, snapshot, images, low) == []
-    assert folder_changes(tree, snapshot, images, ReadLimits(max_pixels=100_000)) == []
-    (change,) = folder_changes(tree, snapshot, images, high)
+    assert folder_changes(tree, snapshot, LocalTree(images), low) == []
+    assert folder_changes(tree, snapshot, LocalTree(images), ReadLimits(max_pixels=100_000)) == []
+    (change,) = folder_changes(tree, snapshot, LocalTree(images), high)
     assert (change.folder, change.what) == ("drone", "limits raised")
     assert change.fingerprint != tree.folders["drone"].fingerprint  # or its run key would be used up
-    scan_folder(table, images, "drone", high, LogProgress(), threads=1)
-    assert folder_changes(tree, table.snapshot(), images, high) == []
+    scan_folder(table, LocalTree(images), "drone", high, LogProgress(), threads=1)
+    assert folder_changes(tree, table.snapshot(), LocalTree(images), high) == []

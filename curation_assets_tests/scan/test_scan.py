@@ -25,10 +25,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from polars.testing import assert_frame_equal
 
 from curation_assets.errors import CurationError
-from curation_assets.images import record as record_module
+from curation_assets.images import source
 from curation_assets.images.listing import FolderListing, list_folder, list_folders
 from curation_assets.images.names import file_path, path_from_text
 from curation_assets.images.record import ImageRecord, ReadLimits
+from curation_assets.images.source import LocalTree
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
@@ -64,8 +65,9 @@ class Scanned:
         reported = progress or LogProgress()
         with pytest.MonkeyPatch.context() as patch:
             if listing is not None:  # as if the folder changed right after it was listed
-                patch.setattr(job, "list_folder", lambda *_: listing)
-            return scan_folder(self.table, self.root, folder, ReadLimits(**limits), reported, threads=2, rescan=rescan)
+                patch.setattr(LocalTree, "list_folder", lambda *_: listing)
+            tree = LocalTree(self.root)
+            return scan_folder(self.table, tree, folder, ReadLimits(**limits), reported, threads=2, rescan=rescan)
 
     def listing(self, folder: str = FOLDER) -> FolderListing:
         return list_folder(self.root, folder)
@@ -110,9 +112,9 @@ def _scanned(root: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned
     scanned = Scanned(root, table)
     really_read = scan_rows.read_record
 
-    def counted(root: Path, relative_path: str, *rest: Any) -> ImageRecord:
+    def counted(tree: LocalTree, relative_path: str, *rest: Any) -> ImageRecord:
         scanned.opened.append(relative_path.removeprefix(FOLDER + "/"))
-        return really_read(root, relative_path, *rest)
+        return really_read(tree, relative_path, *rest)
 
     for module in (job, scan_rows):  # the plan tries unreadable files
         monkeypatch.setattr(module, "read_record", counted)
@@ -406,7 +408,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_again(maize: Scanned, monkey
     path.write_bytes(whole[:100])
     stale = maize.listing()
     path.write_bytes(whole[:300])
-    really_read = record_module.read_bytes
+    really_read = source.read_bytes
 
     def read_then_grow(name: str) -> bytes:
         data = really_read(name)
@@ -415,7 +417,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_again(maize: Scanned, monkey
         return data
 
     with monkeypatch.context() as patch:
-        patch.setattr(record_module, "read_bytes", read_then_grow)
+        patch.setattr(source, "read_bytes", read_then_grow)
         maize.scan(listing=stale)
     assert maize.row("0.jpg")["status"] != "ok"
     maize.opened_since()
@@ -600,7 +602,7 @@ def _scan_all(root: Path, lake: Path, folders: list[str], together: Barrier) -> 
     together.wait(60)
     table.create()
     for folder in folders:
-        scan_folder(table, root, folder, ReadLimits(), LogProgress(), threads=1)
+        scan_folder(table, LocalTree(root), folder, ReadLimits(), LogProgress(), threads=1)
 
 
 def test_two_processes_scanning_the_same_and_different_folders_leave_every_image_once(

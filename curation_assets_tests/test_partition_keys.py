@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation_assets.images.names import folder_of_key, key_of
+from curation_assets.partition_keys import folder_of_key, key_of
 
 
 @given(st.text(min_size=1))

@@ -1,0 +1,55 @@
+"""What the libraries raise for a broken table or an unusable lake, as one line for the user."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import polars as pl
+import pyarrow as pa
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from curation_assets.errors import CurationError, explained, reason_of
+from curation_assets.lake.storage import Storage
+
+COMMIT_PATIENCE_SECONDS = 300
+_LIBRARIES = (DeltaError, pl.exceptions.PolarsError, pa.ArrowException)
+_SYSTEM = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+
+
+@contextmanager
+def explained_table(storage: Storage) -> Iterator[None]:
+    """Explain whatever goes wrong with a table in the block.
+
+    Raises:
+        CurationError: naming the table and the reason. Errors of the system that have nothing to do with a lake pass.
+    """
+    table = storage.location
+    try:
+        with explained(_LIBRARIES, lambda reason: f"table {table} can't be read or written: {reason}"):
+            try:
+                yield
+            except CommitFailedError as error:
+                raise CurationError(
+                    f"table {table}: no commit landed in {COMMIT_PATIENCE_SECONDS} s: {error}"
+                ) from error
+    except OSError as error:
+        if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
+            raise CurationError(f"table {table} can't be read or written: {_full_reason(error)}") from error
+        if error.errno not in _SYSTEM:
+            raise
+        hint = "; check CURATION_LAKE_ROOT" if error.errno != errno.ENOSPC else ""
+        raise CurationError(f"lake {error.filename or table}: {error.strerror}{hint}") from error
+
+
+def _full_reason(error: OSError) -> str:
+    return str(error) if error.errno is not None else reason_of(error)
