@@ -6,7 +6,7 @@ DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_works
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 
-.PHONY: help demo gallery-demo test dev dev-demo lint format benchmark train-model evaluate-model clean
+.PHONY: help demo gallery-demo test dev dev-demo lint format docs benchmark train-model evaluate-model clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,9 @@ lint: $(VENV)/dev-installed  ## Lint, formatting, types, definitions
 format: $(VENV)/dev-installed  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev-installed  ## Write docs/settings.md anew, from the settings' own descriptions
+	$(BIN)/python -m curation_assets.settings_page
 
 benchmark: $(VENV)/dev-installed  ## Speed and memory of scan, rescan and embed
 	$(BIN)/python -m benchmarks.pipeline

@@ -232,7 +232,7 @@ def _free_port() -> int:
 def _write_bodies(kind: str, path: Path) -> Path:
     """Bodies of one row, of distinct texts or rendered photographs."""
     if kind == "text":
-        from curation_assets.demo.captions import CLASSES, captions
+        from training.captions import CLASSES, captions
 
         texts = [text for name in CLASSES for text in captions(name)]
         rows = [{"text": text} for text in random.Random(0).sample(texts, BODIES)]

@@ -85,7 +85,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Settings(BaseSettings):
-    """The project's configuration; see the README's table for what each setting means to a user."""
+    """The project's configuration; ``docs/settings.md`` is made of the descriptions."""
 
     model_config = SettingsConfigDict(
         env_prefix="CURATION_",
@@ -97,18 +97,22 @@ class Settings(BaseSettings):
     )
 
     images_root: LocalPath = Field(Path("images"), description="tree of image folders")
-    lake_root: LocalPath = Field(Path("lake"), description="tables at <LAKE_ROOT>/<catalog>/<schema>/<table>")
+    lake_root: LocalPath = Field(
+        Path("lake"), description="tables at `<LAKE_ROOT>/<catalog>/<schema>/<table>`; a local or mounted folder"
+    )
     catalog_name: Name = Field("autobricks", description="catalog, as in Unity Catalog")
     schema_name: Name = Field("agriculture", description="schema, as in Unity Catalog")
     directory_table: Name = Field("crop_images_directory", description="table of image files")
     embeddings_table: Name = Field("crop_images_directory_embeddings", description="table of vectors")
-    model_name: Name = Field("clip_embedding", description="registered as catalog.schema.model")
+    model_name: Name = Field("clip_embedding", description="the model is registered as `catalog.schema.model`")
     model_source: str = Field(
         "openai/clip-vit-large-patch14",
         min_length=1,
         description="hub id, local folder in Hugging Face layout, or `demo`",
     )
-    endpoint_name: Name = Field("clip-embedding", description="Databricks serving endpoint")
+    endpoint_name: Name = Field(
+        "clip-embedding", description="Databricks serving endpoint of the asset `clip_endpoint`"
+    )
     endpoint_workload_size: Literal["Small", "Medium", "Large"] = Field(
         "Small", description="how many requests at once the endpoint is made for"
     )
@@ -116,56 +120,115 @@ class Settings(BaseSettings):
         "CPU", description="the endpoint's machine"
     )
     endpoint_scale_to_zero: bool = Field(True, description="whether an idle endpoint stops, and starts slowly")
-    endpoint_timeout_minutes: float = Field(60.0, gt=0, description="how long to wait for the endpoint")
+    endpoint_timeout_minutes: float = Field(60.0, gt=0, description="how long `clip_endpoint` waits for the endpoint")
     folder_depth: Literal["deepest"] | Annotated[int, Field(ge=1)] = Field(
         "deepest",
-        description="`deepest`: every folder that holds images is a partition; N: the first N levels are",
+        description=(
+            "`deepest`: every folder that holds images is a partition; `1`: each top-level folder with "
+            "all below it; and so on. After a change, run once without `--folders`"
+        ),
     )
-    store_images: bool = Field(True, description="false leaves image_base64 null and embeds from file_path")
-    engine: Literal["local", "spark"] = Field("local", description="where images are read and embedded")
+    store_images: bool = Field(
+        True,
+        description=(
+            "`false` leaves `image_base64` null and embeds from `file_path`; for files read from then on, "
+            "`--rescan` for all"
+        ),
+    )
+    engine: Literal["local", "spark"] = Field(
+        "local",
+        description="where images are read and embedded: `local`, this machine; `spark`, see [spark.md](spark.md)",
+    )
     spark_master: str = Field(
         "local[*,4]",
         pattern=r"^(local(\[[^\]]+\])?|yarn|(spark|k8s)://.+)$",
         description="Spark's master; the 4 is how often a task is tried",
     )
-    spark_conf: JsonObject = Field(default_factory=dict, description="more of Spark's configuration, as JSON")
-    spark_gpus_per_task: float = Field(0, ge=0, description="spark.task.resource.gpu.amount; 0 asks for none")
+    spark_conf: JsonObject = Field(default_factory=dict, description="more of Spark's configuration, as a JSON object")
+    spark_gpus_per_task: float = Field(
+        0,
+        ge=0,
+        description=("sets `spark.task.resource.gpu.amount`; a fraction shares a GPU between tasks, 0 asks for none"),
+    )
     spark_scan_files: int = Field(
-        10_000, ge=0, description="files to read of a folder from which on Spark scans it too"
+        10_000, ge=0, description="files to read in a folder from which on Spark scans it too"
     )
     spark_read_by_name: bool = Field(
-        False, description="whether Spark reads the directory table by its name in the catalog, not by its files"
+        False, description="`true`: Spark reads the directory table by its name in the catalog, not by its files"
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the forward pass")
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="images per forward pass")
-    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field("auto", description="threads that read and decode")
-    max_pixels: int = Field(200_000_000, ge=1, description="larger images are rows with status too_large")
-    max_file_bytes: int = Field(268_435_456, ge=1, description="larger files are rows with status too_large")
-    bad_file_limit: float = Field(0.05, ge=0, le=1, description="share of bad files a folder may have unwarned")
-    serve_token: SecretStr | None = Field(None, min_length=1, description="that clients of `curation serve` send")
-    serve_max_body_bytes: int = Field(33_554_432, ge=1, description="of a request to `curation serve`")
-    serve_max_rows: int = Field(1024, ge=1, description="of a request to `curation serve`")
-    serve_max_pixels: int = Field(50_000_000, ge=1, description="of an image sent to `curation serve`")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description=(
+            "`cpu`, `cuda` (every visible GPU at once), `cuda:N` (that one); `auto` takes CUDA where there is one"
+        ),
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the forward pass; `auto` takes bfloat16 where the device computes in it"
+    )
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description=(
+            "images per forward pass; `auto`: 8 a core on a CPU, 256 on CUDA; halved where memory is too small"
+        ),
+    )
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description=(
+            "threads that read and decode, and on a CPU also encode; `auto`: one for every core this process may use"
+        ),
+    )
+    max_pixels: int = Field(200_000_000, ge=1, description="larger images are rows with status `too_large`")
+    max_file_bytes: int = Field(268_435_456, ge=1, description="larger files are rows with status `too_large`")
+    bad_file_limit: float = Field(
+        0.05, ge=0, le=1, description="share of bad files a folder may have before the check warns"
+    )
+    serve_token: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="that clients of `curation serve` have to send; needed to listen beyond this machine",
+    )
+    serve_max_body_bytes: int = Field(33_554_432, ge=1, description="bytes of a request to `curation serve`")
+    serve_max_rows: int = Field(1024, ge=1, description="rows of a request to `curation serve`")
+    serve_max_pixels: int = Field(50_000_000, ge=1, description="pixels of an image sent to `curation serve`")
     serve_max_requests: int = Field(128, ge=1, description="requests that `curation serve` works at at once")
     serve_max_queue: int = Field(2048, ge=1, description="rows that `curation serve` works at at once")
     serve_timeout_seconds: float = Field(60.0, gt=0, description="that a request to `curation serve` may take")
-    index_root: LocalPath | None = Field(None, description="search indexes; beside the lake unless set")
+    index_root: LocalPath | None = Field(
+        None,
+        description=(
+            "where search indexes and the map lie, which can be made anew from the tables; unset: `<LAKE_ROOT>_index`"
+        ),
+    )
     search_exact_vectors: int = Field(
-        200_000, ge=0, description="of more vectors an approximate index is made beside the exact search"
+        200_000, ge=0, description="of more vectors than this an approximate index is made beside the exact search"
     )
     standing_queries: StandingQueries = Field(
-        default_factory=dict, description="texts that image_search_index looks for in what is new, with thresholds"
+        default_factory=dict,
+        description=(
+            "texts that `image_search_index` looks for in what is new, with the score from which on it "
+            "records an observation: "
+            '`{"rust on a leaf": 0.27, "weeds": null}`'
+        ),
     )
-    labels: TextList = Field(default_factory=list, description="texts that the asset image_labels chooses between")
+    labels: TextList = Field(
+        default_factory=list,
+        description=(
+            "texts that the asset `image_labels` chooses between, as a JSON list; none: there is no such asset"
+        ),
+    )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
-    gallery_token: SecretStr | None = Field(None, min_length=1, description="that visitors of `curation gallery` give")
-    gallery_dagster_url: str = Field("", description="address of Dagster's UI, for links to partitions")
-    gallery_max_upload_bytes: int = Field(33_554_432, ge=1, description="of an image given to `curation gallery`")
-    gallery_max_pixels: int = Field(50_000_000, ge=1, description="of an image given to `curation gallery`")
-    sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of new_images_sensor")
+    gallery_token: SecretStr | None = Field(
+        None, min_length=1, description="that visitors of `curation gallery` give; needed to listen beyond this machine"
+    )
+    gallery_dagster_url: str = Field(
+        "", description="address of Dagster's UI, for links from an image to its partition"
+    )
+    gallery_max_upload_bytes: int = Field(33_554_432, ge=1, description="bytes of an image given to `curation gallery`")
+    gallery_max_pixels: int = Field(50_000_000, ge=1, description="pixels of an image given to `curation gallery`")
+    sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of the sensors")
     settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
-    sensor_max_runs: int = Field(50, ge=1, description="runs new_images_sensor may ask for in one tick")
+    sensor_max_runs: int = Field(50, ge=1, description="runs that `new_images_sensor` may ask for in one tick")
 
     @field_validator("model_source")
     @classmethod

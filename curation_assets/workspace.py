@@ -30,7 +30,7 @@ def workspace_config(uri: str) -> Config:
     """Address and credentials of a workspace that answers.
 
     Args:
-        uri: as of MLflow: ``databricks``, ``databricks-uc``, ``databricks://profile``.
+        uri: in MLflow's words: ``databricks``, ``databricks-uc``, ``databricks://profile``.
 
     Raises:
         CurationError: it doesn't answer, or no address or no credentials are configured.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import curation_assets
+from curation_assets import settings_page
 from curation_assets.errors import CurationError
 from curation_assets.settings import Settings, load_settings, project_dir, source_key
 
@@ -206,3 +207,15 @@ def test_settings_cannot_be_changed_by_accident() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.device = "cpu"  # type: ignore[misc]
+
+
+def test_the_page_of_settings_is_what_their_descriptions_say() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text() == settings_page.markdown(), "`make docs` writes it anew"
+
+
+def test_the_page_names_every_setting_once() -> None:
+    page = settings_page.markdown()
+    assert {f"| `CURATION_{name.upper()}` |" for name in Settings.model_fields} == {
+        line[: line.index("|", 1) + 1] for line in page.splitlines() if line.startswith("| `CURATION_")
+    }

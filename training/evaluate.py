@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
-from curation_assets.demo.captions import EVALUATION_CAPTION
 from curation_assets.demo.scenes import SCENES
+from training.captions import EVALUATION_CAPTION
 from training.data import HELD_OUT_SEED, rendered_image
 from training.photographs import FOLDER, MAX_PIXELS, photographs
 

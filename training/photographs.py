@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curation_assets.demo.captions import real_class
 from curation_assets.images.decode import open_image, orientation_of, upright_rgb
+from training.captions import real_class
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "crop_photos"
 MAX_PIXELS = 200_000_000
@@ -25,7 +25,7 @@ class Photograph:
 
     Attributes:
         path: its first file by name.
-        labels: classes, as in ``curation_assets.demo.captions``: several where copies lie in several folders.
+        labels: classes, as in ``training.captions``: several where copies lie in several folders.
         sha256: hash of the file.
     """
 

@@ -21,8 +21,8 @@ import torch.nn.functional as F  # noqa: N812 (its usual name)
 import transformers
 
 from curation_assets.clip.source import DEMO_FOLDER
-from curation_assets.demo.captions import CLASSES, captions, queries
 from training.augment import colour_jitter, erase, mix, random_view
+from training.captions import CLASSES, captions, queries
 from training.data import Pictures, real_pictures, rendered_pictures
 from training.photographs import FOLDER
 from training.tokenizer import write_tokenizer

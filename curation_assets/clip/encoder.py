@@ -155,7 +155,7 @@ def choose_device(device: str, setting: str = "CURATION_DEVICE") -> torch.device
     """The device that ``DEVICE`` means here.
 
     Args:
-        device: as of :class:`Encoder`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         setting: what an error calls it.
 
     Raises:
@@ -173,7 +173,7 @@ def choose_precision(precision: str, device: torch.device, setting: str = "CURAT
     """The precision that ``PRECISION`` means on a device.
 
     Args:
-        precision: as of :class:`Encoder`.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         device: where it computes.
         setting: what an error calls it.
 

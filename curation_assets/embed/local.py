@@ -64,7 +64,7 @@ class LocalEngine:
         self._max_pixels = max_pixels
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
-        """As of ``Engine``: first all that needs no encoder, then chunk by chunk."""
+        """Do the work here: first all that needs no encoder, then chunk by chunk."""
         if work.moves_rows:
             with writer.file() as stage:
                 write_moved(stage, work)
@@ -84,7 +84,7 @@ class LocalEngine:
                     yield self._finished(chunk, work, writer, computed)
 
     def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
-        """As of ``Engine``."""
+        """Join each list of files of the embeddings table into one."""
         staged = []
         for files in bins:
             with writer.file() as stage:
@@ -148,7 +148,9 @@ def encoded_batches(
 
     Args:
         encoders: one for each device.
-        threads, batch_size, max_pixels: as of :class:`LocalEngine`.
+        threads: how many decode, and on a CPU also encode.
+        batch_size: images per forward pass; None takes what suits the device.
+        max_pixels: larger images are not decoded.
 
     Yields:
         Iterator over encoded batches; taking from it must go on for work to go on.

@@ -57,7 +57,9 @@ class EmbedPiece:
     Attributes:
         add: staged files that join.
         remove: files of the planned snapshot that leave.
-        encoded, copied, removed: as of :class:`EmbedResult`.
+        encoded: images that went through the model.
+        copied: rows whose content already had a vector.
+        removed: rows that went because their image changed or vanished.
         unusable: content hash and reason of images that got no vector.
         bytes: of the image files that were decoded.
         began: ``time.monotonic()`` when its encoding began; None where nothing was encoded.

@@ -47,7 +47,7 @@ def write_vectors(
 
     Args:
         contents: content hash of each row of ``vectors``, which is (n, dimension).
-        pending: as of ``EmbedPlan``; rows of other contents are left alone.
+        pending: rows without a vector (``EmbedPlan.pending``); those of other contents are left alone.
 
     Returns:
         How many rows were written.
@@ -78,7 +78,7 @@ def write_merged(stage: ParquetStage, table: TableReader, files: Sequence[DataFi
 
 
 def finite(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which rows are vectors of unit length: the encoder gives NaN where it can make none."""
+    """(n,) bool: which of (n, dimension) vectors can be stored; the encoder gives NaN where it can make none."""
     return np.asarray(np.isfinite(vectors).all(axis=1))
 
 

@@ -90,7 +90,7 @@ class SparkEngine:
         self._table_name = table_name
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
-        """As of ``Engine``: all of it in one piece, so that a job that fails changes nothing."""
+        """Do the work on the executors, all of it in one piece, so that a job that fails changes nothing."""
         done = EmbedPiece(remove=work.plan.rewrite, copied=len(work.copies), removed=work.plan.removed)
         number = len(work.todo)
         if number or len(work.plan.keep) or len(work.copies):  # else files only leave
@@ -126,7 +126,7 @@ class SparkEngine:
                 yield EmbedUnit(work.directory, piece, self._target(work, writer, hashes))
 
     def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
-        """As of ``Engine``."""
+        """Join each list of files of the embeddings table into one, on the executors."""
         units = [MergeUnit(work.embeddings, list(files), writer) for files in bins]
         results = run_units(self._session(), writer.scratch, units, lambda _: None)
         return [staged for result in results for staged in result.staged]
@@ -234,7 +234,7 @@ class EmbedUnit:
     target: Target
 
     def carry_out(self, task: Task) -> TaskResult:
-        """As of ``Unit``."""
+        """Encode them and write their vectors into one file."""
         return self.target.encode(stored_images(self.directory, self.groups), task)
 
 
@@ -250,7 +250,7 @@ class NamedRows:
     target: Target
 
     def carry_out(self, batches: Iterator[pa.RecordBatch], task: Task) -> TaskResult:
-        """Encode what is to be encoded of the rows of one task, columns as of ``_NAMED``."""
+        """Encode what is to be encoded of the rows of one task, columns ``_NAMED``."""
         images = self._images(batches)
         first = next(images, None)
         if first is None:
@@ -277,7 +277,7 @@ class MoveUnit:
     writer: PartitionWriter
 
     def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
-        """As of ``Unit``."""
+        """Write them into one file."""
         with self.writer.file() as stage:
             write_moved(stage, self.work)
         return TaskResult(staged=stage.files)
@@ -292,7 +292,7 @@ class MergeUnit:
     writer: PartitionWriter
 
     def carry_out(self, task: Task) -> TaskResult:  # noqa: ARG002
-        """As of ``Unit``."""
+        """Write their rows into one file."""
         with self.writer.file() as stage:
             write_merged(stage, self.table, self.files)
         return TaskResult(staged=stage.files)

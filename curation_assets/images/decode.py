@@ -98,7 +98,7 @@ def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int
 
     Args:
         image: as :func:`open_image` returned it; its pixels are decoded here.
-        orientation: EXIF orientation as of :func:`orientation_of`.
+        orientation: EXIF orientation 1–8 (:func:`orientation_of`), or None.
         at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while that is no smaller than this
             (width, height), not turned; None decodes every pixel.
 

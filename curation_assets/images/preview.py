@@ -23,7 +23,7 @@ def preview(image: Image.Image, orientation: int | None) -> bytes:
 
     Args:
         image: as ``open_image`` returned it; its pixels are decoded here.
-        orientation: EXIF orientation as of ``orientation_of``.
+        orientation: EXIF orientation 1–8 (``orientation_of``), or None.
 
     Returns:
         JPEG bytes without EXIF, longest side at most ``PREVIEW_SIDE`` pixels; a smaller image keeps its size.

@@ -94,7 +94,7 @@ def plan_scan(
 
     Args:
         listed: columns of ``LISTING_SCHEMA``.
-        known: rows as of :func:`known_rows`.
+        known: the folder's rows in the table, columns ``KNOWN_COLUMNS`` and ``_file`` (:func:`known_rows`).
         files: the folder's Parquet files in the same snapshot.
         location: of the images' source, to notice that it moved.
         max_pixels, max_file_bytes: limits now in force; rows refused under lower ones are read again.

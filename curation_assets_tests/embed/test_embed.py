@@ -14,7 +14,6 @@ from urllib.parse import unquote
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -116,7 +115,7 @@ def change_stored(table: LakeTable, folder: str, relative_path: str, **values: A
         files = base.files(folder)
         with writer.file() as stage:
             for file in files:
-                stored = pq.ParquetFile(base.root / file.path).read().to_pylist()
+                stored = base.storage.parquet(file.path).read().to_pylist()
                 changed = [row | values if row["relative_path"] == relative_path else row for row in stored]
                 for batch in pa.Table.from_pylist(changed, table.spec.file_schema).to_batches():
                     stage.write(batch)

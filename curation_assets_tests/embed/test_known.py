@@ -33,7 +33,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counted(self: Snapshot, columns: Sequence[str], *rest: Any, **how: Any) -> pl.DataFrame:
         files: Sequence[DataFile] | None = how.get("files")
-        folders.extend(file.folder for file in (self.files() if files is None else files))
+        folders.extend(file.partition for file in (self.files() if files is None else files))
         return really(self, columns, *rest, **how)
 
     monkeypatch.setattr(Snapshot, "read", counted)
@@ -70,7 +70,7 @@ def test_a_content_is_found_wherever_it_is_and_others_are_not(table: LakeTable) 
     add(table, "b", [content(3)])
     found, files = KnownContents(MODEL).among([table.snapshot()], asked(content(2), content(3), content(4)))
     assert sorted(found["relative_path"]) == ["a/1", "b/0"]
-    assert {file.folder for file in files.values()} == {"a", "b"}
+    assert {file.partition for file in files.values()} == {"a", "b"}
     assert set(files) == set(found["_file"])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from curation_assets.demo.captions import (
+from curation_assets.demo.scenes import SCENES
+from training.captions import (
     CLASSES,
     EVALUATION_CAPTION,
     REAL_CLASSES,
@@ -14,7 +15,6 @@ from curation_assets.demo.captions import (
     queries,
     real_class,
 )
-from curation_assets.demo.scenes import SCENES
 
 
 def test_every_scene_and_every_real_class_has_words() -> None:
