@@ -72,11 +72,12 @@ def main() -> None:
 
 def prepare_home(home: Path) -> Figures:
     """Scan and register, once for all that follow."""
+    from curation_assets.ingest import scan_changed
     from curation_assets.progress import LogProgress
 
     pipeline = _pipeline(home)
-    pipeline.scan_changed(pipeline.list_folders(), LogProgress())
-    pipeline.register_model()
+    scan_changed(pipeline, pipeline.list_folders(), LogProgress())
+    pipeline.selection.choose()
     return {}
 
 
@@ -85,7 +86,7 @@ def ours(home: Path) -> Figures:
     from curation_assets.progress import LogProgress
 
     pipeline, encoder = _warm(home)
-    shutil.rmtree(pipeline.embeddings.path, ignore_errors=True)
+    shutil.rmtree(pipeline.tables.embeddings.path, ignore_errors=True)
     started = time.perf_counter()
     result = pipeline.embed("field_0000", pipeline.registry.champion(), LogProgress())
     seconds = time.perf_counter() - started
@@ -178,8 +179,8 @@ def daft(home: Path) -> Figures:
 
     pipeline, out = _pipeline(home), home / "daft"
     shutil.rmtree(out, ignore_errors=True)
-    files = [str(pipeline.directory.path / file.path) for file in pipeline.directory.snapshot().files()]
-    number = round(pipeline.directory.snapshot().rows() * ROWS_OF["daft"])
+    files = [str(pipeline.tables.directory.path / file.path) for file in pipeline.tables.directory.snapshot().files()]
+    number = round(pipeline.tables.directory.snapshot().rows() * ROWS_OF["daft"])
 
     @engine.cls
     class Clip:
@@ -255,7 +256,7 @@ def _warm(home: Path) -> tuple[Any, Any]:
     import numpy as np
 
     pipeline = _pipeline(home)
-    (encoder,) = pipeline.load_encoders(pipeline.registry.champion())
+    (encoder,) = pipeline.encoders.load_all(pipeline.registry.champion())
     side = encoder.preprocessing.crop
     encoder.embed_images(np.zeros((8, side, side, 3), np.uint8))
     return pipeline, encoder
@@ -315,7 +316,7 @@ def _timed(home: Path, embed: Callable[[list[str]], Iterator[Any]], share: float
     import polars as pl
     from deltalake import DeltaTable, write_deltalake
 
-    table, out = _pipeline(home).directory.path, home / "rival"
+    table, out = _pipeline(home).tables.directory.path, home / "rival"
     shutil.rmtree(out, ignore_errors=True)
     started = time.perf_counter()
     rows = pl.DataFrame(DeltaTable(str(table)).to_pyarrow_table(columns=["relative_path", "image_base64"]))

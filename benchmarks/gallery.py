@@ -58,7 +58,7 @@ def write_lake(home: Path, number: int) -> Any:
 
     settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
     pipeline = Pipeline(settings, own_registry=True)
-    model, _ = pipeline.register_model()
+    model = pipeline.selection.choose().model
     previews = []
     for seed in range(24):
         with Image.open(BytesIO(measure.photograph(TYPICAL, seed))) as image:
@@ -66,8 +66,8 @@ def write_lake(home: Path, number: int) -> Any:
             out = BytesIO()
             image.save(out, "JPEG", quality=80)
             previews.append(out.getvalue())
-    pipeline.directory.create()
-    pipeline.embeddings.create()
+    pipeline.tables.directory.create()
+    pipeline.tables.embeddings.create()
     rng, now = np.random.default_rng(0), datetime.now(UTC)
     each = number // FOLDERS
     for folder in range(FOLDERS):
@@ -96,7 +96,10 @@ def write_lake(home: Path, number: int) -> Any:
         made = {"model_name": model.name, "model_version": model.version, "model_fingerprint": model.fingerprint}
         rows = common | {key: [value] * each for key, value in made.items()}
         rows |= {"embeddings": vectors.tolist(), "embedded_at": [now] * each}
-        for table, spec, columns in ((pipeline.directory, DIRECTORY, images), (pipeline.embeddings, EMBEDDINGS, rows)):
+        for table, spec, columns in (
+            (pipeline.tables.directory, DIRECTORY, images),
+            (pipeline.tables.embeddings, EMBEDDINGS, rows),
+        ):
             schema = pl.Schema(pl.DataFrame(spec.file_schema.empty_table()).schema)
             frame = pl.DataFrame({c: columns.get(c, [None] * each) for c in schema}, schema=schema)
             with table.writer(name) as writer:

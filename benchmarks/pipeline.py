@@ -68,6 +68,7 @@ def _run(step: str, home: Path) -> dict[str, float]:
 
 
 def _child(step: str, images: str, lake: str) -> None:
+    from curation_assets.ingest import scan_changed
     from curation_assets.pipeline import Pipeline
     from curation_assets.progress import LogProgress
     from curation_assets.settings import load_settings
@@ -75,7 +76,7 @@ def _child(step: str, images: str, lake: str) -> None:
     pipeline = Pipeline(load_settings(images_root=images, lake_root=lake, model_source="demo"))
     progress = LogProgress()
     if step == "register":
-        pipeline.register_model()
+        pipeline.selection.choose()
         print("{}")
         return
     model = pipeline.registry.champion() if step.startswith("embed") else None
@@ -84,7 +85,7 @@ def _child(step: str, images: str, lake: str) -> None:
         result = pipeline.embed("field", model, progress)
         images_done = result.encoded
     else:
-        images_done = sum(scan.read for scan in pipeline.scan_changed(pipeline.list_folders(), progress))
+        images_done = sum(scan.read for scan in scan_changed(pipeline, pipeline.list_folders(), progress))
     print(
         json.dumps(
             {

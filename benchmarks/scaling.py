@@ -87,23 +87,23 @@ def _timed(home: Path) -> Figures:
         figures[step] = statistics.median(seconds)
         return result
 
-    table = time_it("list", pipeline.embeddings.snapshot)
-    images = pipeline.directory.snapshot()
+    table = time_it("list", pipeline.tables.embeddings.snapshot)
+    images = pipeline.tables.directory.snapshot()
     time_it("plan", lambda: plan_embed(images, table, "plot_00000", model))
     known, fresh = KnownContents(model), pl.DataFrame({"content_sha256": [_sha256(-n) for n in range(1, 1001)]})
     time_it("known_first", lambda: known.among([table], fresh), 1)
     time_it("known_next", lambda: known.among([table], fresh))
     time_it("behind", lambda: folders_behind(images, table, model))
-    time_it("status", pipeline.status)
-    time_it("commit", lambda: _add(pipeline.embeddings, "plot_00000", _rows("more", 1, model), table), 1)
+    time_it("status", lambda: pipeline.tables.status(model))
+    time_it("commit", lambda: _add(pipeline.tables.embeddings, "plot_00000", _rows("more", 1, model), table), 1)
     return figures
 
 
 def _write_tables(home: Path, rows: int) -> None:
     """All folders in one commit a table, through the table's own writer."""
     pipeline = _pipeline(home)
-    model, _ = pipeline.register_model()
-    for table in (pipeline.directory, pipeline.embeddings):
+    model = pipeline.selection.choose().model
+    for table in (pipeline.tables.directory, pipeline.tables.embeddings):
         table.create()
         for number in range(rows // ROWS_A_FOLDER):
             _add(table, f"plot_{number:05}", _rows(f"plot_{number:05}", ROWS_A_FOLDER, model), table.snapshot())

@@ -70,12 +70,13 @@ def main() -> None:
 
 def scan(images: Path, out: Path) -> Figures:
     """Our scan, from the listing to the commit; an ``out`` that holds the table already makes it a rescan."""
+    from curation_assets.ingest import scan_changed
     from curation_assets.pipeline import Pipeline
     from curation_assets.progress import LogProgress
 
     pipeline = Pipeline(_settings(images, out))
     started = time.perf_counter()
-    results = pipeline.scan_changed(pipeline.list_folders(), LogProgress())
+    results = scan_changed(pipeline, pipeline.list_folders(), LogProgress())
     seconds = time.perf_counter() - started
     spent = {
         name: sum(getattr(result, f"{name}_seconds", 0.0) for result in results) for name in ("read", "decode", "write")
@@ -196,7 +197,7 @@ def tick(images: Path, out: Path) -> Figures:
     from curation_assets.pipeline import Pipeline
 
     settings = _settings(images, out)
-    model, _ = Pipeline(settings).register_model()
+    model = Pipeline(settings).selection.choose().model
     with dg.DagsterInstance.ephemeral() as instance:
         tags = {"dagster/data_version": model.fingerprint}
         instance.report_runless_asset_event(dg.AssetMaterialization(clip_model.key, tags=tags))

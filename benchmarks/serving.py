@@ -192,7 +192,7 @@ def _register(source: str, home: Path) -> tuple[str, int]:
     from curation_assets.settings import load_settings
 
     settings = load_settings(images_root=home, lake_root=home / "lake", model_source=source)
-    model, _ = Pipeline(settings, own_registry=True).register_model()
+    model = Pipeline(settings, own_registry=True).selection.choose().model
     return model.uri, model.parameters
 
 

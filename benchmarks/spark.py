@@ -58,11 +58,12 @@ def main() -> None:
 
 def prepare_home(home: Path) -> Figures:
     """Scan and register, once for all that follow."""
+    from curation_assets.ingest import scan_changed
     from curation_assets.progress import LogProgress
 
     pipeline = _pipeline(home)
-    pipeline.scan_changed(pipeline.list_folders(), LogProgress())
-    pipeline.register_model()
+    scan_changed(pipeline, pipeline.list_folders(), LogProgress())
+    pipeline.selection.choose()
     return {}
 
 
@@ -75,7 +76,7 @@ def engine(home: Path, cores: str) -> Figures:
     session = open_session(settings)
     pipeline, progress = _pipeline(home, settings, lambda: session), LogProgress()
     model = pipeline.registry.champion()
-    shutil.rmtree(pipeline.embeddings.path, ignore_errors=True)
+    shutil.rmtree(pipeline.tables.embeddings.path, ignore_errors=True)
     pipeline.embed("warm", model, progress)
     result = pipeline.embed("field", model, progress)
     shares = {stage: round(share, 3) for stage, share in result.stages.shares().items()}
@@ -88,7 +89,7 @@ def here(home: Path) -> Figures:
 
     pipeline, progress = _pipeline(home), LogProgress()
     model = pipeline.registry.champion()
-    shutil.rmtree(pipeline.embeddings.path, ignore_errors=True)
+    shutil.rmtree(pipeline.tables.embeddings.path, ignore_errors=True)
     pipeline.embed("warm", model, progress)
     result = pipeline.embed("field", model, progress)
     return {"seconds": result.seconds, "images": result.encoded}
@@ -149,7 +150,7 @@ STEPS: dict[str, Callable[..., Figures]] = {
 
 def _udf(home: Path, session: Any, embed: Callable[[Any], Any], share: int = 1) -> Figures:
     pipeline = _pipeline(home)
-    snapshot, seconds, images = pipeline.directory.snapshot(), 0.0, 0
+    snapshot, seconds, images = pipeline.tables.directory.snapshot(), 0.0, 0
     for folder, part in (("warm", 1), ("field", share)):
         files = [snapshot.storage.uri(file.path) for file in snapshot.files(folder)]
         number = snapshot.rows(folder) // part

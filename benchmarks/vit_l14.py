@@ -47,6 +47,7 @@ def main() -> None:
 
 def _measure(home: Path, images: int) -> dict[str, Any]:
     from curation_assets.demo.sample import write_sample
+    from curation_assets.ingest import scan_changed
     from curation_assets.pipeline import Pipeline
     from curation_assets.progress import LogProgress
     from curation_assets.settings import load_settings
@@ -57,23 +58,23 @@ def _measure(home: Path, images: int) -> dict[str, Any]:
         images_root=home / "images", lake_root=home / "lake", model_source=str(home / "vit-l14"), max_pixels=10**8
     )
     pipeline, progress, facts = Pipeline(settings, own_registry=True), LogProgress(), {}
-    pipeline.scan_changed(pipeline.list_folders(), progress)
+    scan_changed(pipeline, pipeline.list_folders(), progress)
     started = time.perf_counter()
-    model, _ = pipeline.register_model()
+    model = pipeline.selection.choose().model
     facts["register"] = time.perf_counter() - started
     facts["stored"] = sum(path.stat().st_size for path in settings.mlflow_dir.rglob("*") if path.is_file())
     started = time.perf_counter()
-    encoder = pipeline.load_encoder(model)
+    encoder = pipeline.encoders.load(model)
     side = encoder.preprocessing.crop
     encoder.embed_images(np.zeros((1, side, side, 3), np.uint8))  # a tower's weights are read when it is first used
     encoder.embed_texts(["a photo"])
     facts["load"] = time.perf_counter() - started
     facts["precision"], facts["device"] = encoder.precision, str(encoder.device)
     encoded, started = 0, time.perf_counter()
-    for folder in sorted(pipeline.status()["folder"]):
+    for folder in sorted(pipeline.tables.status(pipeline.selection.current())["folder"]):
         encoded += pipeline.embed(folder, model, progress).encoded
     facts["embed"], facts["encoded"] = time.perf_counter() - started, encoded
-    rows = pipeline.embeddings.snapshot().read(["file_path", "embeddings"])
+    rows = pipeline.tables.embeddings.snapshot().read(["file_path", "embeddings"])
     vectors = np.stack(rows["embeddings"].to_list())
     if vectors.shape[1] != 768 or not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5):
         raise SystemExit(f"vectors of {vectors.shape[1]} floats, or not of unit length")

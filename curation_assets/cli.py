@@ -108,13 +108,15 @@ def run_command(
 def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Per folder: files, ok, bad, embedded, stale (ok images without a vector of the current model)."""
     pipeline = pipeline_of(settings_of(images, lake))
-    rows = pipeline.status()
+    # A registry that can't be reached is no matter where nothing is embedded.
+    model = pipeline.selection.current() if pipeline.tables.embeddings.exists() else None
+    rows = pipeline.tables.status(model)
     totals = rows.drop("folder").sum().row(0, named=True)
     if as_json:
         print_json({"folders": rows.to_dicts(), "total": totals})
         return
     print_status(rows.to_dicts(), totals)
-    for row in pipeline.bad_files().iter_rows(named=True):
+    for row in pipeline.tables.bad_files().iter_rows(named=True):
         print_bad(row["relative_path"], row["status"], row["error"])
 
 
@@ -128,10 +130,12 @@ def show(
     """Everything the tables hold about one image."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
-    row = next((found for key in keys_of(settings, file) if (found := pipeline.row(key))), None)
+    row = next((found for key in keys_of(settings, file) if (found := pipeline.tables.row(key))), None)
     if row is None:
-        raise CurationError(f"no row for {file!r} in {pipeline.directory.path}; is it under {settings.images_root}?")
-    vectors = pipeline.vectors_of(row["relative_path"]).to_dicts()
+        raise CurationError(
+            f"no row for {file!r} in {pipeline.tables.directory.path}; is it under {settings.images_root}?"
+        )
+    vectors = pipeline.tables.vectors_of(row["relative_path"]).to_dicts()
     for vector in vectors:
         vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
     if as_json:

@@ -262,6 +262,16 @@ class Settings(BaseSettings):
         return root / self.catalog_name / self.schema_name / self.embeddings_table
 
     @property
+    def depth(self) -> int | None:
+        """``FOLDER_DEPTH`` as the listing takes it: levels, None for the deepest folders."""
+        return None if self.folder_depth == "deepest" else self.folder_depth
+
+    @property
+    def images_a_batch(self) -> int | None:
+        """``BATCH_SIZE`` as engines take it: images per forward pass, None for what suits the device."""
+        return None if self.batch_size == "auto" else self.batch_size
+
+    @property
     def worker_threads(self) -> int:
         """Threads that read and decode; ``auto`` is one for every core this process may use."""
         if self.threads != "auto":

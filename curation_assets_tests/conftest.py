@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
+from curation_assets.clip.encoders import Encoders
+from curation_assets.clip.registry import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from curation_assets.clip.encoder import Encoder
 
 # Tests choose every setting themselves, whatever the shell or a .env file says.
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
@@ -86,8 +92,26 @@ def pipeline(settings: Settings) -> Pipeline:
 def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow folder in which the demo model is registered; made once, as importing torch takes seconds."""
     home = tmp_path_factory.mktemp("registered")
-    Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo")).register_model()
+    Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo")).selection.choose()
     return home / "mlflow"
+
+
+def register(pipeline: Pipeline) -> tuple[RegisteredModel, bool]:
+    """Register the model of ``MODEL_SOURCE``: the champion, and whether a version is new."""
+    chosen = pipeline.selection.choose()
+    return chosen.model, chosen.is_new
+
+
+@dataclass(frozen=True)
+class GivenEncoders(Encoders):
+    """Encoders that a test has made itself."""
+
+    registry: tuple[str, Path, bool] = ("", Path(), True)
+    batch_size: int | None = 2
+    given: Callable[[], Sequence[Encoder]] = tuple
+
+    def load_all(self, model: RegisteredModel, gpus: Sequence[str] = ()) -> list[Encoder]:
+        return list(self.given())
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation_assets.pipeline import Pipeline, RunSummary, run
+from curation_assets.ingest import RunSummary, run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.conftest import REAL_PHOTOS, jpeg
@@ -82,15 +83,15 @@ def opened_below(root: Path) -> Iterator[set[str]]:
 
 
 def rows(pipeline: Pipeline, *columns: str) -> pl.DataFrame:
-    return pipeline.directory.snapshot().read(["relative_path", *columns])
+    return pipeline.tables.directory.snapshot().read(["relative_path", *columns])
 
 
 def vectors(pipeline: Pipeline, *columns: str) -> pl.DataFrame:
-    return pipeline.embeddings.snapshot().read(["relative_path", *columns])
+    return pipeline.tables.embeddings.snapshot().read(["relative_path", *columns])
 
 
 def versions(pipeline: Pipeline) -> tuple[int, int]:
-    return pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+    return pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
 
 
 def test_every_photograph_is_one_row_with_its_content(crop_photos: Path, whole: Finished) -> None:
@@ -171,11 +172,11 @@ def test_touching_one_photograph_reads_it_again_but_embeds_nothing(crop_photos: 
 def test_deleting_a_folder_removes_its_rows_from_both_tables(crop_photos: Path, part: Finished) -> None:
     pipeline, root = part.pipeline, part.pipeline.settings.images_root
     gone = "cauliflower_weed/400x300/validation"
-    assert gone in pipeline.directory.snapshot().folders
+    assert gone in pipeline.tables.directory.snapshot().folders
     shutil.rmtree(root / gone)
     with opened_below(root) as opened:
         run(pipeline, LogProgress())
     assert opened == set()
-    for table in (pipeline.directory, pipeline.embeddings):
+    for table in (pipeline.tables.directory, pipeline.tables.embeddings):
         assert gone not in table.snapshot().folders
         assert sorted(table.snapshot().read(["relative_path"])["relative_path"]) == sorted(walked(root))

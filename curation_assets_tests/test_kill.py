@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.ingest import run
 from curation_assets.lake.table import LakeTable
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 
@@ -43,6 +44,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.scan import plan
 from curation_assets.scan import rows as scan_rows
 from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import GivenEncoders
 
 asked = json.loads(sys.argv[1])
 slow = asked["slow"]
@@ -68,9 +70,9 @@ if asked["job"] == "embed":
 model = RegisteredModel("c.s.m", asked["version"], "f", 128, 128, 1, "demo", True, "run")
 
 def embed(folder):
-    pipeline.embeddings.create()
-    engine = local.LocalEngine(lambda: [encoder], threads=2, batch_size=2)
-    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, engine, LogProgress())
+    pipeline.tables.embeddings.create()
+    engine = local.LocalEngine(GivenEncoders(given=lambda: [encoder]), threads=2)
+    return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, LogProgress())
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -250,7 +252,7 @@ def kill_again_and_again(
 def test_a_scan_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_completes_it(
     pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
 ) -> None:
-    table = pipeline.directory
+    table = pipeline.tables.directory
     kill_again_and_again(table, tree, lambda: start("scan"), tree.change, seed=1)
     pipeline.scan(FOLDERS, LogProgress())
     assert_complete(table, tree)
@@ -267,7 +269,7 @@ def test_an_embedding_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_comp
         tree.change()
         pipeline.scan(FOLDERS, LogProgress())
 
-    table = pipeline.embeddings
+    table = pipeline.tables.embeddings
     kill_again_and_again(table, tree, lambda: start("embed"), prepare, seed=2)
     driver = start("embed")
     driver.go()
@@ -292,8 +294,8 @@ def test_two_scans_of_different_folders_at_once_lose_and_double_nothing(
     said = both(start("scan", ["a"], 0.01), start("scan", ["b/c d"], 0.01))
     assert [result["done"] for result in said] == [12, 12]
     assert all(result["commits"] > 1 for result in said)
-    assert_complete(pipeline.directory, tree)
-    assert leftovers(pipeline.directory) == []
+    assert_complete(pipeline.tables.directory, tree)
+    assert leftovers(pipeline.tables.directory) == []
 
 
 def test_two_scans_of_the_same_folder_at_once_read_each_file_once(
@@ -301,8 +303,8 @@ def test_two_scans_of_the_same_folder_at_once_read_each_file_once(
 ) -> None:
     said = both(start("scan"), start("scan"))
     assert sum(result["done"] for result in said) == 24
-    assert_complete(pipeline.directory, tree)
-    assert leftovers(pipeline.directory) == []
+    assert_complete(pipeline.tables.directory, tree)
+    assert leftovers(pipeline.tables.directory) == []
 
 
 @pytest.mark.parametrize("folders", [(["a"], ["b/c d"]), (FOLDERS, FOLDERS)], ids=["different", "same"])
@@ -312,8 +314,8 @@ def test_two_embeddings_at_once_encode_each_image_once(
     pipeline.scan(FOLDERS, LogProgress())
     said = both(*(start("embed", each) for each in folders))
     assert sum(result["done"] for result in said) == 24
-    assert_complete(pipeline.embeddings, tree)
-    assert leftovers(pipeline.embeddings) == []
+    assert_complete(pipeline.tables.embeddings, tree)
+    assert leftovers(pipeline.tables.embeddings) == []
 
 
 def test_a_scan_and_an_embedding_of_the_same_folder_at_once_leave_both_tables_sound(
@@ -322,12 +324,12 @@ def test_a_scan_and_an_embedding_of_the_same_folder_at_once_leave_both_tables_so
     pipeline.scan(FOLDERS, LogProgress())
     tree.change()
     both(start("embed"), start("scan"))
-    assert_complete(pipeline.directory, tree)
-    assert_sound(pipeline.embeddings, tree)
+    assert_complete(pipeline.tables.directory, tree)
+    assert_sound(pipeline.tables.embeddings, tree)
     driver = start("embed")
     driver.go()
     driver.finish()
-    assert_complete(pipeline.embeddings, tree)
+    assert_complete(pipeline.tables.embeddings, tree)
 
 
 def test_a_process_waits_for_the_one_that_writes_the_folder_and_takes_over_when_that_is_killed(
@@ -336,14 +338,16 @@ def test_a_process_waits_for_the_one_that_writes_the_folder_and_takes_over_when_
     first, second = start("scan", ["a"], 0.2), start("scan", ["a"], 0.0)
     first.go()
     deadline = time.monotonic() + 30
-    while not list(pipeline.directory.path.glob("_writers/*/*.parquet")):
+    while not list(pipeline.tables.directory.path.glob("_writers/*/*.parquet")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     second.go()
     assert first.kill_after(0.5)
     second.finish()
-    assert sorted(path for path, _ in rows(pipeline.directory)) == sorted(p for p in tree.now() if p.startswith("a/"))
-    assert leftovers(pipeline.directory) == []
+    assert sorted(path for path, _ in rows(pipeline.tables.directory)) == sorted(
+        p for p in tree.now() if p.startswith("a/")
+    )
+    assert leftovers(pipeline.tables.directory) == []
 
 
 @pytest.mark.parametrize("left", ["*.unit", "*.parquet"], ids=["before its tasks", "while they write"])
@@ -352,7 +356,7 @@ def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_r
 ) -> None:
     settings = ready.settings
     ready.scan(FOLDERS, LogProgress())
-    ready.embeddings.create()
+    ready.tables.embeddings.create()
     environment = {
         "CURATION_IMAGES_ROOT": str(settings.images_root),
         "CURATION_LAKE_ROOT": str(settings.lake_root),
@@ -363,7 +367,7 @@ def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_r
     command = [sys.executable, "-c", "from curation_assets.cli import main; main()", "run"]
     silent = subprocess.DEVNULL
     driver = subprocess.Popen(command, env=os.environ | environment, stdout=silent, stderr=silent)
-    while not list((ready.embeddings.path / "_writers").glob(f"*/{left}")):
+    while not list((ready.tables.embeddings.path / "_writers").glob(f"*/{left}")):
         assert driver.poll() is None
         time.sleep(0.002)
     started = psutil.Process(driver.pid).children(recursive=True)
@@ -371,8 +375,8 @@ def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_r
     driver.wait()
     _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive
-    assert rows(ready.embeddings) == []
+    assert rows(ready.tables.embeddings) == []
     run(ready, LogProgress())
-    assert_complete(ready.embeddings, tree)
-    assert leftovers(ready.embeddings) == []
-    assert not list((ready.embeddings.path / "_writers").glob("*/*.unit"))
+    assert_complete(ready.tables.embeddings, tree)
+    assert leftovers(ready.tables.embeddings) == []
+    assert not list((ready.tables.embeddings.path / "_writers").glob("*/*.unit"))

@@ -15,8 +15,9 @@ import pytest
 from curation_assets import pipeline as pipeline_module
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
-from curation_assets.pipeline import Pipeline, RunSummary
-from curation_assets.pipeline import run as run_pipeline
+from curation_assets.ingest import RunSummary
+from curation_assets.ingest import run as run_pipeline
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 
@@ -33,18 +34,18 @@ def with_settings(pipeline: Pipeline, **changes: Any) -> Pipeline:
 
 def paths(pipeline: Pipeline) -> tuple[list[str], list[str]]:
     """Keys of the directory and of the embeddings table."""
-    tables = (pipeline.directory, pipeline.embeddings)
+    tables = (pipeline.tables.directory, pipeline.tables.embeddings)
     found = [sorted(t.snapshot().read(["relative_path"])["relative_path"]) for t in tables]
     return found[0], found[1]
 
 
 def vector_of(pipeline: Pipeline, path: str) -> list[float]:
-    rows = pipeline.embeddings.snapshot().read(["embeddings"], where=pl.col("relative_path") == path)
+    rows = pipeline.tables.embeddings.snapshot().read(["embeddings"], where=pl.col("relative_path") == path)
     return rows["embeddings"].to_list()[0]  # type: ignore[no-any-return]
 
 
 def versions(pipeline: Pipeline) -> tuple[int, int]:
-    return pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+    return pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
 
 
 _opened: list[str] | None = None
@@ -145,7 +146,7 @@ def test_an_unknown_folder_is_refused_before_anything_is_done(ready: Pipeline, f
     fill("a", 1)
     with pytest.raises(CurationError, match=r"no image folder 'b', 'c/d' under"):
         run(ready, folders=["a", "b", "c/d"])
-    assert not ready.directory.exists()
+    assert not ready.tables.directory.exists()
 
 
 def test_a_rescan_reads_everything_again_but_embeds_nothing_again(ready: Pipeline, fill: Fill, images: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_moved_tree_is_followed_without_reading_or_encoding(ready: Pipeline, f
         summary = run(moved)
     assert opened == []
     assert sum(embed.encoded for embed in summary.embeds) == 0
-    for table in (ready.directory, ready.embeddings):
+    for table in (ready.tables.directory, ready.tables.embeddings):
         frame = table.snapshot().read(["file_path", "relative_path"])
         assert frame["file_path"].to_list() == [f"{moved.settings.images_root}/{p}" for p in frame["relative_path"]]
 
@@ -216,7 +217,7 @@ def test_a_changed_model_embeds_every_image_anew_beside_the_old_vectors(
     summary = run(changed)
     assert (summary.chosen.model.version, summary.chosen.is_new) == ("2", True)
     assert sum(embed.encoded for embed in summary.embeds) == 3
-    assert ready.vectors_of("a/photo_0000.jpg")["model_version"].sort().to_list() == ["1", "2"]
+    assert ready.tables.vectors_of("a/photo_0000.jpg")["model_version"].sort().to_list() == ["1", "2"]
     assert run(changed).embeds == []
     assert run(ready).embeds == []  # back to the first model: its vectors are still there
 
@@ -224,7 +225,7 @@ def test_a_changed_model_embeds_every_image_anew_beside_the_old_vectors(
 def test_the_embeddings_catch_up_after_a_run_that_got_no_further_than_the_scan(ready: Pipeline, fill: Fill) -> None:
     fill("a", 2)
     ready.scan(["a"], LogProgress())
-    assert ready.status().row(0, named=True)["stale"] == 2
+    assert ready.tables.status(ready.selection.current()).row(0, named=True)["stale"] == 2
     summary = run(ready)
     assert (len(summary.scans), summary.embeds[0].encoded) == (0, 2)
 
@@ -233,26 +234,26 @@ def test_a_model_that_cannot_be_had_keeps_what_was_scanned(pipeline: Pipeline, f
     fill("a", 2)
     with pytest.raises(CurationError, match="CURATION_MODEL_SOURCE"):
         run(with_settings(pipeline, model_source="nobody-at-all/clip-that-is-not-there"))
-    assert pipeline.directory.snapshot().rows() == 2
+    assert pipeline.tables.directory.snapshot().rows() == 2
 
 
 def test_status_counts_ok_bad_embedded_and_stale(ready: Pipeline, fill: Fill, images: Path) -> None:
     first, *_ = fill("a", 3)
     (images / "a" / "bad.jpg").touch()
     run(ready)
-    assert ready.status().rows() == [("a", 4, 3, 1, 3, 0)]
+    assert ready.tables.status(ready.selection.current()).rows() == [("a", 4, 3, 1, 3, 0)]
     first.write_bytes(jpeg(996))
     fill("a", 1, first=3)
     ready.scan(["a"], LogProgress())
-    assert ready.status().rows() == [("a", 5, 4, 1, 2, 2)]
+    assert ready.tables.status(ready.selection.current()).rows() == [("a", 5, 4, 1, 2, 2)]
 
 
 def test_status_without_a_model_or_vectors_calls_every_usable_image_stale(pipeline: Pipeline, fill: Fill) -> None:
     fill("a", 2)
     pipeline.scan(["a"], LogProgress())
-    assert pipeline.status().rows() == [("a", 2, 2, 0, 0, 2)]
-    pipeline.embeddings.create()
-    assert pipeline.status().rows() == [("a", 2, 2, 0, 0, 2)]
+    assert pipeline.tables.status(pipeline.selection.current()).rows() == [("a", 2, 2, 0, 0, 2)]
+    pipeline.tables.embeddings.create()
+    assert pipeline.tables.status(pipeline.selection.current()).rows() == [("a", 2, 2, 0, 0, 2)]
 
 
 def test_status_does_not_take_a_broken_registry_for_an_empty_one(ready: Pipeline, fill: Fill) -> None:
@@ -260,20 +261,20 @@ def test_status_does_not_take_a_broken_registry_for_an_empty_one(ready: Pipeline
     run(ready)
     (ready.settings.mlflow_dir / "mlflow.db").write_bytes(b"garbage" * 999)
     with pytest.raises(CurationError, match=r"mlflow\.db can't be used"):
-        Pipeline(ready.settings).status()
+        Pipeline(ready.settings).tables.status(Pipeline(ready.settings).selection.current())
 
 
 def test_a_row_is_found_by_its_key_without_the_image_itself(ready: Pipeline, fill: Fill, images: Path) -> None:
     fill("a", 1)
     run(ready)
-    row = ready.row("a/photo_0000.jpg")
+    row = ready.tables.row("a/photo_0000.jpg")
     assert row is not None
     assert (row["format"], row["width"], row["height"], row["status"]) == ("JPEG", 64, 48, "ok")
     assert row["file_path"] == str(images / "a/photo_0000.jpg")
     assert "image_base64" not in row
-    assert ready.row("a/photo_0009.jpg") is None
-    assert ready.vectors_of("a/photo_0000.jpg")["dimension"].to_list() == [128]
-    assert len(ready.vectors_of("a/photo_0009.jpg")) == 0
+    assert ready.tables.row("a/photo_0009.jpg") is None
+    assert ready.tables.vectors_of("a/photo_0000.jpg")["dimension"].to_list() == [128]
+    assert len(ready.tables.vectors_of("a/photo_0009.jpg")) == 0
 
 
 def test_the_content_version_changes_exactly_with_what_embeddings_depend_on(
@@ -284,7 +285,7 @@ def test_the_content_version_changes_exactly_with_what_embeddings_depend_on(
 
     def version(*folders: str) -> str:
         pipeline.scan(["a", "b"], LogProgress())
-        return pipeline.content_version(folders)
+        return pipeline.tables.content_version(folders)
 
     before = version("a", "b")
     os.utime(first)
@@ -304,12 +305,14 @@ def test_bad_files_are_listed_with_their_reasons_for_all_or_some_folders(
         fill(folder, 1)
         (images / folder / "bad.jpg").touch()
     pipeline.scan(["a", "b"], LogProgress())
-    assert pipeline.bad_files().select("relative_path", "status").rows() == [
+    assert pipeline.tables.bad_files().select("relative_path", "status").rows() == [
         ("a/bad.jpg", "corrupt"),
         ("b/bad.jpg", "corrupt"),
     ]
-    assert pipeline.bad_files(["b"]).filter(pl.col("error").is_not_null())["relative_path"].to_list() == ["b/bad.jpg"]
-    assert len(pipeline.bad_files([])) == 0
+    assert pipeline.tables.bad_files(["b"]).filter(pl.col("error").is_not_null())["relative_path"].to_list() == [
+        "b/bad.jpg"
+    ]
+    assert len(pipeline.tables.bad_files([])) == 0
 
 
 def test_a_folder_depth_gathers_deep_folders_under_their_first_levels(ready: Pipeline, fill: Fill) -> None:
@@ -330,7 +333,7 @@ def test_a_changed_folder_depth_moves_every_row_and_encodes_nothing(ready: Pipel
     assert len(directory) == len(set(directory)) == 5
     assert embeddings == directory
     assert summary.status.select("folder", "embedded", "stale").rows() == [("coffee", 4, 0), ("rice", 1, 0)]
-    assert ready.embeddings.snapshot().folders == ["coffee", "rice"]
+    assert ready.tables.embeddings.snapshot().folders == ["coffee", "rice"]
     assert sum(embed.encoded for embed in summary.embeds) == 0
 
 
@@ -365,7 +368,7 @@ def test_another_folder_depth_lays_the_same_images_out_anew_without_encoding(
     directory, embeddings = paths(again)
     assert directory == embeddings
     assert len(directory) == len(set(directory)) == 8
-    assert again.status()["folder"].to_list() == sorted(again.list_folders().folders)
+    assert again.tables.status(again.selection.current())["folder"].to_list() == sorted(again.list_folders().folders)
 
 
 def test_one_folder_alone_is_refused_after_the_depth_changed(ready: Pipeline, fill: Fill) -> None:
@@ -388,7 +391,7 @@ def test_another_tree_with_a_folder_of_the_same_name_does_not_empty_the_table(
     elsewhere = with_settings(ready, images_root=other)
     with pytest.raises(CurationError, match=r"only 0 of the table's 3 images are under .* --prune"):
         run(elsewhere)
-    assert ready.status().row(0)[:2] == (".", 3)
+    assert ready.tables.status(ready.selection.current()).row(0)[:2] == (".", 3)
     run(elsewhere, prune=True)
     assert paths(elsewhere)[0] == ["second_0.jpg", "second_1.jpg", "second_2.jpg"]
 

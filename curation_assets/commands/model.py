@@ -27,7 +27,7 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Every version, which is the champion, and how many images have a vector of it."""
     pipeline = pipeline_of(settings_of(None, lake))
     listed = pipeline.registry.versions()
-    images, embedded = pipeline.coverage([one.model for one in listed])
+    images, embedded = pipeline.tables.coverage([one.model for one in listed])
     if as_json:
         versions = [
             _facts(one.model)
@@ -63,14 +63,14 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
 def promote(version: VersionArgument, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Make a version the champion, which embeddings and search use, until CURATION_MODEL_SOURCE changes."""
     pipeline = pipeline_of(settings_of(None, lake))
-    _report(pipeline, pipeline.promote(version), as_json)
+    _report(pipeline, pipeline.selection.promote(version), as_json)
 
 
 @app.command()
 def rollback(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Make the champion before this one the champion again."""
     pipeline = pipeline_of(settings_of(None, lake))
-    _report(pipeline, pipeline.rollback(), as_json)
+    _report(pipeline, pipeline.selection.rollback(), as_json)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def verify(
     pipeline = pipeline_of(settings_of(None, lake))
     registry = pipeline.registry
     model = registry.champion() if version is None else registry.version(version)
-    encoder = pipeline.load_encoder(model)
+    encoder = pipeline.encoders.load(model)
     report = golden.verify(encoder.folder.parent, encoder)
     if as_json:
         print_json(
@@ -111,7 +111,7 @@ def verify(
 
 def _report(pipeline: Pipeline, champion: RegisteredModel, as_json: bool) -> None:
     """What a new champion means for the vectors in the table."""
-    images, embedded = pipeline.coverage([champion])
+    images, embedded = pipeline.tables.coverage([champion])
     have = embedded[champion.version]
     if as_json:
         print_json(_facts(champion) | {"images": images, "embedded": have, "to_embed": images - have})

@@ -11,7 +11,8 @@ import typer
 from curation_assets.commands.console import err, progress
 
 if TYPE_CHECKING:
-    from curation_assets.pipeline import Pipeline, RunSummary
+    from curation_assets.ingest import RunSummary
+    from curation_assets.pipeline import Pipeline
     from curation_assets.progress import Progress
 
 
@@ -30,7 +31,7 @@ def run_shown(
     pipeline: Pipeline, *, folders: list[str] | None = None, rescan: bool = False, prune: bool = False
 ) -> RunSummary:
     """Scan, register and embed, with progress."""
-    from curation_assets.pipeline import run
+    from curation_assets.ingest import run
 
     with stoppable() as shown:
         return run(pipeline, shown, folders=folders, rescan=rescan, prune=prune)

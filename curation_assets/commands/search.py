@@ -211,7 +211,7 @@ def _query(
 def _stored(pipeline: Pipeline, file: str) -> str:
     """The key that an argument means: a relative path, or a path on disk below the images root."""
     keys = keys_of(pipeline.settings, file)
-    return next((key for key in keys if pipeline.row(key) is not None), keys[0])
+    return next((key for key in keys if pipeline.tables.row(key) is not None), keys[0])
 
 
 def _texts_of(folders: list[str] | None) -> list[str] | None:

@@ -13,7 +13,7 @@ from curation_assets.images.names import printable, text_from_path
 from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from curation_assets.pipeline import RunSummary
+    from curation_assets.ingest import RunSummary
     from curation_assets.search.refresh import Refreshed
 
 MAX_TABLE_ROWS = 40

@@ -27,7 +27,7 @@ def clip_model(context: dg.AssetExecutionContext, curation: CurationResource) ->
     """Register the model, or find it registered; the result is the champion."""
     pipeline = curation.pipeline()
     with failing_for_good():
-        chosen = pipeline.choose_model()
+        chosen = pipeline.selection.choose()
     model = chosen.model
     context.log.info("%s is %s", model.uri, "a new version" if chosen.is_new else "registered already")
     metadata = model_facts(pipeline, model, chosen.overruled) | {"new version": chosen.is_new}

@@ -51,9 +51,9 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
     for key, result in results:
         context.add_asset_metadata(_facts(pipeline, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
-    table, limit = pipeline.directory.snapshot(), pipeline.settings.bad_file_limit
+    table, limit = pipeline.tables.directory.snapshot(), pipeline.settings.bad_file_limit
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(pipeline.content_version(folders)),
+        data_version=dg.DataVersion(pipeline.tables.content_version(folders)),
         check_results=[
             md.check_result(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
             md.check_result(FEW_BAD, integrity.bad_file_share(table, folders, limit), warning=True),
@@ -62,7 +62,7 @@ def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationR
 
 
 def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue]:
-    snapshot = pipeline.directory.snapshot()
+    snapshot = pipeline.tables.directory.snapshot()
     facts = md.thumbnails(snapshot, result.folder) | {
         "images": dg.MetadataValue.int(result.ok),
         "bad files": dg.MetadataValue.int(result.bad),
@@ -73,8 +73,8 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue
     }
     facts |= speeds.scan_speed(result)
     if result.bad:
-        facts["why bad"] = md.bad_files(pipeline.bad_files([result.folder]).rows())
+        facts["why bad"] = md.bad_files(pipeline.tables.bad_files([result.folder]).rows())
     if result.passed_over:
         facts["passed over"] = dg.MetadataValue.json(dict(result.passed_over))
     name = pipeline.settings.full_name(pipeline.settings.directory_table)
-    return facts | md.table_facts(pipeline.directory.path, name, snapshot, result.folder)
+    return facts | md.table_facts(pipeline.tables.directory.path, name, snapshot, result.folder)

@@ -91,7 +91,7 @@ def crop_images_directory_embeddings(
     for key, result in results:
         context.add_asset_metadata(_facts(pipeline, model, run, result) | picture, partition_key=key)
     folders = [folder_of_key(key) for key in context.partition_keys]
-    images, table = pipeline.directory.snapshot(), pipeline.embeddings.snapshot()
+    images, table = pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot()
     once = integrity.every_image_embedded_once(images, table, folders, model)
     return dg.MaterializeResult(
         check_results=[
@@ -117,7 +117,7 @@ def _champion(pipeline: Pipeline) -> RegisteredModel:
 def _facts(
     pipeline: Pipeline, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult
 ) -> dict[str, dg.MetadataValue]:
-    facts = md.thumbnails(pipeline.directory.snapshot(), result.folder) | {
+    facts = md.thumbnails(pipeline.tables.directory.snapshot(), result.folder) | {
         "model": dg.MetadataValue.text(model.uri),
         "mlflow run": run,
         "vectors": dg.MetadataValue.int(result.rows),
@@ -134,4 +134,6 @@ def _facts(
     if model.demonstration:
         facts["note"] = dg.MetadataValue.md(md.DEMONSTRATION_NOTE)
     name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
-    return facts | md.table_facts(pipeline.embeddings.path, name, pipeline.embeddings.snapshot(), result.folder)
+    return facts | md.table_facts(
+        pipeline.tables.embeddings.path, name, pipeline.tables.embeddings.snapshot(), result.folder
+    )

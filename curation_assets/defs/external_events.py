@@ -43,13 +43,13 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
     They carry the data versions that runs would have given, so that nothing looks stale because of them.
     """
     model = pipeline.registry.champion()
-    images = pipeline.directory.snapshot()
-    vectors = pipeline.embeddings.snapshot() if pipeline.embeddings.exists() else None
+    images = pipeline.tables.directory.snapshot()
+    vectors = pipeline.tables.embeddings.snapshot() if pipeline.tables.embeddings.exists() else None
     run = md.mlflow_run(pipeline, model)
     behind = set(folders_behind(images, vectors, model)) if vectors is not None else set(folders)
     for folder in folders:
-        key, version = key_of(folder), pipeline.content_version([folder])
-        bad = pipeline.bad_files([folder])
+        key, version = key_of(folder), pipeline.tables.content_version([folder])
+        bad = pipeline.tables.bad_files([folder])
         facts = md.thumbnails(images, folder) | {
             "images": dg.MetadataValue.int(images.rows(folder) - len(bad)),
             "bad files": dg.MetadataValue.int(len(bad)),
@@ -57,7 +57,7 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
         if len(bad):
             facts["why bad"] = md.bad_files(bad.rows())
         name = pipeline.settings.full_name(pipeline.settings.directory_table)
-        facts |= md.table_facts(pipeline.directory.path, name, images, folder)
+        facts |= md.table_facts(pipeline.tables.directory.path, name, images, folder)
         tags = {_DATA_VERSION: version}
         yield dg.AssetMaterialization(crop_images_directory.key, partition=key, metadata=facts | _NOTE, tags=tags)
         if vectors is None or folder in behind:
@@ -68,7 +68,7 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
             "vectors": dg.MetadataValue.int(len(vectors.read(["relative_path"], folder, where=is_current(model)))),
         }
         name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
-        facts |= md.table_facts(pipeline.embeddings.path, name, vectors, folder)
+        facts |= md.table_facts(pipeline.tables.embeddings.path, name, vectors, folder)
         inputs = {crop_images_directory.key: version, clip_model.key: model.fingerprint}
         tags = {f"{_INPUT_VERSION}{of.to_user_string()}": value for of, value in inputs.items()}
         yield dg.AssetMaterialization(

@@ -82,7 +82,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         pipeline = curation.pipeline()
         try:
             tree = pipeline.list_folders()
-            pipeline.directory.create()  # its identity is part of every run key
+            pipeline.tables.directory.create()  # its identity is part of every run key
             changes = pipeline.folder_changes(tree)
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
@@ -102,7 +102,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         settle = pipeline.settings.settle_seconds
         unsettled = [c for c in changes if c.folder in tree.folders and not tree.folders[c.folder].settled(settle)]
         ready = [change for change in changes if change not in unsettled]
-        table_id = pipeline.directory.snapshot().table_id
+        table_id = pipeline.tables.directory.snapshot().table_id
         requests: list[dg.RunRequest] = []
         cursor = context.cursor
         for change in rotate(ready, cursor):
@@ -145,11 +145,11 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, curation: CurationResource
     ) -> dg.RunRequest | dg.SkipReason:
         pipeline = curation.pipeline()
-        if pipeline.embeddings.newest_version() < 1 or not pipeline.has_model():
+        tables = pipeline.tables
+        if tables.embeddings.newest_version() < 1 or (champion := pipeline.selection.current()) is None:
             return dg.SkipReason("nothing is embedded yet")
         try:
-            embeddings, directory = pipeline.embeddings.snapshot(), pipeline.directory.snapshot()
-            champion = pipeline.registry.champion()
+            embeddings, directory = tables.embeddings.snapshot(), tables.directory.snapshot()
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
@@ -210,7 +210,7 @@ def _partition_requests(
     missing = [key for key in dict.fromkeys(asked + others) if key not in existing]
     if missing:
         yield FOLDERS.build_add_request(missing[: max(_NEW_PARTITIONS, len(asked))])
-    every = (pipeline.directory, pipeline.embeddings, pipeline.zero_shot_labels)
+    every = (pipeline.tables.directory, pipeline.tables.embeddings, pipeline.tables.zero_shot_labels)
     tables = [table.snapshot() for table in every if table.exists()]
     alive = {*tree.folders, *(folder for table in tables for folder in table.folders)}
     gone = [key for key in existing if folder_of_key(key) not in alive and key not in asked]
@@ -224,7 +224,7 @@ def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.Se
     Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs.
     """
     known = instance.get_latest_materialization_event(clip_model.key) is not None
-    if known and pipeline.has_model():
+    if known and pipeline.selection.current() is not None:
         return None
     base = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
     runs = instance.get_runs(dg.RunsFilter(job_name=register_clip_model.name), limit=1)

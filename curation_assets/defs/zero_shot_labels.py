@@ -62,7 +62,7 @@ def _facts(pipeline: Pipeline, result: LabelResult) -> dict[str, dg.MetadataValu
     facts: dict[str, dg.MetadataValue] = {"changed": dg.MetadataValue.bool(result.changed)}
     if records:
         facts["labels"] = dg.MetadataValue.table(records, schema)
-    table = pipeline.zero_shot_labels
+    table = pipeline.tables.zero_shot_labels
     return facts | md.table_facts(table.path, name, table.snapshot(), result.folder)
 
 

@@ -31,6 +31,7 @@ from curation_assets.progress import Progress
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
+    from curation_assets.clip.encoders import Encoders
 
 CHUNK_SECONDS = 30.0
 CHUNK_IMAGES = 8192
@@ -44,24 +45,13 @@ class LocalEngine:
     """Encodes on this machine; use it for one folder at a time.
 
     Args:
-        load_encoders: gives one encoder a device; called only if an image has to be encoded, perhaps more than once.
+        encoders: of the model versions; one is loaded only if an image has to be encoded.
         threads: how many decode, and on a CPU also encode.
-        batch_size: images per forward pass; None takes what suits the device.
-        max_pixels: larger images are not decoded.
     """
 
-    def __init__(
-        self,
-        load_encoders: Callable[[], Sequence[Encoder]],
-        *,
-        threads: int,
-        batch_size: int | None = None,
-        max_pixels: int = 200_000_000,
-    ) -> None:
-        self._load_encoders = load_encoders
+    def __init__(self, encoders: Encoders, *, threads: int) -> None:
+        self._encoders = encoders
         self._threads = threads
-        self._batch_size = batch_size
-        self._max_pixels = max_pixels
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
         """Do the work here: first all that needs no encoder, then chunk by chunk."""
@@ -75,11 +65,11 @@ class LocalEngine:
                 removed=work.plan.removed,
             )
         if len(work.todo):
-            encoders = self._load_encoders()
+            encoders, of = self._encoders.load_all(work.model), self._encoders
             computed = computed_on(encoders)
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo))
-            with encoded_batches(images, encoders, self._threads, self._batch_size, self._max_pixels) as batches:
+            with encoded_batches(images, encoders, self._threads, of.batch_size, of.max_pixels) as batches:
                 for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
 

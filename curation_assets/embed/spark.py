@@ -11,7 +11,6 @@ Images root (where images aren't stored), lake and model have to be reachable by
 
 from __future__ import annotations
 
-import functools
 import os
 import pickle
 import socket
@@ -19,13 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
 
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.encoders import Encoders
+from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed.local import EncodedBatch, computed_on, encoded_batches, together
 from curation_assets.embed.plan import Work
 from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_images
@@ -41,8 +40,6 @@ from curation_assets.spark.units import RESULT, Task, carried_out, collect, run_
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from curation_assets.clip.encoder import Encoder
-
 TASK_IMAGES = 8192  # at most: what a lost task repeats, and 25 MB of vectors of 768 numbers in a file
 _TASKS_A_SLOT = 3  # so that slots that are done early take from the others
 _LEAST_IMAGES = 32  # of a task, whose overhead is a tenth of a second
@@ -51,42 +48,18 @@ _NAMED = ("relative_path", "content_sha256", "file_path", "image_base64")
 _NOT_FOUND = "its row is not in the directory table that Spark reads by name; try again when both are the same version"
 
 
-@dataclass(frozen=True)
-class EncoderSource:
-    """How an executor comes by an encoder.
-
-    Attributes:
-        model: version in the registry.
-        registry: name and folder, and whether to keep to the one beside the lake: arguments of ``Registry``.
-        device, precision, batch_size, max_pixels: of the settings.
-    """
-
-    model: RegisteredModel
-    registry: tuple[str, Path, bool]
-    device: str
-    precision: str
-    batch_size: int | None
-    max_pixels: int
-
-    def encoders(self, task: Task) -> list[Encoder]:
-        """One for each GPU of the task, or one for the device of the settings."""
-        return [_encoder(self, device) for device in [f"cuda:{gpu}" for gpu in task.gpus] or [self.device]]
-
-
 class SparkEngine:
     """Encodes on the executors of a Spark session.
 
     Args:
         session: gives the session; called only if there is something to do.
-        source: of the encoder.
+        encoders: of the model versions, which each worker process loads for itself.
         table_name: of the directory table in Spark's catalog, to read it by name; None reads its files.
     """
 
-    def __init__(
-        self, session: Callable[[], SparkSession], source: EncoderSource, table_name: str | None = None
-    ) -> None:
+    def __init__(self, session: Callable[[], SparkSession], encoders: Encoders, table_name: str | None = None) -> None:
         self._session = session
-        self._source = source
+        self._encoders = encoders
         self._table_name = table_name
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
@@ -160,7 +133,7 @@ class SparkEngine:
 
     def _target(self, work: Work, writer: PartitionWriter, contents: pl.Series) -> Target:
         rows = work.plan.pending.filter(pl.col("content_sha256").is_in(contents.implode()))
-        return Target(rows, self._source, writer)
+        return Target(rows, work.model, self._encoders, writer)
 
 
 @dataclass
@@ -192,7 +165,8 @@ class Target:
     """
 
     pending: pl.DataFrame
-    source: EncoderSource
+    model: RegisteredModel
+    encoders: Encoders
     writer: PartitionWriter
 
     def encode(self, images: Iterator[StoredImage], task: Task, seen: list[str] | None = None) -> TaskResult:
@@ -204,19 +178,19 @@ class Target:
         from curation_assets.clip.encoder import limit_threads
 
         limit_threads(task.cores)
-        source = self.source
-        encoders = source.encoders(task)
+        of = self.encoders
+        encoders = of.load_all(self.model, task.gpus) if task.gpus else [of.load(self.model)]
         computed = computed_on(encoders)
         worker = ",".join(task.gpus) if task.gpus else f"process {os.getpid()}"
         result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
-        batches = encoded_batches(images, encoders, task.cores, source.batch_size, source.max_pixels)
+        batches = encoded_batches(images, encoders, task.cores, of.batch_size, of.max_pixels)
         with self.writer.file() as stage, batches as finished:
             for chunk in _grouped(finished, _WRITE_ROWS):
                 if seen is not None:
                     seen += [*chunk.contents, *chunk.unusable]
                 with chunk.stages.timed("write"):
                     if chunk.contents:
-                        result.rows += write_vectors(stage, chunk.contents, chunk.vectors, self.pending, source.model)
+                        result.rows += write_vectors(stage, chunk.contents, chunk.vectors, self.pending, self.model)
                 result.encoded += len(chunk.contents)
                 result.bytes += chunk.bytes
                 result.unusable |= chunk.unusable
@@ -296,13 +270,6 @@ class MergeUnit:
         with self.writer.file() as stage:
             write_merged(stage, self.table, self.files)
         return TaskResult(staged=stage.files)
-
-
-@functools.lru_cache(maxsize=8)  # the GPUs of one machine
-def _encoder(source: EncoderSource, device: str) -> Encoder:
-    """An encoder that a worker process keeps from task to task."""
-    name, folder, own = source.registry
-    return Registry(name, folder, own=own).load_encoder(source.model, device, source.precision)
 
 
 def _pieces(groups: Iterator[RowGroup], images: int) -> Iterator[list[RowGroup]]:

@@ -20,6 +20,7 @@ from curation_assets.clip.source import CODE_REVISION, DEMO_FOLDER, combine, fil
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.clip.test_encoder import change_weights
+from curation_assets_tests.conftest import register
 
 NAME = "autobricks.agriculture.clip_embedding"
 EXACT = {"device": "cpu", "precision": "float32"}
@@ -38,7 +39,7 @@ def own(ready: Pipeline, tmp_path: Path) -> tuple[Pipeline, Path]:
     folder = Path(shutil.copytree(DEMO_FOLDER, tmp_path / "other_model"))
     change_weights(folder, "logit_scale", 1.5)
     pipeline = Pipeline(ready.settings.model_copy(update={"model_source": str(folder)}))
-    model, is_new = pipeline.register_model()
+    model, is_new = register(pipeline)
     assert is_new
     return pipeline, Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri))
 

@@ -24,6 +24,7 @@ from curation_assets.clip.registry import NotRegisteredError
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
+from curation_assets_tests.conftest import register
 from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
 
 
@@ -91,7 +92,7 @@ def load_twice(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, temporary: P
     """A remote version is downloaded once, beside the lake; a copy that was edited or cut off is replaced."""
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    model, _ = pipeline.register_model()
+    model = pipeline.selection.choose().model
     fetched: list[str] = []
     download = mlflow.artifacts.download_artifacts
 
@@ -123,17 +124,17 @@ def tell_the_story(pipeline: Pipeline, other_weights: Path) -> None:
         registry.champion()
     with pytest.raises(NotRegisteredError):
         registry.versions()
-    first, is_new = pipeline.register_model()
+    first, is_new = register(pipeline)
     assert is_new
-    assert pipeline.register_model() == (first, False)
+    assert register(pipeline) == (first, False)
     assert registry.champion() == first
 
     other = Pipeline(pipeline.settings.model_copy(update={"model_source": str(other_weights)}))
-    second, is_new = other.register_model()
+    second, is_new = register(other)
     assert (is_new, first.version, second.version) == (True, "1", "2")
     assert registry.champion() == second
     assert registry.promote("1") == first == registry.champion()
-    assert other.register_model() == (first, False), "a promotion by hand holds while MODEL_SOURCE is the same"
+    assert register(other) == (first, False), "a promotion by hand holds while MODEL_SOURCE is the same"
     assert registry.overruled() == second
     assert [(v.model, v.is_champion, v.is_source) for v in registry.versions()] == [
         (first, True, False),
@@ -214,7 +215,7 @@ def test_registering_in_a_unity_catalog_leaves_the_run_its_files(
     kind: str, pipeline: Pipeline, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue(kind)
-    model, _ = pipeline.register_model()
+    model = pipeline.selection.choose().model
     weights = list((pipeline.settings.mlflow_dir / "artifacts").rglob("model.safetensors"))
     assert len(weights) == 1
     assert model.version == "1"
@@ -225,10 +226,10 @@ def test_a_version_whose_upload_was_cut_off_is_registered_anew(
     kind: str, pipeline: Pipeline, request: pytest.FixtureRequest
 ) -> None:
     fake: Fake = request.getfixturevalue(kind)
-    pipeline.register_model()
+    pipeline.selection.choose()
     fake.versions[pipeline.registry.name, "1"]["status"] = "PENDING_REGISTRATION"
     fake.models[pipeline.registry.name]["aliases"].clear()
-    assert pipeline.register_model()[1]
+    assert pipeline.selection.choose().is_new
     assert [listed.model.version for listed in pipeline.registry.versions()] == ["2"]
 
 
@@ -239,7 +240,7 @@ def test_a_catalog_that_denies_says_so_in_one_line(
     fake: Fake = request.getfixturevalue(kind)
     fake.denied = "POST"
     with pytest.raises(CurationError) as refused:
-        pipeline.register_model()
+        pipeline.selection.choose()
     message = str(refused.value)
     assert "User does not have CREATE MODEL" in message
     assert "MLFLOW_REGISTRY_URI=" in message

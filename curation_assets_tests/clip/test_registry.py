@@ -20,6 +20,7 @@ from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, R
 from curation_assets.clip.source import DEMO_FOLDER, resolve
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
+from curation_assets_tests.conftest import register
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,17 +54,17 @@ def artifacts_of(pipeline: Pipeline, model: RegisteredModel) -> Path:
 
 
 def test_the_same_model_is_registered_once(ready: Pipeline) -> None:
-    first, is_new = ready.register_model()
+    first, is_new = register(ready)
     assert not is_new
     assert (first.name, first.version, first.uri) == (NAME, "1", f"models:/{NAME}/1")
-    assert ready.register_model() == (first, False)
+    assert register(ready) == (first, False)
     assert versions(ready) == [1]
     assert ready.registry.champion() == first
 
 
 def test_other_weights_become_a_second_version_and_the_champion(ready: Pipeline, other_weights: Path) -> None:
     first = ready.registry.champion()
-    second, is_new = with_source(ready, other_weights).register_model()
+    second, is_new = register(with_source(ready, other_weights))
     assert is_new
     assert second.version == "2"
     assert second.fingerprint != first.fingerprint
@@ -75,8 +76,8 @@ def test_going_back_to_the_first_weights_makes_the_first_version_the_champion_ag
     ready: Pipeline, other_weights: Path
 ) -> None:
     first = ready.registry.champion()
-    with_source(ready, other_weights).register_model()
-    again, is_new = ready.register_model()
+    with_source(ready, other_weights).selection.choose()
+    again, is_new = register(ready)
     assert not is_new
     assert again == first == ready.registry.champion()
     assert versions(ready) == [1, 2]
@@ -103,13 +104,13 @@ def test_a_model_whose_alias_was_taken_away_is_no_champion(ready: Pipeline) -> N
     mlflow.MlflowClient(ready.registry.tracking_uri).delete_registered_model_alias(NAME, "champion")
     with pytest.raises(CurationError, match="no CLIP model is registered"):
         ready.registry.champion()
-    model, is_new = ready.register_model()
+    model, is_new = register(ready)
     assert not is_new
     assert ready.registry.champion() == model
 
 
 def test_a_version_keeps_its_weights_when_the_source_is_edited_in_place(ready: Pipeline, other_weights: Path) -> None:
-    model, _ = with_source(ready, other_weights).register_model()
+    model = with_source(ready, other_weights).selection.choose().model
     stored = artifacts_of(ready, model) / "model.safetensors"
     before = stored.read_bytes()
     with (other_weights / "model.safetensors").open("r+b") as file:
@@ -125,7 +126,7 @@ def test_a_model_of_symbolic_links_as_in_the_hubs_cache_is_registered_whole(
     snapshot.mkdir(parents=True)
     for file in other_weights.iterdir():
         (snapshot / file.name).symlink_to(os.path.relpath(file, snapshot))
-    model, is_new = with_source(ready, snapshot).register_model()
+    model, is_new = register(with_source(ready, snapshot))
     assert is_new
     stored = artifacts_of(ready, model)
     assert {p.name for p in stored.iterdir()} == {p.name for p in other_weights.iterdir()} - {"README.md"}
@@ -148,7 +149,7 @@ class BrokenOffError(Exception):
 def test_a_rollback_that_was_cut_off_can_be_repeated(
     write: str, ready: Pipeline, other_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second, _ = with_source(ready, other_weights).register_model()
+    second = with_source(ready, other_weights).selection.choose().model
     ready.registry.promote("1")
     ready.registry.promote("2")
 
@@ -168,7 +169,7 @@ def test_a_rollback_that_was_cut_off_can_be_repeated(
 def test_a_promotion_that_was_cut_off_is_rolled_back_to_the_champion_before_it(
     ready: Pipeline, other_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second, _ = with_source(ready, other_weights).register_model()
+    second = with_source(ready, other_weights).selection.choose().model
 
     def break_off(*_: Any, **__: Any) -> None:
         raise BrokenOffError
@@ -185,7 +186,7 @@ def test_processes_that_register_the_same_model_at_once_make_one_version(ready: 
     script = (
         "from curation_assets.pipeline import Pipeline; from curation_assets.settings import load_settings; "
         "import torch, mlflow.pyfunc; pipeline = Pipeline(load_settings()); print('ready', flush=True); input(); "
-        "print(pipeline.register_model()[0].version)"
+        "print(pipeline.selection.choose().model.version)"
     )
     settings = ready.settings
     env = os.environ | {
@@ -218,7 +219,7 @@ pipeline = Pipeline(load_settings())
 print("ready", flush=True)
 input()
 if sys.argv[1] == "writer":
-    pipeline.register_model()
+    pipeline.selection.choose()
 while True:  # a reader sees the database from its first byte on
     try:
         print(pipeline.registry.champion().version)
@@ -292,7 +293,7 @@ def test_a_model_whose_files_do_not_fit_each_other_is_refused_and_not_registered
     champion = ready.registry.champion()
     breakage(other_weights)
     with pytest.raises(CurationError, match=reason) as caught:
-        with_source(ready, other_weights).register_model()
+        with_source(ready, other_weights).selection.choose()
     message = str(caught.value)
     assert message.startswith(f"CURATION_MODEL_SOURCE={other_weights}: {other_weights} holds no working CLIP model: ")
     assert "\n" not in message
@@ -307,7 +308,7 @@ def test_a_model_saved_by_transformers_5_is_registered_and_computes_what_its_sou
     (other_weights / "processor_config.json").write_text(json.dumps({"image_processor": config}))
     source = Encoder(other_weights, "cpu", "float32")
     (other_weights / "preprocessor_config.json").unlink()
-    model, is_new = with_source(ready, other_weights).register_model()
+    model, is_new = register(with_source(ready, other_weights))
     assert is_new
     encoder = ready.registry.load_encoder(model, "cpu", "float32")
     assert encoder.preprocessing == source.preprocessing
@@ -320,7 +321,7 @@ def test_a_champion_that_this_project_did_not_register_is_one_clear_error(ready:
     client.set_registered_model_alias(NAME, "champion", theirs.version)
     with pytest.raises(CurationError, match=r"version 2 of .* was not registered by this project.*CURATION_MODEL_NAME"):
         ready.registry.champion()
-    assert ready.register_model()[0].version == "1"
+    assert ready.selection.choose().model.version == "1"
     assert ready.registry.champion().version == "1"
 
 
@@ -334,7 +335,7 @@ def test_mlflows_own_tracking_uri_is_honoured(
     shutil.copy(ready.settings.mlflow_dir / "mlflow.db", elsewhere / "team.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere / 'team.db'}")
     team = with_source(ready, other_weights)
-    assert team.register_model()[0].version == "2"
+    assert team.selection.choose().model.version == "2"
     assert versions(team) == [1, 2]
     assert versions(ready) == [1]
 
@@ -353,7 +354,7 @@ def test_a_second_registry_of_one_process_stores_its_artifacts_in_the_same_place
     monkeypatch.chdir(tmp_path)
     for lake in ("one", "two"):
         settings = ready.settings.model_copy(update={"lake_root": tmp_path / lake / "lake"})
-        model, _ = Pipeline(settings).register_model()
+        model = Pipeline(settings).selection.choose().model
         stored = artifacts_of(Pipeline(settings), model)
         assert stored.is_relative_to(tmp_path / lake / "mlflow" / "artifacts")
     assert not (tmp_path / "mlruns").exists()
@@ -381,7 +382,7 @@ def test_a_registry_that_cannot_be_reached_is_one_clear_error(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    for attempt in (pipeline.registry.champion, pipeline.register_model):
+    for attempt in (pipeline.registry.champion, pipeline.selection.choose):
         with pytest.raises(CurationError) as caught:
             attempt()
         assert uri in str(caught.value)

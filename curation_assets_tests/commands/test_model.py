@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from curation_assets.clip.source import DEMO_FOLDER
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.conftest import Curation
 
@@ -51,7 +52,7 @@ def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
     assert summary.chosen.overruled.version == "2"
     assert sum(done.encoded for done in summary.embeds) == 1  # only the one it never saw
     assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 0
-    vectors = ready.vectors_of("maize/photo_0000.jpg")
+    vectors = ready.tables.vectors_of("maize/photo_0000.jpg")
     assert sorted(vectors["model_version"]) == ["1", "2"]
 
     assert curation("model", "promote", "2")[0] == 0
@@ -66,7 +67,7 @@ def test_list_and_promote_say_what_a_reader_needs(
     monkeypatch.setenv("CURATION_MODEL_SOURCE", other.settings.model_source)
     fill("maize", 2)
     run(ready, LogProgress())
-    other.register_model()
+    other.selection.choose()
     code, text, _ = curation("model", "list")
     first, second = (line for line in text.splitlines() if line.strip()[:1] in "12")
     assert code == 0
@@ -173,7 +174,7 @@ def test_without_a_registered_model_every_command_says_how_to_register_one(
 def test_verify_compares_with_what_was_stored_and_finds_another_answer(
     other: Pipeline, curation: Curation, tmp_path: Path
 ) -> None:
-    model, _ = other.register_model()
+    model = other.selection.choose().model
     code, text, _ = curation("model", "verify", "--json")
     said = json.loads(text)
     assert (code, said["ok"], said["version"]) == (0, True, "2")
@@ -182,7 +183,7 @@ def test_verify_compares_with_what_was_stored_and_finds_another_answer(
     assert code == 0
     assert "computes what it did when it was registered" in text
 
-    encoder = other.load_encoder(model)
+    encoder = other.encoders.load(model)
     stored = encoder.folder.parent / "golden" / "golden.json"
     golden = json.loads(stored.read_text())
     golden["texts"][0]["vector"] = [-x for x in golden["texts"][0]["vector"]]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.conftest import Curation
 
@@ -41,7 +42,7 @@ def test_json_has_every_column_and_where_the_answer_comes_from(curation: Curatio
     said = json.loads(text)
     assert (code, said["total"], found(text)) == (0, 1, [f"b/{ODD}"])
     assert said["images"][0]["width"] == 64
-    assert said["embeddings_table_version"] == ready.embeddings.newest_version()
+    assert said["embeddings_table_version"] == ready.tables.embeddings.newest_version()
     assert (said["model_version"], said["filter"], said["behind"]) == ("1", {"folder": ["b"]}, None)
 
 

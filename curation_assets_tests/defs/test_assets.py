@@ -37,7 +37,7 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert facts["images"].value == 4
     assert facts["bad files"].value == 1
     assert facts["dagster/partition_row_count"].value == 5
-    assert facts["dagster/uri"].value == ready.directory.path.as_uri()
+    assert facts["dagster/uri"].value == ready.tables.directory.path.as_uri()
     assert facts["why bad"].value.records[0].data["relative_path"] == "maize/broken.jpg"
     assert facts["passed over"].value == {"not an image name": 1}
     assert facts["thumbnails"].value.startswith("![4 images](data:image/jpeg;base64,")
@@ -50,7 +50,7 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert 0 < facts["share of the device's limit"].value < 1.5
     assert facts["MB read"].value > 0
     assert "not for decisions" in facts["note"].value
-    assert ready.status().row(0) == ("maize", 5, 4, 1, 4, 0)
+    assert ready.tables.status(ready.selection.current()).row(0) == ("maize", 5, 4, 1, 4, 0)
 
 
 def test_many_bad_files_are_a_warning_and_do_not_stop_the_embedding(
@@ -68,16 +68,16 @@ def test_a_doubled_row_stops_the_embedding(
     ready: Pipeline, fill: Any, materialize: Callable[..., Any], instance: dg.DagsterInstance
 ) -> None:
     fill("maize", 2)
-    ready.directory.create()
+    ready.tables.directory.create()
     ready.scan(["maize"], _Silent())
-    base = ready.directory.snapshot()
+    base = ready.tables.directory.snapshot()
     rows = pl.read_parquet(base.root / base.files("maize")[0].path).head(1)
-    with ready.directory.writer("maize") as writer:
+    with ready.tables.directory.writer("maize") as writer:
         with writer.file() as stage:
-            schema = ready.directory.spec.file_schema
+            schema = ready.tables.directory.spec.file_schema
             stage.write(rows.select(schema.names).to_arrow().cast(schema).to_batches()[0])
         assert stage.staged is not None
-        ready.directory.replace("maize", base, add=[stage.staged], remove=[])
+        ready.tables.directory.replace("maize", base, add=[stage.staged], remove=[])
     result = materialize("ingest_image_folder", "maize")
     assert not result.success
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "directory_key_is_unique")
@@ -134,14 +134,14 @@ def test_one_run_embeds_several_folders_and_a_bad_one_costs_its_neighbours_nothi
 ) -> None:
     for folder in ("a", "b", "c"):
         fill(folder, 2)
-    ready.directory.create()
+    ready.tables.directory.create()
     ready.scan(["a", "b", "c"], _Silent())
     instance.add_dynamic_partitions("image_folders", ["a", "b", "c"])
-    broken = ready.directory.path / ready.directory.snapshot().files("b")[0].path
+    broken = ready.tables.directory.path / ready.tables.directory.snapshot().files("b")[0].path
     good = broken.read_bytes()
     broken.write_bytes(good[: len(good) // 2])
     assert not _embed_range(defs, instance, "a", "c").success
-    assert ready.embeddings.snapshot().folders == ["a", "c"]
+    assert ready.tables.embeddings.snapshot().folders == ["a", "c"]
     broken.write_bytes(good)
     result = _embed_range(defs, instance, "a", "c")
     assert result.success
@@ -155,7 +155,7 @@ def test_a_folder_with_an_odd_name_goes_through(ready: Pipeline, fill: Any, mate
     fill(folder, 2)
 
     assert materialize("ingest_image_folder", key_of(folder)).success
-    assert ready.status().row(0) == (folder, 2, 2, 0, 2, 0)
+    assert ready.tables.status(ready.selection.current()).row(0) == (folder, 2, 2, 0, 2, 0)
 
 
 def _embed_range(defs: dg.Definitions, instance: dg.DagsterInstance, start: str, end: str) -> Any:

@@ -98,13 +98,13 @@ def test_a_model_promoted_while_a_folder_is_embedded_is_what_the_folder_ends_wit
     def slow_embed(self: Pipeline, *args: Any, **kwargs: Any) -> Any:
         result = embed(self, *args, **kwargs)
         if not promoted:
-            promoted.append(Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).register_model())
+            promoted.append(Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).selection.choose())
         return result
 
     monkeypatch.setattr(Pipeline, "embed", slow_embed)
     assert materialize("ingest_image_folder", "maize").success
-    assert promoted[0][0].version == "2"
-    versions = ready.vectors_of("maize/photo_0000.jpg")["model_version"].sort().to_list()
+    assert promoted[0].model.version == "2"
+    versions = ready.tables.vectors_of("maize/photo_0000.jpg")["model_version"].sort().to_list()
     assert versions == ["1", "2"]
     event = instance.get_latest_materialization_event(EMBEDDINGS)
     assert event is not None

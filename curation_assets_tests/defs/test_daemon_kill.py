@@ -30,7 +30,7 @@ def test_a_daemon_killed_inside_a_tick_loses_and_doubles_no_folder(
     # Nothing is listening for runs here: they are only to be queued, once each.
     env = environment(home, images)
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
-    pipeline.register_model()
+    pipeline.selection.choose()
     with dg.DagsterInstance.from_config(str(home)) as instance:
         report_model(instance, pipeline)
         killed = _daemon(point, env, tmp_path / "killed.log")

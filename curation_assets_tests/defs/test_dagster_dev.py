@@ -52,7 +52,11 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     # A folder that is dropped in gets one run.
     fill("rye", 3)
     wait_for("rye is ingested", lambda: succeeded("rye"))
-    assert pipeline.status().rows() == [("maize", 4, 4, 0, 4, 0), ("rye", 3, 3, 0, 3, 0), ("wheat", 4, 4, 0, 4, 0)]
+    assert pipeline.tables.status(pipeline.selection.current()).rows() == [
+        ("maize", 4, 4, 0, 4, 0),
+        ("rye", 3, 3, 0, 3, 0),
+        ("wheat", 4, 4, 0, 4, 0),
+    ]
 
     # The search index follows by itself, and the map after it.
     index = pipeline.searcher.folder_of(pipeline.registry.champion())
@@ -64,7 +68,7 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     wait_for("index and map hold all images", followed)
 
     # A backfill of all partitions of both assets ends well, and finds nothing left to do.
-    versions = pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version
+    versions = pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
     backfill = dev.ask(
         "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
         "{ __typename ... on LaunchBackfillSuccess { backfillId } } }",
@@ -82,7 +86,7 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
         return str(dev.ask(query, id=backfill["backfillId"])["partitionBackfillOrError"]["status"])
 
     wait_for("the backfill is done", lambda: backfill_status() == "COMPLETED_SUCCESS", 180)
-    assert (pipeline.directory.snapshot().version, pipeline.embeddings.snapshot().version) == versions
+    assert (pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version) == versions
 
     # A run cancelled in the middle of embedding frees its slot of the pool and leaves good tables.
     large = Image.effect_noise((2400, 1600), 60).convert("RGB")
@@ -95,16 +99,23 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     time.sleep(3)
     dev.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run)
     wait_for("the run is cancelled", lambda: dev.status(run) == "CANCELED")
-    assert pipeline.status().filter(folder="oats")["embedded"].item() < 300
+    assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats")["embedded"].item() < 300
     with dg.DagsterInstance.from_config(str(home)) as instance:
         wait_for("the slot is free", lambda: not instance.event_log_storage.get_concurrency_info("gpu").claimed_slots)
 
     again = dev.launch("crop_images_directory_embeddings", "oats")
     wait_for("embedding is finished", lambda: dev.status(again) in ("SUCCESS", "FAILURE"))
     assert dev.status(again) == "SUCCESS"
-    assert pipeline.status().filter(folder="oats").row(0) == ("oats", 300, 300, 0, 300, 0)
-    assert pipeline.embeddings.snapshot().rows("oats") == 300
-    assert not list(pipeline.embeddings.path.glob("_writers/*/*.parquet"))
+    assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats").row(0) == (
+        "oats",
+        300,
+        300,
+        0,
+        300,
+        0,
+    )
+    assert pipeline.tables.embeddings.snapshot().rows("oats") == 300
+    assert not list(pipeline.tables.embeddings.path.glob("_writers/*/*.parquet"))
 
 
 def _log_says(dev: DagsterDev, run: str, event: str, step: str) -> bool:

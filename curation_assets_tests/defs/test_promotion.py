@@ -26,8 +26,8 @@ def second(ready: Pipeline, tmp_path: Path) -> RegisteredModel:
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1000:] = bytes(1000)
     (other / "model.safetensors").write_bytes(weights)
-    model, _ = Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).register_model()
-    ready.register_model()
+    model = Pipeline(ready.settings.model_copy(update={"model_source": str(other)})).selection.choose().model
+    ready.selection.choose()
     assert ready.registry.champion().version == "1"
     return model
 
@@ -72,7 +72,7 @@ def test_each_promotion_is_noticed_once_also_back_and_forth(
     assert requests() == []
     first = ready.registry.champion()
     for model in (second, first, second, first):
-        ready.promote(model.version)
+        ready.selection.promote(model.version)
         assert requests() == ["clip_model"]
         assert requests() == []
         assert (latest(instance, MODEL).tags or {})["dagster/data_version"] == model.fingerprint
@@ -121,11 +121,11 @@ def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
         return encoded
 
     assert embed_what_is_stale() == {}
-    ready.promote(second.version)
+    ready.selection.promote(second.version)
     assert requests() == ["clip_model"]
     assert embed_what_is_stale() == {"maize": 2, "wheat": 2}
     assert embed_what_is_stale() == {}
-    ready.rollback()
+    ready.selection.rollback()
     assert requests() == ["clip_model"]
     assert embed_what_is_stale() == {"maize": 0, "wheat": 0}
     assert latest(instance, EMBEDDINGS).metadata["model"].value == ready.registry.version("1").uri
@@ -154,15 +154,15 @@ def test_two_deployments_of_one_registry_do_not_crown_in_turns(
 def test_a_promotion_holds_over_a_model_source_that_was_not_registered_yet(
     ready: Pipeline, second: RegisteredModel, requests: Callable[..., list[str]], materialize: Callable[..., Any]
 ) -> None:
-    ready.promote("2")
+    ready.selection.promote("2")
     materialize("register_clip_model")
     third = Path(shutil.copytree(second.source, ready.settings.images_root.parent / "third"))
     (third / "model.safetensors").write_bytes((third / "model.safetensors").read_bytes()[:-4] + b"abcd")
     later = Pipeline(ready.settings.model_copy(update={"model_source": str(third)}))
-    assert later.promote("1").version == "1"
+    assert later.selection.promote("1").version == "1"
     assert requests(str(third)) == ["clip_model"]
     assert requests(str(third)) == []
-    chosen = later.choose_model()
+    chosen = later.selection.choose()
     assert (chosen.model.version, chosen.is_new) == ("1", True)
     assert chosen.overruled is not None
     assert (chosen.overruled.version, chosen.overruled.source) == ("3", str(third))
@@ -177,10 +177,10 @@ def test_a_promotion_is_followed_although_model_source_is_gone(
 ) -> None:
     other = Pipeline(ready.settings.model_copy(update={"model_source": second.source}))
     materialize("register_clip_model")
-    other.register_model()
+    other.selection.choose()
     assert requests(second.source) == ["clip_model"]
     shutil.rmtree(second.source)
-    other.rollback()
+    other.selection.rollback()
     assert ready.registry.champion().version == "1"
     assert requests(second.source) == ["clip_model"]
     assert (latest(instance, MODEL).tags or {})["dagster/data_version"] == ready.registry.champion().fingerprint

@@ -60,7 +60,7 @@ def test_the_page_shows_counts_recall_latency_and_what_the_newest_folder_holds_f
     assert (shown["images"], shown["vectors"], shown["added"], shown["removed"]) == (4, 4, 4, 0)
     assert (shown["search"], shown["recall at 10"]) == ("exact", 1.0)
     assert shown["milliseconds a query"] > 0
-    assert shown["embeddings table version"] == ready.embeddings.newest_version()
+    assert shown["embeddings table version"] == ready.tables.embeddings.newest_version()
     for text in QUERIES:
         sheet = shown[f"standing query: {text}"]
         assert sheet.startswith("best of wheat, cosines ")
@@ -249,21 +249,21 @@ def test_every_image_of_a_folder_gets_its_label_once(
     shown = metadata(result, LABELS)
     assert shown["dagster/partition_row_count"] == 3
     assert sum(record.data["images"] for record in shown["labels"].records) == 3
-    rows = ready.zero_shot_labels.snapshot().read(["relative_path", "label", "score", "margin", "choices"])
+    rows = ready.tables.zero_shot_labels.snapshot().read(["relative_path", "label", "score", "margin", "choices"])
     expected = ready.searcher.labels(["a healthy leaf", "an orange"])
     assert rows.select("relative_path", "label").equals(expected.select("relative_path", "label"))
     assert rows["margin"].to_list() == pytest.approx(expected["margin"].to_list(), abs=1e-5)
-    version = ready.zero_shot_labels.newest_version()
+    version = ready.tables.zero_shot_labels.newest_version()
     assert metadata(run_asset(defs, instance, LABELS, "maize"), LABELS)["changed"] is False
-    assert ready.zero_shot_labels.newest_version() == version
+    assert ready.tables.zero_shot_labels.newest_version() == version
     other = labelled(ready, "soil", "sky")
     assert run_asset(other, instance, LABELS, "maize").success
-    assert set(ready.zero_shot_labels.snapshot().read(["label"])["label"]) <= {"soil", "sky"}
+    assert set(ready.tables.zero_shot_labels.snapshot().read(["label"])["label"]) <= {"soil", "sky"}
     for path in sorted((ready.settings.images_root / "maize").iterdir())[1:]:
         path.unlink()
     materialize("ingest_image_folder", "maize")
     run_asset(other, instance, LABELS, "maize")
-    assert ready.zero_shot_labels.snapshot().read([])["_file"].len() == 1
+    assert ready.tables.zero_shot_labels.snapshot().read([])["_file"].len() == 1
     assert isinstance(rows, pl.DataFrame)
 
 
@@ -299,7 +299,7 @@ def test_a_folder_that_waits_for_another_models_vectors_keeps_its_labels(
     champion = ready.registry.champion()
     other = replace(champion, version="2", fingerprint="another")
     vectors = ready.searcher.embed_texts(["a", "b"], champion)
-    done = label_folder(ready.embeddings, ready.zero_shot_labels, "maize", other, ["a", "b"], vectors)
+    done = label_folder(ready.tables.embeddings, ready.tables.zero_shot_labels, "maize", other, ["a", "b"], vectors)
     assert (done.changed, done.rows) == (False, 2)
 
 

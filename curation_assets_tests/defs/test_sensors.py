@@ -247,7 +247,7 @@ def test_folders_made_by_the_command_line_get_their_partition_and_their_page(
     assert isinstance(directory, dg.AssetMaterialization)
     assert directory.metadata["images"].value == 2
     assert directory.tags is not None
-    assert directory.tags["dagster/data_version"] == ready.content_version(["maize, wet"])
+    assert directory.tags["dagster/data_version"] == ready.tables.content_version(["maize, wet"])
     vectors = found["crop_images_directory_embeddings", key]
     assert isinstance(vectors, dg.AssetMaterialization)
     assert vectors.metadata["vectors"].value == 2

@@ -39,7 +39,7 @@ def test_a_run_on_spark_materializes_both_tables(ready: Pipeline, spark: Any, fi
     assert facts["crop_images_directory"]["images"].value == 6
     assert facts["crop_images_directory_embeddings"]["encoded"].value == 6
     assert facts["crop_images_directory_embeddings"]["images per second"].value > 0
-    assert ready.status().row(0) == ("maize", 6, 6, 0, 6, 0)
+    assert ready.tables.status(ready.selection.current()).row(0) == ("maize", 6, 6, 0, 6, 0)
 
 
 @pytest.mark.parametrize("engine", ["local", "spark"])

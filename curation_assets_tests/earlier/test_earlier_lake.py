@@ -77,7 +77,7 @@ def test_it_can_be_asked_and_searched_before_anything_is_written(earlier: Pipeli
     files = [path for path in home.rglob("*") if path.is_file() and "mlflow" not in path.parts]
     before = {path: path.stat().st_mtime_ns for path in files}
     tables = earlier.tables
-    totals = tables.status(earlier.registry).drop("folder").sum().row(0)
+    totals = tables.status(earlier.registry.champion()).drop("folder").sum().row(0)
     assert totals == (IMAGES + 2, IMAGES, 2, IMAGES, 0)
     assert tables.bad_files()["relative_path"].to_list() == BAD
     found = earlier.searcher.search("a green leaf", k=5)

@@ -30,7 +30,7 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.conftest import GivenEncoders, jpeg
 
 MODEL = RegisteredModel("autobricks.agriculture.clip_embedding", "1", "f", 128, 128, 1, "demo", True, "run")
 SECOND = dataclasses.replace(MODEL, version="2")
@@ -72,10 +72,11 @@ def embed(pipeline: Pipeline, folder: str, encoder: Encoder, model: RegisteredMo
 def embed_with(
     pipeline: Pipeline, folder: str, load: Callable[[], Encoder], model: RegisteredModel = MODEL, **how: Any
 ) -> EmbedResult:
-    pipeline.embeddings.create()
+    pipeline.tables.embeddings.create()
     progress, earlier = how.pop("progress", LogProgress()), how.pop("earlier", None)
-    engine = LocalEngine(lambda: [load()], **({"threads": 2, "batch_size": 2} | how))
-    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, engine, progress, earlier)
+    threads = how.pop("threads", 2)
+    engine = LocalEngine(GivenEncoders(given=lambda: [load()], **how), threads=threads)
+    return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, progress, earlier)
 
 
 def no_encoder() -> Encoder:
@@ -83,8 +84,8 @@ def no_encoder() -> Encoder:
 
 
 def rows(pipeline: Pipeline, folder: str | None = None, version: str | None = None) -> pl.DataFrame:
-    names = [column.name for column in pipeline.embeddings.spec.columns]
-    found = pipeline.embeddings.snapshot().read(names, folder).sort("relative_path", "model_version")
+    names = [column.name for column in pipeline.tables.embeddings.spec.columns]
+    found = pipeline.tables.embeddings.snapshot().read(names, folder).sort("relative_path", "model_version")
     return found if version is None else found.filter(pl.col("model_version") == version)
 
 
@@ -135,7 +136,9 @@ def test_every_usable_image_gets_one_vector_and_every_bad_file_none(
     assert result.computed is not None
     assert (result.computed.device, result.computed.precision) == ("cpu", "float32")
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in range(5)]
-    directory = pipeline.directory.snapshot().read(["relative_path", "content_sha256", "file_path", "created_at"], "a")
+    directory = pipeline.tables.directory.snapshot().read(
+        ["relative_path", "content_sha256", "file_path", "created_at"], "a"
+    )
     carried = rows(pipeline).select("relative_path", "content_sha256", "file_path", "created_at")
     assert len(carried.join(directory.drop("_file"), on=carried.columns)) == 5
 
@@ -160,7 +163,7 @@ def test_vectors_are_lists_of_float32_of_unit_length(pipeline: Pipeline, fill: F
     matrix = np.array(rows(pipeline)["embeddings"].to_list())
     assert matrix.shape == (6, 128)
     assert np.allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-6)
-    field = DeltaTable(str(pipeline.embeddings.path)).schema().to_arrow().field("embeddings")
+    field = DeltaTable(str(pipeline.tables.embeddings.path)).schema().to_arrow().field("embeddings")
     assert pa.field(field).type.value_type == pa.float32()
 
 
@@ -198,8 +201,8 @@ def test_a_second_run_commits_nothing_and_loads_no_encoder(pipeline: Pipeline, f
     first = embed(pipeline, "a", encoder)
     second = embed_with(pipeline, "a", no_encoder)
     assert (second.commits, second.current, second.rows) == (0, 4, 4)
-    assert second.version == first.version == pipeline.embeddings.snapshot().version
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), MODEL) == []
+    assert second.version == first.version == pipeline.tables.embeddings.snapshot().version
+    assert folders_behind(pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot(), MODEL) == []
 
 
 def test_a_changed_image_loses_its_row_and_gets_a_new_one(pipeline: Pipeline, fill: Fill, encoder: Watched) -> None:
@@ -210,7 +213,7 @@ def test_a_changed_image_loses_its_row_and_gets_a_new_one(pipeline: Pipeline, fi
     first.write_bytes(jpeg(991))
     os.utime(second)  # touched, not changed
     scan(pipeline, "a")
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), MODEL) == ["a"]
+    assert folders_behind(pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot(), MODEL) == ["a"]
     encoder.seen = 0
     result = embed(pipeline, "a", encoder)
     assert (encoder.seen, result.encoded, result.removed, result.rows) == (1, 1, 1, 3)
@@ -251,7 +254,7 @@ def test_a_folder_that_is_gone_loses_all_its_rows(
     scan(pipeline, "a")
     result = embed_with(pipeline, "a", no_encoder)
     assert (result.removed, result.rows) == (3, 0)
-    assert pipeline.embeddings.snapshot().folders == ["b"]
+    assert pipeline.tables.embeddings.snapshot().folders == ["b"]
     assert len(paths(pipeline, "b")) == 3
 
 
@@ -295,7 +298,7 @@ def test_a_long_folder_is_committed_chunk_by_chunk(
     scan(pipeline, "a")
     result = embed(pipeline, "a", encoder)
     assert (result.commits, result.rows) == (3, 10)
-    table = DeltaTable(str(pipeline.embeddings.path))
+    table = DeltaTable(str(pipeline.tables.embeddings.path))
     seen = []
     for version in range(result.version - 2, result.version + 1):
         table.load_as_version(version)
@@ -336,7 +339,7 @@ def test_a_run_that_breaks_off_keeps_its_chunks_and_the_next_encodes_only_the_re
     result = embed(pipeline, "a", encoder)
     assert (result.current, result.encoded, encoder.seen) == (8, 6, 6)
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in range(14)]
-    assert leftovers(pipeline.embeddings) == []
+    assert leftovers(pipeline.tables.embeddings) == []
 
 
 def test_work_stopped_by_its_progress_keeps_its_chunks_and_stages_nothing(
@@ -357,7 +360,7 @@ def test_work_stopped_by_its_progress_keeps_its_chunks_and_stages_nothing(
         embed(pipeline, "a", encoder, progress=Cancelled())
     kept = len(paths(pipeline))
     assert 2 <= kept <= 4
-    assert leftovers(pipeline.embeddings) == []
+    assert leftovers(pipeline.tables.embeddings) == []
     assert embed(pipeline, "a", encoder).encoded == 10 - kept
 
 
@@ -365,14 +368,14 @@ def test_what_a_dead_process_staged_is_swept_by_the_next_run(pipeline: Pipeline,
     fill("a", 2)
     scan(pipeline, "a")
     embed(pipeline, "a", encoder)
-    (committed,) = pipeline.embeddings.snapshot().files("a")
-    markers = next((pipeline.embeddings.path / "_writers").iterdir())
-    (pipeline.embeddings.path / "folder=a" / "dead.parquet").write_bytes(b"PAR1 half")
+    (committed,) = pipeline.tables.embeddings.snapshot().files("a")
+    markers = next((pipeline.tables.embeddings.path / "_writers").iterdir())
+    (pipeline.tables.embeddings.path / "folder=a" / "dead.parquet").write_bytes(b"PAR1 half")
     for name in ("dead.parquet", Path(committed.path).name):  # killed while writing, and just after a commit
         (markers / name).touch()
-    assert len(leftovers(pipeline.embeddings)) == 3
+    assert len(leftovers(pipeline.tables.embeddings)) == 3
     embed_with(pipeline, "a", no_encoder)
-    assert leftovers(pipeline.embeddings) == []
+    assert leftovers(pipeline.tables.embeddings) == []
     assert len(paths(pipeline)) == 2
 
 
@@ -420,7 +423,7 @@ def test_a_row_whose_stored_bytes_are_poisoned_is_reported_and_the_others_go_on(
 ) -> None:
     fill("a", 5)
     scan(pipeline, "a")
-    change_stored(pipeline.directory, "a", "a/photo_0002.jpg", image_base64=stored)
+    change_stored(pipeline.tables.directory, "a", "a/photo_0002.jpg", image_base64=stored)
     result = embed(pipeline, "a", encoder)
     assert [path for path, _ in result.failed] == ["a/photo_0002.jpg"]
     assert result.failed[0][1]
@@ -432,7 +435,7 @@ def test_every_row_of_a_content_that_fails_is_reported(pipeline: Pipeline, fill:
     shutil.copy(first, first.with_name("copy.jpg"))
     scan(pipeline, "a")
     for path in ("a/copy.jpg", "a/photo_0000.jpg"):
-        change_stored(pipeline.directory, "a", path, image_base64="")
+        change_stored(pipeline.tables.directory, "a", path, image_base64="")
     result = embed(pipeline, "a", encoder)
     assert sorted(path for path, _ in result.failed) == ["a/copy.jpg", "a/photo_0000.jpg"]
 
@@ -447,7 +450,7 @@ def test_images_that_are_not_stored_are_embedded_from_their_files(
 ) -> None:
     fill("a", 4)
     scan(without_images, "a")
-    assert without_images.directory.snapshot().read(["image_base64"])["image_base64"].null_count() == 4
+    assert without_images.tables.directory.snapshot().read(["image_base64"])["image_base64"].null_count() == 4
     assert embed(without_images, "a", encoder).encoded == 4
     kept = rows(pipeline)["embeddings"].to_list()
     shutil.rmtree(pipeline.settings.lake_root)
@@ -489,7 +492,7 @@ def test_rows_of_two_model_versions_stand_side_by_side(pipeline: Pipeline, fill:
     embed(pipeline, "a", encoder)
     ones = rows(pipeline, version="1")
     encoder._vision.visual_projection.weight.data.neg_()
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), SECOND) == ["a"]
+    assert folders_behind(pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot(), SECOND) == ["a"]
     second = embed(pipeline, "a", encoder, SECOND)
     assert (second.encoded, second.current, second.rows) == (3, 0, 3)
     assert rows(pipeline, version="1").equals(ones.with_columns(_file=rows(pipeline, version="1")["_file"]))
@@ -525,12 +528,12 @@ def test_the_files_of_many_small_chunks_are_merged_into_one(
     fill("a", 12)
     scan(pipeline, "a")
     result = embed(pipeline, "a", encoder, batch_size=1)
-    snapshot = pipeline.embeddings.snapshot()
+    snapshot = pipeline.tables.embeddings.snapshot()
     assert len(snapshot.files("a")) == 1
     assert result.commits == 13
     assert paths(pipeline) == [f"a/photo_{index:04}.jpg" for index in range(12)]
     assert embed_with(pipeline, "a", no_encoder).commits == 0
-    assert leftovers(pipeline.embeddings) == []
+    assert leftovers(pipeline.tables.embeddings) == []
 
 
 def test_small_runs_over_time_do_not_pile_up_files(pipeline: Pipeline, fill: Fill, encoder: Watched) -> None:
@@ -538,7 +541,7 @@ def test_small_runs_over_time_do_not_pile_up_files(pipeline: Pipeline, fill: Fil
         fill("a", 1, first=index)
         scan(pipeline, "a")
         embed(pipeline, "a", encoder)
-    assert len(pipeline.embeddings.snapshot().files("a")) <= 9
+    assert len(pipeline.tables.embeddings.snapshot().files("a")) <= 9
     assert len(paths(pipeline)) == 20
 
 
@@ -587,9 +590,9 @@ def test_whoever_follows_the_change_feed_holds_what_the_table_holds(
             scan(pipeline, name)
             embed(pipeline, name, encoder, batch_size=1)
         table = {(r["relative_path"], r["model_version"]): tuple(r["embeddings"]) for r in rows(pipeline).to_dicts()}
-        assert follow(pipeline.embeddings) == table
+        assert follow(pipeline.tables.embeddings) == table
     embed(pipeline, folder, encoder, SECOND)
-    assert len(follow(pipeline.embeddings)) == len(rows(pipeline)) == 11 + 11
+    assert len(follow(pipeline.tables.embeddings)) == len(rows(pipeline)) == 11 + 11
 
 
 def test_merging_files_is_no_change_in_the_feed(
@@ -599,7 +602,7 @@ def test_merging_files_is_no_change_in_the_feed(
     fill("a", 10)
     scan(pipeline, "a")
     result = embed(pipeline, "a", encoder, batch_size=1)
-    feed = pa.table(DeltaTable(str(pipeline.embeddings.path)).load_cdf(starting_version=0)).to_pylist()
+    feed = pa.table(DeltaTable(str(pipeline.tables.embeddings.path)).load_cdf(starting_version=0)).to_pylist()
     assert result.version not in {change["_commit_version"] for change in feed}
     assert len(feed) == 10
 
@@ -610,7 +613,7 @@ def test_damage_to_the_directory_table_found_by_the_reader_reaches_the_caller_by
 ) -> None:
     fill("a", 4)
     scan(pipeline, "a")
-    (stored,) = (pipeline.directory.path / "folder=a").glob("*.parquet")
+    (stored,) = (pipeline.tables.directory.path / "folder=a").glob("*.parquet")
 
     def load() -> Encoder:  # after the plan is made, before images are read
         if damage == "missing":
@@ -621,8 +624,10 @@ def test_damage_to_the_directory_table_found_by_the_reader_reaches_the_caller_by
 
     with pytest.raises(CurationError) as caught:
         embed_with(pipeline, "a", load)
-    assert str(pipeline.directory.path) in str(caught.value)
-    assert str(pipeline.embeddings.path) not in str(caught.value).replace(str(pipeline.directory.path) + "/", "")
+    assert str(pipeline.tables.directory.path) in str(caught.value)
+    assert str(pipeline.tables.embeddings.path) not in str(caught.value).replace(
+        str(pipeline.tables.directory.path) + "/", ""
+    )
     assert paths(pipeline) == []
 
 
@@ -642,7 +647,7 @@ def test_an_encoder_that_cannot_be_loaded_leaves_the_table_as_it_was(
         embed_with(pipeline, "a", load)
     assert set(paths(pipeline)) <= {"a/photo_0001.jpg", "a/photo_0002.jpg"}
     assert embed(pipeline, "a", encoder).rows == 3
-    assert leftovers(pipeline.embeddings) == []
+    assert leftovers(pipeline.tables.embeddings) == []
 
 
 def test_a_change_by_another_process_in_the_middle_is_planned_anew(
@@ -654,7 +659,7 @@ def test_a_change_by_another_process_in_the_middle_is_planned_anew(
     embed(pipeline, "a", encoder)
     fill("a", 2, first=6)
     scan(pipeline, "a")
-    table = pipeline.embeddings
+    table = pipeline.tables.embeddings
 
     def interfere(batch: int, _: np.ndarray) -> None:
         encoder.after_batch = None
@@ -686,7 +691,10 @@ def test_vectors_of_another_model_under_the_same_version_number_are_replaced(
     embed(pipeline, "a", encoder)
     embed(pipeline, "b", encoder)
     other = dataclasses.replace(MODEL, **change)  # type: ignore[arg-type]
-    assert folders_behind(pipeline.directory.snapshot(), pipeline.embeddings.snapshot(), other) == ["a", "b"]
+    assert folders_behind(pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot(), other) == [
+        "a",
+        "b",
+    ]
     encoder.seen = 0
     result = embed(pipeline, "a", encoder, other)
     assert (result.encoded, result.removed, result.rows, encoder.seen) == (2, 2, 2, 2)
@@ -702,7 +710,7 @@ def test_a_vector_that_has_left_its_folder_is_copied_from_an_earlier_snapshot(
     (images / "c").mkdir()
     scan(pipeline, "b")
     embed(pipeline, "b", encoder)
-    before = pipeline.embeddings.snapshot()
+    before = pipeline.tables.embeddings.snapshot()
     vector = vector_of(pipeline, "b/photo_0000.jpg")
     photo.rename(images / "c" / "moved.jpg")
     scan(pipeline, "b", "c")
@@ -724,10 +732,10 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
     monkeypatch.setattr(local, "_DECODE_BATCH", 3)
     fill("a", 20)
     scan(pipeline, "a")
-    change_stored(pipeline.directory, "a", "a/photo_0004.jpg", image_base64="")
-    pipeline.embeddings.create()
-    engine = LocalEngine(lambda: devices, threads=2, batch_size=4)
-    result = embed_folder(pipeline.directory, pipeline.embeddings, "a", MODEL, engine, LogProgress())
+    change_stored(pipeline.tables.directory, "a", "a/photo_0004.jpg", image_base64="")
+    pipeline.tables.embeddings.create()
+    engine = LocalEngine(GivenEncoders(given=lambda: devices, batch_size=4), threads=2)
+    result = embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, "a", MODEL, engine, LogProgress())
     assert (result.encoded, [path for path, _ in result.failed]) == (19, ["a/photo_0004.jpg"])
     assert encoder.seen + second.seen == 19
     assert encoder.batches + second.batches == 5

@@ -17,17 +17,18 @@ import polars as pl
 import psutil
 import pytest
 
+from curation_assets.clip.encoders import Encoders
 from curation_assets.clip.registry import RegisteredModel
 from curation_assets.embed import spark as spark_engine
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.plan import SMALL_FILES
 from curation_assets.embed.result import EmbedResult
-from curation_assets.embed.spark import EncoderSource, SparkEngine
+from curation_assets.embed.spark import SparkEngine
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.conftest import GivenEncoders, jpeg
 from curation_assets_tests.embed.test_embed import change_stored, leftovers, paths, rows
 
 pytestmark = pytest.mark.slow
@@ -44,28 +45,28 @@ def model(ready: Pipeline) -> RegisteredModel:
     return ready.registry.champion()
 
 
-def source(pipeline: Pipeline, model: RegisteredModel, precision: str = "float32") -> EncoderSource:
+def encoders_of(pipeline: Pipeline, precision: str = "float32") -> Encoders:
     settings = pipeline.settings
     registry = (settings.registered_model, settings.mlflow_dir, False)
-    return EncoderSource(model, registry, "cpu", precision, 2, settings.max_pixels)
+    return Encoders(registry, "cpu", precision, 2, settings.max_pixels)
 
 
 def embed(
     pipeline: Pipeline, spark: Any, folder: str, model: RegisteredModel, by_name: str | None = None, **how: Any
 ) -> EmbedResult:
-    pipeline.embeddings.create()
-    engine = SparkEngine(lambda: spark, source(pipeline, model), by_name)
+    pipeline.tables.embeddings.create()
+    engine = SparkEngine(lambda: spark, encoders_of(pipeline), by_name)
     progress = how.pop("progress", LogProgress())
-    return embed_folder(pipeline.directory, pipeline.embeddings, folder, model, engine, progress, **how)
+    return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, progress, **how)
 
 
 def embedded_here(pipeline: Pipeline, folder: str, model: RegisteredModel, lake: Path) -> pl.DataFrame:
     """What the local engine makes of the same directory table, in another lake."""
     other = Pipeline(pipeline.settings.model_copy(update={"lake_root": lake}))
-    other.embeddings.create()
+    other.tables.embeddings.create()
     encoder = pipeline.registry.load_encoder(model, "cpu", "float32")
-    engine = LocalEngine(lambda: [encoder], threads=2, batch_size=2)
-    embed_folder(pipeline.directory, other.embeddings, folder, model, engine, LogProgress())
+    engine = LocalEngine(GivenEncoders(given=lambda: [encoder]), threads=2)
+    embed_folder(pipeline.tables.directory, other.tables.embeddings, folder, model, engine, LogProgress())
     return rows(other)
 
 
@@ -87,8 +88,8 @@ def test_the_rows_are_those_of_the_local_engine(
     result = embed(ready, spark, folder, model)
     assert (result.encoded, result.copied, result.commits, result.rows, result.failed) == (13, 1, 1, 14, [])
     assert_same_rows(rows(ready), embedded_here(ready, folder, model, tmp_path / "other"))
-    assert len(ready.embeddings.snapshot().files(folder)) == 5, "a file a task"
-    assert leftovers(ready.embeddings) == []
+    assert len(ready.tables.embeddings.snapshot().files(folder)) == 5, "a file a task"
+    assert leftovers(ready.tables.embeddings) == []
     assert result.computed is not None
     assert (result.computed.devices, result.bytes > 0, result.stages.forward > 0) == (2, True, True)
     again = embed(ready, lambda: pytest.fail("a session was asked for"), folder, model)
@@ -116,7 +117,7 @@ def test_a_poisoned_image_is_reported_and_the_others_go_on(
 ) -> None:
     fill("a", 5)
     ready.scan(["a"], LogProgress())
-    change_stored(ready.directory, "a", "a/photo_0002.jpg", image_base64="abc")
+    change_stored(ready.tables.directory, "a", "a/photo_0002.jpg", image_base64="abc")
     result = embed(ready, spark, "a", model)
     assert result.failed == [("a/photo_0002.jpg", "its image_base64 is not base64; rescan the folder")]
     assert paths(ready) == [f"a/photo_{index:04}.jpg" for index in (0, 1, 3, 4)]
@@ -148,7 +149,7 @@ def test_a_killed_worker_costs_its_task_and_doubles_no_row(
     killed: list[int] = []
 
     def kill_one_that_writes() -> None:
-        markers = ready.embeddings.path / "_writers"
+        markers = ready.tables.embeddings.path / "_writers"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if list(markers.glob("*/*.parquet")):
@@ -165,7 +166,7 @@ def test_a_killed_worker_costs_its_task_and_doubles_no_row(
     assert killed
     assert (result.encoded, result.rows, result.commits) == (400, 400, 1)
     assert_same_rows(rows(ready), embedded_here(ready, "a", model, tmp_path / "other"))
-    assert leftovers(ready.embeddings) == []
+    assert leftovers(ready.tables.embeddings) == []
 
 
 def test_a_job_that_fails_commits_nothing_and_leaves_nothing(
@@ -178,17 +179,17 @@ def test_a_job_that_fails_commits_nothing_and_leaves_nothing(
     fill("a", 9, first=20)
     ready.scan(["a"], LogProgress())
     before = rows(ready)
-    good = {file: file.read_bytes() for file in (ready.directory.path / "folder=a").glob("*.parquet")}
+    good = {file: file.read_bytes() for file in (ready.tables.directory.path / "folder=a").glob("*.parquet")}
 
     class Damaging(LogProgress):
         def start(self, task: str, total: int) -> None:  # after the plan was made
             for file, data in good.items():
                 file.write_bytes(data[:-100] + b"\0" * 100)
 
-    with pytest.raises(CurationError, match=str(ready.directory.path)):
+    with pytest.raises(CurationError, match=str(ready.tables.directory.path)):
         embed(ready, spark, "a", model, progress=Damaging())
     assert rows(ready).equals(before)
-    assert leftovers(ready.embeddings) == []
+    assert leftovers(ready.tables.embeddings) == []
     for file, data in good.items():
         file.write_bytes(data)
     assert embed(ready, spark, "a", model).rows == 18
@@ -200,10 +201,10 @@ def test_a_model_that_executors_cannot_load_is_said_in_one_line(
     fill("a", 3)
     ready.scan(["a"], LogProgress())
     weights = next(ready.registry.folder.parent.rglob("model.safetensors"), None)
-    engine = SparkEngine(lambda: spark, source(ready, model, "float16"))
-    ready.embeddings.create()
+    engine = SparkEngine(lambda: spark, encoders_of(ready, "float16"))
+    ready.tables.embeddings.create()
     with pytest.raises(CurationError, match="float16 needs a CUDA device"):
-        embed_folder(ready.directory, ready.embeddings, "a", model, engine, LogProgress())
+        embed_folder(ready.tables.directory, ready.tables.embeddings, "a", model, engine, LogProgress())
     assert paths(ready) == []
     assert weights is None or weights.exists()
 
@@ -215,9 +216,9 @@ def test_many_small_runs_are_merged_by_executors(
         fill("a", 1, first=index)
         ready.scan(["a"], LogProgress())
         result = embed(ready, spark, "a", model)
-    assert len(ready.embeddings.snapshot().files("a")) == 1
+    assert len(ready.tables.embeddings.snapshot().files("a")) == 1
     assert (result.commits, result.rows) == (2, SMALL_FILES + 1)
-    assert leftovers(ready.embeddings) == []
+    assert leftovers(ready.tables.embeddings) == []
 
 
 def test_a_table_of_the_catalog_is_read_by_its_name(
@@ -229,7 +230,7 @@ def test_a_table_of_the_catalog_is_read_by_its_name(
     fill("b", 3)
     folders = ["a b/é", "b"]
     ready.scan(folders, LogProgress())
-    directory = ready.directory.snapshot()
+    directory = ready.tables.directory.snapshot()
     columns = [c.name for c in directory.spec.columns]
     held = directory.read(columns).drop("_file")
     lost = held.filter(pl.col("relative_path") != "a b/é/photo_0004.jpg")
@@ -244,7 +245,7 @@ def test_a_table_of_the_catalog_is_read_by_its_name(
     result = embed(ready, spark, "a b/é", model, by_name="whole")
     assert (result.encoded, result.current, result.rows, result.failed) == (1, 11, 12, [])
     assert_same_rows(rows(ready), embedded_here(ready, "a b/é", model, tmp_path / "other"))
-    assert leftovers(ready.embeddings) == []
+    assert leftovers(ready.tables.embeddings) == []
 
 
 def test_a_name_that_is_not_in_the_catalog_is_said_in_one_line(

@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 
 from curation_assets.gallery.app import create_app
 from curation_assets.gallery.gallery import Gallery
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings

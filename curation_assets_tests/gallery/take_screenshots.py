@@ -18,7 +18,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from curation_assets.demo.sample import write_sample
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings

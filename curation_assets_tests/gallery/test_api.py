@@ -25,7 +25,8 @@ from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
 from curation_assets.search.searcher import row_number
@@ -185,7 +186,7 @@ def test_an_earlier_version_of_the_table_is_searched_with_its_own_images(
 ) -> None:
     fill("a", 3)
     run(ready, LogProgress())
-    first = ready.embeddings.newest_version()
+    first = ready.tables.embeddings.newest_version()
     fill("a", 5)
     run(ready, LogProgress())
     client = client_of(ready)
@@ -334,7 +335,7 @@ def test_a_picture_is_an_upright_jpeg_whatever_the_file_is(client: TestClient, k
 
 @pytest.mark.parametrize("key", [PLAIN, *HOSTILE])
 def test_the_original_is_the_file_to_the_byte_under_its_own_name(client: TestClient, lake: Pipeline, key: str) -> None:
-    row = lake.row(key)
+    row = lake.tables.row(key)
     assert row is not None
     answer = client.get("/original", params={"key": key})
     assert answer.status_code == 200
@@ -413,7 +414,9 @@ def test_a_data_file_that_was_vacuumed_gives_a_readable_message(
     assert search(client)["total"] == 3
     paths[0].write_bytes(drawn(77))
     ready.scan(["a"], LogProgress())
-    DeltaTable(str(ready.directory.path)).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    DeltaTable(str(ready.tables.directory.path)).vacuum(
+        retention_hours=0, dry_run=False, enforce_retention_duration=False
+    )
     for path in ("/original", "/picture", "/api/exif"):
         status, error = refusal(client, path, key="a/photo_0001.jpg")
         assert status == 404
@@ -441,7 +444,7 @@ def test_an_index_that_is_replaced_while_the_gallery_runs_is_used_from_then_on(
 
 def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     facts = client.get("/api/image", params={"key": "rice/photo_000.jpg"}).json()
-    row = lake.row("rice/photo_000.jpg")
+    row = lake.tables.row("rice/photo_000.jpg")
     assert row is not None
     assert facts["columns"]["content_sha256"] == row["content_sha256"]
     assert facts["columns"]["file_path"] == row["file_path"]
@@ -467,7 +470,7 @@ def test_exif_tags_are_readable_short_and_harmless(client: TestClient) -> None:
 
 def test_folders_have_counts(client: TestClient, lake: Pipeline) -> None:
     found = {row["folder"]: row for row in client.get("/api/folders").json()["folders"]}
-    expected = {row["folder"]: row for row in lake.status().iter_rows(named=True)}
+    expected = {row["folder"]: row for row in lake.tables.status(lake.selection.current()).iter_rows(named=True)}
     assert set(found) == set(expected)
     for folder, row in found.items():
         assert row == {name: expected[folder][name] for name in ("folder", "files", "ok", "bad", "embedded")}

@@ -456,7 +456,7 @@ def test_an_image_has_a_page_with_all_that_is_known(visit: Open, lake: Pipeline)
     picture = page.get_by_role("img", name="told.jpg").first
     expect(picture).to_be_visible()
     assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [1067, 1600]
-    row = lake.row("kinds/told.jpg")
+    row = lake.tables.row("kinds/told.jpg")
     assert row is not None
     expect(page.locator(".facts")).to_contain_text(row["content_sha256"])
     expect(page.locator(".facts")).to_contain_text("clip_embedding version 1")

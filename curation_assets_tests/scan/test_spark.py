@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from curation_assets.errors import CurationError
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan import plan
 from curation_assets_tests.conftest import jpeg
@@ -41,7 +42,7 @@ def on_spark(ready: Pipeline, spark: Any, monkeypatch: pytest.MonkeyPatch) -> Pi
 
 
 def table(pipeline: Pipeline) -> pl.DataFrame:
-    snapshot = pipeline.directory.snapshot()
+    snapshot = pipeline.tables.directory.snapshot()
     return snapshot.read([c.name for c in snapshot.spec.columns]).drop("_file").sort("relative_path")
 
 
@@ -87,9 +88,9 @@ def test_a_scan_that_fails_on_the_executors_commits_nothing(
 
     with pytest.raises(CurationError, match="enough"):
         on_spark.scan(["a"], Stopping())
-    snapshot = on_spark.directory.snapshot()
+    snapshot = on_spark.tables.directory.snapshot()
     assert snapshot.rows() == 0
-    assert not list((on_spark.directory.path / "folder=a").glob("*.parquet"))
+    assert not list((on_spark.tables.directory.path / "folder=a").glob("*.parquet"))
     assert on_spark.scan(["a"], LogProgress())[0].ok == 12
 
 

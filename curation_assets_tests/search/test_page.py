@@ -46,13 +46,13 @@ def scanned(pipeline: Pipeline, names: tuple[str, ...]) -> pl.DataFrame:
     for index, name in enumerate(names):
         (folder / name.replace("/", "∕")).write_bytes(jpeg(index))
     pipeline.scan(["a"], LogProgress())
-    rows = pipeline.directory.snapshot().read(["relative_path", "file_path", "folder", "content_sha256"])
+    rows = pipeline.tables.directory.snapshot().read(["relative_path", "file_path", "folder", "content_sha256"])
     return rows.drop("_file").sort("relative_path").with_columns(score=pl.lit(0.5))
 
 
 def page_of(pipeline: Pipeline, found: list[tuple[str, pl.DataFrame]], model: RegisteredModel = MODEL) -> Elements:
     page = pipeline.settings.lake_root / "pages" / "search.html"
-    previews = dict(pipeline.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
+    previews = dict(pipeline.tables.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
     write_page(page, model, found, previews)
     assert [path.name for path in page.parent.iterdir()] == ["search.html"]
     return Elements(page.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def test_thumbnails_are_the_previews_of_the_table(pipeline: Pipeline) -> None:
     hits = scanned(pipeline, ("one.jpg",))
     (picture,) = page_of(pipeline, [("q", hits)]).all("img")
     data = base64.b64decode(str(picture["src"]).removeprefix("data:image/jpeg;base64,"))
-    preview = pipeline.directory.snapshot().read(["preview"])["preview"][0]
+    preview = pipeline.tables.directory.snapshot().read(["preview"])["preview"][0]
     assert data == preview
     assert Image.open(BytesIO(data)).size == (64, 48)
 

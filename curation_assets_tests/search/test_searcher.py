@@ -15,8 +15,8 @@ from deltalake import DeltaTable
 
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
+from curation_assets.ingest import run as run_pipeline
 from curation_assets.pipeline import Pipeline
-from curation_assets.pipeline import run as run_pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.filters import make_filter
 from curation_assets.search.query import Like, Picture, Query, Text
@@ -30,7 +30,7 @@ def embedded(ready: Pipeline) -> Pipeline:
 
 
 def cosines(pipeline: Pipeline, query: np.ndarray) -> dict[str, float]:  # type: ignore[type-arg]
-    rows = pipeline.embeddings.snapshot().read(["relative_path", "embeddings"])
+    rows = pipeline.tables.embeddings.snapshot().read(["relative_path", "embeddings"])
     vectors = np.array(rows["embeddings"].to_list(), np.float32)
     return dict(zip(rows["relative_path"], vectors @ query, strict=True))
 
@@ -43,7 +43,7 @@ def test_a_text_finds_the_images_whose_vectors_lie_nearest(ready: Pipeline, fill
     fill("a", 4)
     fill("b/c", 3)
     pipeline = embedded(ready)
-    (query,) = pipeline.load_encoder(pipeline.registry.champion()).embed_texts(["rust on a leaf"])
+    (query,) = pipeline.encoders.load(pipeline.registry.champion()).embed_texts(["rust on a leaf"])
     scores = cosines(pipeline, query)
     found = pipeline.searcher.search("rust on a leaf", 5)
     assert found.rows["relative_path"].to_list() == best(scores, 5)
@@ -169,7 +169,7 @@ def test_a_lake_that_was_made_anew_is_not_searched_by_the_old_index(ready: Pipel
 def test_an_earlier_version_of_the_table_is_searched_as_it_was(ready: Pipeline, fill: Fill) -> None:
     gone = fill("a", 3)[1]
     pipeline = embedded(ready)
-    then = pipeline.embeddings.newest_version()
+    then = pipeline.tables.embeddings.newest_version()
     gone.unlink()
     fill("b", 1)
     embedded(pipeline)
@@ -190,10 +190,10 @@ def test_an_earlier_version_of_the_table_is_searched_as_it_was(ready: Pipeline, 
 def test_as_of_goes_by_the_commits_and_not_by_the_times_of_files(ready: Pipeline, fill: Fill) -> None:
     fill("a", 2)
     pipeline = embedded(ready)
-    then = pipeline.embeddings.newest_version()
+    then = pipeline.tables.embeddings.newest_version()
     fill("b", 1)
     embedded(pipeline)
-    for file in (pipeline.directory.path / "_delta_log").iterdir():
+    for file in (pipeline.tables.directory.path / "_delta_log").iterdir():
         os.utime(file)  # a lake that was copied
     assert pipeline.searcher.search("anything", 10, table_version=then).total == 2
 
@@ -240,10 +240,10 @@ def test_a_filter_and_conditions_at_once_are_refused(ready: Pipeline, fill: Fill
 def test_a_version_whose_files_were_vacuumed_is_one_clear_error(ready: Pipeline, fill: Fill) -> None:
     gone = fill("a", 3)[1]
     pipeline = embedded(ready)
-    then = pipeline.embeddings.newest_version()
+    then = pipeline.tables.embeddings.newest_version()
     gone.unlink()
     embedded(pipeline)
-    for table in (pipeline.embeddings, pipeline.directory):
+    for table in (pipeline.tables.embeddings, pipeline.tables.directory):
         DeltaTable(str(table.path)).vacuum(0, dry_run=False, enforce_retention_duration=False)
     with pytest.raises(CurationError, match="can't be read"):
         pipeline.searcher.search("anything", table_version=then)
@@ -262,7 +262,7 @@ def test_an_earlier_model_version_is_searched_with_its_own_vectors(ready: Pipeli
     fill("a", 2)
     embedded(ready)
     other = Pipeline(ready.settings.model_copy(update={"model_source": str(other_model(ready))}))
-    other.register_model()
+    other.selection.choose()
     with pytest.raises(CurationError, match=r"no image has a vector of .* version 2; run `curation run`"):
         other.searcher.search("anything")
     found = other.searcher.search("anything", model_version="1")
@@ -287,7 +287,7 @@ def test_each_image_gets_the_nearest_label_and_its_margin(ready: Pipeline, fill:
     pipeline = embedded(ready)
     texts = ["a healthy leaf", "an orange", "a field"]
     found = pipeline.searcher.labels(texts, folder="a")
-    vectors = pipeline.load_encoder(pipeline.registry.champion()).embed_texts(texts)
+    vectors = pipeline.encoders.load(pipeline.registry.champion()).embed_texts(texts)
     scores = [cosines(pipeline, vector) for vector in vectors]
     assert found["relative_path"].to_list() == [f"a/photo_{index:04}.jpg" for index in range(4)]
     for path, _, label, score, margin in found.iter_rows():
@@ -307,7 +307,7 @@ def test_previews_are_those_of_the_table(ready: Pipeline, fill: Fill) -> None:
     fill("b", 2)
     pipeline = embedded(ready)
     index = pipeline.searcher.open()
-    expected = dict(pipeline.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
+    expected = dict(pipeline.tables.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
     assert pipeline.searcher.previews(index, [*expected, "nowhere.jpg"]) == expected
     assert pipeline.searcher.image_bytes(index, "a/photo_0000.jpg", "preview") == expected["a/photo_0000.jpg"]
     with pytest.raises(CurationError, match="no image"):

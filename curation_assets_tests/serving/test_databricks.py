@@ -223,8 +223,8 @@ def test_the_asset_deploys_the_champion_and_follows_a_promotion(
         weights = bytearray((other / "model.safetensors").read_bytes())
         weights[-4] ^= 1
         (other / "model.safetensors").write_bytes(weights)
-        Pipeline(pipeline.settings.model_copy(update={"model_source": str(other)})).register_model()
-        pipeline.register_model()
+        Pipeline(pipeline.settings.model_copy(update={"model_source": str(other)})).selection.choose()
+        pipeline.selection.choose()
         pipeline.registry.promote("2")
         assert run(selection[:1]).success
         assert requested()

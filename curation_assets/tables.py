@@ -1,0 +1,118 @@
+"""All Delta tables of one configuration, and what is asked of several of them or of a single image's rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from curation_assets.clip.registry import RegisteredModel
+from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, ZERO_SHOT_LABELS
+from curation_assets.lake.snapshot import partitions_in_parts
+from curation_assets.lake.table import LakeTable
+from curation_assets.settings import Settings
+
+_COUNTS = ("files", "ok", "bad", "embedded", "stale")
+_BAD = ["relative_path", "status", "error"]
+
+
+class Tables:
+    """The tables; opening them is left to whoever reads or writes.
+
+    Attributes:
+        directory: a row for every image file.
+        embeddings: a vector for every usable image and model version.
+        zero_shot_labels: the label of every embedded image.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
+        self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
+        self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
+
+    def status(self, model: RegisteredModel | None) -> pl.DataFrame:
+        """Counts of images by folder.
+
+        Args:
+            model: whose vectors count; None where none is registered, and then no image has one.
+
+        Returns:
+            folder, files, ok, bad, embedded, stale; ``stale`` are ok rows without a vector of their content.
+        """
+        images = self.directory.latest()
+        vectors = self.embeddings.latest() if model is not None and self.embeddings.exists() else None
+        ok, embedded = pl.col("status") == "ok", pl.col("_embedded").fill_null(False) & (pl.col("status") == "ok")
+        counts = [pl.DataFrame(schema={"folder": pl.String} | dict.fromkeys(_COUNTS, pl.UInt32))]
+        for folders in partitions_in_parts(images):
+            columns = ["folder", "relative_path", "content_sha256", "status"]
+            rows = images.read(columns, files=images.files_of(folders)).drop("_file")
+            known = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
+            if vectors is not None and model is not None:
+                known = vectors.read(KEY, files=vectors.files_of(folders), where=is_current(model)).select(KEY)
+            joined = rows.join(known.with_columns(_embedded=pl.lit(True)), on=KEY, how="left")
+            counts.append(
+                joined.group_by("folder")
+                .agg(
+                    files=pl.len(),
+                    ok=ok.sum(),
+                    bad=(~ok).sum(),
+                    embedded=embedded.sum(),
+                    stale=(ok & ~embedded).sum(),
+                )
+                .sort("folder")
+            )
+        return pl.concat(counts)
+
+    def coverage(self, models: Iterable[RegisteredModel]) -> tuple[int, dict[str, int]]:
+        """How many usable images there are, and how many of them have a vector of each version.
+
+        Returns:
+            Images; and version → images with its vector.
+        """
+        images = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
+        if self.directory.exists():
+            images = self.directory.latest().read([*KEY, "status"]).filter(pl.col("status") == "ok").select(KEY)
+        if not self.embeddings.exists():
+            return len(images), {model.version: 0 for model in models}
+        vectors = self.embeddings.latest().read([*KEY, *MODEL_COLUMNS]).join(images, on=KEY, how="semi")
+        return len(images), {model.version: len(vectors.filter(is_current(model))) for model in models}
+
+    def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
+        """Rows whose status isn't ok: relative_path, status, error."""
+        chosen = None if folders is None else pl.col("folder").is_in(list(folders))
+        bad = pl.col("status") != "ok"
+        rows = self.directory.latest().read([*_BAD, "folder"], where=bad if chosen is None else bad & chosen)
+        return rows.select(_BAD).sort("relative_path")
+
+    def content_version(self, folders: Iterable[str]) -> str:
+        """32 hex digits over path, content and status of some folders' rows: what their embeddings depend on."""
+        snapshot, digest = self.directory.latest(), hashlib.sha256()
+        for folder in sorted(folders):
+            rows = snapshot.read(["relative_path", "content_sha256", "status"], folder).drop("_file")
+            for row in rows.sort("relative_path").iter_rows():
+                digest.update("\0".join(map(str, row)).encode() + b"\0")
+        return digest.hexdigest()[:32]
+
+    def known_paths(self) -> pl.DataFrame:
+        """Columns folder, relative_path and file_path of the directory table; no rows where there is no table."""
+        columns = ["folder", "relative_path", "file_path"]
+        if not self.directory.exists():
+            return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+        return self.directory.latest().read(columns).drop("_file")
+
+    def row(self, relative_path: str) -> dict[str, Any] | None:
+        """One image's row of the directory table without the image itself; None if there is none."""
+        columns = [c.name for c in DIRECTORY.columns if c.name not in ("image_base64", "preview")]
+        found = self.directory.latest().read(columns, where=pl.col("relative_path") == relative_path)
+        return found.drop("_file").row(0, named=True) if len(found) else None
+
+    def vectors_of(self, relative_path: str) -> pl.DataFrame:
+        """Vectors of an image: model_name, model_version, content_sha256, dimension, embedded_at of each."""
+        if not self.embeddings.exists():
+            return pl.DataFrame()
+        columns = ["model_name", "model_version", "content_sha256", "embeddings", "embedded_at"]
+        found = self.embeddings.latest().read(columns, where=pl.col("relative_path") == relative_path)
+        return found.drop("_file").with_columns(dimension=pl.col("embeddings").list.len()).drop("embeddings")
