@@ -78,7 +78,6 @@ def test_each_folder_is_told_of_as_the_run_of_its_partition_tells(
                 same = set(theirs.metadata) - of_work - of_table - {"seconds", "MB read"}
                 assert {name: ours.metadata[name] for name in same} == {name: theirs.metadata[name] for name in same}
                 assert set(theirs.metadata) <= set(ours.metadata)
-                shared = set(ours.tags or {})
                 assert (ours.tags or {})["dagster/data_version"] == (theirs.tags or {})["dagster/data_version"]
     assert instance.get_materialized_partitions(EMBEDDINGS) == {"maize", "rye"}
 
