@@ -88,10 +88,7 @@ def run(
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
     # Folders that are gone lose their rows before others copy them, so that no image ever has two.
     to_embed.sort(key=lambda folder: images.rows(folder) > 0)
-    embeds = []
-    for index, folder in enumerate(to_embed, 1):
-        progress.step("embed", index, len(to_embed))
-        embeds.append(pipeline.embed(folder, model, progress, earlier=before))
+    embeds = pipeline.embed_all(to_embed, model, progress, earlier=before)
     status = tables.status(model)
     refreshed, index_error = None, None
     try:
