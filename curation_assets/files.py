@@ -1,0 +1,59 @@
+"""Files of this project's own, whatever is in them: written whole, brought to the disk, and locked between processes.
+
+Nothing here knows tables, indexes or images. Errors are the system's (``OSError``): callers know what a file is for,
+and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_POLL_SECONDS = 0.2  # between two looks at a lock that another process holds
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file in one step: whoever reads it sees the old content or the new."""
+    handle, draft = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(draft, 0o644)
+        os.replace(draft, target)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Bring a finished file to the disk, before anything names it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def waiting_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold a lock that one process of this machine has at a time; the kernel takes it back when that process dies.
+
+    Args:
+        path: file of the lock, in a folder that is there; it stays.
+        on_wait: called once, if another process has to be waited for.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if on_wait is not None:
+            on_wait()
+        lock.acquire(poll_interval=_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
