@@ -224,7 +224,7 @@ def _put(home: str, folder: str, number: int, world: World, seed: int) -> None:
 
 
 def _model() -> Any:
-    from curation_assets.clip.registry import RegisteredModel
+    from curation_assets.clip.versions import RegisteredModel
 
     return RegisteredModel(
         name="c.s.model", version="1", run_id="run", source="benchmark", fingerprint="f" * 32, dimension=DIMENSION,

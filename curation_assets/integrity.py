@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, is_current
 from curation_assets.lake.table import Snapshot
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation_assets.clip.champion import SeenSource
-from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
+from curation_assets.clip.registry import NotRegisteredError, Registry
 from curation_assets.clip.source import resolve
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.job import Engine, embed_folder
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.lake.table import DataFile, Snapshot, folders_in_parts
 
 # Columns that an embeddings row takes over from the directory table.

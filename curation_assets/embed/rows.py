@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, Work, is_current
 from curation_assets.lake.schemas import EMBEDDINGS
 from curation_assets.lake.staging import ParquetStage

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, is_current
 from curation_assets.lake.table import Snapshot, read_batches
 from curation_assets.search.filters import COLUMNS

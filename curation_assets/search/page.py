@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.images.names import path_from_text, printable
 from curation_assets.search.index import write_whole
 

@@ -16,7 +16,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import Snapshot
 from curation_assets.progress import Progress

@@ -24,7 +24,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable, Snapshot
 from curation_assets.progress import LogProgress, Progress

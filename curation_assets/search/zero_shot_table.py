@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.lake.table import LakeTable, Snapshot, read_batches

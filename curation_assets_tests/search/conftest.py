@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
