@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from curation_assets.clip.encoder import Encoder
     from curation_assets.scan.spark import SparkScan
-    from curation_assets.search.refresh import Refreshed
+    from curation_assets.search.refresh import IndexRefresh
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
 
@@ -417,7 +417,7 @@ class RunSummary:
     bad: pl.DataFrame
     status: pl.DataFrame
     failed: list[tuple[str, str]] = field(default_factory=list)
-    index: Refreshed | None = None
+    index: IndexRefresh | None = None
     index_error: str | None = None
 
 

@@ -257,10 +257,10 @@ def image_facts(gallery: Gallery, asked: OfImage) -> models.ImageFacts:
             model_version=index.info.model_version,
             model_fingerprint=index.info.model_fingerprint,
             dimension=index.info.dimension,
-            embeddings_table_version=index.info.table_version,
+            embeddings_table_version=index.info.embeddings_version,
             embedded_at=row["embedded_at"],
         )
-    copies = gallery.searcher.copies(index, asked.key).head(_MOST_COPIES)
+    copies = gallery.searcher.exact_duplicates(index, asked.key).head(_MOST_COPIES)
     mark = {"v": row["content_sha256"][:16]} if row["content_sha256"] else {}
     hidden = ("position", "_file", "embedded_at")
     return models.ImageFacts(

@@ -183,7 +183,7 @@ class Files:
         try:
             return self._searcher.image_bytes(index, row["relative_path"], column)
         except CurationError as error:
-            if index.folder is None:
+            if index.path is None:
                 raise NotThereError(
                     f"{printable(row['relative_path'])} is gone: files of earlier versions of the table were removed"
                 ) from error

@@ -22,7 +22,7 @@ from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like, Picture, Query, Text
-from curation_assets.search.searcher import Found, row_number
+from curation_assets.search.searcher import SearchResult
 from curation_assets.search.zero_shot import check_labels
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,12 @@ class Gallery:
         Raises:
             NotThereError: there is no such image.
         """
-        number = row_number(index, key)
+        number = index.row_number(key)
         if number is None:
             raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
         return index.rows.row(number, named=True)
 
-    def search(self, asked: Asked, k: int, offset: int = 0) -> Found:
+    def search(self, asked: Asked, k: int, offset: int = 0) -> SearchResult:
         """What a search finds.
 
         Raises:
@@ -128,7 +128,7 @@ class Gallery:
             model_version=info.model_version,
             demonstration=self.searcher.model(info.model_version).demonstration,
             dimension=info.dimension,
-            embeddings_table_version=info.table_version,
+            embeddings_table_version=info.embeddings_version,
             directory_table_version=info.directory_version,
             kind=info.kind,
             images=info.images,
@@ -139,7 +139,7 @@ class Gallery:
 
 
 def found_image(row: dict[str, Any], versions: Versions) -> models.FoundImage:
-    """A row of ``Found.rows`` or of an index, with addresses of its preview and page."""
+    """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
     mark = {"v": content[:16]} if content else {}
     return models.FoundImage(

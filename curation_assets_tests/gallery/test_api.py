@@ -28,7 +28,6 @@ from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline, run
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
-from curation_assets.search.searcher import row_number
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
     BYTES,
@@ -163,7 +162,7 @@ def test_the_answer_says_which_index_gave_it_and_that_the_model_is_for_demonstra
 ) -> None:
     index = search(client, k=1)["index"]
     info = lake.searcher.open().info
-    assert index["embeddings_table_version"] == info.table_version
+    assert index["embeddings_table_version"] == info.embeddings_version
     assert index["directory_table_version"] == info.directory_version
     assert (index["model_version"], index["kind"], index["vectors"]) == ("1", "exact", USABLE)
     assert index["demonstration"] is True
@@ -447,7 +446,7 @@ def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     assert facts["columns"]["file_path"] == row["file_path"]
     assert [copy["relative_path"] for copy in facts["copies"]] == ["kinds/copy.jpg"]
     assert facts["embedding"]["model_version"] == "1"
-    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.table_version
+    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.embeddings_version
     assert facts["dagster"].startswith("http://127.0.0.1:3000/assets/crop_images_directory?view=partitions&partition=")
 
 
@@ -568,7 +567,7 @@ def test_a_result_is_exported_whole_with_where_it_comes_from(client: TestClient,
     assert rows["score"].is_sorted(descending=True)
     assert provenance["query"] == [{"text": "rust", "weight": 1.0}, {"text": "soil", "weight": -1.0}]
     assert provenance["filter"] == {"status": ["ok"]}
-    assert provenance["embeddings_table_version"] == info.table_version
+    assert provenance["embeddings_table_version"] == info.embeddings_version
     assert provenance["directory_table_version"] == info.directory_version
     assert (provenance["model_version"], provenance["model_fingerprint"]) == ("1", info.model_fingerprint)
     assert re.fullmatch(rf'attachment; filename="images-\d{{8}}-\d{{6}}\.{form}"', headers["content-disposition"])
@@ -841,7 +840,7 @@ def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, m
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
     made = files.Files(lake.searcher, lake.settings)
     index = lake.searcher.open()
-    row = index.rows.row(row_number(index, "rice/photo_000.jpg") or 0, named=True)
+    row = index.rows.row(index.row_number("rice/photo_000.jpg") or 0, named=True)
     made._coming[row["content_sha256"]] = Future()
     assert made.thumbnail(index, row).startswith(b"\xff\xd8")
     made.close()
