@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
@@ -31,7 +31,7 @@ class QueryEncoder:
         self._encoder = encoder
         self._encoding = threading.Lock()  # held while the encoder works
         self._lock = threading.Lock()  # of the texts' vectors, for moments
-        self._texts: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+        self._texts: LRUCache[tuple[str, str], NDArray[np.float32]] = LRUCache(_TEXT_VECTORS)
 
     def texts(self, texts: Iterable[str], model: RegisteredModel) -> NDArray[np.float32]:
         """(n, dimension) unit vectors of some texts; those asked for before are remembered.
@@ -51,9 +51,7 @@ class QueryEncoder:
                 raise CurationError(f"{model.name} version {model.version} makes no usable vector of the text {bad!r}")
             known |= dict(zip(new, made, strict=True))
             with self._lock:
-                self._texts |= {(model.uri, text): vector for text, vector in zip(new, made, strict=True)}
-                while len(self._texts) > _TEXT_VECTORS:
-                    self._texts.popitem(last=False)
+                self._texts.update({(model.uri, text): vector for text, vector in zip(new, made, strict=True)})
         found = [vector for text in texts if (vector := known[text]) is not None]
         return np.stack(found) if found else np.empty((0, model.dimension), np.float32)
 

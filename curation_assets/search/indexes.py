@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
@@ -44,8 +44,8 @@ class Indexes:
         self._exact_vectors = exact_vectors
         self._probes = probes
         self._opening, self._assembling = threading.Lock(), threading.Lock()
-        self._current: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
-        self._earlier: OrderedDict[tuple[str, int | None], SearchIndex] = OrderedDict()
+        self._current: LRUCache[tuple[str, int | None], SearchIndex] = LRUCache(_HELD)
+        self._earlier: LRUCache[tuple[str, int | None], SearchIndex] = LRUCache(_HELD)
 
     def location_of(self, model: RegisteredModel) -> Path:
         """Where the index of a model version lies."""
@@ -92,9 +92,6 @@ class Indexes:
             elif index is None:
                 index = self._as_of(model, embeddings_version)
             held[key] = index
-            held.move_to_end(key)
-            while len(held) > _HELD:
-                held.popitem(last=False)
         if not index.info.vectors:
             when = "" if embeddings_version is None else f" in version {embeddings_version} of the table"
             raise CurationError(
