@@ -20,7 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curation_assets.errors import CurationError
-from curation_assets.gallery import api, files
+from curation_assets.gallery import files
+from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
@@ -748,6 +749,11 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
+    assert set(described["components"]["schemas"]) == {
+        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FolderCounts", "FoldersAnswer", "FoundImage",
+        "ImageFacts", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels", "Problem", "SearchAnswer",
+        "Uploaded",
+    }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)
     parameters = [parameter for operation in operations for parameter in operation.get("parameters", [])]
@@ -828,7 +834,7 @@ def test_a_folder_that_is_not_there_is_a_readable_404(client: TestClient) -> Non
 
 
 def test_a_slow_upload_is_given_up(lake: Pipeline, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]) -> None:
-    monkeypatch.setattr(api, "_UPLOAD_SECONDS", 0.3)
+    monkeypatch.setattr(uploads, "_UPLOAD_SECONDS", 0.3)
     host, port = serve(lake).removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as slow:
         head = "POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
