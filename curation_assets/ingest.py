@@ -20,7 +20,7 @@ from curation_assets.scan.changes import ABSENT
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
-    from curation_assets.search.refresh import Refreshed
+    from curation_assets.search.refresh import IndexRefresh
 
 
 @dataclass
@@ -43,7 +43,7 @@ class RunSummary:
     bad: pl.DataFrame
     status: pl.DataFrame
     failed: list[tuple[str, str]] = field(default_factory=list)
-    index: Refreshed | None = None
+    index: IndexRefresh | None = None
     index_error: str | None = None
 
 

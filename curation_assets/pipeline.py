@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
 from curation_assets.clip.selection import ModelSelection
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.job import Engine, embed_folders
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine

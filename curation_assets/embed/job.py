@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.known import KnownContents, plan_work
 from curation_assets.embed.plan import Work, merges
 from curation_assets.embed.result import EmbedPiece, EmbedResult

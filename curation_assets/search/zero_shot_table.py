@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current, read_vectors
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.snapshot import Snapshot
