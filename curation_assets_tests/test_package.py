@@ -54,9 +54,7 @@ def test_the_wheel_holds_no_tests_and_all_that_is_not_code(site: Path) -> None:
     assert {path.relative_to(site) for path in (site / "curation_assets").rglob("*") if path.is_file()} == in_checkout
 
 
-def test_the_installed_package_runs_searches_and_serves_its_pages_where_it_is_called(
-    site: Path, tmp_path: Path
-) -> None:
+def test_the_installed_package_runs_searches_and_shows_pages_where_it_is_called(site: Path, tmp_path: Path) -> None:
     (tmp_path / "images" / "maize").mkdir(parents=True)
     for number in range(3):
         (tmp_path / "images" / "maize" / f"{number}.jpg").write_bytes(jpeg(number))
