@@ -181,6 +181,7 @@ class Pipeline:
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
         from curation_assets.search.searcher import Searcher
+        from curation_assets.search.zero_shot_table import label_source
 
         settings = self.settings
         return Searcher(
@@ -190,6 +191,7 @@ class Pipeline:
             self.load_encoder,
             settings.index_dir,
             settings.search_exact_vectors,
+            [label_source(self.zero_shot_labels)],
         )
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:

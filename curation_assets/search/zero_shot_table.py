@@ -15,6 +15,7 @@ from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.lake.table import LakeTable, Snapshot, read_batches
+from curation_assets.search.attachments import TableSource, of_searched_model
 from curation_assets.search.zero_shot import label_vectors
 
 _BATCH_ROWS = 4096
@@ -35,6 +36,12 @@ class LabelResult:
     rows: int
     counts: pl.DataFrame
     changed: bool
+
+
+def label_source(labels: LakeTable) -> TableSource:
+    """The labels as columns that join an index: those of its own vectors."""
+    names = {"label": "zero_shot_label", "score": "zero_shot_score", "margin": "zero_shot_margin"}
+    return TableSource(labels, names, of_searched_model)
 
 
 def label_folder(
