@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from curation_assets.ingest import run
 from deltalake import DeltaTable
 
+from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
