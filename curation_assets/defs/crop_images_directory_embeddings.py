@@ -3,7 +3,7 @@
 import dagster as dg
 
 from curation_assets import integrity
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
 from curation_assets.defs.clip_model import clip_model

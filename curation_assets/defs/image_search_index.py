@@ -64,11 +64,11 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
         "laid out anew": done.rebuilt,
         "seconds": round(done.seconds, 3),
         "model": f"models:/{info.model_name}/{info.model_version}",
-        "embeddings table version": info.table_version,
+        "embeddings table version": info.embeddings_version,
         "directory table version": info.directory_version,
-        "folder": dg.MetadataValue.path(str(done.index.folder)),
+        "folder": dg.MetadataValue.path(str(done.index.path)),
     }
-    version = covered(info.table_id, info.table_version, info.directory_version, info.model_fingerprint)
+    version = covered(info.embeddings_id, info.embeddings_version, info.directory_version, info.model_fingerprint)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version), metadata=_contact_sheets(sightings, previews) | facts
     )
@@ -96,7 +96,7 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
             "laid out by t-SNE": done.info.laid_out,
             "laid out anew": done.fresh_layout,
             "seconds": round(done.seconds, 3),
-            "embeddings table version": done.info.table_version,
+            "embeddings table version": done.info.embeddings_version,
         }
         | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {})
     )
@@ -108,12 +108,12 @@ def _is_new(context: dg.AssetExecutionContext, info: IndexInfo) -> pl.Expr:
     if event is None or event.asset_materialization is None:
         return pl.lit(True)
     tag = (event.asset_materialization.tags or {}).get(_DATA_VERSION, "").split(".")
-    if len(tag) == 4 and tag[0] == info.table_id:
+    if len(tag) == 4 and tag[0] == info.embeddings_id:
         if tag[3] != info.model_fingerprint:
             context.log.info("the vectors are new, the images are not: another model took over")
             return pl.lit(False)
-        if info.born <= int(tag[1]):
-            return pl.col("since") > int(tag[1])
+        if info.built_at_version <= int(tag[1]):
+            return pl.col("first_seen_version") > int(tag[1])
     # The index was built from nothing since, or the tables were: then only the time of embedding tells.
     return pl.col("embedded_at") > datetime.fromtimestamp(event.timestamp, UTC)
 

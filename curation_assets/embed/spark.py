@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.local import EncodedBatch, computed_on, encoded_batches, together
 from curation_assets.embed.plan import Work
 from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_images

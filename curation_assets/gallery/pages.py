@@ -13,11 +13,11 @@ from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
 from curation_assets.gallery import security
-from curation_assets.gallery.api import image_facts
-from curation_assets.gallery.asked import OfImage
+from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.folders import bad_files, branches, count_folders, totals
 from curation_assets.gallery.gallery import GalleryOf, address
+from curation_assets.gallery.requests import ImageRequest
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.search.filters import COLUMNS
@@ -84,7 +84,7 @@ def _first_answer(request: Request) -> str:
 
 
 @router.get("/image")
-def image_page(gallery: GalleryOf, request: Request, asked: Annotated[OfImage, Query()]) -> Response:
+def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """One image."""
     facts = image_facts(gallery, asked)
     order = ("file_name", "folder", "status", "error")

@@ -126,7 +126,9 @@ class Snapshot:
             kept += [file for file in added if file.partition == partition]
             if kept:
                 files[partition] = kept
-        return Snapshot(self.storage, self.spec, version, self.table_id, self.schema, files)
+        made = Snapshot(self.storage, self.spec, version, self.table_id, self.schema, files)
+        made._types = self._types  # the same, and dear to make
+        return made
 
     @property
     def file_schema(self) -> pa.Schema:

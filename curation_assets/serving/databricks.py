@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError, first_line
 from curation_assets.progress import Progress
 from curation_assets.workspace import workspace_config, workspace_uri

@@ -59,11 +59,11 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     ]
 
     # The search index follows by itself, and the map after it.
-    index = pipeline.searcher.folder_of(pipeline.registry.champion())
+    index = pipeline.searcher.location_of(pipeline.registry.champion())
 
     def followed() -> bool:
-        info, made = read_info(index), image_map.read_info(image_map.folder_of(index))
-        return info is not None and made is not None and info.vectors == made.images == 11
+        info, points = read_info(index), image_map.read(image_map.location_of(index))
+        return info is not None and points is not None and info.vectors == len(points) == 11
 
     wait_for("index and map hold all images", followed)
 

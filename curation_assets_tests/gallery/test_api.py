@@ -20,7 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curation_assets.errors import CurationError
-from curation_assets.gallery import api, files
+from curation_assets.gallery import files
+from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
@@ -29,7 +30,6 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
-from curation_assets.search.searcher import row_number
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
     BYTES,
@@ -164,7 +164,7 @@ def test_the_answer_says_which_index_gave_it_and_that_the_model_is_for_demonstra
 ) -> None:
     index = search(client, k=1)["index"]
     info = lake.searcher.open().info
-    assert index["embeddings_table_version"] == info.table_version
+    assert index["embeddings_table_version"] == info.embeddings_version
     assert index["directory_table_version"] == info.directory_version
     assert (index["model_version"], index["kind"], index["vectors"]) == ("1", "exact", USABLE)
     assert index["demonstration"] is True
@@ -450,7 +450,7 @@ def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     assert facts["columns"]["file_path"] == row["file_path"]
     assert [copy["relative_path"] for copy in facts["copies"]] == ["kinds/copy.jpg"]
     assert facts["embedding"]["model_version"] == "1"
-    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.table_version
+    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.embeddings_version
     assert facts["dagster"].startswith("http://127.0.0.1:3000/assets/crop_images_directory?view=partitions&partition=")
 
 
@@ -571,7 +571,7 @@ def test_a_result_is_exported_whole_with_where_it_comes_from(client: TestClient,
     assert rows["score"].is_sorted(descending=True)
     assert provenance["query"] == [{"text": "rust", "weight": 1.0}, {"text": "soil", "weight": -1.0}]
     assert provenance["filter"] == {"status": ["ok"]}
-    assert provenance["embeddings_table_version"] == info.table_version
+    assert provenance["embeddings_table_version"] == info.embeddings_version
     assert provenance["directory_table_version"] == info.directory_version
     assert (provenance["model_version"], provenance["model_fingerprint"]) == ("1", info.model_fingerprint)
     assert re.fullmatch(rf'attachment; filename="images-\d{{8}}-\d{{6}}\.{form}"', headers["content-disposition"])
@@ -752,6 +752,11 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
+    assert set(described["components"]["schemas"]) == {
+        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FolderCounts", "FoldersAnswer", "FoundImage",
+        "ImageFacts", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels", "Problem", "SearchAnswer",
+        "Uploaded",
+    }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)
     parameters = [parameter for operation in operations for parameter in operation.get("parameters", [])]
@@ -832,7 +837,7 @@ def test_a_folder_that_is_not_there_is_a_readable_404(client: TestClient) -> Non
 
 
 def test_a_slow_upload_is_given_up(lake: Pipeline, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]) -> None:
-    monkeypatch.setattr(api, "_UPLOAD_SECONDS", 0.3)
+    monkeypatch.setattr(uploads, "_UPLOAD_SECONDS", 0.3)
     host, port = serve(lake).removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as slow:
         head = "POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
@@ -844,7 +849,7 @@ def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, m
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
     made = files.Files(lake.searcher, lake.settings)
     index = lake.searcher.open()
-    row = index.rows.row(row_number(index, "rice/photo_000.jpg") or 0, named=True)
+    row = index.rows.row(index.row_number("rice/photo_000.jpg") or 0, named=True)
     made._coming[row["content_sha256"]] = Future()
     assert made.thumbnail(index, row).startswith(b"\xff\xd8")
     made.close()

@@ -31,7 +31,7 @@ def put(lake: Lake, folder: str, made: dict[str, np.ndarray]) -> None:  # type: 
     lake.embed(folder, images, vectors=made)
 
 
-def mapped(lake: Lake) -> image_map.Mapped:
+def mapped(lake: Lake) -> image_map.MapRefresh:
     return image_map.refresh(lake.refresh().index, LogProgress())
 
 
@@ -90,10 +90,10 @@ def test_a_region_holds_the_images_within_it(lake: Lake) -> None:
 def test_a_damaged_map_is_one_error_and_made_anew(lake: Lake) -> None:
     put(lake, "a", vectors(6))
     mapped(lake)
-    folder = image_map.folder_of(lake.index)
-    next(folder.glob("*.parquet")).write_bytes(b"nothing")
+    location = image_map.location_of(lake.index)
+    next(location.glob("*.parquet")).write_bytes(b"nothing")
     with pytest.raises(CurationError, match="curation map"):
-        image_map.read(folder)
+        image_map.read(location)
     assert len(mapped(lake).points) == 6
 
 

@@ -104,7 +104,7 @@ class ExifTags(BaseModel):
     tags: list[ExifTag]
 
 
-class Uploaded(BaseModel):
+class UploadReceipt(BaseModel):
     """An image that was given, for searches with `image=<id>`."""
 
     id: str
