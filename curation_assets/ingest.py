@@ -65,7 +65,7 @@ def run(
     Raises:
         CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
     """
-    tree = pipeline.list_folders(folders)
+    tree = pipeline.source.list_folders(folders)
     tables = pipeline.tables
     rows = tables.known_paths()
     in_table = sorted(set(rows["folder"]))

@@ -91,14 +91,6 @@ class Pipeline:
             [label_source(self.tables.zero_shot_labels)],
         )
 
-    def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:
-        """List the images root.
-
-        Raises:
-            CurationError: it can't be listed.
-        """
-        return self.source.list_folders(only)
-
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
         directory = self.tables.directory

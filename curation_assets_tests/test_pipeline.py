@@ -368,7 +368,9 @@ def test_another_folder_depth_lays_the_same_images_out_anew_without_encoding(
     directory, embeddings = paths(again)
     assert directory == embeddings
     assert len(directory) == len(set(directory)) == 8
-    assert again.tables.status(again.selection.current())["folder"].to_list() == sorted(again.list_folders().folders)
+    assert again.tables.status(again.selection.current())["folder"].to_list() == sorted(
+        again.source.list_folders().folders
+    )
 
 
 def test_one_folder_alone_is_refused_after_the_depth_changed(ready: Pipeline, fill: Fill) -> None:

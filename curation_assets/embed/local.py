@@ -65,12 +65,13 @@ class LocalEngine:
                 removed=work.plan.removed,
             )
         if len(work.todo):
-            encoders, of = self._encoders.load_all(work.model), self._encoders
-            computed = computed_on(encoders)
+            encoders = self._encoders
+            loaded = encoders.load_all(work.model)
+            computed = computed_on(loaded)
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo))
-            number = len(work.todo)
-            with encoded_batches(images, encoders, self._threads, of.batch_size, of.max_pixels, number) as batches:
+            limits = encoders.batch_size, encoders.max_pixels, len(work.todo)
+            with encoded_batches(images, loaded, self._threads, *limits) as batches:
                 for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
 
