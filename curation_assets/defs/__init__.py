@@ -1,5 +1,8 @@
 """Dagster only: assets, checks, sensors, jobs, partitions, resources. The work itself is in ``pipeline`` and below.
 
+``images``, ``model``, ``embeddings``, ``ingest``, ``search``, ``zero_shot_labels``: a subject each, with assets, jobs
+and sensors. ``state`` decides for sensors, from values alone. The others are what several subjects share.
+
 Modules that define assets or sensors don't postpone annotations: Dagster reads them when it decorates.
 """
 

@@ -8,6 +8,10 @@ import dagster as dg
 
 OWNERS = ["team:curation"]
 
+# Dagster's own: of runs, and of materializations.
+RUN_KEY, PARTITION = "dagster/run_key", "dagster/partition"
+DATA_VERSION, INPUT_VERSION = "dagster/data_version", "dagster/input_data_version/"
+
 # Steps that want a GPU. The executor lets one such step of a run go at a time (the limit works within a run, on
 # op_tags only); on Kubernetes the second tag asks the scheduler for a node that has one.
 DEVICE_TAG = "curation/device"

@@ -5,8 +5,8 @@ import hashlib
 import dagster as dg
 
 from curation_assets.defs import metadata as md
-from curation_assets.defs.crop_images_directory_embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
-from curation_assets.defs.partitions import FOLDERS
+from curation_assets.defs.embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
+from curation_assets.defs.images import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, failing_for_good
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, OWNERS, RETRIES

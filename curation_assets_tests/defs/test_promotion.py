@@ -11,8 +11,8 @@ import pytest
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.definitions import build_defs
+from curation_assets.defs.ingest import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import build_new_images_sensor
 from curation_assets.pipeline import Pipeline
 
 MODEL = dg.AssetKey("clip_model")

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from curation_assets.defs.ingest import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import LatestRun, build_new_images_sensor, rotate, run_key_for
+from curation_assets.defs.state import LatestRun, rotate, run_key_for
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress

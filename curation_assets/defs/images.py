@@ -1,12 +1,10 @@
-"""``crop_images_directory``: one row for every image file."""
+"""Folders of photographs, and ``crop_images_directory``: one row for every image file of them."""
 
 import dagster as dg
 
 from curation_assets import integrity
 from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
-from curation_assets.defs.image_folders import image_folders
-from curation_assets.defs.partitions import FOLDERS
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, progress
 from curation_assets.defs.tags import OWNERS, RETRIES
@@ -17,6 +15,23 @@ from curation_assets.scan.result import ScanResult
 
 NAME = "crop_images_directory"
 KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
+
+# One partition for each image folder; its key is `partition_keys.key_of` the folder.
+FOLDERS = dg.DynamicPartitionsDefinition(name="image_folders")
+
+image_folders = dg.AssetSpec(
+    "image_folders",
+    description="Folders of photographs under `CURATION_IMAGES_ROOT`, as cameras, phones and drones leave them. "
+    "`new_images_sensor` watches them.",
+    group_name="images",
+    owners=OWNERS,
+    kinds={"file"},
+    partitions_def=FOLDERS,
+)
+
+
+def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(name, asset=NAME, partitions_def=FOLDERS, blocking=blocking, description=description)
 
 
 @dg.asset(
@@ -34,12 +49,8 @@ KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
     "not opened again.",
     metadata={"dagster/column_schema": md.column_schema(DIRECTORY)},
     check_specs=[
-        dg.AssetCheckSpec(
-            KEY_UNIQUE, asset=NAME, partitions_def=FOLDERS, blocking=True, description="No file has two rows."
-        ),
-        dg.AssetCheckSpec(
-            FEW_BAD, asset=NAME, partitions_def=FOLDERS, description="Few files are unusable (CURATION_BAD_FILE_LIMIT)."
-        ),
+        _check(KEY_UNIQUE, "No file has two rows.", blocking=True),
+        _check(FEW_BAD, "Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
     ],
 )
 def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]

@@ -6,9 +6,8 @@ from curation_assets import integrity
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
-from curation_assets.defs.clip_model import clip_model
-from curation_assets.defs.crop_images_directory import crop_images_directory
-from curation_assets.defs.partitions import FOLDERS
+from curation_assets.defs.images import FOLDERS, crop_images_directory
+from curation_assets.defs.model import clip_model
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import each_folder, failing_for_good, progress
 from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
@@ -32,6 +31,10 @@ WHEN_INPUTS_CHANGED = (
 )
 
 
+def _check(name: str, description: str) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(name, asset=NAME, partitions_def=FOLDERS, blocking=True, description=description)
+
+
 @dg.asset(
     name=NAME,
     deps=[crop_images_directory, clip_model],
@@ -51,27 +54,9 @@ WHEN_INPUTS_CHANGED = (
         "dagster/column_lineage": md.column_lineage(crop_images_directory.key),
     },
     check_specs=[
-        dg.AssetCheckSpec(
-            KEY_UNIQUE,
-            asset=NAME,
-            partitions_def=FOLDERS,
-            blocking=True,
-            description="No image has two rows for a version.",
-        ),
-        dg.AssetCheckSpec(
-            ALL_EMBEDDED,
-            asset=NAME,
-            partitions_def=FOLDERS,
-            blocking=True,
-            description="Every usable image has one vector.",
-        ),
-        dg.AssetCheckSpec(
-            UNIT,
-            asset=NAME,
-            partitions_def=FOLDERS,
-            blocking=True,
-            description="Vectors have unit length and the dimension.",
-        ),
+        _check(KEY_UNIQUE, "No image has two rows for a version."),
+        _check(ALL_EMBEDDED, "Every usable image has one vector."),
+        _check(UNIT, "Vectors have unit length and the dimension."),
     ],
 )
 def crop_images_directory_embeddings(
@@ -137,3 +122,11 @@ def _facts(
     return facts | md.table_facts(
         pipeline.tables.embeddings.path, name, pipeline.tables.embeddings.snapshot(), result.folder
     )
+
+
+embeddings_automation_sensor = dg.AutomationConditionSensorDefinition(
+    "embeddings_automation_sensor",
+    target=dg.AssetSelection.assets(crop_images_directory_embeddings),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Embeds a folder again when its content or the model really changed.",
+)

@@ -1,0 +1,142 @@
+"""``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
+
+from typing import Any
+
+import dagster as dg
+
+from curation_assets.defs import metadata as md
+from curation_assets.defs.embeddings import crop_images_directory_embeddings
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import failing_for_good, progress
+from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
+from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
+from curation_assets.defs.state import covered, run_key_for
+from curation_assets.defs.tags import OWNERS, RETRIES
+from curation_assets.errors import CurationError
+from curation_assets.search import image_map as maps
+from curation_assets.search.refresh import IndexRefresh
+from curation_assets.search.standing import look
+from curation_assets.settings import Settings
+
+NAME = "image_search_index"
+
+
+@dg.asset(
+    name=NAME,
+    deps=[crop_images_directory_embeddings],
+    retry_policy=RETRIES,
+    group_name="search",
+    owners=OWNERS,
+    kinds={"numpy", "faiss"},
+    description="An index beside the lake for `curation search` and `curation gallery`: a row for every image file and "
+    "the champion's vectors. Only what changed is read; exact up to `CURATION_SEARCH_EXACT_VECTORS` vectors, above "
+    "that with an approximate index that finds at least 98 % of the exact ten nearest.",
+)
+def image_search_index(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Refresh the index, and look for the standing queries in what is new."""
+    pipeline = curation.pipeline()
+    with failing_for_good():
+        done = pipeline.searcher.refresh(progress(context))
+        queries = pipeline.settings.standing_queries
+        sightings = look(pipeline.searcher, done.index, queries, is_new(context, done.index.info))
+        told = worth_telling(context, sightings)
+        shown = [*of_newest(sightings), *told]
+        previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
+    for sighting in told:
+        context.log_event(observation(context.asset_key, sighting, previews))
+    info = done.index.info
+    version = covered(info.embeddings_id, info.embeddings_version, info.directory_version, info.model_fingerprint)
+    facts = contact_sheets(sightings, previews) | _facts(done)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=facts)
+
+
+def _facts(done: IndexRefresh) -> dict[str, Any]:
+    info = done.index.info
+    return {
+        "images": info.images,
+        "vectors": info.vectors,
+        "added": len(done.added),
+        "removed": done.removed,
+        "search": info.kind,
+        "recall at 10": info.recall,
+        "milliseconds a query": info.latency_ms,
+        "laid out anew": done.rebuilt,
+        "seconds": round(done.seconds, 3),
+        "model": f"models:/{info.model_name}/{info.model_version}",
+        "embeddings table version": info.embeddings_version,
+        "directory table version": info.directory_version,
+        "folder": dg.MetadataValue.path(str(done.index.path)),
+    }
+
+
+@dg.asset(
+    name="image_map",
+    deps=[image_search_index],
+    retry_policy=RETRIES,
+    group_name="search",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    description="A point in the plane for every embedded image, near to those that look alike (t-SNE of a sample, the "
+    "others among it), for the gallery's map. What is on it stays where it is until half of it is new.",
+)
+def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Bring the map in line with the index."""
+    pipeline = curation.pipeline()
+    with failing_for_good():
+        done = maps.refresh(pipeline.searcher.refresh(progress(context)).index, progress(context))
+    return dg.MaterializeResult(
+        metadata={
+            "images": done.info.images,
+            "new": done.new,
+            "laid out by t-SNE": done.info.laid_out,
+            "laid out anew": done.fresh_layout,
+            "seconds": round(done.seconds, 3),
+            "embeddings table version": done.info.embeddings_version,
+        }
+        | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {})
+    )
+
+
+refresh_search_index = dg.define_asset_job(
+    "refresh_search_index",
+    selection=[image_search_index, image_map],
+    description="Bring the search index in line with the tables, then the map.",
+)
+
+
+def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor of the search index, with the interval of the settings.
+
+    Its truth is what the tables hold and what the last materialization covered, never an event: one that comes while
+    the index is being refreshed is not lost.
+    """
+
+    @dg.sensor(
+        name="search_index_sensor",
+        job=refresh_search_index,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run of image_search_index and image_map when the tables or the champion are others than "
+        "those that the last one covered.",
+    )
+    def search_index_sensor(
+        context: dg.SensorEvaluationContext, curation: CurationResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        pipeline = curation.pipeline()
+        tables = pipeline.tables
+        if tables.embeddings.newest_version() < 1 or (champion := pipeline.selection.current()) is None:
+            return dg.SkipReason("nothing is embedded yet")
+        try:
+            embeddings, directory = tables.embeddings.snapshot(), tables.directory.snapshot()
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
+        if data_version(context.instance, image_search_index.key) == wanted:
+            return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
+        latest = latest_run(context.instance, refresh_search_index.name)
+        key = run_key_for(image_search_index.key.to_user_string(), wanted, latest, run_key_is_used(context.instance))
+        if key is None:
+            return dg.SkipReason(f"asked for already; run {latest.run_id[:8]} tells" if latest else "asked for already")
+        return dg.RunRequest(key)
+
+    return search_index_sensor

@@ -1,0 +1,95 @@
+"""What sensors compare, and what follows from it: pure functions over what they gathered from disk, tables, instance.
+
+Nothing here reads anything: a decision is tested with values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from curation_assets.images.listing import TreeListing
+from curation_assets.partition_keys import folder_of_key, key_of
+from curation_assets.scan.changes import FolderChange
+
+
+@dataclass(frozen=True)
+class LatestRun:
+    """The newest run of a partition or job."""
+
+    run_id: str
+    run_key: str | None
+    finished: bool
+    succeeded: bool = False
+    status: str = ""
+
+
+def run_key_for(key: str, fingerprint: str, latest: LatestRun | None, is_used: Callable[[str], bool]) -> str | None:
+    """Run key for a folder that differs from its rows; None where a run is under way or this state was tried.
+
+    A state that comes back (a folder removed, then restored as it was) has its old fingerprint, and Dagster never
+    starts a run key twice: the run that lay between makes it a new one.
+    """
+    base = f"{key}:{fingerprint}"
+    if latest is None:
+        return base
+    if not latest.finished or (latest.run_key or "").startswith(base):
+        return None
+    return f"{base}:{latest.run_id[:8]}" if is_used(base) else base
+
+
+def model_run_key(base: str, latest: LatestRun | None, is_used: Callable[[str], bool]) -> str | None:
+    """Run key for registering a model that is missing; None where a run is under way, or was tried and failed.
+
+    The model may have been registered before, in a registry that is there no more: Dagster starts no run key twice.
+    """
+    if latest is None:
+        return base
+    tried = (latest.run_key or "").startswith(base)
+    if not latest.finished or (tried and not latest.succeeded):
+        return None
+    return f"{base}:{latest.run_id[:8]}" if is_used(base) else base
+
+
+def rotate(changes: Sequence[FolderChange], after: str | None) -> list[FolderChange]:
+    """Changes in the order of their names, beginning behind ``after``, so that no folder waits for ever."""
+    later = [change for change in changes if after is None or change.folder > after]
+    return later + [change for change in changes if not (after is None or change.folder > after)]
+
+
+def settled(
+    tree: TreeListing, changes: Iterable[FolderChange], seconds: float
+) -> tuple[list[FolderChange], list[FolderChange]]:
+    """Changes of folders that nobody has written to for a while, or that are gone; and the others."""
+    ready: list[FolderChange] = []
+    waiting: list[FolderChange] = []
+    for change in changes:
+        listing = tree.folders.get(change.folder)
+        (ready if listing is None or listing.settled(seconds) else waiting).append(change)
+    return ready, waiting
+
+
+def unrecorded(tree: TreeListing, changes: Iterable[FolderChange], materialized: Collection[str]) -> list[str]:
+    """Folders that match their rows, and whose partitions were never materialized."""
+    differing = {change.folder for change in changes}
+    return [folder for folder in tree.folders if folder not in differing and key_of(folder) not in materialized]
+
+
+def missing_partitions(tree: TreeListing, asked: Sequence[str], existing: Collection[str], at_most: int) -> list[str]:
+    """Partitions to add: all that runs are asked for, and of the other folders on disk as many as fit."""
+    others = [key_of(folder) for folder in tree.folders]
+    missing = [key for key in dict.fromkeys([*asked, *others]) if key not in existing]
+    return missing[: max(at_most, len(asked))]
+
+
+def vanished_partitions(
+    tree: TreeListing, asked: Collection[str], existing: Iterable[str], in_tables: Iterable[str]
+) -> list[str]:
+    """Partitions to delete: of folders that neither disk nor a table has, and that no run is asked for."""
+    alive = {*tree.folders, *in_tables}
+    return sorted(key for key in existing if folder_of_key(key) not in alive and key not in asked)
+
+
+def covered(table_id: str, table_version: int, directory_version: int, model_fingerprint: str) -> str:
+    """The data version of an index: what it was made of."""
+    return f"{table_id}.{table_version}.{directory_version}.{model_fingerprint}"
