@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, explained
 from curation_assets.files import sync, write_whole
 from curation_assets.search import exact
 from curation_assets.search.approximate import RECALL, ApproximateIndex
@@ -271,13 +271,9 @@ def publish(path: Path, info: IndexInfo) -> None:
 @contextmanager
 def understandable_errors(path: Path) -> Iterator[None]:
     """What the disk refuses of an index, or of what lies with it, as one line for the user."""
-    try:
+    hint = "CURATION_INDEX_ROOT chooses another place"
+    with explained(OSError, lambda reason: f"search index {path} can't be written: {reason}; {hint}"):
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CurationError(
-            f"search index {path} can't be written: {reason}; CURATION_INDEX_ROOT chooses another place"
-        ) from error
 
 
 def write_frames(path: Path, info: IndexInfo, rows: pl.DataFrame, keys: pl.DataFrame) -> None:
