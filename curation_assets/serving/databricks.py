@@ -185,9 +185,7 @@ def _understandable_errors(config: EndpointConfig) -> Iterator[None]:
     with (
         explained(others, sentence("check DATABRICKS_HOST and the credentials")),
         explained(NotFound, sentence("check that the workspace has model serving")),
-        explained(
-            PermissionDenied, sentence("ask for the right to manage serving endpoints and to execute the model")
-        ),
+        explained(PermissionDenied, sentence("ask for the right to manage serving endpoints and to execute the model")),
         explained(TimeoutError, lambda _: late),
     ):
         yield
