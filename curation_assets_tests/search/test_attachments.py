@@ -14,9 +14,10 @@ import pytest
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
+from curation_assets.ingest import run
 from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.lake.table import LakeTable, Snapshot
-from curation_assets.pipeline import Pipeline, run
+from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.search.attachments import Attachments, MapSource, TableSource
