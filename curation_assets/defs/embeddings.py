@@ -1,5 +1,8 @@
 """``crop_images_directory_embeddings``: one vector for every usable image and model version."""
 
+import hashlib
+from collections.abc import Iterator, Sequence
+
 import dagster as dg
 
 from curation_assets import integrity
@@ -8,12 +11,12 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
 from curation_assets.defs.images import FOLDERS, crop_images_directory
 from curation_assets.defs.model import clip_model
+from curation_assets.defs.reports import Check, FolderReport, each_folder, tell
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import each_folder, failing_for_good, progress
-from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS, RETRIES
+from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
+from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS
 from curation_assets.embed.result import EmbedResult
 from curation_assets.lake.schemas import EMBEDDINGS
-from curation_assets.partition_keys import folder_of_key
 from curation_assets.pipeline import Pipeline
 
 NAME = "crop_images_directory_embeddings"
@@ -39,8 +42,7 @@ def _check(name: str, description: str) -> dg.AssetCheckSpec:
     name=NAME,
     deps=[crop_images_directory, clip_model],
     partitions_def=FOLDERS,
-    backfill_policy=dg.BackfillPolicy.multi_run(EMBED_FOLDERS_A_RUN),
-    retry_policy=RETRIES,
+    backfill_policy=FOLDERS_A_BACKFILL_RUN,
     automation_condition=WHEN_INPUTS_CHANGED,
     op_tags=GPU_OP_TAGS,
     pool=GPU_POOL,
@@ -61,37 +63,37 @@ def _check(name: str, description: str) -> dg.AssetCheckSpec:
 )
 def crop_images_directory_embeddings(
     context: dg.AssetExecutionContext, curation: CurationResource
-) -> dg.MaterializeResult:  # type: ignore[type-arg]
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Embed what the run's folders lack."""
-    pipeline = curation.pipeline()
+    with trying_again(context):
+        reports, failed = embed_folders(context, curation, context.partition_keys)
+        yield from tell(context, reports, failed)
+
+
+def embed_folders(
+    context: Context, curation: CurationResource, keys: Sequence[str]
+) -> tuple[list[FolderReport], dict[str, Exception]]:
+    """Bring the vectors of some partitions' folders in line with their rows and the champion.
+
+    Returns:
+        What is to be told of each; and the errors of those that failed.
+    """
+    pipeline, said = curation.pipeline(), progress(context)
+
+    def embed_with(model: RegisteredModel) -> tuple[dict[str, EmbedResult], dict[str, Exception]]:
+        return each_folder(context.log, keys, lambda folder: pipeline.embed(folder, model, said))
+
     model = _champion(pipeline)
-    results = _embed(context, pipeline, model)
-    while (newer := _champion(pipeline)) != model:
+    done, failed = embed_with(model)
+    while not failed and (newer := _champion(pipeline)) != model:
         # Promoted while this run was embedding: the automation takes this run for the answer to that, so it has to be.
         context.log.info("%s has taken the place of %s; embedding again", newer.uri, model.uri)
         model = newer
-        results = _embed(context, pipeline, model)
+        done, failed = embed_with(model)
+    now = [speeds.embed_speed(result) for result in done.values()]
+    picture = curation.pictures.over_time(context.instance, crop_images_directory_embeddings.key, now)
     run = md.mlflow_run(pipeline, model)
-    picture = speeds.over_time(context.instance, context.asset_key, [speeds.embed_speed(done) for _, done in results])
-    for key, result in results:
-        context.add_asset_metadata(_facts(pipeline, model, run, result) | picture, partition_key=key)
-    folders = [folder_of_key(key) for key in context.partition_keys]
-    images, table = pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot()
-    once = integrity.every_image_embedded_once(images, table, folders, model)
-    return dg.MaterializeResult(
-        check_results=[
-            md.check_result(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
-            md.check_result(ALL_EMBEDDED, once),
-            md.check_result(UNIT, integrity.vectors_are_unit(table, folders, model)),
-        ],
-    )
-
-
-def _embed(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, model: RegisteredModel
-) -> list[tuple[str, EmbedResult]]:
-    report = progress(context)
-    return each_folder(context, lambda folder: pipeline.embed(folder, model, report))
+    return [_report(pipeline, key, model, run, result, picture) for key, result in done.items()], failed
 
 
 def _champion(pipeline: Pipeline) -> RegisteredModel:
@@ -99,10 +101,33 @@ def _champion(pipeline: Pipeline) -> RegisteredModel:
         return pipeline.registry.champion()
 
 
-def _facts(
-    pipeline: Pipeline, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult
-) -> dict[str, dg.MetadataValue]:
-    facts = md.thumbnails(pipeline.tables.directory.snapshot(), result.folder) | {
+def _report(
+    pipeline: Pipeline, key: str, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult, picture: md.Facts
+) -> FolderReport:
+    images, table = pipeline.tables.directory.latest(), pipeline.tables.embeddings.latest()
+    folders, content = [result.folder], pipeline.tables.content_version([result.folder])
+    return FolderReport(
+        crop_images_directory_embeddings.key,
+        key,
+        embeddings_data_version(content, model, result.rows),
+        _facts(pipeline, model, run, result),
+        md.thumbnails(images, result.folder) | picture,
+        [
+            Check(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
+            Check(ALL_EMBEDDED, integrity.every_image_embedded_once(images, table, folders, model)),
+            Check(UNIT, integrity.vectors_are_unit(table, folders, model)),
+        ],
+        {crop_images_directory.key: content, clip_model.key: model.fingerprint},
+    )
+
+
+def embeddings_data_version(content: str, model: RegisteredModel, vectors: int) -> str:
+    """Of a folder's embeddings: changes with its content, the model, or images that could not be embedded before."""
+    return hashlib.sha256(f"{content}\0{model.fingerprint}\0{vectors}".encode()).hexdigest()[:32]
+
+
+def _facts(pipeline: Pipeline, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult) -> md.Facts:
+    facts: md.Facts = {
         "model": dg.MetadataValue.text(model.uri),
         "mlflow run": run,
         "vectors": dg.MetadataValue.int(result.rows),
@@ -118,10 +143,8 @@ def _facts(
         facts["not embedded"] = md.bad_files([(path, "not embedded", reason) for path, reason in result.failed])
     if model.demonstration:
         facts["note"] = dg.MetadataValue.md(md.DEMONSTRATION_NOTE)
-    name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
-    return facts | md.table_facts(
-        pipeline.tables.embeddings.path, name, pipeline.tables.embeddings.snapshot(), result.folder
-    )
+    table, name = pipeline.tables.embeddings, pipeline.settings.full_name(pipeline.settings.embeddings_table)
+    return facts | md.table_facts(table.path, name, table.latest(), result.folder)
 
 
 embeddings_automation_sensor = dg.AutomationConditionSensorDefinition(

@@ -1,15 +1,17 @@
 """Folders of photographs, and ``crop_images_directory``: one row for every image file of them."""
 
+from collections.abc import Iterator, Sequence
+
 import dagster as dg
 
 from curation_assets import integrity
 from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
+from curation_assets.defs.reports import Check, FolderReport, each_folder, tell
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import each_folder, progress
-from curation_assets.defs.tags import OWNERS, RETRIES
+from curation_assets.defs.running import Context, progress, trying_again
+from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, OWNERS
 from curation_assets.lake.schemas import DIRECTORY
-from curation_assets.partition_keys import folder_of_key
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.result import ScanResult
 
@@ -38,9 +40,7 @@ def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCh
     name=NAME,
     deps=[image_folders],
     partitions_def=FOLDERS,
-    # One folder a run: a run has one data version for all its partitions, and embeddings go by the folder's own.
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    retry_policy=RETRIES,
+    backfill_policy=FOLDERS_A_BACKFILL_RUN,
     group_name="images",
     owners=OWNERS,
     kinds={"python", "deltalake"},
@@ -53,28 +53,48 @@ def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCh
         _check(FEW_BAD, "Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
     ],
 )
-def crop_images_directory(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def crop_images_directory(
+    context: dg.AssetExecutionContext, curation: CurationResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Scan the run's folders."""
-    pipeline = curation.pipeline()
-    report = progress(context)
-    results = each_folder(context, lambda folder: pipeline.scan([folder], report)[0])
-    picture = speeds.over_time(context.instance, context.asset_key, [speeds.scan_speed(scan) for _, scan in results])
-    for key, result in results:
-        context.add_asset_metadata(_facts(pipeline, result) | picture, partition_key=key)
-    folders = [folder_of_key(key) for key in context.partition_keys]
-    table, limit = pipeline.tables.directory.snapshot(), pipeline.settings.bad_file_limit
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(pipeline.tables.content_version(folders)),
-        check_results=[
-            md.check_result(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
-            md.check_result(FEW_BAD, integrity.bad_file_share(table, folders, limit), warning=True),
+    with trying_again(context):
+        reports, failed = scan_folders(context, curation, context.partition_keys)
+        yield from tell(context, reports, failed)
+
+
+def scan_folders(
+    context: Context, curation: CurationResource, keys: Sequence[str]
+) -> tuple[list[FolderReport], dict[str, Exception]]:
+    """Bring the rows of some partitions' folders in line with the disk.
+
+    Returns:
+        What is to be told of each; and the errors of those that failed.
+    """
+    pipeline, said = curation.pipeline(), progress(context)
+    done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan([folder], said)[0])
+    now = [speeds.scan_speed(result) for result in done.values()]
+    picture = curation.pictures.over_time(context.instance, crop_images_directory.key, now)
+    return [_report(pipeline, key, result, picture) for key, result in done.items()], failed
+
+
+def _report(pipeline: Pipeline, key: str, result: ScanResult, picture: md.Facts) -> FolderReport:
+    table, limit, folders = pipeline.tables.directory.latest(), pipeline.settings.bad_file_limit, [result.folder]
+    return FolderReport(
+        crop_images_directory.key,
+        key,
+        pipeline.tables.content_version(folders),
+        _facts(pipeline, result),
+        md.thumbnails(table, result.folder) | picture,
+        [
+            Check(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
+            Check(FEW_BAD, integrity.bad_file_share(table, folders, limit), blocking=False),
         ],
     )
 
 
-def _facts(pipeline: Pipeline, result: ScanResult) -> dict[str, dg.MetadataValue]:
-    snapshot = pipeline.tables.directory.snapshot()
-    facts = md.thumbnails(snapshot, result.folder) | {
+def _facts(pipeline: Pipeline, result: ScanResult) -> md.Facts:
+    snapshot = pipeline.tables.directory.latest()
+    facts: md.Facts = {
         "images": dg.MetadataValue.int(result.ok),
         "bad files": dg.MetadataValue.int(result.bad),
         "new": dg.MetadataValue.int(result.new),

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from curation_assets.defs import metadata as md
+from curation_assets.defs.running import Context
 from curation_assets.defs.tags import DATA_VERSION
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
@@ -19,9 +20,9 @@ SIGHTING = "standing query"
 _OBSERVATIONS = 100  # of one refresh: the first of a large tree would tell of every folder
 
 
-def is_new(context: dg.AssetExecutionContext, info: IndexInfo) -> pl.Expr:
+def is_new(context: Context, asset: dg.AssetKey, info: IndexInfo) -> pl.Expr:
     """Which vectors came since the last materialization, whoever brought the index in line meanwhile."""
-    event = context.instance.get_latest_materialization_event(context.asset_key)
+    event = context.instance.get_latest_materialization_event(asset)
     if event is None or event.asset_materialization is None:
         return pl.lit(True)
     tag = (event.asset_materialization.tags or {}).get(DATA_VERSION, "").split(".")
@@ -35,7 +36,7 @@ def is_new(context: dg.AssetExecutionContext, info: IndexInfo) -> pl.Expr:
     return pl.col("embedded_at") > datetime.fromtimestamp(event.timestamp, UTC)
 
 
-def worth_telling(context: dg.AssetExecutionContext, sightings: list[Sighting]) -> list[Sighting]:
+def worth_telling(context: Context, sightings: list[Sighting]) -> list[Sighting]:
     """Those that pass their threshold; of too many, of each query in turn."""
     of_query: dict[str, list[Sighting]] = {}
     for sighting in sightings:

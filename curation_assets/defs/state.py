@@ -5,23 +5,32 @@ Nothing here reads anything: a decision is tested with values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from curation_assets.images.listing import TreeListing
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.scan.changes import FolderChange
 
+FOLDERS_A_RUN, FILES_A_RUN = 10, 1000  # that are asked for together
+
 
 @dataclass(frozen=True)
 class LatestRun:
-    """The newest run of a partition or job."""
+    """The newest run of a folder or job.
+
+    Attributes:
+        run_key: of the state that it was asked for; None where a person started it.
+        created: seconds since 1970.
+    """
 
     run_id: str
     run_key: str | None
     finished: bool
     succeeded: bool = False
     status: str = ""
+    created: float = 0
 
 
 def run_key_for(key: str, fingerprint: str, latest: LatestRun | None, is_used: Callable[[str], bool]) -> str | None:
@@ -55,6 +64,60 @@ def rotate(changes: Sequence[FolderChange], after: str | None) -> list[FolderCha
     """Changes in the order of their names, beginning behind ``after``, so that no folder waits for ever."""
     later = [change for change in changes if after is None or change.folder > after]
     return later + [change for change in changes if not (after is None or change.folder > after)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A folder that a run is to be asked for.
+
+    Attributes:
+        key: its partition.
+        run_key: of its state; no state of a folder is asked for twice.
+        what: changed, for people.
+        files: on disk.
+    """
+
+    key: str
+    run_key: str
+    what: str
+    files: int
+
+
+def batches(asked: Iterable[Asked]) -> Iterator[list[Asked]]:
+    """The folders of one run each: a handful of small ones together, since starting a process costs more than they do.
+
+    A large one goes alone, so that none waits behind it, and what a killed run leaves to do is bounded.
+    """
+    batch: list[Asked] = []
+    for folder in asked:
+        full = len(batch) == FOLDERS_A_RUN or sum(of.files for of in batch) + folder.files > FILES_A_RUN
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(folder)
+    if batch:
+        yield batch
+
+
+def batch_key(batch: Sequence[Asked]) -> str:
+    """Run key of a run of several folders: the same for the same states of the same folders."""
+    digest = hashlib.sha256("\0".join(sorted(folder.run_key for folder in batch)).encode()).hexdigest()
+    return f"{len(batch)} folders:{digest[:32]}"
+
+
+def folder_tags(key: str, run_key: str | None = None) -> dict[str, str]:
+    """Tags that a run of several folders carries for each of them, so that what it was asked for is found again.
+
+    Args:
+        run_key: of the folder's state; None gives those by which all runs of the folder are found.
+    """
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return {f"curation/folder/{name}": key} | ({f"curation/state/{name}": run_key} if run_key else {})
+
+
+def newer(first: LatestRun | None, second: LatestRun | None) -> LatestRun | None:
+    """The later of two runs."""
+    return max((run for run in (first, second) if run is not None), key=lambda run: run.created, default=None)
 
 
 def settled(

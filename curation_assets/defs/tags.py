@@ -27,8 +27,14 @@ EXECUTOR = dg.multiprocess_executor.configured(
     {"tag_concurrency_limits": [{"key": DEVICE_TAG, "value": "gpu", "limit": 1}]}
 )
 
-# A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`.
+# A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`. Not a
+# policy of the assets: `running.trying_again` applies it, and says why.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-# Folders a backfill of embeddings gives to one run: one process start and one model load serve them all.
-EMBED_FOLDERS_A_RUN = 25
+# The same for all assets of a folder, so that a backfill of several of them goes through each folder's in one run: one
+# process start and one model load serve them all.
+FOLDERS_A_BACKFILL_RUN = dg.BackfillPolicy.multi_run(25)
+
+# Jobs that sensors start: every step in the run's own process, as a process more takes seconds to start. A step after
+# the other, so the limit on GPU steps of a run holds; the pool's, across runs, does as ever.
+ONE_PROCESS = dg.in_process_executor

@@ -234,7 +234,7 @@ def test_a_search_finds_by_label_and_follows_new_labels(ready: Pipeline, fill: F
     with pytest.raises(CurationError, match="no map of these images yet; `curation map` makes it"):
         searcher.search("leaf", region=region)
     with pytest.raises(CurationError, match="the map is one of the newest images"):
-        searcher.search("leaf", region=region, table_version=pipeline.embeddings.newest_version())
+        searcher.search("leaf", region=region, table_version=pipeline.tables.embeddings.newest_version())
     result = searcher.search("leaf", 10)
     further = searcher.further(result.index, result.numbers)
     assert further.columns == ["zero_shot_label", "zero_shot_score", "zero_shot_margin"]
