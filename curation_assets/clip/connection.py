@@ -53,6 +53,16 @@ class Connection:
             )
 
     @property
+    def notes(self) -> Path:
+        """Folder of what was found out of this registry; see ``notes.py``."""
+        return self.folder / "notes"
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file that runs and versions are in; None where either are elsewhere."""
+        return self.folder / "mlflow.db" if self.is_default and not self._is_registry_elsewhere else None
+
+    @property
     def is_on_databricks(self) -> bool:
         """Whether runs and experiments are in a Databricks workspace."""
         return is_workspace(self.tracking_uri)
@@ -85,7 +95,7 @@ class Connection:
 
     def would_create(self) -> bool:
         """Whether a client would make a registry, as there is none yet."""
-        return self.is_default and not self._is_registry_elsewhere and not (self.folder / "mlflow.db").exists()
+        return self.database is not None and not self.database.exists()
 
     def mlflow(self) -> Any:
         """MLflow, quiet, at these URIs."""

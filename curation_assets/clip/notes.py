@@ -7,10 +7,14 @@ may be deleted at any time, and a folder that can't be written only makes the ne
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+States = list[list[int] | None]
+_SETTLED_NS = 100_000_000  # file systems count time in steps of some milliseconds
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
@@ -31,13 +35,13 @@ def write_note(path: Path, content: dict[str, Any]) -> None:
         write_whole(path, json.dumps(content).encode())
 
 
-def state(files: Iterable[Path]) -> list[list[int] | None]:
-    """What of some files changes whenever their content does: inode, size, times of content and inode; None of none.
+def states(files: Iterable[Path]) -> States:
+    """What of some files changes whenever their content does; None for a file that isn't there.
 
     Raises:
         OSError: one is there, and can't be looked at.
     """
-    found: list[list[int] | None] = []
+    found: States = []
     for file in files:
         try:
             of = file.stat()
@@ -46,3 +50,8 @@ def state(files: Iterable[Path]) -> list[list[int] | None]:
         else:
             found.append([of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns])
     return found
+
+
+def are_settled(of: States) -> bool:
+    """Whether files were changed long enough ago that one more change would show in their times."""
+    return all(state is None or time.time_ns() - max(state[2:]) > _SETTLED_NS for state in of)

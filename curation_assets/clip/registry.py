@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation_assets.clip import version_files
 from curation_assets.clip.champion import ChampionRecord, SeenSource
+from curation_assets.clip.champion_note import ChampionNote
 from curation_assets.clip.connection import Connection
 from curation_assets.clip.source import ModelSource
 from curation_assets.clip.versions import NotOursError, RegisteredModel, Versions, version_tags
@@ -142,11 +143,17 @@ class Registry:
             NotRegisteredError: none is registered yet.
             CurationError: the registry can't be reached.
         """
+        note = ChampionNote(self._connection.notes, self._connection.database, self.name)
+        database = note.database()
+        if (noted := note.read(database)) is not None:
+            return noted
         with self._reading() as client:
             current = self._record(client).current()
             if current is None:
                 raise self._not_registered()
-            return self._versions(client).describe(current)
+            champion = self._versions(client).describe(current)
+        note.write(database, champion)
+        return champion
 
     def chosen_by_hand(self, model_source: str) -> RegisteredModel | None:
         """The champion, if it was chosen by hand over this setting of ``MODEL_SOURCE``; else None.
