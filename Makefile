@@ -6,7 +6,7 @@ DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_works
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 
-.PHONY: help demo gallery-demo test dev dev-demo lint format docs benchmark train-model evaluate-model clean
+.PHONY: help demo gallery-demo test dev dev-demo lint package format docs benchmark train-model evaluate-model clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -15,7 +15,7 @@ demo: $(VENV)/run-installed  ## Set up, then run the pipeline on sample photogra
 	$(BIN)/curation demo
 
 test: $(VENV)/dev-installed  ## Set up, then run every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 dev: $(VENV)/run-installed  ## Open Dagster's UI on http://127.0.0.1:3000, with daemon and sensors
 	$(BIN)/dg dev --host 127.0.0.1
@@ -31,6 +31,10 @@ lint: $(VENV)/dev-installed  ## Lint, formatting, types, definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/dg check defs
+
+package: $(VENV)/dev-installed  ## Make the source archive and the wheel, in dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
 
 format: $(VENV)/dev-installed  ## Format the code
 	$(BIN)/ruff check --fix .

@@ -85,7 +85,7 @@ def _child(step: str, images: str, lake: str) -> None:
         result = pipeline.embed("field", model, progress)
         images_done = result.encoded
     else:
-        images_done = sum(scan.read for scan in scan_changed(pipeline, pipeline.list_folders(), progress))
+        images_done = sum(scan.read for scan in scan_changed(pipeline, pipeline.source.list_folders(), progress))
     print(
         json.dumps(
             {

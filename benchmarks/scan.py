@@ -76,7 +76,7 @@ def scan(images: Path, out: Path) -> Figures:
 
     pipeline = Pipeline(_settings(images, out))
     started = time.perf_counter()
-    results = scan_changed(pipeline, pipeline.list_folders(), LogProgress())
+    results = scan_changed(pipeline, pipeline.source.list_folders(), LogProgress())
     seconds = time.perf_counter() - started
     spent = {
         name: sum(getattr(result, f"{name}_seconds", 0.0) for result in results) for name in ("read", "decode", "write")
@@ -176,7 +176,7 @@ def look(images: Path, out: Path) -> Figures:
 
     pipeline = Pipeline(_settings(images, out))
     started = time.perf_counter()
-    tree = pipeline.list_folders()
+    tree = pipeline.source.list_folders()
     listed = time.perf_counter()
     changes = pipeline.folder_changes(tree)
     ended = time.perf_counter()

@@ -224,7 +224,7 @@ def _put(home: str, folder: str, number: int, world: World, seed: int) -> None:
 
 
 def _model() -> Any:
-    from curation_assets.clip.registry import RegisteredModel
+    from curation_assets.clip.versions import RegisteredModel
 
     return RegisteredModel(
         name="c.s.model", version="1", run_id="run", source="benchmark", fingerprint="f" * 32, dimension=DIMENSION,
@@ -250,7 +250,7 @@ def _searcher(home: str, indexes: str = "indexes", most: int = 0) -> Any:
 def _open(home: str) -> Any:
     from curation_assets.search.index import SearchIndex
 
-    return SearchIndex.open(_searcher(home).folder_of(_model()))
+    return SearchIndex.open(_searcher(home).location_of(_model()))
 
 
 def _load(home: str, name: str) -> Any:
@@ -266,11 +266,11 @@ def build(home: str, indexes: str, most: str) -> Figures:
     """``curation index`` without its model: anew, or what changed, or nothing."""
     from curation_assets.search.refresh import refresh
 
-    folder, stages = _searcher(home, indexes).folder_of(_model()), Stages()
+    path, stages = _searcher(home, indexes).location_of(_model()), Stages()
     before = _anonymous_mb()
     directory, embeddings = (table.snapshot() for table in _tables(home))
     done = refresh(
-        folder, directory, embeddings, _model(), stages, exact_vectors=int(most), probes=lambda: _load(home, "probes")
+        path, directory, embeddings, _model(), stages, exact_vectors=int(most), probes=lambda: _load(home, "probes")
     )
     seconds = stages.ended()
     info = done.index.info
@@ -278,7 +278,7 @@ def build(home: str, indexes: str, most: str) -> Figures:
         "seconds": sum(seconds.values()), "stages": {stage: round(value, 2) for stage, value in seconds.items()},
         "rebuilt": done.rebuilt, "changed": done.changed, "added": len(done.added), "kind": info.kind, "recall": info.recall,
         "settings": info.approximate, "before_mb": before,
-        "share": sum(file.stat().st_size for file in folder.iterdir()) / (4 * DIMENSION * info.vectors),
+        "share": sum(file.stat().st_size for file in path.iterdir()) / (4 * DIMENSION * info.vectors),
     }  # fmt: skip
 
 
@@ -329,8 +329,8 @@ def ours(home: str) -> Figures:
     from curation_assets.search.query import Picture, Query
 
     searcher, queries = _searcher(home), _load(home, "queries")
-    folder = searcher.folder_of(_model())
-    opening = [_ms(lambda: SearchIndex.open(folder)) for _ in range(5)]
+    path = searcher.location_of(_model())
+    opening = [_ms(lambda: SearchIndex.open(path)) for _ in range(5)]
     index = _open(home)
     first = [_ms(lambda: index.nearest(queries[:1], K)) for _ in range(2)]
     times, answers = _in_turn(_ours(index), queries)

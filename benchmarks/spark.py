@@ -62,7 +62,7 @@ def prepare_home(home: Path) -> Figures:
     from curation_assets.progress import LogProgress
 
     pipeline = _pipeline(home)
-    scan_changed(pipeline, pipeline.list_folders(), LogProgress())
+    scan_changed(pipeline, pipeline.source.list_folders(), LogProgress())
     pipeline.selection.choose()
     return {}
 

@@ -58,7 +58,7 @@ def _measure(home: Path, images: int) -> dict[str, Any]:
         images_root=home / "images", lake_root=home / "lake", model_source=str(home / "vit-l14"), max_pixels=10**8
     )
     pipeline, progress, facts = Pipeline(settings, own_registry=True), LogProgress(), {}
-    scan_changed(pipeline, pipeline.list_folders(), progress)
+    scan_changed(pipeline, pipeline.source.list_folders(), progress)
     started = time.perf_counter()
     model = pipeline.selection.choose().model
     facts["register"] = time.perf_counter() - started

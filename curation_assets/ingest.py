@@ -20,7 +20,7 @@ from curation_assets.scan.changes import ABSENT
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
-    from curation_assets.search.refresh import Refreshed
+    from curation_assets.search.refresh import IndexRefresh
 
 
 @dataclass
@@ -43,7 +43,7 @@ class RunSummary:
     bad: pl.DataFrame
     status: pl.DataFrame
     failed: list[tuple[str, str]] = field(default_factory=list)
-    index: Refreshed | None = None
+    index: IndexRefresh | None = None
     index_error: str | None = None
 
 
@@ -65,7 +65,7 @@ def run(
     Raises:
         CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
     """
-    tree = pipeline.list_folders(folders)
+    tree = pipeline.source.list_folders(folders)
     tables = pipeline.tables
     rows = tables.known_paths()
     in_table = sorted(set(rows["folder"]))
@@ -88,10 +88,7 @@ def run(
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
     # Folders that are gone lose their rows before others copy them, so that no image ever has two.
     to_embed.sort(key=lambda folder: images.rows(folder) > 0)
-    embeds = []
-    for index, folder in enumerate(to_embed, 1):
-        progress.step("embed", index, len(to_embed))
-        embeds.append(pipeline.embed(folder, model, progress, earlier=before))
+    embeds = pipeline.embed_all(to_embed, model, progress, earlier=before)
     status = tables.status(model)
     refreshed, index_error = None, None
     try:

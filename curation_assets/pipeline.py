@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
 from curation_assets.clip.selection import ModelSelection
-from curation_assets.embed.job import Engine, embed_folder
+from curation_assets.clip.versions import RegisteredModel
+from curation_assets.embed.job import Engine, embed_folders
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.result import EmbedResult
@@ -22,7 +23,7 @@ from curation_assets.images.source import ImageSource, LocalTree
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import FolderChange, folder_changes
-from curation_assets.scan.job import scan_folder
+from curation_assets.scan.job import scan_folders
 from curation_assets.scan.result import ScanResult
 from curation_assets.settings import Settings
 from curation_assets.tables import Tables
@@ -78,6 +79,7 @@ class Pipeline:
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
         from curation_assets.search.searcher import Searcher
+        from curation_assets.search.zero_shot_table import label_source
 
         return Searcher(
             self.tables.directory,
@@ -86,15 +88,8 @@ class Pipeline:
             self.encoders.load,
             self.settings.index_dir,
             self.settings.search_exact_vectors,
+            [label_source(self.tables.zero_shot_labels)],
         )
-
-    def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:
-        """List the images root.
-
-        Raises:
-            CurationError: it can't be listed.
-        """
-        return self.source.list_folders(only)
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
@@ -105,27 +100,21 @@ class Pipeline:
     def scan(self, folders: Iterable[str], progress: Progress, *, rescan: bool = False) -> list[ScanResult]:
         """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows."""
         self.tables.directory.create()
-        folders, results = list(folders), []
-        for index, folder in enumerate(folders, 1):
-            progress.step("scan", index, len(folders))
-            results.append(
-                scan_folder(
-                    self.tables.directory,
-                    self.source,
-                    folder,
-                    self._limits,
-                    progress,
-                    threads=self.settings.worker_threads,
-                    rescan=rescan,
-                    spark=self._spark_scan,
-                )
-            )
-        return results
+        return scan_folders(
+            self.tables.directory,
+            self.source,
+            list(folders),
+            self._limits,
+            progress,
+            threads=self.settings.worker_threads,
+            rescan=rescan,
+            spark=self._spark_scan,
+        )
 
-    def embed(
-        self, folder: str, model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
-    ) -> EmbedResult:
-        """Bring a folder's embeddings in line with its rows, for one model version.
+    def embed_all(
+        self, folders: Iterable[str], model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
+    ) -> list[EmbedResult]:
+        """Bring the embeddings of some folders in line with their rows, for one model version.
 
         Args:
             earlier: an older snapshot of the embeddings, whose vectors may be copied too.
@@ -134,16 +123,23 @@ class Pipeline:
         tables.embeddings.create()
         if self._known is None or self._known.model != model:
             self._known = KnownContents(model)
-        return embed_folder(
+        return embed_folders(
             tables.directory,
             tables.embeddings,
-            folder,
+            list(folders),
             model,
             self._engine,
             progress,
             earlier=earlier,
             known=self._known,
         )
+
+    def embed(
+        self, folder: str, model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
+    ) -> EmbedResult:
+        """The same of one folder."""
+        (result,) = self.embed_all([folder], model, progress, earlier)
+        return result
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

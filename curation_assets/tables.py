@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, ZERO_SHOT_LABELS
 from curation_assets.lake.snapshot import partitions_in_parts

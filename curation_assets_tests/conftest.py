@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings
 

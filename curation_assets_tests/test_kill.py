@@ -35,7 +35,7 @@ DRIVER = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed import local
 from curation_assets.embed.job import embed_folder
 from curation_assets.lake.staging import StagedFile

@@ -368,7 +368,9 @@ def test_another_folder_depth_lays_the_same_images_out_anew_without_encoding(
     directory, embeddings = paths(again)
     assert directory == embeddings
     assert len(directory) == len(set(directory)) == 8
-    assert again.tables.status(again.selection.current())["folder"].to_list() == sorted(again.list_folders().folders)
+    assert again.tables.status(again.selection.current())["folder"].to_list() == sorted(
+        again.source.list_folders().folders
+    )
 
 
 def test_one_folder_alone_is_refused_after_the_depth_changed(ready: Pipeline, fill: Fill) -> None:
@@ -401,15 +403,14 @@ def test_a_file_that_another_process_added_after_the_listing_keeps_its_row(
 ) -> None:
     fill("a", 2)
     fill("b", 2)
-    scan = pipeline_module.scan_folder
+    scan = pipeline_module.scan_folders
 
-    def interrupted(table: Any, root: Any, folder: str, *args: Any, **kwargs: Any) -> Any:
-        if folder == "a":  # while a is scanned, somebody else brings b further than our listing
-            fill("b", 1, first=2)
-            scan(table, root, "b", *args, **kwargs)
-        return scan(table, root, folder, *args, **kwargs)
+    def interrupted(table: Any, source: Any, folders: list[str], *args: Any, **kwargs: Any) -> Any:
+        fill("b", 1, first=2)  # before a is scanned, somebody else brings b further than our listing
+        scan(table, source, ["b"], *args, **kwargs)
+        return scan(table, source, folders, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline_module, "scan_folder", interrupted)
+    monkeypatch.setattr(pipeline_module, "scan_folders", interrupted)
     run(ready)
     directory, embeddings = paths(ready)
     assert directory == embeddings

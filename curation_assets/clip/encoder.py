@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 
 from curation_assets.clip.compute import image_flops
 from curation_assets.clip.preprocessing import Preprocessing
+from curation_assets.clip.text_tower import TextSpec, TextTower, Tokenizer, quiet_transformers
+from curation_assets.clip.weights import refuse_misfits
 from curation_assets.errors import CurationError
 
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
-
-MAX_TOKENS = 77
-_MAX_CHARACTERS = 10_000  # 77 tokens need fewer; the time to cut a word into tokens grows with its length squared
 _CPU_BATCH, _CUDA_BATCH = 32, 256
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
@@ -32,13 +28,17 @@ class Encoder:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the forward pass: ``auto`` (bfloat16 where the device computes in it, else float32),
             ``float32``, ``bfloat16`` or ``float16``.
+        text_note: where to keep what transformers reads of the files' text side; None keeps it nowhere.
 
     Raises:
         CurationError: the device isn't there, or can't compute in that precision.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, folder: Path, device: str = "auto", precision: str = "auto", text_note: Path | None = None
+    ) -> None:
         self.folder = folder
+        self._text_note = text_note
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.preprocessing = Preprocessing.from_folder(folder)
@@ -101,43 +101,42 @@ class Encoder:
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts → (n, dimension) float32, unit length. A text of more than 77 tokens is cut."""
         with torch.inference_mode():
-            return _unit(self._text(**self._tokens(texts).to(self.device)).text_embeds)
+            tokens, mask = self._tokenizer.tokens(texts)
+            return _unit(self._text.embed(tokens.to(self.device), mask.to(self.device)))
 
-    def _tokens(self, texts: list[str]) -> Any:
-        beginnings = [text[:_MAX_CHARACTERS] for text in texts]
-        return self._tokenizer(beginnings, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    @property
+    def _is_fused(self) -> bool:
+        """Plain matrix products beat torch's fused kernel of attention on CPUs (benchmarks/NOTES.md)."""
+        return str(self.device.type) != "cpu"
+
+    @cached_property
+    def _text_spec(self) -> TextSpec:
+        return TextSpec.kept_or_read(self.folder, self._text_note)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self._text_spec)
+
+    @cached_property
+    def _text(self) -> TextTower:
+        return TextTower(self.folder, self._text_spec, self.device, self._dtype, self._is_fused)
 
     @cached_property
     def _vision(self) -> Any:
-        return self._load(transformers.CLIPVisionModelWithProjection, "vision_config")
-
-    @cached_property
-    def _text(self) -> Any:
-        return self._load(transformers.CLIPTextModelWithProjection, "text_config")
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return transformers.CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
-
-    def _load(self, model_class: Any, part: str) -> Any:
+        transformers = quiet_transformers()
         whole = transformers.CLIPConfig.from_pretrained(self.folder, local_files_only=True)
-        config = getattr(whole, part)
+        config = whole.vision_config
         config.projection_dim = whole.projection_dim  # a tower's own copy may be absent or a default
-        model, loading = model_class.from_pretrained(
+        model, loading = transformers.CLIPVisionModelWithProjection.from_pretrained(
             self.folder,
             config=config,
             local_files_only=True,
             dtype=self._dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # or it raises without naming them
-            # Plain matrix products beat torch's fused kernel on CPUs (benchmarks/NOTES.md).
-            attn_implementation="eager" if self.device.type == "cpu" else "sdpa",
+            attn_implementation="sdpa" if self._is_fused else "eager",
         )
-        for kind, what in (("missing_keys", "has no weights"), ("mismatched_keys", "has weights of another size")):
-            keys = {key if isinstance(key, str) else key[0] for key in loading[kind]}
-            if wrong := sorted(key for key in keys if not key.endswith("position_ids")):  # a buffer, always computed
-                named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-                raise CurationError(f"{self.folder} {what} for {named}: they don't fit its config.json")
+        refuse_misfits(self.folder, missing=loading["missing_keys"], mismatched=loading["mismatched_keys"])
         return model.eval().to(self.device)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
+from curation_assets.clip.versions import RegisteredModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from curation_assets.errors import CurationError
 
 FOLDER = "manifest"
 WEIGHTS = "clip"  # the artifact that holds the files
-_FILE = "manifest.json"
+FILE = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def write(folder: Path, files: Path, fingerprint: str) -> None:
         raise CurationError(f"the model's files changed while it was registered ({fingerprint} → {found}): try again")
     folder.mkdir()
     content = {"fingerprint": fingerprint, "code_revision": CODE_REVISION, "sha256": digests}
-    (folder / _FILE).write_text(json.dumps(content, indent=1))
+    (folder / FILE).write_text(json.dumps(content, indent=1))
 
 
 def check(artifacts: Path, fingerprint: str | None = None) -> Manifest:
@@ -59,7 +59,7 @@ def check(artifacts: Path, fingerprint: str | None = None) -> Manifest:
         CurationError: they don't match; the message names the files.
     """
     digests = file_digests(artifacts / WEIGHTS)
-    path = artifacts / FOLDER / _FILE
+    path = artifacts / FOLDER / FILE
     try:
         content = json.loads(path.read_text())
         expected, revision, stored = str(content["fingerprint"]), int(content["code_revision"]), content["sha256"]

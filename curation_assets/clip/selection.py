@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from curation_assets.clip.champion import SeenSource
-from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
+from curation_assets.clip.registry import NotRegisteredError, Registry
 from curation_assets.clip.source import resolve
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.settings import source_key
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from curation_assets.commands.console import JsonOption, LakeOption, out, pipeline_of, print_json, settings_of
 
 if TYPE_CHECKING:
-    from curation_assets.clip.registry import RegisteredModel
+    from curation_assets.clip.versions import RegisteredModel
     from curation_assets.pipeline import Pipeline
 
 app = typer.Typer(

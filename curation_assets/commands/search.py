@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from curation_assets.pipeline import Pipeline
     from curation_assets.search.filters import Filter
     from curation_assets.search.query import Query
-    from curation_assets.search.searcher import Found
+    from curation_assets.search.searcher import SearchResult
 
 FolderOption = Annotated[
     list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
@@ -155,8 +155,8 @@ def index(model_version: ModelOption = None, lake: LakeOption = None, as_json: J
         return
     info = done.index.info
     out.print(f"index  {index_line(done)}; a query takes {info.latency_ms:.1f} ms")
-    out.print(f"covers version {info.table_version} of the embeddings, {info.directory_version} of the images")
-    out.print(f"lies in {done.index.folder}", markup=False)
+    out.print(f"covers version {info.embeddings_version} of the embeddings, {info.directory_version} of the images")
+    out.print(f"lies in {done.index.path}", markup=False)
 
 
 def image_map(lake: LakeOption = None, as_json: JsonOption = False) -> None:
@@ -225,7 +225,9 @@ def _filter(**conditions: Any) -> Filter:
     return make_filter(**conditions)
 
 
-def _write_page(pipeline: Pipeline, html: Path, found: Found, rows: pl.DataFrame, model_version: str | None) -> None:
+def _write_page(
+    pipeline: Pipeline, html: Path, found: SearchResult, rows: pl.DataFrame, model_version: str | None
+) -> None:
     from curation_assets.search.page import write_page
 
     title = found.query.describe()
@@ -236,7 +238,7 @@ def _write_page(pipeline: Pipeline, html: Path, found: Found, rows: pl.DataFrame
     write_page(html, searcher.model(model_version), [(printable(title), rows)], previews)
 
 
-def _print_found(found: Found, rows: pl.DataFrame) -> None:
+def _print_found(found: SearchResult, rows: pl.DataFrame) -> None:
     if not len(rows):
         out.print("no image meets the conditions")
         return

@@ -14,7 +14,7 @@ from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
-    from curation_assets.search.refresh import Refreshed
+    from curation_assets.search.refresh import IndexRefresh
 
 MAX_TABLE_ROWS = 40
 
@@ -63,7 +63,7 @@ def print_summary(settings: Settings, summary: RunSummary) -> None:
         out.print("The embedded model is for demonstration, not for decisions; CURATION_MODEL_SOURCE chooses another.")
 
 
-def index_line(done: Refreshed) -> str:
+def index_line(done: IndexRefresh) -> str:
     """What became of a search index."""
     info = done.index.info
     what = f"{len(done.added):,} new, {done.removed:,} removed, {done.seconds:.1f} s" if done.changed else "up to date"
@@ -71,11 +71,11 @@ def index_line(done: Refreshed) -> str:
     return f"{info.vectors:,} vectors ({kind}), {what}"
 
 
-def index_facts(done: Refreshed) -> dict[str, Any]:
+def index_facts(done: IndexRefresh) -> dict[str, Any]:
     """The same for ``--json``."""
     info = done.index.info
     return {
-        "folder": str(done.index.folder),
+        "folder": str(done.index.path),
         "images": info.images,
         "vectors": info.vectors,
         "added": len(done.added),
@@ -85,7 +85,7 @@ def index_facts(done: Refreshed) -> dict[str, Any]:
         "kind": info.kind,
         "recall_at_10": info.recall,
         "latency_ms": info.latency_ms,
-        "embeddings_table_version": info.table_version,
+        "embeddings_table_version": info.embeddings_version,
         "directory_table_version": info.directory_version,
         "model_version": info.model_version,
         "seconds": done.seconds,

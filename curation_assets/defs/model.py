@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress

@@ -66,7 +66,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         started = time.monotonic()
         pipeline = curation.pipeline()
         try:
-            tree = pipeline.list_folders()
+            tree = pipeline.source.list_folders()
             pipeline.tables.directory.create()  # its identity is part of every run key
             changes = pipeline.folder_changes(tree)
         except CurationError as error:

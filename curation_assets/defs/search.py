@@ -21,7 +21,7 @@ from curation_assets.files import waiting_lock
 from curation_assets.pipeline import Pipeline
 from curation_assets.search import image_map as maps
 from curation_assets.search.index import IndexInfo
-from curation_assets.search.refresh import Refreshed
+from curation_assets.search.refresh import IndexRefresh
 from curation_assets.search.standing import look
 from curation_assets.settings import Settings
 
@@ -76,10 +76,10 @@ def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]
 
 def index_version(info: IndexInfo) -> str:
     """The data version of an index, and of what is made of it alone."""
-    return covered(info.table_id, info.table_version, info.directory_version, info.model_fingerprint)
+    return covered(info.embeddings_id, info.embeddings_version, info.directory_version, info.model_fingerprint)
 
 
-def _facts(done: Refreshed) -> dict[str, Any]:
+def _facts(done: IndexRefresh) -> dict[str, Any]:
     info = done.index.info
     return {
         "images": info.images,
@@ -92,9 +92,9 @@ def _facts(done: Refreshed) -> dict[str, Any]:
         "laid out anew": done.rebuilt,
         "seconds": round(done.seconds, 3),
         "model": f"models:/{info.model_name}/{info.model_version}",
-        "embeddings table version": info.table_version,
+        "embeddings table version": info.embeddings_version,
         "directory table version": info.directory_version,
-        "folder": dg.MetadataValue.path(str(done.index.folder)),
+        "folder": dg.MetadataValue.path(str(done.index.path)),
     }
 
 
@@ -121,7 +121,7 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
             "laid out by t-SNE": done.info.laid_out,
             "laid out anew": done.fresh_layout,
             "seconds": round(done.seconds, 3),
-            "embeddings table version": done.info.table_version,
+            "embeddings table version": done.info.embeddings_version,
         }
         | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}),
     )

@@ -26,12 +26,12 @@ def is_new(context: Context, asset: dg.AssetKey, info: IndexInfo) -> pl.Expr:
     if event is None or event.asset_materialization is None:
         return pl.lit(True)
     tag = (event.asset_materialization.tags or {}).get(DATA_VERSION, "").split(".")
-    if len(tag) == 4 and tag[0] == info.table_id:
+    if len(tag) == 4 and tag[0] == info.embeddings_id:
         if tag[3] != info.model_fingerprint:
             context.log.info("the vectors are new, the images are not: another model took over")
             return pl.lit(False)
-        if info.born <= int(tag[1]):
-            return pl.col("since") > int(tag[1])
+        if info.built_at_version <= int(tag[1]):
+            return pl.col("first_seen_version") > int(tag[1])
     # The index was built from nothing since, or the tables were: then only the time of embedding tells.
     return pl.col("embedded_at") > datetime.fromtimestamp(event.timestamp, UTC)
 

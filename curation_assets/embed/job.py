@@ -1,4 +1,4 @@
-"""The embedding job of one folder: plan, let an engine carry it out, commit what it finishes, tidy up.
+"""The embedding job of some folders: plan, let an engine carry it out, commit what it finishes, tidy up.
 
 The engine decides where images are encoded and how much is finished at a time; what is planned and how it is
 committed is the same for every engine.
@@ -6,18 +6,17 @@ committed is the same for every engine.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.known import KnownContents, plan_work
 from curation_assets.embed.plan import Work, merges
 from curation_assets.embed.result import EmbedPiece, EmbedResult
 from curation_assets.embed.vectors import is_current
-from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import DataFile, Snapshot
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.lake.table import LakeTable
@@ -38,35 +37,58 @@ class Engine(Protocol):
         """Join each list of files of the embeddings table into one."""
 
 
-def embed_folder(
+def embed_folders(
     directory: LakeTable,
     embeddings: LakeTable,
-    folder: str,
+    folders: Sequence[str],
     model: RegisteredModel,
     engine: Engine,
     progress: Progress,
     earlier: Snapshot | None = None,
     known: KnownContents | None = None,
-) -> EmbedResult:
-    """Bring a folder's embeddings in line with its images, for one model version.
+) -> list[EmbedResult]:
+    """Bring the embeddings of some folders in line with their images, for one model version.
+
+    Several folders share their commits, as small ones cost little else.
 
     Args:
         engine: asked to encode only what has no vector anywhere yet.
         earlier: an older snapshot of the embeddings, whose vectors may be copied too: an image that moved from one
             folder to another may have left the first one's rows already.
-        known: contents of ``model``; given again for the next folder, it reads only what has been added since.
+        known: contents of ``model``; given again for the next folders, it reads only what has been added since.
+
+    Returns:
+        What was done to each.
 
     Raises:
-        CurationError: a table can't be read or written, or an image can't be encoded here.
+        CurationError: a table can't be read or written, or an image can't be encoded here; what was finished stays.
     """
-    started = time.monotonic()
-    result = EmbedResult(folder)
-    job = _Job(directory, engine, progress, result, earlier, known or KnownContents(model))
-    info = {"job": "embed", "folder": folder, "model_version": model.version}
-    made = rewrite(embeddings, folder, job.bring_up_to_date, info=info, progress=progress)
-    result.rows = len(made.read(["relative_path"], folder, where=is_current(model)))
-    result.version = made.version
-    result.seconds = time.monotonic() - started
+    job = _Job(directory, engine, progress, earlier, known or KnownContents(model))
+    images = directory.latest()
+    sizes = {folder: images.bytes(folder) for folder in folders}
+    results = {folder: EmbedResult(folder) for folder in folders}
+    place = {folder: number for number, folder in enumerate(folders, 1)}
+
+    def work(rows: Rewrite, folder: str) -> None:
+        progress.step("embed", place[folder], len(folders))
+        job.bring_up_to_date(rows, results[folder])
+
+    info = {"job": "embed", "model_version": model.version}
+    for group in rewrite_each(embeddings, folders, sizes, work, info=info, progress=progress):
+        made = group.snapshot
+        current = made.read(["folder"], files=made.files_of(group.partitions), where=is_current(model))
+        for (folder,), rows in current.group_by("folder"):
+            results[str(folder)].rows = len(rows)
+        for folder, seconds in group.seconds.items():
+            results[folder].version, results[folder].seconds = made.version, seconds
+    return list(results.values())
+
+
+def embed_folder(
+    directory: LakeTable, embeddings: LakeTable, folder: str, *arguments: Any, **options: Any
+) -> EmbedResult:
+    """:func:`embed_folders` of one folder."""
+    (result,) = embed_folders(directory, embeddings, [folder], *arguments, **options)
     return result
 
 
@@ -75,29 +97,24 @@ class _Job:
     directory: LakeTable
     engine: Engine
     progress: Progress
-    result: EmbedResult
     earlier: Snapshot | None
     known: KnownContents
 
-    def bring_up_to_date(self, rows: Rewrite) -> Snapshot:
-        work = plan_work(self.directory.latest(), rows.base, self.result.folder, self.known, self.earlier)
-        self.result.current = work.plan.current
+    def bring_up_to_date(self, rows: Rewrite, result: EmbedResult) -> None:
+        writer = rows.writers[result.folder]
+        work = plan_work(self.directory.latest(), rows.base, result.folder, self.known, self.earlier)
+        result.current = work.plan.current
         unusable: dict[str, str] = {}
         if work.moves_rows or len(work.todo):
-            with closing(self.engine.carry_out(work, rows.writer, self.progress)) as pieces:  # type: ignore[type-var]
+            with closing(self.engine.carry_out(work, writer, self.progress)) as pieces:  # type: ignore[type-var]
                 for piece in pieces:
                     with piece.stages.timed("write"):
-                        self._commit(rows, piece.add, piece.remove)
-                    self.result.take(piece)
+                        result.commits += rows.commit(piece.add, piece.remove)
+                    result.take(piece)
                     unusable |= piece.unusable
         contents = work.plan.pending.select("relative_path", "content_sha256").sort("relative_path").iter_rows()
-        self.result.failed = [(path, unusable[sha256]) for path, sha256 in contents if sha256 in unusable]
-        if bins := merges(rows.base.files(self.result.folder)):
-            merged = self.engine.merge(work, rows.writer, bins)
-            self._commit(rows, merged, [file for files in bins for file in files], data_change=False)
-        return rows.base
-
-    def _commit(self, rows: Rewrite, add: list[StagedFile], remove: list[DataFile], data_change: bool = True) -> None:
-        before = rows.commits
-        rows.commit(add, remove, data_change=data_change)
-        self.result.commits += rows.commits - before
+        result.failed = [(path, unusable[sha256]) for path, sha256 in contents if sha256 in unusable]
+        if bins := merges(rows.base.files(result.folder)):
+            merged = self.engine.merge(work, writer, bins)
+            small = [file for files in bins for file in files]
+            result.commits += rows.commit(merged, small, data_change=False)

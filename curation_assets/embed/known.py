@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import Work, plan_embed
 from curation_assets.embed.vectors import is_current
 from curation_assets.lake.snapshot import DataFile, Snapshot

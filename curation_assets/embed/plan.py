@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
 

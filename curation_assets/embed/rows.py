@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.plan import CARRIED, Work
 from curation_assets.embed.vectors import MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import EMBEDDINGS

@@ -24,7 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.local import EncodedBatch, computed_on, encoded_batches, together
 from curation_assets.embed.plan import Work
 from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_images
@@ -178,12 +178,12 @@ class Target:
         from curation_assets.clip.encoder import limit_threads
 
         limit_threads(task.cores)
-        of = self.encoders
-        encoders = of.load_all(self.model, task.gpus) if task.gpus else [of.load(self.model)]
-        computed = computed_on(encoders)
+        encoders = self.encoders
+        loaded = encoders.load_all(self.model, task.gpus) if task.gpus else [encoders.load(self.model)]
+        computed = computed_on(loaded)
         worker = ",".join(task.gpus) if task.gpus else f"process {os.getpid()}"
         result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
-        batches = encoded_batches(images, encoders, task.cores, of.batch_size, of.max_pixels)
+        batches = encoded_batches(images, loaded, task.cores, encoders.batch_size, encoders.max_pixels)
         with self.writer.file() as stage, batches as finished:
             for chunk in _grouped(finished, _WRITE_ROWS):
                 if seen is not None:

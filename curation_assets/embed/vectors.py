@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.lake.snapshot import DataFile, Snapshot
 
 KEY = ["relative_path", "content_sha256"]  # what a vector was made of: an image, with the content it had

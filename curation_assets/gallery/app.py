@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -29,6 +30,8 @@ from curation_assets.images.names import printable
 _ABOUT = """Looking at the images of a lake, searching them, and taking a choice along.
 
 Where the gallery has a token, send it as `Authorization: Bearer …`. Errors are `{"error": "one sentence"}`."""
+# Schemas that the description of the API calls otherwise than the code does.
+_SCHEMA_NAMES = {"SearchRequest": "Asked", "ExportRequest": "Export", "UploadReceipt": "Uploaded"}
 # Scripts of others, from where their packages are installed: (package, path in it), by the name they are served under.
 _VENDOR = {
     "deck.js": ("pydeck", "nbextension/static/index.js"),
@@ -101,8 +104,21 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
         for unused in ("HTTPValidationError", "ValidationError"):
             described["components"]["schemas"].pop(unused, None)
-        app.openapi_schema = _as_3_0(described)
+        app.openapi_schema = _as_3_0(_under_public_names(described))
     return app.openapi_schema
+
+
+def _under_public_names(described: dict[str, Any]) -> dict[str, Any]:
+    """A description whose schemas have the names that they have had from the beginning."""
+    place = "#/components/schemas/"
+    text = json.dumps(described)
+    for name, public in _SCHEMA_NAMES.items():
+        text = text.replace(f'"{place}{name}"', f'"{place}{public}"')
+    described = json.loads(text)
+    schemas = described["components"]["schemas"]
+    for name, public in _SCHEMA_NAMES.items():
+        schemas[public] = schemas.pop(name) | {"title": public}
+    return described
 
 
 def _as_3_0(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from curation_assets.gallery.models import ExifTag
+from curation_assets.gallery.responses import ExifTag
 from curation_assets.images.decode import ImageError, open_image
 from curation_assets.images.names import printable
 
@@ -30,20 +30,20 @@ def read_tags(data: bytes, max_pixels: int) -> list[ExifTag]:
     except ImageError:
         return []
     found: list[ExifTag] = []
-    for group, directory, names in _GROUPS:
-        for tag, value in _values(image, directory):
+    for group, ifd, names in _GROUPS:
+        for tag, value in _values(image, ifd):
             if len(found) == _MOST_TAGS:
                 return found
-            if directory is None and tag in _POINTERS:
+            if ifd is None and tag in _POINTERS:
                 continue
             found.append(ExifTag(group=group, name=names.get(tag, f"0x{tag:04X}"), value=_readable(value)))
     return found
 
 
-def _values(image: Image.Image, directory: int | None) -> Iterator[tuple[int, Any]]:
+def _values(image: Image.Image, ifd: int | None) -> Iterator[tuple[int, Any]]:
     try:
         exif = image.getexif()
-        tags: Mapping[int, Any] = exif if directory is None else exif.get_ifd(directory)
+        tags: Mapping[int, Any] = exif if ifd is None else exif.get_ifd(ifd)
         numbers = sorted(tags)
     except Exception:  # a broken block raises whatever its parser stumbled on
         return

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
 from typing import Any
 
 import polars as pl
 import pybase64
+from cachetools import LRUCache
 from PIL import Image
 
 from curation_assets.errors import CurationError
@@ -39,26 +39,23 @@ class ByteCache:
     """The values that were used last, of no more than some bytes in all. Threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
-        self._bytes = 0
-        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._held: LRUCache[str, bytes] = LRUCache(most_bytes, getsizeof=len)
         self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes | None:
         """A value, which counts as used now."""
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
             return self._held.get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep a value, in the place of those that were not used for longest."""
+        """Keep a value, in the place of those that were not used for longest; one that is larger than all may be isn't.
+
+        What was held under the key before goes in any case.
+        """
         with self._lock:
-            self._bytes += len(value) - len(self._held.pop(key, b""))
-            self._held[key] = value
-            while self._bytes > self._most:
-                _, gone = self._held.popitem(last=False)
-                self._bytes -= len(gone)
+            self._held.pop(key, None)
+            if len(value) <= self._held.maxsize:
+                self._held[key] = value
 
     def __contains__(self, key: str) -> bool:
         with self._lock:
@@ -183,7 +180,7 @@ class Files:
         try:
             return self._searcher.image_bytes(index, row["relative_path"], column)
         except CurationError as error:
-            if index.folder is None:
+            if index.path is None:
                 raise NotThereError(
                     f"{printable(row['relative_path'])} is gone: files of earlier versions of the table were removed"
                 ) from error

@@ -44,7 +44,7 @@ def branches(counts: pl.DataFrame, folder: str) -> list[Branch]:
     """The folders right below one, each with all below it; at the top the root's own images too, as ``.``.
 
     Args:
-        counts: as of :func:`count_folders`.
+        counts: as :func:`count_folders` gives them.
         folder: empty is the top.
     """
     start = f"{folder}/" if folder else ""

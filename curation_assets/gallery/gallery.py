@@ -12,17 +12,17 @@ import polars as pl
 from fastapi import Depends, Request
 
 from curation_assets.errors import CurationError
-from curation_assets.gallery import models
-from curation_assets.gallery.asked import Asked, Labelling, LabelsOfMap, Versions
+from curation_assets.gallery import responses
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.points import Maps
+from curation_assets.gallery.requests import LabelRequest, MapLabelsRequest, SearchRequest, Versions
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like, Picture, Query, Text
-from curation_assets.search.searcher import Found, row_number
+from curation_assets.search.searcher import SearchResult
 from curation_assets.search.zero_shot import check_labels
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,17 @@ class Gallery:
         Raises:
             NotThereError: there is no such image.
         """
-        number = row_number(index, key)
-        if number is None:
-            raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
-        return index.rows.row(number, named=True)
+        return index.rows.row(_row_number(index, key), named=True)
 
-    def search(self, asked: Asked, k: int, offset: int = 0) -> Found:
+    def further(self, index: SearchIndex, key: str) -> dict[str, Any]:
+        """An image's further columns, those that pages show.
+
+        Raises:
+            NotThereError: there is no such image.
+        """
+        return self.searcher.further(index, [_row_number(index, key)]).row(0, named=True)
+
+    def search(self, asked: SearchRequest, k: int, offset: int = 0) -> SearchResult:
         """What a search finds.
 
         Raises:
@@ -88,7 +93,7 @@ class Gallery:
             table_version=asked.table_version,
         )
 
-    def _query(self, asked: Asked) -> Query:
+    def _query(self, asked: SearchRequest) -> Query:
         weights = asked.weight or [1.0] * len(asked.text)
         if len(weights) != len(asked.text):
             raise CurationError(f"weight is given {len(weights)} times for {len(asked.text)} texts: give one for each")
@@ -100,15 +105,15 @@ class Gallery:
         parts += [Text(text, -1.0) for text in asked.not_]
         return Query(tuple(parts))
 
-    def labels(self, asked: Labelling) -> models.LabelsAnswer:
+    def labels(self, asked: LabelRequest) -> responses.LabelsAnswer:
         """Zero-shot labels of a part of what a search finds."""
         labels = check_labels(self.labels_of(asked))
         found = self.search(asked, asked.k, asked.offset)
         labelled = self.searcher.label(found, labels)
-        images = [models.Label.model_validate(row) for row in labelled.iter_rows(named=True)]
-        return models.LabelsAnswer(labels=labels, total=found.total, images=images)
+        images = [responses.Label.model_validate(row) for row in labelled.iter_rows(named=True)]
+        return responses.LabelsAnswer(labels=labels, total=found.total, images=images)
 
-    def labels_of(self, asked: Labelling | LabelsOfMap) -> list[str]:
+    def labels_of(self, asked: LabelRequest | MapLabelsRequest) -> list[str]:
         """The labels that were asked for, or those of the settings."""
         return asked.label or list(self.settings.labels)
 
@@ -120,15 +125,15 @@ class Gallery:
         partition = quote(key_of(folder), safe="")
         return f"{base}/assets/crop_images_directory?view=partitions&partition={partition}"
 
-    def index_facts(self, index: SearchIndex) -> models.IndexFacts:
+    def index_facts(self, index: SearchIndex) -> responses.IndexFacts:
         """What an answer says of the index it comes from."""
         info = index.info
-        return models.IndexFacts(
+        return responses.IndexFacts(
             model=info.model_name,
             model_version=info.model_version,
             demonstration=self.searcher.model(info.model_version).demonstration,
             dimension=info.dimension,
-            embeddings_table_version=info.table_version,
+            embeddings_table_version=info.embeddings_version,
             directory_table_version=info.directory_version,
             kind=info.kind,
             images=info.images,
@@ -138,11 +143,18 @@ class Gallery:
         )
 
 
-def found_image(row: dict[str, Any], versions: Versions) -> models.FoundImage:
-    """A row of ``Found.rows`` or of an index, with addresses of its preview and page."""
+def _row_number(index: SearchIndex, key: str) -> int:
+    number = index.row_number(key)
+    if number is None:
+        raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
+    return number
+
+
+def found_image(row: dict[str, Any], versions: Versions) -> responses.FoundImage:
+    """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
     mark = {"v": content[:16]} if content else {}
-    return models.FoundImage(
+    return responses.FoundImage(
         relative_path=row["relative_path"],
         name=printable(row["file_name"]),
         path=printable(row["relative_path"]),
@@ -161,7 +173,7 @@ def found_image(row: dict[str, Any], versions: Versions) -> models.FoundImage:
     )
 
 
-def found_images(rows: pl.DataFrame, versions: Versions) -> list[models.FoundImage]:
+def found_images(rows: pl.DataFrame, versions: Versions) -> list[responses.FoundImage]:
     """Some rows, as answers show them."""
     return [found_image(row, versions) for row in rows.iter_rows(named=True)]
 

@@ -22,7 +22,7 @@ NO_LABEL = 255
 
 @dataclass(frozen=True)
 class Points:
-    """The map as of one index.
+    """The map of one index.
 
     Attributes:
         id: changes when the points or their order do.
@@ -79,7 +79,7 @@ def labels_of(points: Points, labelled: pl.DataFrame, labels: list[str]) -> NDAr
     """(n,) of each point the place of its label in ``labels``.
 
     Args:
-        labelled: relative_path and label, as of ``Searcher.labels``.
+        labelled: relative_path and label, as ``Searcher.labels`` gives them.
     """
     place = pl.DataFrame({"label": labels, "place": pl.Series(range(len(labels)), dtype=pl.UInt8)})
     known = labelled.select("relative_path", "label").join(place, on="label")
@@ -93,10 +93,7 @@ def encoded(array: NDArray[Any]) -> str:
 
 
 def _identity(index: SearchIndex) -> str:
-    if index.folder is None:
+    if index.path is None:
         raise CurationError("there is no map of an earlier version of the table")
-    try:
-        made = image_map.folder_of(index.folder).stat().st_mtime_ns  # a new map is renamed into that folder
-    except OSError:
-        made = 0
+    made = image_map.version_of(image_map.location_of(index.path)) or 0
     return hashlib.sha256(f"{made} {index.info.rows_file} {index.info.built_at}".encode()).hexdigest()[:16]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import OrderedDict
+
+from cachetools import LRUCache
 
 from curation_assets.errors import CurationError
 from curation_assets.search.query import Picture
@@ -16,8 +17,7 @@ class Uploads:
     """The last few hundred images that were given. Threads may share it."""
 
     def __init__(self, most: int = _HELD) -> None:
-        self._most = most
-        self._held: OrderedDict[str, Picture] = OrderedDict()
+        self._held: LRUCache[str, Picture] = LRUCache(most)
         self._lock = threading.Lock()
 
     def add(self, picture: Picture) -> str:
@@ -29,8 +29,6 @@ class Uploads:
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._held[key] = picture
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)
         return key
 
     def get(self, key: str) -> Picture:
@@ -40,7 +38,7 @@ class Uploads:
             CurationError: it is not held any more.
         """
         with self._lock:
-            if key not in self._held:
-                raise CurationError("the image you gave is not held any more: give it again")
-            self._held.move_to_end(key)
-            return self._held[key]
+            picture = self._held.get(key)
+        if picture is None:
+            raise CurationError("the image you gave is not held any more: give it again")
+        return picture

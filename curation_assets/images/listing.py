@@ -46,6 +46,11 @@ class FolderListing:
     changed_ns: int = 0
 
     @property
+    def size_bytes(self) -> int:
+        """Of all its files together."""
+        return int(self.files["size_bytes"].sum())
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever a name, size or modification time does; the same as the table's (see below)."""
         return fingerprint(self.files)

@@ -105,7 +105,8 @@ class Snapshot:
     def of(cls, storage: Storage, spec: TableSpec, table: DeltaTable) -> Snapshot:
         """The version that an opened table is at."""
         files: dict[str, list[DataFile]] = {}
-        actions = pa.table(table.get_add_actions(flatten=True))
+        # Not `pa.table`, which imports pandas to see whether it was given one of its frames.
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
         if actions.num_rows:
             paths, sizes, rows = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))
             partitions = [hive.WHOLE] * len(paths)
@@ -126,7 +127,9 @@ class Snapshot:
             kept += [file for file in added if file.partition == partition]
             if kept:
                 files[partition] = kept
-        return Snapshot(self.storage, self.spec, version, self.table_id, self.schema, files)
+        made = Snapshot(self.storage, self.spec, version, self.table_id, self.schema, files)
+        made._types = self._types  # the same, and dear to make
+        return made
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -214,7 +217,7 @@ class Snapshot:
     def _types(self) -> pl.Schema:
         """Types of polars, of the stored columns and of those that a table of an earlier version lacks."""
         lacking = [column.field for column in self.spec.columns if column.name not in self.schema.names]
-        return pl.Schema(pl.DataFrame(pa.schema([*self.schema, *lacking]).empty_table()).schema)
+        return pl.Schema(pa.schema([*self.schema, *lacking]))
 
 
 def scan_files(storage: Storage, paths: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:

@@ -1,4 +1,4 @@
-"""The scan of one folder: list, plan, carry out, commit.
+"""The scan of some folders: list, plan, carry out, commit.
 
 On this machine unit by unit, each committed on its own; on Spark all units at once, and one commit. The listing takes
 a few hundred bytes a file.
@@ -6,18 +6,16 @@ a few hundred bytes a file.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from curation_assets.images.listing import FolderListing
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import ImageSource
-from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -29,38 +27,57 @@ if TYPE_CHECKING:
     from curation_assets.scan.spark import SparkScan
 
 
-def scan_folder(
+def scan_folders(
     table: LakeTable,
     source: ImageSource,
-    folder: str,
+    folders: Sequence[str],
     limits: ReadLimits,
     progress: Progress,
     *,
     threads: int,
     rescan: bool = False,
     spark: SparkScan | None = None,
-) -> ScanResult:
-    """Bring a folder's rows in line with the disk; an unchanged file is not opened.
+) -> list[ScanResult]:
+    """Bring the rows of some folders in line with the disk; an unchanged file is not opened.
 
-    The folder is listed when no other process can change its rows, so that an older listing never undoes newer rows.
+    A folder is listed when no other process can change its rows, so that an older listing never undoes newer rows.
+    Several folders share their commits, as small ones cost little else.
 
     Args:
-        folder: value of the ``folder`` column; one that is gone loses its rows.
+        folders: values of the ``folder`` column; one that is gone loses its rows.
         threads: how many read and decode.
         rescan: read every file again.
         spark: takes the scan of a folder with many files to read.
 
+    Returns:
+        What was done to each.
+
     Raises:
-        CurationError: the table can't be read or written, or the folder can't be listed.
+        CurationError: the table can't be read or written, or a folder can't be listed; what was finished stays.
     """
-    started = time.monotonic()
-    result = ScanResult(folder=folder)
-    job = _Job(source, limits, progress, result, threads, rescan, spark)
-    made = rewrite(table, folder, job.bring_up_to_date, info={"job": "scan", "folder": folder}, progress=progress)
-    statuses = made.read(["status"], folder)["status"]
-    result.statuses = Counter(dict(statuses.value_counts().iter_rows()))
-    result.version = made.version
-    result.seconds = time.monotonic() - started
+    job = _Job(source, limits, progress, threads, rescan, spark)
+    listed = source.list_folders(folders).folders if len(folders) > 1 else {}
+    sizes = {name: listing.size_bytes for name, listing in listed.items()}
+    results = {folder: ScanResult(folder=folder) for folder in folders}
+    place = {folder: number for number, folder in enumerate(folders, 1)}
+
+    def work(rows: Rewrite, folder: str) -> None:
+        progress.step("scan", place[folder], len(folders))
+        job.bring_up_to_date(rows, results[folder])
+
+    for group in rewrite_each(table, folders, sizes, work, info={"job": "scan"}, progress=progress):
+        made = group.snapshot
+        statuses = made.read(["folder", "status"], files=made.files_of(group.partitions))
+        for (folder, status), rows in statuses.group_by("folder", "status"):
+            results[str(folder)].statuses[str(status)] = len(rows)
+        for folder, seconds in group.seconds.items():
+            results[folder].version, results[folder].seconds = made.version, seconds
+    return list(results.values())
+
+
+def scan_folder(table: LakeTable, source: ImageSource, folder: str, *arguments: Any, **options: Any) -> ScanResult:
+    """:func:`scan_folders` of one folder."""
+    (result,) = scan_folders(table, source, [folder], *arguments, **options)
     return result
 
 
@@ -69,24 +86,21 @@ class _Job:
     source: ImageSource
     limits: ReadLimits
     progress: Progress
-    result: ScanResult
     threads: int
     rescan: bool
     spark: SparkScan | None
 
-    def bring_up_to_date(self, rows: Rewrite) -> Snapshot:
-        listing = self.source.list_folder(self.result.folder)
+    def bring_up_to_date(self, rows: Rewrite, result: ScanResult) -> None:
+        listing = self.source.list_folder(result.folder)
         plan = self._plan(rows.base, listing)
         if plan.to_read:
-            self.progress.start(f"scan {self.result.folder}", plan.to_read)
-        for piece in self._carry_out(plan, rows):
-            rows.commit(piece.add, piece.remove)
-            self.result.add(piece.counts)
-            self.result.commits += 1
-        self.result.passed_over = listing.passed_over
-        self.result.new, self.result.changed = plan.new, plan.changed
-        self.result.vanished, self.result.unchanged = plan.vanished, plan.unchanged
-        return rows.base
+            self.progress.start(f"scan {result.folder}", plan.to_read)
+        for piece in self._carry_out(plan, rows, result.folder):
+            result.commits += rows.commit(piece.add, piece.remove)
+            result.add(piece.counts)
+        result.passed_over = listing.passed_over
+        result.new, result.changed = plan.new, plan.changed
+        result.vanished, result.unchanged = plan.vanished, plan.unchanged
 
     def _plan(self, base: Snapshot, listing: FolderListing) -> ScanPlan:
         known = known_rows(base, listing.folder)
@@ -110,15 +124,15 @@ class _Job:
         different = [r.relative_path for r, error in records if (r.status, r.error) != ("unreadable", error)]
         return pl.Series("relative_path", different, dtype=pl.String)
 
-    def _carry_out(self, plan: ScanPlan, rows: Rewrite) -> Iterator[ScanPiece]:
-        reader = rows.base.reader
+    def _carry_out(self, plan: ScanPlan, rows: Rewrite, folder: str) -> Iterator[ScanPiece]:
+        reader, writer = rows.base.reader, rows.writers[folder]
         if self.spark is not None and self.spark.takes(plan):
-            yield from self.spark.carry_out(plan, reader, rows.writer, self.source, self.limits, self.progress)
+            yield from self.spark.carry_out(plan, reader, writer, self.source, self.limits, self.progress)
             return
         for unit in plan.units:
             piece = ScanPiece(remove=unit.replaces)
             if not unit.drops_only:
-                with rows.writer.file() as stage:
+                with writer.file() as stage:
                     piece.counts = write_unit(
                         unit, reader, stage, self.source, self.limits, self.threads, self.progress.advance
                     )

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, is_current
 from curation_assets.embed.vectors import read_vectors as vectors_of
 from curation_assets.lake.snapshot import Snapshot
@@ -22,13 +22,13 @@ from curation_assets.search.filters import COLUMNS
 
 _IMAGE_COLUMNS = ["file_path", *(column for column in COLUMNS if column != "embedded_at")]
 _UTC = pl.Datetime("us", "UTC")
-_NO_VECTORS = pl.DataFrame(
+_NO_KEYS = pl.DataFrame(
     schema={
         "relative_path": pl.String,
         "content_sha256": pl.String,
         "embedded_at": _UTC,
         "position": pl.Int64,
-        "since": pl.Int64,
+        "first_seen_version": pl.Int64,
         "_file": pl.String,
     }
 )
@@ -40,22 +40,22 @@ class Contents:
 
     Attributes:
         rows: every image file, with the position of its vector.
-        vectors: every vector of the model, with its position; those of ``added`` count on from those that were there.
-        added: rows of ``vectors`` that were not there.
+        keys: every vector of the model, with its position; those of ``added`` count on from those that were there.
+        added: rows of ``keys`` that were not there.
         removed: vectors that were there and are no more.
-        is_ambiguous: a path has rows in two folders, of which ``rows`` holds one: it can't be built upon.
+        is_ambiguous: a path has rows in two folders, of which ``rows`` holds one: an index of them can't be built upon.
     """
 
     rows: pl.DataFrame
     is_ambiguous: bool
-    vectors: pl.DataFrame
+    keys: pl.DataFrame
     added: pl.DataFrame
     removed: pl.DataFrame
 
 
 def compare(
     rows: pl.DataFrame | None,
-    vectors: pl.DataFrame | None,
+    keys: pl.DataFrame | None,
     positions: int,
     directory: Snapshot,
     embeddings: Snapshot,
@@ -64,10 +64,10 @@ def compare(
     """What has to be held, read as far as it isn't held yet; small columns only.
 
     Args:
-        rows, vectors: of an index of other versions of the same tables, as in ``SearchIndex``; None: there is none.
+        rows, keys: of an index of other versions of the same tables, as in ``SearchIndex``; None: there is none.
         positions: how many it has.
     """
-    held = _NO_VECTORS if vectors is None else vectors
+    held = _NO_KEYS if keys is None else keys
     files = {file.path: file for file in embeddings.files()}
     known = set(held["_file"].unique().to_list())
     kept = held.filter(pl.col("_file").is_in(list(files)))
@@ -75,24 +75,24 @@ def compare(
     found = embeddings.read([*KEY, "embedded_at"], files=new, where=is_current(model))
     lost = held.filter(~pl.col("_file").is_in(list(files)))
     # The same path stands in two folders for a while after a change of FOLDER_DEPTH: one position is one row's.
-    places = lost.unique(KEY, keep="first", maintain_order=True).select(*KEY, "position", "since")
-    found = found.join(places, on=KEY, how="left", maintain_order="left").select(_NO_VECTORS.columns)
+    places = lost.unique(KEY, keep="first", maintain_order=True).select(*KEY, "position", "first_seen_version")
+    found = found.join(places, on=KEY, how="left", maintain_order="left").select(_NO_KEYS.columns)
     found = found.with_columns(position=pl.when(pl.col("position").is_first_distinct()).then(pl.col("position")))
     moved = found.filter(pl.col("position").is_not_null())
     added = found.filter(pl.col("position").is_null()).sort("_file", maintain_order=True)
     added = added.with_columns(
         position=pl.int_range(positions, positions + len(added), dtype=pl.Int64),
-        since=pl.lit(embeddings.version, pl.Int64),
+        first_seen_version=pl.lit(embeddings.version, pl.Int64),
     )
-    all_vectors = pl.concat([kept, moved, added])
+    all_keys = pl.concat([kept, moved, added])
     images = _images(rows, directory)
     once = images.unique("relative_path", keep="first", maintain_order=True)
-    at = all_vectors.unique(KEY, keep="first", maintain_order=True).select(*KEY, "embedded_at", "position")
+    at = all_keys.unique(KEY, keep="first", maintain_order=True).select(*KEY, "embedded_at", "position")
     return Contents(
         # A vector counts for its image only while the content is the same: a file that changed since has none yet.
         rows=once.join(at, on=KEY, how="left").sort("relative_path"),
         is_ambiguous=len(once) < len(images),
-        vectors=all_vectors,
+        keys=all_keys,
         added=added,
         removed=lost.join(moved, on="position", how="anti"),
     )
@@ -104,7 +104,7 @@ def read_vectors(
     """Stream the vectors of some rows, a few thousand at a time.
 
     Args:
-        added: rows as of :func:`compare`.
+        added: ``Contents.added``, or other rows of ``Contents.keys``.
 
     Returns:
         Positions and vectors (n, dimension), of each batch.

@@ -16,15 +16,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
+from curation_assets.files import waiting_lock, write_whole
 from curation_assets.images.names import printable
 from curation_assets.progress import Progress
 from curation_assets.search import exact
-from curation_assets.search.index import SearchIndex, write_whole
-from curation_assets.search.refresh import understandable_errors
+from curation_assets.search.index import SearchIndex, understandable_errors
 
 SAMPLE = 10_000  # images that t-SNE lays out: about a minute
 _NEIGHBOURS = 5
@@ -34,7 +33,9 @@ _DRAWN = 20_000  # points in the small picture
 _PALETTE = "tab10"
 _COLOURS = 10
 _FILE = "map.parquet"
+_LOCK = "_writer.lock"
 _METADATA = b"curation"
+_NAMES = {"table_version": "embeddings_version"}  # what the metadata calls otherwise than ``MapInfo``
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,26 @@ class MapInfo:
     Attributes:
         images: points on it.
         laid_out: of them by t-SNE, the others among these.
-        table_version: of the embeddings table that it covers.
+        embeddings_version: version of the embeddings table that it covers.
         fitted_images: how many images there were when the layout was made.
     """
 
     images: int
     laid_out: int
-    table_version: int
+    embeddings_version: int
     fitted_images: int
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """What :func:`refresh` did: the map, how many points are new, whether all were laid out anew, and its seconds."""
+class MapRefresh:
+    """What bringing a map in line did.
+
+    Attributes:
+        points: the map at its end, as :func:`read` gives it.
+        new: how many points are new.
+        fresh_layout: whether all were laid out anew.
+        seconds: that it took.
+    """
 
     points: pl.DataFrame
     info: MapInfo
@@ -65,42 +73,44 @@ class Mapped:
     seconds: float
 
 
-def folder_of(index_folder: Path) -> Path:
-    """Where the map of an index lies."""
-    return index_folder / "map"
+def location_of(index: Path) -> Path:
+    """Where the map of an index lies, from where that lies."""
+    return index / "map"
 
 
-def read(folder: Path) -> pl.DataFrame | None:
+def read(location: Path) -> pl.DataFrame | None:
     """The points of a stored map: relative_path, content_sha256, x, y (about -1 to 1), laid_out; None without a map.
 
     Raises:
         CurationError: it is damaged.
     """
-    stored = _stored(folder)
+    stored = _stored(location)
     return None if stored is None else stored[0]
 
 
-def read_info(folder: Path) -> MapInfo | None:
-    """How a stored map was made; None without a map."""
-    stored = _stored(folder)
-    return None if stored is None else stored[1]
+def version_of(location: Path) -> int | None:
+    """A number that changes when a stored map does; None without a map."""
+    try:
+        return (location / _FILE).stat().st_mtime_ns  # a new one takes its place as a whole
+    except OSError:
+        return None
 
 
-def refresh(index: SearchIndex, progress: Progress) -> Mapped:
+def refresh(index: SearchIndex, progress: Progress) -> MapRefresh:
     """Bring the stored map of an index in line with it, or make it.
 
     Raises:
         CurationError: the index is not a stored one, or the map can't be written.
     """
     started = time.perf_counter()
-    if index.folder is None:
+    if index.path is None:
         raise CurationError("a map is made of the stored index, not of an earlier version")
-    folder = folder_of(index.folder)
-    with understandable_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with understandable_errors(folder), FileLock(folder / "_writer.lock"):
+    location = location_of(index.path)
+    with understandable_errors(location):
+        location.mkdir(parents=True, exist_ok=True)
+    with understandable_errors(location), waiting_lock(location / _LOCK):
         try:
-            stored = _stored(folder)
+            stored = _stored(location)
         except CurationError:
             stored = None
         images = index.rows.filter(pl.col("position").is_not_null()).select(
@@ -109,8 +119,8 @@ def refresh(index: SearchIndex, progress: Progress) -> Mapped:
         old = None if stored is None else stored[0]
         points = _known(images, old)
         new = points["x"].null_count()
-        if stored is not None and stored[1].table_version == index.info.table_version and not new:
-            return Mapped(stored[0], stored[1], 0, False, time.perf_counter() - started)
+        if stored is not None and stored[1].embeddings_version == index.info.embeddings_version and not new:
+            return MapRefresh(stored[0], stored[1], 0, False, time.perf_counter() - started)
         fresh = stored is None or _is_worn(points, stored[1])
         if fresh:
             points = _lay_out(index, points, progress)
@@ -118,26 +128,12 @@ def refresh(index: SearchIndex, progress: Progress) -> Mapped:
         info = MapInfo(
             images=len(points),
             laid_out=int(points["laid_out"].sum()),
-            table_version=index.info.table_version,
+            embeddings_version=index.info.embeddings_version,
             fitted_images=len(points) if fresh or stored is None else stored[1].fitted_images,
         )
         points = points.drop("position")
-        _write(folder, points, info)
-    return Mapped(points, info, new, fresh, time.perf_counter() - started)
-
-
-def inside(points: pl.DataFrame, paths: pl.Series, region: tuple[tuple[float, float], ...]) -> NDArray[np.bool_]:
-    """Which images lie in a polygon of the map; one that is not on the map doesn't.
-
-    Args:
-        points: as of :func:`read`.
-        paths: relative paths to tell of.
-        region: corners (x, y), at least three.
-    """
-    from matplotlib.path import Path as Polygon
-
-    within = Polygon(np.array(region)).contains_points(points.select("x", "y").to_numpy())
-    return paths.is_in(points["relative_path"].filter(pl.Series(within)).implode()).to_numpy()
+        _write(location, points, info)
+    return MapRefresh(points, info, new, fresh, time.perf_counter() - started)
 
 
 def draw(points: pl.DataFrame) -> bytes:
@@ -239,13 +235,14 @@ def _place(index: SearchIndex, points: pl.DataFrame, progress: Progress) -> pl.D
     return points.with_columns(x=pl.Series(places[:, 0], dtype=pl.Float32), y=pl.Series(places[:, 1], dtype=pl.Float32))
 
 
-def _stored(folder: Path) -> tuple[pl.DataFrame, MapInfo] | None:
-    path = folder / _FILE
+def _stored(location: Path) -> tuple[pl.DataFrame, MapInfo] | None:
+    path = location / _FILE
     if not path.exists():
         return None
     try:
         table = pq.read_table(path)
-        info = MapInfo(**json.loads(table.schema.metadata[_METADATA]))
+        said = json.loads(table.schema.metadata[_METADATA])
+        info = MapInfo(**{_NAMES.get(name, name): value for name, value in said.items()})
         frame = pl.from_arrow(table)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise CurationError(
@@ -255,8 +252,10 @@ def _stored(folder: Path) -> tuple[pl.DataFrame, MapInfo] | None:
     return frame, info
 
 
-def _write(folder: Path, points: pl.DataFrame, info: MapInfo) -> None:
-    table = points.to_arrow().replace_schema_metadata({_METADATA: json.dumps(asdict(info)).encode()})
+def _write(location: Path, points: pl.DataFrame, info: MapInfo) -> None:
+    stored = {name: stored for stored, name in _NAMES.items()}
+    said = json.dumps({stored.get(name, name): value for name, value in asdict(info).items()})
+    table = points.to_arrow().replace_schema_metadata({_METADATA: said.encode()})
     out = BytesIO()
     pq.write_table(table, out, compression="zstd")
-    write_whole(folder / _FILE, out.getvalue())
+    write_whole(location / _FILE, out.getvalue())

@@ -1,15 +1,16 @@
 """The search index on disk: a row for every image file, memory-mapped vectors, and perhaps an approximate index.
 
 ``current.json`` names immutable files beside it, and is replaced in one step: a reader sees one build or the next, and
-a build that is killed changes nothing.
+a build that is killed changes nothing. On disk some things keep the names that the first indexes gave them: keys of
+``current.json`` (aliases of ``IndexInfo``) and a column of the keys (``_STORED_NAMES``).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +20,17 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from curation_assets.clip.registry import RegisteredModel
-from curation_assets.errors import CurationError
+from curation_assets.clip.versions import RegisteredModel
+from curation_assets.errors import CurationError, explained
+from curation_assets.files import sync, write_whole
 from curation_assets.search import exact
 from curation_assets.search.approximate import RECALL, ApproximateIndex
 
 CURRENT = "current.json"
 _FORMAT = 2
+_STORED_NAMES = {"first_seen_version": "since"}  # columns of the keys, as their file calls them
 
 
 class Segment(BaseModel):
@@ -48,29 +51,29 @@ class IndexInfo(BaseModel):
     """What an index covers and how it was made.
 
     Attributes:
-        table_id, table_version: the embeddings table and the version of it that the index covers.
+        embeddings_id, embeddings_version: the embeddings table and the version of it that the index covers.
         directory_id, directory_version: the same of the directory table.
         images: files with a row; ``vectors`` of them can be ranked.
         positions: vectors stored, those of no image any more among them.
-        rows_file, vectors_file: Arrow files of images and of vectors' keys.
+        rows_file, keys_file: Arrow files of images and of vectors' keys.
         approximate_file: of the approximate index; None where search is exact.
         recall: share of the exact ten nearest that the approximate index finds, of images and of texts the smaller; 1
             where there is none. One that finds too little isn't used. ``approximate`` has both.
         latency_ms: median of single queries, measured when the index was made.
-        is_ambiguous: as of ``Contents``.
-        born: version of the embeddings table at which it was built from nothing.
+        is_ambiguous: a path has rows in two folders, of which the index holds one: it can't be built upon.
+        built_at_version: version of the embeddings table at which it was built from nothing.
         built_at: when it was last changed, UTC.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     format: int = _FORMAT
     model_name: str
     model_version: str
     model_fingerprint: str
     dimension: int
-    table_id: str
-    table_version: int
+    embeddings_id: str = Field(alias="table_id")
+    embeddings_version: int = Field(alias="table_version")
     directory_id: str
     directory_version: int
     images: int
@@ -78,11 +81,11 @@ class IndexInfo(BaseModel):
     positions: int
     segments: tuple[Segment, ...]
     rows_file: str
-    vectors_file: str
+    keys_file: str = Field(alias="vectors_file")
     approximate_file: str | None = None
     approximate: dict[str, Any] = {}
     is_ambiguous: bool = False
-    born: int
+    built_at_version: int = Field(alias="born")
     recall: float = 1.0
     latency_ms: float = 0.0
     built_at: datetime
@@ -103,68 +106,64 @@ class IndexInfo(BaseModel):
     @property
     def files(self) -> set[str]:
         """Names of the files it consists of."""
-        named = {self.rows_file, self.vectors_file, *(segment.file for segment in self.segments)}
+        named = {self.rows_file, self.keys_file, *(segment.file for segment in self.segments)}
         return named | ({self.approximate_file} if self.approximate_file else set())
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself: what was attached to one is remembered by it
 class SearchIndex:
     """An opened index; several threads may search it at once.
 
     Attributes:
         rows: one row an image file, sorted by ``relative_path``: ``filters.COLUMNS``, ``file_path``, ``position`` (null
             where it has no vector) and ``_file``, the file of the directory table that holds it.
-        vectors: one row a vector: ``relative_path``, ``content_sha256``, ``embedded_at``, ``position``, ``since`` (the
-            version of the embeddings table that first brought it to the index) and ``_file``.
+        keys: one row a vector: ``relative_path``, ``content_sha256``, ``embedded_at``, ``position``,
+            ``first_seen_version`` (of the embeddings table, that first brought it to the index) and ``_file``.
         segments: the vectors themselves; a position counts through all of them.
+        path: where it lies; None where it is in memory only, as that of an earlier version of the table is.
     """
 
     info: IndexInfo
     rows: pl.DataFrame
-    vectors: pl.DataFrame
+    keys: pl.DataFrame
     segments: list[NDArray[np.float32]]
     approximate: ApproximateIndex | None = None
-    folder: Path | None = field(default=None, compare=False)
+    path: Path | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> SearchIndex | None:
-        """The index of a folder, memory-mapped; None if there is none.
+    def open(cls, path: Path) -> SearchIndex | None:
+        """The index that lies somewhere, memory-mapped; None if there is none.
 
         Raises:
             CurationError: it is damaged, or of another version of this package.
         """
         for attempt in range(5):
-            info = read_info(folder)
+            info = read_info(path)
             if info is None:
                 return None
             try:
-                return cls._open(folder, info)
+                return cls._open(path, info)
             except FileNotFoundError:  # a newer build took its place and removed its files
-                if read_info(folder) == info or attempt == 4:
+                if read_info(path) == info or attempt == 4:
                     break
             except (OSError, EOFError, ValueError, RuntimeError, pa.ArrowException) as error:
-                raise CurationError(f"search index {folder} can't be opened: {error}; {_REMOVE}") from error
-        raise CurationError(f"search index {folder} lacks files; {_REMOVE}")
+                raise CurationError(f"search index {path} can't be opened: {error}; {_REMOVE}") from error
+        raise CurationError(f"search index {path} lacks files; {_REMOVE}")
 
     @classmethod
-    def _open(cls, folder: Path, info: IndexInfo) -> SearchIndex:
+    def _open(cls, path: Path, info: IndexInfo) -> SearchIndex:
         segments = []
         for segment in info.segments:
-            array = np.load(folder / segment.file, mmap_mode="r")
+            array = np.load(path / segment.file, mmap_mode="r")
             if array.shape != (segment.rows, info.dimension):
                 raise ValueError(f"{segment.file} has the shape {array.shape}")
             segments.append(array)
         approximate = None
         if info.approximate_file is not None:
-            approximate = ApproximateIndex.open(folder / info.approximate_file, info.approximate)
-        return cls(
-            info,
-            _read_arrow(folder / info.rows_file),
-            _read_arrow(folder / info.vectors_file),
-            segments,
-            approximate,
-            folder,
-        )
+            approximate = ApproximateIndex.open(path / info.approximate_file, info.approximate)
+        rows = _read_arrow(path / info.rows_file)
+        keys = _read_arrow(path / info.keys_file).rename({stored: name for name, stored in _STORED_NAMES.items()})
+        return cls(info, rows, keys, segments, approximate, path)
 
     @cached_property
     def row_of(self) -> NDArray[np.int64]:
@@ -204,6 +203,28 @@ class SearchIndex:
         made = self.approximate
         return rows is None and made is not None and self.info.kind == "approximate" and k <= made.most
 
+    def attach(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Further columns of the images: one row for each of ``rows``, in their order.
+
+        Args:
+            frame: ``relative_path`` and further columns. Where it has ``content_sha256`` too, a row counts only for
+                the content that it tells of; of several rows that count for an image, the first does.
+
+        Returns:
+            The further columns; null for images without a row.
+        """
+        key = [column for column in ("relative_path", "content_sha256") if column in frame.columns]
+        joined = self.rows.select(key).join(frame, on=key, how="left", maintain_order="left_right")
+        if len(joined) > len(self.rows):
+            joined = joined.unique(key, keep="first", maintain_order=True)
+        return joined.drop(key)
+
+    def row_number(self, relative_path: str) -> int | None:
+        """The row of an image in ``rows``."""
+        paths = self.rows["relative_path"]
+        place = paths.search_sorted(relative_path) if len(paths) else 0
+        return place if place < len(paths) and paths[place] == relative_path else None
+
     def vector(self, position: int) -> NDArray[np.float32]:
         """(dimension,) the vector at a position."""
         return np.asarray(self.take(np.array([position]))[0])
@@ -223,55 +244,43 @@ class SearchIndex:
 _REMOVE = "remove that folder, and `curation index` makes it anew"
 
 
-def read_info(folder: Path) -> IndexInfo | None:
-    """What the index of a folder covers; None if there is none.
+def read_info(path: Path) -> IndexInfo | None:
+    """What the index that lies somewhere covers; None if there is none.
 
     Raises:
         CurationError: it is damaged, or of another version of this package.
     """
     try:
-        text = (folder / CURRENT).read_bytes()
+        text = (path / CURRENT).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         said = json.loads(text)
         if isinstance(said, dict) and said.get("format", _FORMAT) != _FORMAT:
-            raise CurationError(f"search index {folder} is of another version of this package; {_REMOVE}")
+            raise CurationError(f"search index {path} is of another version of this package; {_REMOVE}")
         return IndexInfo.model_validate(said)
     except ValueError:
-        raise CurationError(f"search index {folder} has a damaged {CURRENT}; {_REMOVE}") from None
+        raise CurationError(f"search index {path} has a damaged {CURRENT}; {_REMOVE}") from None
 
 
-def publish(folder: Path, info: IndexInfo) -> None:
+def publish(path: Path, info: IndexInfo) -> None:
     """Make a build the current one."""
-    write_whole(folder / CURRENT, json.dumps(info.model_dump(mode="json"), indent=2).encode())
+    write_whole(path / CURRENT, json.dumps(info.model_dump(mode="json"), indent=2).encode())
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file in one step: whoever reads it sees the old content or the new."""
-    handle, draft = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, target)
-    except BaseException:
-        os.unlink(draft)
-        raise
+@contextmanager
+def understandable_errors(path: Path) -> Iterator[None]:
+    """What the disk refuses of an index, or of what lies with it, as one line for the user."""
+    hint = "CURATION_INDEX_ROOT chooses another place"
+    with explained(OSError, lambda reason: f"search index {path} can't be written: {reason}; {hint}"):
+        yield
 
 
-def write_arrow(path: Path, frame: pl.DataFrame) -> None:
-    """Write a frame so that it can be mapped into memory."""
-    frame.rechunk().write_ipc(path, compression="uncompressed")
-    sync(path)
-
-
-def sync(path: Path) -> None:
-    """Bring a finished file to the disk, before anything names it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def write_frames(path: Path, info: IndexInfo, rows: pl.DataFrame, keys: pl.DataFrame) -> None:
+    """Write the rows and keys of a build, so that they can be mapped into memory, under the names that it gives."""
+    for file, frame in ((info.rows_file, rows), (info.keys_file, keys.rename(_STORED_NAMES))):
+        frame.rechunk().write_ipc(path / file, compression="uncompressed")
+        sync(path / file)
 
 
 def _read_arrow(path: Path) -> pl.DataFrame:

@@ -10,13 +10,13 @@ from pathlib import Path
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
+from curation_assets.files import write_whole
 from curation_assets.images.names import path_from_text, printable
-from curation_assets.search.index import write_whole
 
 
 @dataclass(frozen=True)
-class Picture:
+class Tile:
     """One image on the page.
 
     Attributes:
@@ -42,11 +42,11 @@ def write_page(
     Args:
         page: the HTML file.
         model: whose vectors were searched; the page says what it is.
-        found: what each search is called, with its images as in ``Found.rows``, perhaps with their ``label``.
-        previews: JPEG by relative path, as of ``Searcher.previews``.
+        found: what each search is called, with its images as in ``SearchResult.rows``, perhaps with their ``label``.
+        previews: JPEG by relative path, as ``Searcher.previews`` gives them.
     """
     searches = [
-        (name, [_picture(row, previews.get(row["relative_path"])) for row in hits.iter_rows(named=True)])
+        (name, [_tile(row, previews.get(row["relative_path"])) for row in hits.iter_rows(named=True)])
         for name, hits in found
     ]
     environment = Environment(
@@ -57,11 +57,11 @@ def write_page(
     write_whole(page, text.encode())
 
 
-def _picture(row: dict[str, object], preview: bytes | None) -> Picture:
+def _tile(row: dict[str, object], preview: bytes | None) -> Tile:
     thumbnail = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}" if preview else ""
     link = Path(path_from_text(str(row["file_path"]))).as_uri()
     label = f"{row['label']} (+{row['margin']:.3f})" if row.get("label") else None
     score = row["score"]
-    return Picture(
+    return Tile(
         printable(str(row["relative_path"])), link, thumbnail, None if score is None else float(str(score)), label
     )

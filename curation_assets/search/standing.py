@@ -49,7 +49,7 @@ def look(
 
     Args:
         queries: texts and their thresholds.
-        is_new: which rows of ``index.vectors`` are new.
+        is_new: which rows of ``index.keys`` are new.
         k: images a query and folder.
 
     Returns:
@@ -59,7 +59,7 @@ def look(
     with_vector = index.rows.select("relative_path", "folder", "embedded_at", "position").drop_nulls("position")
     if not queries or not len(with_vector):
         return []
-    later = index.vectors.filter(is_new).select("position")
+    later = index.keys.filter(is_new).select("position")
     new = with_vector.join(later, on="position", how="semi", maintain_order="left")
     rows = new if len(new) else with_vector.filter(pl.col("folder") == _newest(with_vector)[0])
     vectors = searcher.embed_texts(queries, searcher.model(index.info.model_version))

@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current, read_vectors
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
+from curation_assets.search.attachments import TableSource, of_searched_model
 from curation_assets.search.zero_shot import label_vectors
 
 
@@ -35,6 +36,12 @@ class LabelResult:
     changed: bool
 
 
+def label_source(labels: LakeTable) -> TableSource:
+    """The labels as columns that join an index: those of its own vectors."""
+    names = {"label": "zero_shot_label", "score": "zero_shot_score", "margin": "zero_shot_margin"}
+    return TableSource(labels, names, of_searched_model)
+
+
 def label_folder(
     embeddings: LakeTable,
     labels: LakeTable,
@@ -49,22 +56,23 @@ def label_folder(
         choices: the texts; ``vectors`` (len(choices), dimension) are theirs.
     """
     asked = json.dumps(list(choices), ensure_ascii=False)
+    changed = False
 
-    def bring_up_to_date(rows: Rewrite) -> tuple[Snapshot, bool]:
+    def bring_up_to_date(rows: Rewrite) -> None:
+        nonlocal changed
         source = embeddings.latest()
         if _are_current(source, rows.base, folder, model, asked) or _waits(source, folder, model):
-            return rows.base, False
-        before = rows.base.read([*KEY, *rows.base.added_columns], folder).drop("_file")
+            return
+        earlier = rows.base.read([*KEY, *rows.base.added_columns], folder).drop("_file")
         with rows.writer.file() as stage:
             for keys, found in read_vectors(source, source.files(folder), model):
                 labelled = _labelled(keys, found, vectors, choices, asked)
-                kept = labelled.join(before, on=KEY, how="left", maintain_order="left")  # what users added
+                kept = labelled.join(earlier, on=KEY, how="left", maintain_order="left")  # what users added
                 for batch in kept.to_arrow().to_batches():
                     stage.write(batch)
-        rows.commit(stage.files, rows.base.files(folder))
-        return rows.base, True
+        changed = rows.commit(stage.files, rows.base.files(folder))
 
-    snapshot, changed = rewrite(labels, folder, bring_up_to_date, info={"job": "label", "folder": folder})
+    snapshot = rewrite(labels, folder, bring_up_to_date, info={"job": "label", "folder": folder})
     now = snapshot.read(["label", "margin"], folder)
     counts = (
         now.group_by("label").agg(images=pl.len(), margin=pl.col("margin").median()).sort("images", descending=True)

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.serving.limits import Limits
 from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of

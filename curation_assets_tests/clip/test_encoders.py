@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from curation_assets.clip.encoder import Encoder
-from curation_assets.clip.registry import RegisteredModel, Registry
+from curation_assets.clip.registry import Registry
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 

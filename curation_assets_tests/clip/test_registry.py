@@ -16,8 +16,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder
-from curation_assets.clip.registry import NotRegisteredError, RegisteredModel, Registry
+from curation_assets.clip.registry import NotRegisteredError, Registry
 from curation_assets.clip.source import DEMO_FOLDER, resolve
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.conftest import register

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from curation_assets.clip.encoder import MAX_TOKENS, Encoder
+from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.clip.text_tower import MAX_TOKENS
 
 PACKAGES = ["open_clip_torch==3.3.0", "ftfy==6.3.1"]
 MERGES = 49152 - 256 - 2  # of the lines in OpenAI's file, those that its models use
@@ -56,14 +57,13 @@ def encoder(theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     with gzip.open(theirs.default_bpe(), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines[1 : MERGES + 1]]) + "\n")
-    for name in ("preprocessor_config.json", "tokenizer_config.json"):
+    for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
         shutil.copy(DEMO_FOLDER / name, folder)
     return Encoder(folder, "cpu", "float32")
 
 
 def ours(encoder: Encoder, texts: list[str]) -> list[list[int]]:
-    tokens = encoder._tokens(texts)
-    rows = zip(tokens["input_ids"], tokens["attention_mask"], strict=True)
+    rows = zip(*encoder._tokenizer.tokens(texts), strict=True)
     return [ids[mask.bool()].tolist() for ids, mask in rows]
 
 

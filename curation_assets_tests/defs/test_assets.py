@@ -71,7 +71,7 @@ def test_a_doubled_row_stops_the_embedding(
     ready.tables.directory.create()
     ready.scan(["maize"], _Silent())
     base = ready.tables.directory.snapshot()
-    rows = pl.read_parquet(ready.tables.directory.path / base.files("maize")[0].path).head(1)
+    rows = pl.read_parquet(base.storage.uri(base.files("maize")[0].path)).head(1)
     with ready.tables.directory.writer("maize") as writer:
         with writer.file() as stage:
             schema = ready.tables.directory.spec.file_schema

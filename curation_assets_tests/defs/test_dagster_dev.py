@@ -63,14 +63,14 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     ]
 
     # Its run has brought the search index in line; the map follows by itself.
-    index = pipeline.searcher.folder_of(pipeline.registry.champion())
+    index = pipeline.searcher.location_of(pipeline.registry.champion())
     refreshed = read_info(index)
     assert refreshed is not None
     assert refreshed.vectors == 11
 
     def followed() -> bool:
-        info, made = read_info(index), image_map.read_info(image_map.folder_of(index))
-        return info is not None and made is not None and info.vectors == made.images == 11
+        info, points = read_info(index), image_map.read(image_map.location_of(index))
+        return info is not None and points is not None and info.vectors == len(points) == 11
 
     wait_for("index and map hold all images", followed)
 

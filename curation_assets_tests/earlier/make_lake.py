@@ -75,7 +75,8 @@ def write_model(folder: Path) -> None:
 
 def main(target: Path) -> None:
     """Make everything in a temporary folder, and pack it."""
-    from curation_assets.pipeline import Pipeline, run
+    from curation_assets.ingest import run
+    from curation_assets.pipeline import Pipeline
     from curation_assets.progress import LogProgress
     from curation_assets.search import image_map
     from curation_assets.settings import load_settings
@@ -95,7 +96,7 @@ def main(target: Path) -> None:
         run(pipeline, LogProgress())
         image_map.refresh(pipeline.searcher.open(), LogProgress())
         for folder in FOLDERS:
-            pipeline.label(folder, pipeline.registry.champion())
+            pipeline.label_zero_shot(folder, pipeline.registry.champion())
         (root / "root.txt").write_text(str(root))
         with tarfile.open(target, "w:xz", format=tarfile.PAX_FORMAT) as archive:
             for name in ("root.txt", "images", "lake", "lake_index", "mlflow", "model"):

@@ -18,8 +18,8 @@ import pytest
 from deltalake import DeltaTable
 
 from curation_assets.clip.encoder import Encoder
-from curation_assets.clip.registry import RegisteredModel
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed import local
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.local import LocalEngine

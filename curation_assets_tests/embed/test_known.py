@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.known import KnownContents
 from curation_assets.lake.schemas import EMBEDDINGS
 from curation_assets.lake.snapshot import DataFile, Snapshot

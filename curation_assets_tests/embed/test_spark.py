@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from curation_assets.clip.encoders import Encoders
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed import spark as spark_engine
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.local import LocalEngine

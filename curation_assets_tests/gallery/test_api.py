@@ -20,7 +20,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curation_assets.errors import CurationError
-from curation_assets.gallery import api, files
+from curation_assets.gallery import files
+from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
@@ -29,7 +30,6 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
-from curation_assets.search.searcher import row_number
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
     BYTES,
@@ -164,7 +164,7 @@ def test_the_answer_says_which_index_gave_it_and_that_the_model_is_for_demonstra
 ) -> None:
     index = search(client, k=1)["index"]
     info = lake.searcher.open().info
-    assert index["embeddings_table_version"] == info.table_version
+    assert index["embeddings_table_version"] == info.embeddings_version
     assert index["directory_table_version"] == info.directory_version
     assert (index["model_version"], index["kind"], index["vectors"]) == ("1", "exact", USABLE)
     assert index["demonstration"] is True
@@ -450,7 +450,7 @@ def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     assert facts["columns"]["file_path"] == row["file_path"]
     assert [copy["relative_path"] for copy in facts["copies"]] == ["kinds/copy.jpg"]
     assert facts["embedding"]["model_version"] == "1"
-    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.table_version
+    assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.embeddings_version
     assert facts["dagster"].startswith("http://127.0.0.1:3000/assets/crop_images_directory?view=partitions&partition=")
 
 
@@ -571,7 +571,7 @@ def test_a_result_is_exported_whole_with_where_it_comes_from(client: TestClient,
     assert rows["score"].is_sorted(descending=True)
     assert provenance["query"] == [{"text": "rust", "weight": 1.0}, {"text": "soil", "weight": -1.0}]
     assert provenance["filter"] == {"status": ["ok"]}
-    assert provenance["embeddings_table_version"] == info.table_version
+    assert provenance["embeddings_table_version"] == info.embeddings_version
     assert provenance["directory_table_version"] == info.directory_version
     assert (provenance["model_version"], provenance["model_fingerprint"]) == ("1", info.model_fingerprint)
     assert re.fullmatch(rf'attachment; filename="images-\d{{8}}-\d{{6}}\.{form}"', headers["content-disposition"])
@@ -601,6 +601,63 @@ def test_an_export_of_too_many_keys_is_refused(client: TestClient) -> None:
     answer = client.post("/api/export", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert list(answer.json()) == ["error"]
+
+
+@pytest.fixture
+def labelled(ready: Pipeline, fill: Callable[..., list[Path]]) -> Pipeline:
+    """A lake of three images in each of two folders, of which one has zero-shot labels."""
+    fill("a", 3)
+    fill("b", 3)
+    pipeline = Pipeline(ready.settings.model_copy(update={"labels": ["an <b>orange</b>", "a field"]}))
+    run(pipeline, LogProgress())
+    pipeline.label_zero_shot("a", pipeline.registry.champion())
+    return pipeline
+
+
+def test_zero_shot_labels_are_found_shown_and_follow_their_table(labelled: Pipeline) -> None:
+    client = client_of(labelled)
+    expected = {row["relative_path"]: row for row in client.get("/api/labels", params={"folder": "a"}).json()["images"]}
+    for text in labelled.settings.labels:
+        found = search(client, where=f"zero_shot_label = '{text}'")["images"]
+        assert [image["relative_path"] for image in found] == [k for k, row in expected.items() if row["label"] == text]
+    assert search(client, where="zero_shot_label IS NULL")["total"] == 3
+    for key, row in expected.items():
+        columns = client.get("/api/image", params={"key": key}).json()["columns"]
+        assert columns["zero_shot_label"] == row["label"]
+        assert columns["zero_shot_score"] == pytest.approx(row["score"], abs=1e-6)
+        assert columns["zero_shot_margin"] == pytest.approx(row["margin"], abs=1e-6)
+        page = client.get("/image", params={"key": key}, headers=HTML).text
+        assert ">zero_shot_label</dt>" in page
+        assert row["label"].replace("<", "&lt;").replace(">", "&gt;") in page
+        assert "the text of CURATION_LABELS with the largest cosine" in page
+    without = client.get("/api/image", params={"key": "b/photo_0000.jpg"}).json()["columns"]
+    assert (without["zero_shot_label"], without["zero_shot_score"], without["zero_shot_margin"]) == (None, None, None)
+    assert ">zero_shot_label</dt>" not in client.get("/image", params={"key": "b/photo_0000.jpg"}, headers=HTML).text
+    assert "zero_shot_label, zero_shot_score, zero_shot_margin" in client.get("/", headers=HTML).text
+    labelled.label_zero_shot("b", labelled.registry.champion())  # while the gallery runs, and the index stays
+    assert search(client, where="zero_shot_label IS NULL")["total"] == 0
+    assert client.get("/api/image", params={"key": "b/photo_0000.jpg"}).json()["columns"]["zero_shot_label"] is not None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled: Pipeline, form: str) -> None:
+    client = client_of(labelled)
+    rows, _, _ = exported(client, form, search={"text": ["leaf"]})
+    assert rows.columns[-4:] == ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
+    for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
+        assert (found or None) == (expected[path] if path.startswith("a/") else None)
+    chosen, _, _ = exported(
+        client, form, search={"where": "zero_shot_margin >= 0"}, keys=["a/photo_0001.jpg", "b/photo_0001.jpg"]
+    )
+    assert chosen["zero_shot_label"].to_list() == [expected["a/photo_0001.jpg"]]
+
+
+def test_without_labels_the_columns_are_there_and_empty(client: TestClient) -> None:
+    assert search(client, where="zero_shot_label IS NOT NULL")["total"] == 0
+    assert client.get("/api/image", params={"key": PLAIN}).json()["columns"]["zero_shot_label"] is None
+    rows, _, _ = exported(client, "parquet")
+    assert rows["zero_shot_label"].null_count() == len(rows) == ALL
 
 
 # --------------------------------------------------------------------- safety
@@ -752,6 +809,11 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
+    assert set(described["components"]["schemas"]) == {
+        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FolderCounts", "FoldersAnswer", "FoundImage",
+        "ImageFacts", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels", "Problem", "SearchAnswer",
+        "Uploaded",
+    }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)
     parameters = [parameter for operation in operations for parameter in operation.get("parameters", [])]
@@ -832,7 +894,7 @@ def test_a_folder_that_is_not_there_is_a_readable_404(client: TestClient) -> Non
 
 
 def test_a_slow_upload_is_given_up(lake: Pipeline, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]) -> None:
-    monkeypatch.setattr(api, "_UPLOAD_SECONDS", 0.3)
+    monkeypatch.setattr(uploads, "_UPLOAD_SECONDS", 0.3)
     host, port = serve(lake).removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as slow:
         head = "POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
@@ -844,7 +906,7 @@ def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, m
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
     made = files.Files(lake.searcher, lake.settings)
     index = lake.searcher.open()
-    row = index.rows.row(row_number(index, "rice/photo_000.jpg") or 0, named=True)
+    row = index.rows.row(index.row_number("rice/photo_000.jpg") or 0, named=True)
     made._coming[row["content_sha256"]] = Future()
     assert made.thumbnail(index, row).startswith(b"\xff\xd8")
     made.close()

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from curation_assets.errors import CurationError
+from curation_assets.lake import rewrite as rewriting
 from curation_assets.lake.hive import WHOLE
-from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.rewrite import Rewrite, groups, rewrite
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable, PartitionChangedError
@@ -112,7 +114,7 @@ def test_work_is_planned_anew_when_somebody_was_faster_and_leaves_nothing_behind
 def test_what_a_first_try_committed_is_in_the_base_of_the_second(table: LakeTable) -> None:
     bases: list[list[tuple[str, str]]] = []
 
-    def work(change: Rewrite) -> int:
+    def work(change: Rewrite) -> None:
         bases.append(sorted(change.base.read(["folder", "relative_path"]).drop("_file").iter_rows()))
         for name in ("one", "two"):
             if ("a", f"a/{name}") in bases[-1]:
@@ -124,9 +126,11 @@ def test_what_a_first_try_committed_is_in_the_base_of_the_second(table: LakeTabl
                 other.replace("a", other.snapshot(), add=[], remove=[], info={})
                 DeltaTable(str(table.path)).update(updates={"camera": "'x'"}, predicate="folder = 'a'")
             change.commit(stage.files, [])
-        return change.commits
+        commits.append(change.commits)
 
-    assert rewrite(table, "a", work, info={}) == 1
+    commits: list[int] = []
+    rewrite(table, "a", work, info={})
+    assert commits == [1]
     assert bases == [[], [("a", "a/one")]]
     assert rows(table) == [("a", "a/one"), ("a", "a/two")]
 
@@ -218,3 +222,91 @@ def test_a_plan_for_two_partitions_is_refused_when_either_changed(table: LakeTab
             table.replace(["a", "b"], old, add=stage.files, remove=[])
         table.replace(["a"], old, add=stage.files, remove=[])
     assert rows(table) == [("a", "a/2"), ("b", "b/1")]
+
+
+def test_changes_that_wait_for_each_other_are_one_version_and_can_be_read_before_it(table: LakeTable) -> None:
+    add(table, "a", ["old"])
+    seen: list[list[tuple[str, str]]] = []
+
+    def work(change: Rewrite) -> None:
+        for partition in ("a", "b"):
+            with change.writers[partition].file() as stage:
+                stage.write(batch(DIRECTORY, partition, ["new"]))
+            change.commit(stage.files, change.base.files(partition))
+            seen.append(sorted(change.base.read(["folder", "relative_path"]).drop("_file").iter_rows()))
+            assert table.snapshot().version == 1, "nothing is committed yet"
+
+    made = rewrite(table, ["a", "b"], work, info={}, together=True)
+    assert seen == [[("a", "a/new")], [("a", "a/new"), ("b", "b/new")]]
+    assert (made.version, table.snapshot().version) == (2, 2)
+    assert rows(table) == [("a", "a/new"), ("b", "b/new")]
+    assert markers(table) == []
+
+
+def test_a_file_that_comes_and_goes_while_it_waits_is_never_committed(table: LakeTable) -> None:
+    def work(change: Rewrite) -> None:
+        for name in ("one", "two"):
+            with change.writers["a"].file() as stage:
+                stage.write(batch(DIRECTORY, "a", [name]))
+            change.commit(stage.files, change.base.files("a"))
+
+    rewrite(table, ["a", "b"], work, info={}, together=True)
+    assert rows(table) == [("a", "a/two")]
+    assert table.snapshot().version == 1
+    assert len(list(table.path.glob("folder=a/*.parquet"))) == 1
+    assert markers(table) == []
+
+
+@pytest.mark.parametrize("end", [RuntimeError, KeyboardInterrupt, CurationError])
+def test_what_is_finished_is_committed_whatever_ends_the_rest(table: LakeTable, end: type[BaseException]) -> None:
+    def work(change: Rewrite) -> None:
+        with change.writers["a"].file() as stage:
+            stage.write(batch(DIRECTORY, "a", ["1"]))
+        change.commit(stage.files, [])
+        raise end("the second one fails")
+
+    with pytest.raises(end):
+        rewrite(table, ["a", "b"], work, info={}, together=True)
+    assert rows(table) == [("a", "a/1")]
+    assert markers(table) == []
+
+
+def test_when_somebody_was_faster_all_that_waits_is_planned_anew(table: LakeTable) -> None:
+    tries: list[int] = []
+
+    def work(change: Rewrite) -> None:
+        tries.append(change.base.rows("b"))
+        for partition in ("a", "b"):
+            with change.writers[partition].file() as stage:
+                stage.write(batch(DIRECTORY, partition, [f"{len(tries)}"]))
+            change.commit(stage.files, change.base.files(partition))
+        if len(tries) == 1:
+            DeltaTable(str(table.path)).delete("folder = 'b'")
+
+    add(table, "b", ["theirs"])
+    rewrite(table, ["a", "b"], work, info={}, together=True, progress=Notes())
+    assert tries == [1, 0]
+    assert rows(table) == [("a", "a/2"), ("b", "b/2")]
+    assert markers(table) == []
+
+
+def test_what_waits_is_committed_when_it_is_much(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "TOGETHER_BYTES", 1)
+    partitions = ["a", "b", "c"]
+
+    def work(change: Rewrite) -> None:
+        for partition in partitions:
+            with change.writers[partition].file() as stage:
+                stage.write(batch(DIRECTORY, partition, ["1"]))
+            change.commit(stage.files, [])
+
+    rewrite(table, partitions, work, info={}, together=True)
+    assert table.snapshot().version == 3
+
+
+def test_groups_hold_many_small_partitions_or_one_large() -> None:
+    names = [f"{number:03}" for number in range(130)]
+    assert [len(group) for group in groups(names, {})] == [64, 64, 2]
+    sizes = {"a": 1, "big": 10**9, "b": 1, "c": 1}
+    assert list(groups(["a", "big", "b", "c"], sizes)) == [["a"], ["big"], ["b", "c"]]
+    assert list(groups([], {})) == []

@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
-from curation_assets.search.refresh import Refreshed, refresh
+from curation_assets.search.refresh import IndexRefresh, refresh
 
 DIMENSION = 16
 MODEL = RegisteredModel(
@@ -87,7 +87,7 @@ class Lake:
         self.scan(folder, images, **facts)
         self.embed(folder, images)
 
-    def refresh(self, exact_vectors: int = 10**6, model: RegisteredModel = MODEL) -> Refreshed:
+    def refresh(self, exact_vectors: int = 10**6, model: RegisteredModel = MODEL) -> IndexRefresh:
         """Bring the index in line."""
         return refresh(
             self.index,

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from curation_assets.clip.registry import RegisteredModel
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.page import write_page

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from curation_assets.errors import CurationError
 from curation_assets.search import refresh as refreshing
+from curation_assets.search import segments
 from curation_assets.search.index import CURRENT, SearchIndex
 from curation_assets.search.refresh import as_of
 from curation_assets_tests.search.conftest import DIMENSION, MODEL, Lake, vector_of
@@ -72,14 +73,14 @@ def test_only_what_is_new_is_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -
     lake.refresh()
     lake.put("b", {"new.jpg": "new"})
     read: list[int] = []
-    real = refreshing.read_vectors
+    real = segments.read_vectors
 
     def counted(*args: Any) -> Any:
         for positions, vectors in real(*args):
             read.append(len(positions))
             yield positions, vectors
 
-    monkeypatch.setattr(refreshing, "read_vectors", counted)
+    monkeypatch.setattr(segments, "read_vectors", counted)
     done = lake.refresh()
     assert sum(read) == 1
     assert done.added["relative_path"].to_list() == ["b/new.jpg"]
@@ -248,21 +249,19 @@ def test_above_the_limit_an_approximate_index_follows_changes_and_keeps_its_reca
 
 
 KILLED = """
-import os, signal, sys
+import importlib, os, signal, sys
 from pathlib import Path
-from curation_assets.search import refresh as refreshing
-from curation_assets.search.index import publish
 from curation_assets_tests.search.conftest import Lake
 
-place = sys.argv[2]
+module, _, name = sys.argv[2].partition('.')
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(refreshing, place, die)
+setattr(importlib.import_module(f'curation_assets.search.{module}'), name, die)
 Lake(Path(sys.argv[1])).refresh()
 """
 
 
-@pytest.mark.parametrize("place", ["_fill", "write_arrow", "publish", "_latency"])
+@pytest.mark.parametrize("place", ["segments.fill", "refresh.write_frames", "refresh.publish", "measuring.latency_ms"])
 def test_a_killed_refresh_leaves_the_index_as_it_was_and_the_next_one_leaves_nothing_behind(
     lake: Lake, place: str, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def test_more_like_this_leaves_out_the_image_itself_and_finds_its_copy_first(
     assert found.rows["relative_path"][0] == "a/copy.jpg"
     assert found.rows["score"][0] == pytest.approx(1, abs=1e-5)
     assert (len(found.rows), found.total) == (4, 4)
-    assert searcher.copies(found.index, "a/photo_0000.jpg")["relative_path"].to_list() == ["a/copy.jpg"]
+    assert searcher.exact_duplicates(found.index, "a/photo_0000.jpg")["relative_path"].to_list() == ["a/copy.jpg"]
 
 
 def test_an_image_file_finds_the_stored_image_of_the_same_pixels(ready: Pipeline, fill: Fill) -> None:

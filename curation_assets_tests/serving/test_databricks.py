@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from curation_assets.clip.registry import RegisteredModel
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.definitions import build_defs
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline

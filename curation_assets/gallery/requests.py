@@ -35,7 +35,7 @@ class Versions(BaseModel):
         return {name: v for name, v in kept.items() if v not in ("", [])}
 
 
-class OfImage(Versions):
+class ImageRequest(Versions):
     """One image."""
 
     key: str = Field(description="Its relative path, the key of both tables.")
@@ -44,7 +44,7 @@ class OfImage(Versions):
     )
 
 
-class Asked(Versions):
+class SearchRequest(Versions):
     """A search: parts that are added up, and conditions that an image has to meet, all of them."""
 
     text: list[_Text] = Field([], max_length=20, description="What images should show; several are added up.")
@@ -97,40 +97,42 @@ class Asked(Versions):
         )
 
 
-class Page(Asked):
+class PageRequest(SearchRequest):
     """A part of what a search finds."""
 
     k: int = Field(60, ge=1, le=MOST_IMAGES, description="How many images.")
     offset: int = Field(0, ge=0, description="How many of the best to leave out, for the next page.")
 
 
-class Labelling(Page):
+class LabelRequest(PageRequest):
     """A part of what a search finds, to be labelled."""
 
     label: list[_Text] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
 
 
-class OfMap(Versions):
+class MapPointRequest(Versions):
     """A point on the map, or its labels."""
 
     id: str = Field(description="Of the map, as `/api/map` gave it.")
     number: int = Field(0, ge=0, description="Of the point, counted from 0.")
 
 
-class LabelsOfMap(Versions):
+class MapLabelsRequest(Versions):
     """Labels of everything on the map."""
 
     id: str = Field(description="Of the map, as `/api/map` gave it.")
     label: list[_Text] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
 
 
-class Export(BaseModel):
+class ExportRequest(BaseModel):
     """What to export, and how."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["csv", "parquet", "json"] = Field(description="Of the file.")
-    search: Asked = Field(default_factory=lambda: Asked.model_validate({}), description="The search to export.")
+    search: SearchRequest = Field(
+        default_factory=lambda: SearchRequest.model_validate({}), description="The search to export."
+    )
     keys: list[_Key] | None = Field(
         None, max_length=1_000_000, description="Relative paths of the images that were selected of it [all of it]."
     )

@@ -1,0 +1,167 @@
+"""How the registry is reached: MLflow's URIs, a quiet client, and what MLflow raises as one line for the user.
+
+Nothing here knows of models or versions.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from curation_assets.errors import CurationError, explained
+from curation_assets.files import waiting_lock
+from curation_assets.workspace import is_workspace, workspace_config
+
+_URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+_opened: set[str] = set()  # databases of default registries that this process has migrated or found migrated
+
+
+class Connection:
+    """MLflow at the URIs of one configuration.
+
+    ``MLFLOW_TRACKING_URI`` and ``MLFLOW_REGISTRY_URI`` keep their meaning; without them, an SQLite file and local
+    artifacts in a folder.
+
+    Args:
+        folder: of the SQLite file ``mlflow.db`` and ``artifacts``, where there is no tracking URI.
+        own: ignore MLflow's variables and use the folder.
+
+    Attributes:
+        tracking_uri: where runs and experiments are.
+        is_default: that is the SQLite file in the folder.
+
+    Raises:
+        CurationError: the folder can't be used, as its path has a character that a database's URI can't have.
+    """
+
+    def __init__(self, folder: Path, own: bool = False) -> None:
+        tracking, registry = (None if own else os.environ.get(variable) or None for variable in _URI_VARIABLES)
+        self.folder = folder
+        self.tracking_uri = tracking or f"sqlite:///{folder / 'mlflow.db'}"
+        self.is_default = tracking is None
+        self._registry_uri = self.tracking_uri if own else registry
+        self._is_registry_elsewhere = registry is not None
+        if self.is_default and (found := re.search("[?]|%[0-9A-Fa-f]{2}", str(folder))):
+            raise CurationError(
+                f"model registry {folder} can't be used: a database's path can't have {found[0]!r} in it; "
+                "choose another CURATION_LAKE_ROOT, beside which it lies"
+            )
+
+    @property
+    def notes(self) -> Path:
+        """Folder of what was found out of this registry; see ``notes.py``."""
+        return self.folder / "notes"
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file that runs and versions are in; None where either are elsewhere."""
+        return self.folder / "mlflow.db" if self.is_default and not self._is_registry_elsewhere else None
+
+    @property
+    def is_on_databricks(self) -> bool:
+        """Whether runs and experiments are in a Databricks workspace."""
+        return is_workspace(self.tracking_uri)
+
+    @property
+    def is_unity_catalog(self) -> bool:
+        """Whether versions are in a Unity Catalog, Databricks' or the open-source one."""
+        return self.registry_uri.partition(":")[0] in ("uc", "databricks-uc")
+
+    @property
+    def registry_uri(self) -> str:
+        """Where versions are, as MLflow makes it out."""
+        return str(self.mlflow().get_registry_uri())
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether runs have pages: those of a server or a workspace have."""
+        return self.is_on_databricks or self.tracking_uri.startswith(("http://", "https://"))
+
+    def run_url(self, experiment_id: str, run_id: str) -> str:
+        """Page of an MLflow run, where runs have pages.
+
+        Raises:
+            CurationError: the workspace doesn't answer.
+        """
+        if self.is_on_databricks:
+            host = str(workspace_config(self.tracking_uri).host).rstrip("/")
+            return without_password(f"{host}/ml/experiments/{experiment_id}/runs/{run_id}")
+        return without_password(f"{self.tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}")
+
+    def would_create(self) -> bool:
+        """Whether a client would make a registry, as there is none yet."""
+        return self.database is not None and not self.database.exists()
+
+    def mlflow(self) -> Any:
+        """MLflow, quiet, at these URIs."""
+        for variable, value in (
+            ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+            ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),  # where --json prints one document
+            ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),  # or a server that isn't there is waited for for minutes
+            ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
+        ):
+            os.environ.setdefault(variable, value)
+        import mlflow
+
+        for name in ("mlflow", "alembic", "databricks.sdk"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        theirs = {variable: os.environ.get(variable) for variable in _URI_VARIABLES}
+        mlflow.set_tracking_uri(self.tracking_uri)
+        mlflow.set_registry_uri(self._registry_uri)  # None: the same
+        for variable, uri in theirs.items():  # MLflow leaves its choice in the environment, where the next connection
+            if uri is None:  # would take it for the user's
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = uri
+        return mlflow
+
+    def client(self) -> Any:
+        """A client of MLflow; use it within :meth:`understandable_errors`."""
+        mlflow = self.mlflow()
+        for uri in {self.tracking_uri, mlflow.get_registry_uri()}:
+            if is_workspace(uri):
+                workspace_config(uri)  # tells at once what MLflow would tell after minutes
+        if not self.is_default or self.tracking_uri in _opened:
+            return mlflow.MlflowClient()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # MLflow migrates a database that it opens, which goes wrong for good when two processes do it at once.
+        with waiting_lock(self.folder / "open.lock") if os.access(self.folder, os.W_OK) else nullcontext():
+            client = mlflow.MlflowClient()
+            client.get_experiment_by_name("Default")  # the tracking store is opened, and the registry's
+            client.search_registered_models(max_results=1)
+        _opened.add(self.tracking_uri)
+        return client
+
+    @contextmanager
+    def sole_client(self) -> Iterator[Any]:
+        """A client that only one process of this machine has at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with waiting_lock(self.folder / "register.lock"):
+            yield self.client()
+
+    @contextmanager
+    def understandable_errors(self) -> Iterator[None]:
+        """Turn what MLflow and its database raise into one line for the user."""
+        from alembic.util.exc import CommandError
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        hint = "CURATION_LAKE_ROOT, beside which it lies" if self.is_default else "MLFLOW_TRACKING_URI"
+        if self._is_registry_elsewhere:
+            hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
+
+        def sentence(reason: str) -> str:
+            return without_password(f"model registry {self.tracking_uri} can't be used: {reason}; check {hint}")
+
+        with explained((MlflowException, SQLAlchemyError, CommandError, ImportError, OSError), sentence):
+            yield
+
+
+def without_password(text: str) -> str:
+    """A text whose URIs show no user and password."""
+    return re.sub("//[^/@ ]*@", "//…@", text)

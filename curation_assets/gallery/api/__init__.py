@@ -1,0 +1,12 @@
+"""The gallery's API, by subject; its pages use nothing else."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from curation_assets.gallery.api import export, folders, images, labels, map, pixels, search, uploads
+from curation_assets.gallery.api.documentation import PROBLEMS
+
+router = APIRouter(responses=PROBLEMS)
+for _subject in (search, uploads, images, labels, folders, map, export, pixels):
+    router.include_router(_subject.router)

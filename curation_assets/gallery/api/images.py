@@ -1,0 +1,61 @@
+"""What is known of one image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from curation_assets.gallery import responses
+from curation_assets.gallery.api.documentation import NOT_THERE
+from curation_assets.gallery.exif import read_tags
+from curation_assets.gallery.gallery import Gallery, GalleryOf, address, found_image, found_images
+from curation_assets.gallery.requests import ImageRequest
+
+_MOST_COPIES = 100
+
+router = APIRouter()
+
+
+@router.get("/api/image", tags=["images"], summary="All about one image", responses=NOT_THERE)
+def image(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> responses.ImageFacts:
+    """What the tables hold of an image, where else the same content lies, and where it is to be had."""
+    return image_facts(gallery, asked)
+
+
+@router.get("/api/exif", tags=["images"], summary="EXIF tags", responses=NOT_THERE)
+def exif(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> responses.ExifTags:
+    """Every EXIF tag of the stored file, in short; at most 300."""
+    index = gallery.open(asked)
+    with gallery.reading:
+        data = gallery.files.original(index, gallery.row(index, asked.key))
+        return responses.ExifTags(tags=read_tags(data, gallery.settings.max_pixels))
+
+
+def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
+    """All about one image."""
+    index = gallery.open(asked)
+    row = gallery.row(index, asked.key)
+    embedding = None
+    if row["position"] is not None:
+        embedding = responses.Embedding(
+            model=index.info.model_name,
+            model_version=index.info.model_version,
+            model_fingerprint=index.info.model_fingerprint,
+            dimension=index.info.dimension,
+            embeddings_table_version=index.info.embeddings_version,
+            embedded_at=row["embedded_at"],
+        )
+    copies = gallery.searcher.exact_duplicates(index, asked.key).head(_MOST_COPIES)
+    mark = {"v": row["content_sha256"][:16]} if row["content_sha256"] else {}
+    hidden = ("position", "_file", "embedded_at")
+    columns = {name: value for name, value in row.items() if name not in hidden}
+    return responses.ImageFacts(
+        image=found_image(row, asked),
+        columns=columns | gallery.further(index, asked.key),
+        embedding=embedding,
+        copies=found_images(copies, asked),
+        picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,
+        original=address("/original", asked.key, asked),
+        dagster=gallery.dagster_link(row["folder"]),
+    )

@@ -1,0 +1,19 @@
+"""Zero-shot labels of what a search finds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from curation_assets.gallery import responses
+from curation_assets.gallery.gallery import GalleryOf
+from curation_assets.gallery.requests import LabelRequest
+
+router = APIRouter()
+
+
+@router.get("/api/labels", tags=["labels"], summary="Zero-shot labels")
+def labels(gallery: GalleryOf, asked: Annotated[LabelRequest, Query()]) -> responses.LabelsAnswer:
+    """Which of some texts suits each image best, for a part of what a search finds."""
+    return gallery.labels(asked)

@@ -1,0 +1,62 @@
+"""The map: its points, the image of one, and labels of all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from curation_assets.gallery import responses
+from curation_assets.gallery.api.documentation import NOT_THERE
+from curation_assets.gallery.files import NotThereError
+from curation_assets.gallery.gallery import GalleryOf, found_image
+from curation_assets.gallery.points import Points, encoded, labels_of
+from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, Versions
+from curation_assets.images.names import printable
+from curation_assets.search.zero_shot import check_labels
+
+router = APIRouter()
+
+
+@router.get("/api/map", tags=["map"], summary="The map's points")
+def map_points(gallery: GalleryOf, versions: Annotated[Versions, Query()]) -> responses.MapAnswer:
+    """A point for each image: images that look alike lie near to each other. `curation map` makes the map."""
+    index = gallery.open(versions)
+    points = gallery.maps.of(index)
+    return responses.MapAnswer(
+        id=points.id,
+        count=len(points.paths),
+        xy=encoded(points.xy),
+        folder=encoded(points.folder),
+        folders=points.folders,
+        shown_folders=[printable(folder) for folder in points.folders],
+        index=gallery.index_facts(index),
+    )
+
+
+@router.get("/api/map/point", tags=["map"], summary="The image of a point", responses=NOT_THERE)
+def map_point(gallery: GalleryOf, asked: Annotated[MapPointRequest, Query()]) -> responses.FoundImage:
+    """The image that a point of the map stands for."""
+    index = gallery.open(asked)
+    points = _same_map(gallery.maps.of(index), asked.id)
+    if asked.number >= len(points.paths):
+        raise NotThereError(f"the map has {len(points.paths):,} points, and no {asked.number}")
+    return found_image(gallery.row(index, points.paths[asked.number]), asked)
+
+
+@router.get("/api/map/labels", tags=["map"], summary="Labels of all points", responses=NOT_THERE)
+def map_labels(gallery: GalleryOf, asked: Annotated[MapLabelsRequest, Query()]) -> responses.MapLabels:
+    """Which of some texts suits each point's image best."""
+    index = gallery.open(asked)
+    points = _same_map(gallery.maps.of(index), asked.id)
+    names = check_labels(gallery.labels_of(asked))
+    labelled = gallery.searcher.labels(names, model_version=asked.model_version)
+    of_points = labels_of(points, labelled, names)
+    counts = [int((of_points == place).sum()) for place in range(len(names))]
+    return responses.MapLabels(labels=names, counts=counts, label=encoded(of_points))
+
+
+def _same_map(points: Points, asked: str) -> Points:
+    if points.id != asked:
+        raise NotThereError("the map was made anew meanwhile; reload the page")
+    return points
