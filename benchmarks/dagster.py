@@ -57,7 +57,7 @@ def landing(dev: DagsterDev, images: Path, pipeline: Any, number: int) -> tuple[
     """
     from curation_assets.search.index import read_info
 
-    index = pipeline.searcher.folder_of(pipeline.registry.champion())
+    index = pipeline.searcher.location_of(pipeline.registry.champion())
     before = read_info(index)
     path, began, wall = land(images, number), time.monotonic(), time.time()
     while (info := read_info(index)) is None or info.vectors == before.vectors:
