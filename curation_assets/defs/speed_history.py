@@ -83,7 +83,8 @@ class SpeedPictures:
         drawn_at, picture = self._drawn.get(asset, (-_REDRAW_SECONDS, {}))
         if time.monotonic() - drawn_at > _REDRAW_SECONDS:
             picture = over_time(instance, asset, now)
-            self._drawn[asset] = time.monotonic(), picture
+            if picture:
+                self._drawn[asset] = time.monotonic(), picture
         return picture
 
 
