@@ -191,9 +191,9 @@ def tick(images: Path, out: Path) -> Figures:
     """The whole sensor, on a tree that matches its table but that Dagster doesn't know yet."""
     import dagster as dg
 
-    from curation_assets.defs.clip_model import clip_model
+    from curation_assets.defs.model import clip_model
+    from curation_assets.defs.new_images import build_new_images_sensor
     from curation_assets.defs.resources import CurationResource
-    from curation_assets.defs.sensors import build_new_images_sensor
     from curation_assets.pipeline import Pipeline
 
     settings = _settings(images, out)

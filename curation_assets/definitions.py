@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 
-from curation_assets.defs.clip_endpoint import clip_endpoint, endpoint_automation_sensor
-from curation_assets.defs.clip_model import clip_model
-from curation_assets.defs.crop_images_directory import crop_images_directory
-from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
-from curation_assets.defs.image_folders import image_folders
-from curation_assets.defs.image_search_index import image_map, image_search_index
-from curation_assets.defs.jobs import ingest_image_folder, refresh_search_index, register_clip_model
+from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
+from curation_assets.defs.images import crop_images_directory, image_folders
+from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
+from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
+from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import (
-    build_new_images_sensor,
-    build_search_index_sensor,
-    embeddings_automation_sensor,
-)
+from curation_assets.defs.search import build_search_index_sensor, image_map, image_search_index, refresh_search_index
 from curation_assets.defs.tags import EXECUTOR
 from curation_assets.defs.zero_shot_labels import build_labels_sensor, build_zero_shot_labels
 from curation_assets.settings import Settings, load_settings
@@ -43,7 +37,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             *([labels] if labels else []),
             *([clip_endpoint] if on_databricks else []),
         ],
-        jobs=[ingest_image_folder, register_clip_model, refresh_search_index],
+        jobs=[ingest_image_folder, ingest_image_folders, register_clip_model, refresh_search_index],
         sensors=[
             build_new_images_sensor(settings),
             embeddings_automation_sensor,

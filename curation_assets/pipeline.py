@@ -79,6 +79,7 @@ class Pipeline:
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
         from curation_assets.search.searcher import Searcher
+        from curation_assets.search.zero_shot_table import label_source
 
         return Searcher(
             self.tables.directory,
@@ -87,6 +88,7 @@ class Pipeline:
             self.encoders.load,
             self.settings.index_dir,
             self.settings.search_exact_vectors,
+            [label_source(self.tables.zero_shot_labels)],
         )
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from curation_assets.errors import CurationError, first_line
+from curation_assets.errors import CurationError, explained
 from curation_assets.files import waiting_lock
 from curation_assets.workspace import is_workspace, workspace_config
 
@@ -157,14 +157,15 @@ class Connection:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        try:
+        hint = "CURATION_LAKE_ROOT, beside which it lies" if self.is_default else "MLFLOW_TRACKING_URI"
+        if self._is_registry_elsewhere:
+            hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
+
+        def sentence(reason: str) -> str:
+            return without_password(f"model registry {self.tracking_uri} can't be used: {reason}; check {hint}")
+
+        with explained((MlflowException, SQLAlchemyError, CommandError, ImportError, OSError), sentence):
             yield
-        except (MlflowException, SQLAlchemyError, CommandError, ImportError, OSError) as error:
-            hint = "CURATION_LAKE_ROOT, beside which it lies" if self.is_default else "MLFLOW_TRACKING_URI"
-            if self._is_registry_elsewhere:
-                hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
-            message = f"model registry {self.tracking_uri} can't be used: {first_line(error)}; check {hint}"
-            raise CurationError(without_password(message)) from error
 
 
 def without_password(text: str) -> str:

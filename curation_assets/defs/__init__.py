@@ -1,5 +1,8 @@
 """Dagster only: assets, checks, sensors, jobs, partitions, resources. The work itself is in ``pipeline`` and below.
 
+``images``, ``model``, ``embeddings``, ``search``, ``ingest``, ``zero_shot_labels``: a subject each, with assets, jobs
+and sensors. ``state`` decides for sensors, from values alone. The others are what several subjects share.
+
 Modules that define assets or sensors don't postpone annotations: Dagster reads them when it decorates.
 """
 
@@ -8,7 +11,6 @@ import warnings
 import dagster as dg
 
 # Backfill policies are beta and partitioned checks a preview in Dagster 1.13, whose exact version `constraints.txt`
-# pins: no news to whoever runs this. The job of the sensor has one partition a run, so its assets' policies may differ.
+# pins: no news to whoever runs this.
 for _category in (dg.BetaWarning, dg.PreviewWarning):
     warnings.filterwarnings("ignore", category=_category)
-warnings.filterwarnings("ignore", message="Asset job ingest_image_folder materializes assets with varying Backfill")

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import dagster as dg
 
 from curation_assets.defs import metadata as md
-from curation_assets.defs.clip_model import clip_model, model_facts
-from curation_assets.defs.crop_images_directory import crop_images_directory
-from curation_assets.defs.crop_images_directory_embeddings import crop_images_directory_embeddings
+from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_data_version
+from curation_assets.defs.images import crop_images_directory
+from curation_assets.defs.model import clip_model, model_facts
+from curation_assets.defs.reports import FolderReport
+from curation_assets.defs.runs import data_version
+from curation_assets.defs.tags import DATA_VERSION
 from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.vectors import is_current
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 
-_DATA_VERSION, _INPUT_VERSION = "dagster/data_version", "dagster/input_data_version/"
-_NOTE: dict[str, dg.MetadataValue] = {
-    "note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")
-}
+_NOTE: md.Facts = {"note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")}
 
 
 def promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> Iterator[dg.AssetMaterialization]:
@@ -28,13 +28,11 @@ def promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> Iterator[dg.A
     what was promoted, may be another deployment's, and may be just what can't be had.
     """
     model = pipeline.registry.champion()
-    event = instance.get_latest_materialization_event(clip_model.key)
-    known = event.asset_materialization if event else None
-    if known is not None and (known.tags or {}).get(_DATA_VERSION) == model.fingerprint:
+    if data_version(instance, clip_model.key) == model.fingerprint:
         return
     facts = model_facts(pipeline, model, pipeline.registry.overruled())
     found = {"found": dg.MetadataValue.text("another champion in the registry; reported without a run")}
-    yield dg.AssetMaterialization(clip_model.key, metadata=facts | found, tags={_DATA_VERSION: model.fingerprint})
+    yield dg.AssetMaterialization(clip_model.key, metadata=facts | found, tags={DATA_VERSION: model.fingerprint})
 
 
 def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.AssetMaterialization]:
@@ -42,35 +40,36 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
 
     They carry the data versions that runs would have given, so that nothing looks stale because of them.
     """
-    model = pipeline.registry.champion()
-    images = pipeline.tables.directory.snapshot()
-    vectors = pipeline.tables.embeddings.snapshot() if pipeline.tables.embeddings.exists() else None
+    model, tables = pipeline.registry.champion(), pipeline.tables
+    images = tables.directory.latest()
+    vectors = tables.embeddings.latest() if tables.embeddings.exists() else None
     run = md.mlflow_run(pipeline, model)
     behind = set(folders_behind(images, vectors, model)) if vectors is not None else set(folders)
     for folder in folders:
-        key, version = key_of(folder), pipeline.tables.content_version([folder])
-        bad = pipeline.tables.bad_files([folder])
-        facts = md.thumbnails(images, folder) | {
+        content = tables.content_version([folder])
+        bad = tables.bad_files([folder])
+        facts: md.Facts = {
             "images": dg.MetadataValue.int(images.rows(folder) - len(bad)),
             "bad files": dg.MetadataValue.int(len(bad)),
         }
         if len(bad):
             facts["why bad"] = md.bad_files(bad.rows())
         name = pipeline.settings.full_name(pipeline.settings.directory_table)
-        facts |= md.table_facts(pipeline.tables.directory.path, name, images, folder)
-        tags = {_DATA_VERSION: version}
-        yield dg.AssetMaterialization(crop_images_directory.key, partition=key, metadata=facts | _NOTE, tags=tags)
+        facts |= md.table_facts(tables.directory.path, name, images, folder) | _NOTE
+        pictures = md.thumbnails(images, folder)
+        report = FolderReport(crop_images_directory.key, key_of(folder), content, facts, pictures)
+        yield report.materialization()
         if vectors is None or folder in behind:
             continue
-        facts = md.thumbnails(images, folder) | {
+        count = len(vectors.read(["relative_path"], folder, where=is_current(model)))
+        facts = {
             "model": dg.MetadataValue.text(model.uri),
             "mlflow run": run,
-            "vectors": dg.MetadataValue.int(len(vectors.read(["relative_path"], folder, where=is_current(model)))),
+            "vectors": dg.MetadataValue.int(count),
         }
         name = pipeline.settings.full_name(pipeline.settings.embeddings_table)
-        facts |= md.table_facts(pipeline.tables.embeddings.path, name, vectors, folder)
-        inputs = {crop_images_directory.key: version, clip_model.key: model.fingerprint}
-        tags = {f"{_INPUT_VERSION}{of.to_user_string()}": value for of, value in inputs.items()}
-        yield dg.AssetMaterialization(
-            crop_images_directory_embeddings.key, partition=key, metadata=facts | _NOTE, tags=tags
-        )
+        facts |= md.table_facts(tables.embeddings.path, name, vectors, folder) | _NOTE
+        version = embeddings_data_version(content, model, count)
+        inputs = {crop_images_directory.key: content, clip_model.key: model.fingerprint}
+        key = crop_images_directory_embeddings.key
+        yield FolderReport(key, key_of(folder), version, facts, pictures, inputs=inputs).materialization()

@@ -15,10 +15,11 @@ from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
-from curation_assets.integrity import Outcome
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.pipeline import Pipeline
+
+Facts = dict[str, dg.MetadataValue]
 
 THUMBNAILS = 6
 BAD_FILES_SHOWN = 50
@@ -43,7 +44,7 @@ def column_lineage(upstream: dg.AssetKey) -> dg.TableColumnLineage:
     )
 
 
-def table_facts(path: Path, name: str, snapshot: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
+def table_facts(path: Path, name: str, snapshot: Snapshot, folder: str) -> Facts:
     """Where the table is and how large the folder's part of it."""
     return {
         "dagster/uri": dg.MetadataValue.text(path.as_uri()),
@@ -64,7 +65,7 @@ def mlflow_run(pipeline: Pipeline, model: RegisteredModel) -> dg.MetadataValue:
     return dg.MetadataValue.text(model.run_id) if url is None else dg.MetadataValue.url(url)
 
 
-def thumbnails(directory: Snapshot, folder: str) -> dict[str, dg.MetadataValue]:
+def thumbnails(directory: Snapshot, folder: str) -> Facts:
     """A row of a few of the folder's pictures; nothing if it has none."""
     previews: list[bytes] = []
     for file in directory.files(folder):  # file by file: a folder's previews together may be gigabytes
@@ -102,15 +103,3 @@ def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:
 def escaped(text: str) -> str:
     """A text that Markdown shows as it is."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)
-
-
-def check_result(name: str, outcome: Outcome, *, warning: bool = False) -> dg.AssetCheckResult:
-    """A check's outcome as Dagster records it."""
-    severity = dg.AssetCheckSeverity.WARN if warning else dg.AssetCheckSeverity.ERROR
-    return dg.AssetCheckResult(
-        passed=outcome.passed,
-        check_name=name,
-        severity=severity,
-        description=outcome.description,
-        metadata=dict(outcome.numbers),
-    )

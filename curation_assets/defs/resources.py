@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
+from curation_assets.defs.speed_history import SpeedPictures
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings
 
@@ -30,6 +32,21 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         return spark_resource(settings, shown)
 
+    _pipeline: Pipeline | None = PrivateAttr(None)
+    _pictures: SpeedPictures = PrivateAttr(default_factory=SpeedPictures)
+
     def pipeline(self) -> Pipeline:
-        """The library object that does the work."""
+        """The library object that does the work: one for all steps in a process, so that each table and model is
+        opened once.
+        """
+        if self._pipeline is None:
+            self._pipeline = self._open()
+        return self._pipeline
+
+    @property
+    def pictures(self) -> SpeedPictures:
+        """The speeds of the run's assets over time."""
+        return self._pictures
+
+    def _open(self) -> Pipeline:
         return Pipeline(load_settings(**self.settings))

@@ -1,23 +1,23 @@
-"""How an asset goes through the folders of its run, and how the library's progress reaches Dagster's log."""
+"""How the library's progress reaches Dagster's log, and its errors Dagster's retries."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar, cast
+from typing import cast
 
 import dagster as dg
+from dagster import DagsterError
 
+from curation_assets.defs.tags import RETRIES
 from curation_assets.errors import CurationError
-from curation_assets.images.names import printable
-from curation_assets.partition_keys import folder_of_key
 from curation_assets.progress import LogProgress
 
-Result = TypeVar("Result")
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
-def progress(context: dg.AssetExecutionContext) -> LogProgress:
+def progress(context: Context) -> LogProgress:
     """Progress as lines of the run's log."""
     return LogProgress(cast("logging.Logger", context.log))
 
@@ -31,27 +31,18 @@ def failing_for_good() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def each_folder(context: dg.AssetExecutionContext, work: Callable[[str], Result]) -> list[tuple[str, Result]]:
-    """Do ``work`` for every folder of the run; a folder that fails doesn't keep the others from theirs.
+@contextmanager
+def trying_again(context: Context) -> Iterator[None]:
+    """What may pass is tried again, as a retry policy would; what a person asked to stop is not.
 
-    Returns:
-        Partition key and result of each.
-
-    Raises:
-        Failure: at the end, if any folder failed; names them. What the others committed stays.
+    In the run's own process a policy takes a cancelled step for a failed one, and starts it again.
     """
-    done: list[tuple[str, Result]] = []
-    failed: dict[str, Exception] = {}
-    for key in context.partition_keys:
-        try:
-            done.append((key, work(folder_of_key(key))))
-        except Exception as error:
-            context.log.exception("folder %s failed", key)
-            failed[key] = error
-    if failed:
-        reasons = "; ".join(f"{printable(key)}: {printable(str(error))}" for key, error in failed.items())
-        kept = f" ({len(done)} other folders of this run are done and committed)" if done else ""
-        # A wrong setting or a broken table doesn't mend itself; anything else may pass.
-        may_pass = not all(isinstance(error, CurationError) for error in failed.values())
-        raise dg.Failure(f"{reasons}{kept}", allow_retries=may_pass) from next(iter(failed.values()))
-    return done
+    try:
+        yield
+    except DagsterError:
+        raise
+    except Exception as error:
+        if isinstance(error, dg.RetryRequested) or (isinstance(error, dg.Failure) and not error.allow_retries):
+            raise
+        seconds = RETRIES.calculate_delay(context.retry_number + 1)
+        raise dg.RetryRequested(RETRIES.max_retries, seconds) from error

@@ -25,8 +25,7 @@ class SparkCurationResource(CurationResource):
 
     pyspark: LazyPySparkResource
 
-    def pipeline(self) -> Pipeline:
-        """The library object that does the work."""
+    def _open(self) -> Pipeline:
         settings = load_settings(**self.settings)
 
         def begin() -> SparkSession:

@@ -8,6 +8,10 @@ import dagster as dg
 
 OWNERS = ["team:curation"]
 
+# Dagster's own: of runs, and of materializations.
+RUN_KEY, PARTITION = "dagster/run_key", "dagster/partition"
+DATA_VERSION, INPUT_VERSION = "dagster/data_version", "dagster/input_data_version/"
+
 # Steps that want a GPU. The executor lets one such step of a run go at a time (the limit works within a run, on
 # op_tags only); on Kubernetes the second tag asks the scheduler for a node that has one.
 DEVICE_TAG = "curation/device"
@@ -23,8 +27,14 @@ EXECUTOR = dg.multiprocess_executor.configured(
     {"tag_concurrency_limits": [{"key": DEVICE_TAG, "value": "gpu", "limit": 1}]}
 )
 
-# A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`.
+# A lost connection or a full disk may pass; a wrong setting doesn't, and raises `Failure(allow_retries=False)`. Not a
+# policy of the assets: `running.trying_again` applies it, and says why.
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
-# Folders a backfill of embeddings gives to one run: one process start and one model load serve them all.
-EMBED_FOLDERS_A_RUN = 25
+# The same for all assets of a folder, so that a backfill of several of them goes through each folder's in one run: one
+# process start and one model load serve them all.
+FOLDERS_A_BACKFILL_RUN = dg.BackfillPolicy.multi_run(25)
+
+# Jobs that sensors start: every step in the run's own process, as a process more takes seconds to start. A step after
+# the other, so the limit on GPU steps of a run holds; the pool's, across runs, does as ever.
+ONE_PROCESS = dg.in_process_executor

@@ -5,11 +5,12 @@ import hashlib
 import dagster as dg
 
 from curation_assets.defs import metadata as md
-from curation_assets.defs.crop_images_directory_embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
-from curation_assets.defs.partitions import FOLDERS
+from curation_assets.defs.embeddings import WHEN_INPUTS_CHANGED, crop_images_directory_embeddings
+from curation_assets.defs.images import FOLDERS
+from curation_assets.defs.reports import each_folder, failure
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import each_folder, failing_for_good
-from curation_assets.defs.tags import EMBED_FOLDERS_A_RUN, OWNERS, RETRIES
+from curation_assets.defs.running import failing_for_good, trying_again
+from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, OWNERS
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import ZERO_SHOT_LABELS
 from curation_assets.pipeline import Pipeline
@@ -27,8 +28,7 @@ def build_zero_shot_labels(settings: Settings) -> dg.AssetsDefinition:
         name=NAME,
         deps=[crop_images_directory_embeddings],  # whose data version changes with the model's
         partitions_def=FOLDERS,
-        backfill_policy=dg.BackfillPolicy.multi_run(EMBED_FOLDERS_A_RUN),
-        retry_policy=RETRIES,
+        backfill_policy=FOLDERS_A_BACKFILL_RUN,
         code_version=hashlib.sha256(texts.encode()).hexdigest()[:12],
         automation_condition=WHEN_INPUTS_CHANGED | dg.AutomationCondition.code_version_changed(),
         group_name="search",
@@ -40,17 +40,22 @@ def build_zero_shot_labels(settings: Settings) -> dg.AssetsDefinition:
     )
     def zero_shot_labels(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         """Label the run's folders."""
-        pipeline = curation.pipeline()
-        with failing_for_good():
-            model = pipeline.registry.champion()
-        for key, result in each_folder(context, lambda folder: pipeline.label_zero_shot(folder, model)):
-            context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
+        with trying_again(context):
+            pipeline = curation.pipeline()
+            with failing_for_good():
+                model = pipeline.registry.champion()
+            keys = context.partition_keys
+            done, failed = each_folder(context.log, keys, lambda folder: pipeline.label_zero_shot(folder, model))
+            if failed:
+                raise failure(failed, len(done))
+            for key, result in done.items():
+                context.add_asset_metadata(_facts(pipeline, result), partition_key=key)
         return dg.MaterializeResult()
 
     return zero_shot_labels
 
 
-def _facts(pipeline: Pipeline, result: LabelResult) -> dict[str, dg.MetadataValue]:
+def _facts(pipeline: Pipeline, result: LabelResult) -> md.Facts:
     records = [
         dg.TableRecord({"label": printable(label), "images": images, "median margin": round(margin, 4)})
         for label, images, margin in result.counts.iter_rows()
@@ -59,11 +64,11 @@ def _facts(pipeline: Pipeline, result: LabelResult) -> dict[str, dg.MetadataValu
         [dg.TableColumn("label"), dg.TableColumn("images", "int"), dg.TableColumn("median margin", "float")]
     )
     name = pipeline.settings.full_name(pipeline.settings.labels_table)
-    facts: dict[str, dg.MetadataValue] = {"changed": dg.MetadataValue.bool(result.changed)}
+    facts: md.Facts = {"changed": dg.MetadataValue.bool(result.changed)}
     if records:
         facts["labels"] = dg.MetadataValue.table(records, schema)
     table = pipeline.tables.zero_shot_labels
-    return facts | md.table_facts(table.path, name, table.snapshot(), result.folder)
+    return facts | md.table_facts(table.path, name, table.latest(), result.folder)
 
 
 def build_labels_sensor(asset: dg.AssetsDefinition) -> dg.AutomationConditionSensorDefinition:

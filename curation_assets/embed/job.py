@@ -6,7 +6,6 @@ committed is the same for every engine.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from curation_assets.embed.known import KnownContents, plan_work
 from curation_assets.embed.plan import Work, merges
 from curation_assets.embed.result import EmbedPiece, EmbedResult
 from curation_assets.embed.vectors import is_current
-from curation_assets.lake.rewrite import Rewrite, groups, rewrite
+from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import DataFile, Snapshot
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.lake.table import LakeTable
@@ -64,13 +63,25 @@ def embed_folders(
     Raises:
         CurationError: a table can't be read or written, or an image can't be encoded here; what was finished stays.
     """
-    job = _Job(directory, embeddings, engine, progress, earlier, known or KnownContents(model))
+    job = _Job(directory, engine, progress, earlier, known or KnownContents(model))
     images = directory.latest()
-    results: list[EmbedResult] = []
-    for group in groups(folders, {folder: images.bytes(folder) for folder in folders}):
-        progress.step("embed", len(results) + 1, len(folders))
-        results += job.embed(group)
-    return results
+    sizes = {folder: images.bytes(folder) for folder in folders}
+    results = {folder: EmbedResult(folder) for folder in folders}
+    place = {folder: number for number, folder in enumerate(folders, 1)}
+
+    def work(rows: Rewrite, folder: str) -> None:
+        progress.step("embed", place[folder], len(folders))
+        job.bring_up_to_date(rows, results[folder])
+
+    info = {"job": "embed", "model_version": model.version}
+    for group in rewrite_each(embeddings, folders, sizes, work, info=info, progress=progress):
+        made = group.snapshot
+        current = made.read(["folder"], files=made.files_of(group.partitions), where=is_current(model))
+        for (folder,), rows in current.group_by("folder"):
+            results[str(folder)].rows = len(rows)
+        for folder, seconds in group.seconds.items():
+            results[folder].version, results[folder].seconds = made.version, seconds
+    return list(results.values())
 
 
 def embed_folder(
@@ -84,35 +95,10 @@ def embed_folder(
 @dataclass
 class _Job:
     directory: LakeTable
-    embeddings: LakeTable
     engine: Engine
     progress: Progress
     earlier: Snapshot | None
     known: KnownContents
-
-    def embed(self, folders: list[str]) -> list[EmbedResult]:
-        results: dict[str, EmbedResult] = {}
-        model = self.known.model
-
-        def work(rows: Rewrite) -> None:
-            for folder in folders:
-                result = results.setdefault(folder, EmbedResult(folder))
-                started = time.monotonic()
-                self.bring_up_to_date(rows, result)
-                result.seconds += time.monotonic() - started
-
-        started = time.monotonic()
-        what = folders[0] if len(folders) == 1 else f"{len(folders)} folders"
-        info = {"job": "embed", "folder": what, "model_version": model.version}
-        made = rewrite(self.embeddings, folders, work, info=info, progress=self.progress, together=len(folders) > 1)
-        current = made.read(["folder"], files=made.files_of(folders), where=is_current(model))
-        for (folder,), rows in current.group_by("folder"):
-            results[str(folder)].rows = len(rows)
-        shared = time.monotonic() - started - sum(result.seconds for result in results.values())
-        for result in results.values():
-            result.version = made.version
-            result.seconds += shared / len(results)
-        return list(results.values())
 
     def bring_up_to_date(self, rows: Rewrite, result: EmbedResult) -> None:
         writer = rows.writers[result.folder]

@@ -70,7 +70,8 @@ class LocalEngine:
             computed = computed_on(loaded)
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo))
-            with encoded_batches(images, loaded, self._threads, encoders.batch_size, encoders.max_pixels) as batches:
+            limits = encoders.batch_size, encoders.max_pixels, len(work.todo)
+            with encoded_batches(images, loaded, self._threads, *limits) as batches:
                 for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
 
@@ -134,6 +135,7 @@ def encoded_batches(
     threads: int,
     batch_size: int | None = None,
     max_pixels: int = 200_000_000,
+    number: int | None = None,
 ) -> Iterator[Iterator[EncodedBatch]]:
     """Images → vectors, in the images' order, the stages beside one another.
 
@@ -142,6 +144,7 @@ def encoded_batches(
         threads: how many decode, and on a CPU also encode.
         batch_size: images per forward pass; None takes what suits the device.
         max_pixels: larger images are not decoded.
+        number: of images, where it is known: for a single batch threads cost more than they give.
 
     Yields:
         Iterator over encoded batches; taking from it must go on for work to go on.
@@ -156,8 +159,12 @@ def encoded_batches(
         def lane(batch: list[StoredImage]) -> EncodedBatch:
             return encoded(first, decode(batch))
 
+        size = batch_size or _CPU_BATCH
+        if number is not None and number <= size:
+            yield map(lane, in_batches(images, size))
+            return
         with (
-            read_ahead(in_batches(images, batch_size or _CPU_BATCH), threads) as read,
+            read_ahead(in_batches(images, size), threads) as read,
             cpu_lanes(threads) as limited,
             in_lanes(read, [limited(lane)] * threads, _FINISHED_AHEAD + threads) as done,
         ):

@@ -67,10 +67,15 @@ class Gallery:
         Raises:
             NotThereError: there is no such image.
         """
-        number = index.row_number(key)
-        if number is None:
-            raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
-        return index.rows.row(number, named=True)
+        return index.rows.row(_row_number(index, key), named=True)
+
+    def further(self, index: SearchIndex, key: str) -> dict[str, Any]:
+        """An image's further columns, those that pages show.
+
+        Raises:
+            NotThereError: there is no such image.
+        """
+        return self.searcher.further(index, [_row_number(index, key)]).row(0, named=True)
 
     def search(self, asked: SearchRequest, k: int, offset: int = 0) -> SearchResult:
         """What a search finds.
@@ -136,6 +141,13 @@ class Gallery:
             built_at=info.built_at,
             behind=self.searcher.behind(index),
         )
+
+
+def _row_number(index: SearchIndex, key: str) -> int:
+    number = index.row_number(key)
+    if number is None:
+        raise NotThereError(f"there is no image {printable(key)[:300]!r} in the tables")
+    return number
 
 
 def found_image(row: dict[str, Any], versions: Versions) -> responses.FoundImage:

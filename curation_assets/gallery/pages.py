@@ -20,7 +20,6 @@ from curation_assets.gallery.gallery import GalleryOf, address
 from curation_assets.gallery.requests import ImageRequest
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
-from curation_assets.search.filters import COLUMNS
 
 PAGE = 60  # images that static/search.js asks for at a time
 _SHOWN_BAD = 500
@@ -73,7 +72,7 @@ def search_page(gallery: GalleryOf, request: Request) -> Response:
         max_upload=gallery.settings.gallery_max_upload_bytes,
         formats=_FORMATS,
         statuses=_STATUSES,
-        columns=COLUMNS,
+        columns=gallery.searcher.columns,
     )
 
 
@@ -89,11 +88,12 @@ def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageReque
     facts = image_facts(gallery, asked)
     order = ("file_name", "folder", "status", "error")
     columns = sorted(facts.columns.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+    meanings = _MEANINGS | gallery.searcher.further_columns
     return render(
         "image.html",
         request,
         facts=facts,
-        columns=[(name, value, _MEANINGS.get(name, "")) for name, value in columns if value is not None],
+        columns=[(name, value, meanings.get(name, "")) for name, value in columns if value is not None],
         like=address("/api/search", asked.key, asked, {"k": "12"}, name="like"),
         like_page=address("/", asked.key, asked, name="like"),
         exif=address("/api/exif", asked.key, asked),

@@ -95,8 +95,5 @@ def encoded(array: NDArray[Any]) -> str:
 def _identity(index: SearchIndex) -> str:
     if index.path is None:
         raise CurationError("there is no map of an earlier version of the table")
-    try:
-        made = image_map.location_of(index.path).stat().st_mtime_ns  # a new map is renamed into that folder
-    except OSError:
-        made = 0
+    made = image_map.version_of(image_map.location_of(index.path)) or 0
     return hashlib.sha256(f"{made} {index.info.rows_file} {index.info.built_at}".encode()).hexdigest()[:16]

@@ -82,7 +82,10 @@ class ImageFacts(BaseModel):
     """All that the tables hold of an image, but its pixels."""
 
     image: FoundImage
-    columns: dict[str, Any] = Field(description="The row of the directory table.")
+    columns: dict[str, Any] = Field(
+        description="The row of the directory table; and `zero_shot_label`, `zero_shot_score` and `zero_shot_margin`, "
+        "null where this model's vector of the image has no label of `CURATION_LABELS`."
+    )
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
     copies: list[FoundImage] = Field(description="Other images of the same content.")
     picture: str | None = Field(description="Address of a large upright JPEG.")

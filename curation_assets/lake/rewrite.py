@@ -172,6 +172,57 @@ def rewrite(
                 change.drop()
 
 
+@dataclass
+class GroupRewrite:
+    """Partitions that were rewritten together.
+
+    Attributes:
+        snapshot: after it.
+        seconds: that each partition took, its part of what they share included.
+    """
+
+    partitions: list[str]
+    snapshot: Snapshot
+    seconds: dict[str, float]
+
+
+def rewrite_each(
+    table: LakeTable,
+    partitions: Sequence[str],
+    sizes: Mapping[str, int],
+    work: Callable[[Rewrite, str], object],
+    *,
+    info: dict[str, Any],
+    progress: Progress,
+) -> Iterator[GroupRewrite]:
+    """Rewrite many partitions one after the other, small ones in groups that share locks and commits.
+
+    Args:
+        sizes: bytes of each, about; of one that isn't named 0.
+        work: brings one partition in line: plans, stages and commits; may be called again, as in :func:`rewrite`.
+        info: written to each commit in the log, where ``folder`` says which partitions it was of.
+
+    Raises:
+        CurationError: the table can't be read or written; what was finished stays.
+    """
+    for group in groups(partitions, sizes):
+        seconds = dict.fromkeys(group, 0.0)
+
+        def work_on_all(change: Rewrite, group: list[str] = group, seconds: dict[str, float] = seconds) -> None:
+            for partition in group:
+                begun = time.monotonic()
+                work(change, partition)
+                seconds[partition] += time.monotonic() - begun
+
+        started = time.monotonic()
+        name = group[0] if len(group) == 1 else f"{len(group)} folders"
+        several = len(group) > 1
+        told = info | {"folder": name}
+        snapshot = rewrite(table, group, work_on_all, info=told, progress=progress, together=several)
+        shared = (time.monotonic() - started - sum(seconds.values())) / len(group)
+        yield GroupRewrite(group, snapshot, {each: own + shared for each, own in seconds.items()})
+
+
 def groups(partitions: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
     """Cut partitions, in their order, into groups to rewrite together; a large one is on its own.
 

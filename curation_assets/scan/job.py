@@ -6,7 +6,6 @@ a few hundred bytes a file.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import polars as pl
 from curation_assets.images.listing import FolderListing
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import ImageSource
-from curation_assets.lake.rewrite import Rewrite, groups, rewrite
+from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -56,13 +55,24 @@ def scan_folders(
     Raises:
         CurationError: the table can't be read or written, or a folder can't be listed; what was finished stays.
     """
-    job = _Job(table, source, limits, progress, threads, rescan, spark)
+    job = _Job(source, limits, progress, threads, rescan, spark)
     listed = source.list_folders(folders).folders if len(folders) > 1 else {}
-    results: list[ScanResult] = []
-    for group in groups(folders, {name: listing.size_bytes for name, listing in listed.items()}):
-        progress.step("scan", len(results) + 1, len(folders))
-        results += job.scan(group)
-    return results
+    sizes = {name: listing.size_bytes for name, listing in listed.items()}
+    results = {folder: ScanResult(folder=folder) for folder in folders}
+    place = {folder: number for number, folder in enumerate(folders, 1)}
+
+    def work(rows: Rewrite, folder: str) -> None:
+        progress.step("scan", place[folder], len(folders))
+        job.bring_up_to_date(rows, results[folder])
+
+    for group in rewrite_each(table, folders, sizes, work, info={"job": "scan"}, progress=progress):
+        made = group.snapshot
+        statuses = made.read(["folder", "status"], files=made.files_of(group.partitions))
+        for (folder, status), rows in statuses.group_by("folder", "status"):
+            results[str(folder)].statuses[str(status)] = len(rows)
+        for folder, seconds in group.seconds.items():
+            results[folder].version, results[folder].seconds = made.version, seconds
+    return list(results.values())
 
 
 def scan_folder(table: LakeTable, source: ImageSource, folder: str, *arguments: Any, **options: Any) -> ScanResult:
@@ -73,35 +83,12 @@ def scan_folder(table: LakeTable, source: ImageSource, folder: str, *arguments: 
 
 @dataclass
 class _Job:
-    table: LakeTable
     source: ImageSource
     limits: ReadLimits
     progress: Progress
     threads: int
     rescan: bool
     spark: SparkScan | None
-
-    def scan(self, folders: list[str]) -> list[ScanResult]:
-        results: dict[str, ScanResult] = {}
-
-        def work(rows: Rewrite) -> None:
-            for folder in folders:
-                result = results.setdefault(folder, ScanResult(folder=folder))
-                started = time.monotonic()
-                self.bring_up_to_date(rows, result)
-                result.seconds += time.monotonic() - started
-
-        started = time.monotonic()
-        info = {"job": "scan", "folder": folders[0] if len(folders) == 1 else f"{len(folders)} folders"}
-        made = rewrite(self.table, folders, work, info=info, progress=self.progress, together=len(folders) > 1)
-        statuses = made.read(["folder", "status"], files=made.files_of(folders))
-        for (folder, status), rows in statuses.group_by("folder", "status"):
-            results[str(folder)].statuses[str(status)] = len(rows)
-        shared = time.monotonic() - started - sum(result.seconds for result in results.values())
-        for result in results.values():
-            result.version = made.version
-            result.seconds += shared / len(results)
-        return list(results.values())
 
     def bring_up_to_date(self, rows: Rewrite, result: ScanResult) -> None:
         listing = self.source.list_folder(result.folder)

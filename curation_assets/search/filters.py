@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -15,7 +17,7 @@ from curation_assets.errors import CurationError, first_line
 Status = Literal["ok", "corrupt", "unsupported", "too_large", "unreadable"]
 Point = tuple[float, float]
 
-# What an expression may name, and what it means; `docs/search.md` shows the same list.
+# Columns of an index, which a condition may name; `docs/search.md` shows the same list.
 COLUMNS = (
     "relative_path",
     "file_name",
@@ -37,7 +39,7 @@ COLUMNS = (
     "content_sha256",
     "embedded_at",
 )
-
+MAP_COLUMNS = ("map_x", "map_y")  # of an image's place on the map; they join an index where a region needs them
 
 # Functions that a condition may use. None of them makes more of a text than it was given, as LPAD or REPLACE do.
 # fmt: off
@@ -69,7 +71,8 @@ class Filter(BaseModel):
         min_bytes, max_bytes: size of the file.
         min_side, max_side: pixels of the shorter side.
         has_gps: whether the image says where it was taken.
-        where: a condition in SQL, as polars understands it, over ``COLUMNS``: ``width > 2 * height``.
+        where: a condition in SQL, as polars understands it, over ``COLUMNS`` and those that join an index:
+            ``width > 2 * height``.
         region: corners of a polygon on the map, at least three (x, y).
     """
 
@@ -128,16 +131,19 @@ class Filter(BaseModel):
         """The conditions that are set, as JSON can hold them."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
-    def expression(self) -> pl.Expr | None:
-        """The conditions as one polars expression over ``COLUMNS``, all but ``region``; None lets everything through.
+    def expression(self, further: Mapping[str, pl.DataType] | None = None) -> pl.Expr | None:
+        """The conditions as one polars expression; None lets everything through.
+
+        Args:
+            further: columns that ``where`` may name beside ``COLUMNS``, with their types.
 
         Raises:
             CurationError: ``where`` is no condition over these columns.
         """
-        parts = list(self._conditions())
+        parts = self._conditions(further or {})
         return pl.all_horizontal(part.fill_null(False) for part in parts) if parts else None
 
-    def _conditions(self) -> list[pl.Expr]:
+    def _conditions(self, further: Mapping[str, pl.DataType]) -> list[pl.Expr]:
         found: list[pl.Expr] = []
         if self.folder:
             found.append(pl.any_horizontal(_below(folder) for folder in self.folder))
@@ -166,7 +172,9 @@ class Filter(BaseModel):
             has = pl.col("latitude").is_not_null() & pl.col("longitude").is_not_null()
             found.append(has if self.has_gps else ~has)
         if self.where is not None and self.where.strip():
-            found.append(parse_condition(self.where))
+            found.append(parse_condition(self.where, further))
+        if self.region:
+            found.append(_within(self.region))
         return found
 
 
@@ -186,20 +194,23 @@ def make_filter(**conditions: Any) -> Filter:
         raise CurationError(f"filter {'; '.join(problems)}") from None
 
 
-def parse_condition(text: str) -> pl.Expr:
-    """A condition in SQL → a boolean expression over ``COLUMNS``.
+def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None) -> pl.Expr:
+    """A condition in SQL → a boolean expression.
+
+    Args:
+        further: columns that it may name beside ``COLUMNS``, with their types.
 
     Raises:
         CurationError: it can't be parsed, names another column, or is no condition.
     """
-    schema = _schema()
+    schema = _schema() | dict(further or {})
     _refuse_costly(text)
     try:
         condition = pl.sql_expr(text)
-        unknown = sorted(set(condition.meta.root_names()) - set(COLUMNS))
+        unknown = sorted(set(condition.meta.root_names()) - set(schema))
         if unknown:
             raise CurationError(
-                f"filter where={text!r}: there is no column {', '.join(unknown)}; there are {', '.join(COLUMNS)}"
+                f"filter where={text!r}: there is no column {', '.join(unknown)}; there are {', '.join(schema)}"
             )
         # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
         kind = pl.DataFrame(schema=schema).select(condition).dtypes
@@ -241,6 +252,18 @@ def _below(folder: str) -> pl.Expr:
         | pl.col("folder").str.starts_with(folder + "/")
         | pl.col("relative_path").str.starts_with(folder + "/")
     )
+
+
+def _within(corners: Sequence[Point]) -> pl.Expr:
+    """Whether an image lies in a polygon of the map; one that is not on the map doesn't."""
+
+    def contains(columns: Sequence[pl.Series]) -> pl.Series:
+        from matplotlib.path import Path
+
+        inside = Path(np.array(corners)).contains_points(np.column_stack([column.to_numpy() for column in columns]))
+        return pl.Series(inside) & columns[0].is_not_null()
+
+    return pl.map_batches(list(MAP_COLUMNS), contains, return_dtype=pl.Boolean)
 
 
 def _contains(column: str, part: str) -> pl.Expr:

@@ -88,6 +88,14 @@ def read(location: Path) -> pl.DataFrame | None:
     return None if stored is None else stored[0]
 
 
+def version_of(location: Path) -> int | None:
+    """A number that changes when a stored map does; None without a map."""
+    try:
+        return (location / _FILE).stat().st_mtime_ns  # a new one takes its place as a whole
+    except OSError:
+        return None
+
+
 def refresh(index: SearchIndex, progress: Progress) -> MapRefresh:
     """Bring the stored map of an index in line with it, or make it.
 
@@ -126,20 +134,6 @@ def refresh(index: SearchIndex, progress: Progress) -> MapRefresh:
         points = points.drop("position")
         _write(location, points, info)
     return MapRefresh(points, info, new, fresh, time.perf_counter() - started)
-
-
-def inside(points: pl.DataFrame, paths: pl.Series, region: tuple[tuple[float, float], ...]) -> NDArray[np.bool_]:
-    """Which images lie in a polygon of the map; one that is not on the map doesn't.
-
-    Args:
-        points: as :func:`read` gives them.
-        paths: relative paths to tell of.
-        region: corners (x, y), at least three.
-    """
-    from matplotlib.path import Path as Polygon
-
-    within = Polygon(np.array(region)).contains_points(points.select("x", "y").to_numpy())
-    return paths.is_in(points["relative_path"].filter(pl.Series(within)).implode()).to_numpy()
 
 
 def draw(points: pl.DataFrame) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, explained
 from curation_assets.files import sync, write_whole
 from curation_assets.search import exact
 from curation_assets.search.approximate import RECALL, ApproximateIndex
@@ -110,7 +110,7 @@ class IndexInfo(BaseModel):
         return named | ({self.approximate_file} if self.approximate_file else set())
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself: what was attached to one is remembered by it
 class SearchIndex:
     """An opened index; several threads may search it at once.
 
@@ -128,7 +128,7 @@ class SearchIndex:
     keys: pl.DataFrame
     segments: list[NDArray[np.float32]]
     approximate: ApproximateIndex | None = None
-    path: Path | None = field(default=None, compare=False)
+    path: Path | None = None
 
     @classmethod
     def open(cls, path: Path) -> SearchIndex | None:
@@ -203,6 +203,22 @@ class SearchIndex:
         made = self.approximate
         return rows is None and made is not None and self.info.kind == "approximate" and k <= made.most
 
+    def attach(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Further columns of the images: one row for each of ``rows``, in their order.
+
+        Args:
+            frame: ``relative_path`` and further columns. Where it has ``content_sha256`` too, a row counts only for
+                the content that it tells of; of several rows that count for an image, the first does.
+
+        Returns:
+            The further columns; null for images without a row.
+        """
+        key = [column for column in ("relative_path", "content_sha256") if column in frame.columns]
+        joined = self.rows.select(key).join(frame, on=key, how="left", maintain_order="left_right")
+        if len(joined) > len(self.rows):
+            joined = joined.unique(key, keep="first", maintain_order=True)
+        return joined.drop(key)
+
     def row_number(self, relative_path: str) -> int | None:
         """The row of an image in ``rows``."""
         paths = self.rows["relative_path"]
@@ -255,13 +271,9 @@ def publish(path: Path, info: IndexInfo) -> None:
 @contextmanager
 def understandable_errors(path: Path) -> Iterator[None]:
     """What the disk refuses of an index, or of what lies with it, as one line for the user."""
-    try:
+    hint = "CURATION_INDEX_ROOT chooses another place"
+    with explained(OSError, lambda reason: f"search index {path} can't be written: {reason}; {hint}"):
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CurationError(
-            f"search index {path} can't be written: {reason}; CURATION_INDEX_ROOT chooses another place"
-        ) from error
 
 
 def write_frames(path: Path, info: IndexInfo, rows: pl.DataFrame, keys: pl.DataFrame) -> None:

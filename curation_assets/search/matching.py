@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
-from curation_assets.search import image_map
+from curation_assets.search.attachments import Attachments
 from curation_assets.search.filters import Filter
 from curation_assets.search.index import SearchIndex
 
 
-def matching_rows(
-    index: SearchIndex, chosen: Filter, map_of: Callable[[SearchIndex], pl.DataFrame]
-) -> NDArray[np.int64] | None:
+def matching_rows(index: SearchIndex, attachments: Attachments, chosen: Filter) -> NDArray[np.int64] | None:
     """Numbers of the rows that a filter lets through; None means all.
 
-    Args:
-        map_of: the map of an index.
-
     Raises:
-        CurationError: a folder is not there, or a condition can't be used.
+        CurationError: a folder is not there, a condition can't be used, or what it needs beside the index is broken.
     """
-    expression = chosen.model_copy(update={"folder": ()}).expression()
-    if expression is None and not chosen.region and not chosen.folder:
+    expression = chosen.model_copy(update={"folder": ()}).expression(attachments.types)
+    if expression is None and not chosen.folder:
         return None
     mask = _in_folders(index, chosen.folder) if chosen.folder else np.ones(len(index.rows), bool)
     if expression is not None:
+        rows = index.rows.hstack(attachments.of(index, expression.meta.root_names()))
         try:  # beside a column, so that a condition of one value for all is stretched over them
-            passes = index.rows.select("relative_path", _passes=expression)["_passes"]
+            passes = rows.select("relative_path", _passes=expression)["_passes"]
         except pl.exceptions.PolarsError as error:
             raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
         mask &= passes.fill_null(False).to_numpy()
-    if chosen.region:
-        mask &= image_map.inside(map_of(index), index.rows["relative_path"], chosen.region)
     return np.flatnonzero(mask)
 
 

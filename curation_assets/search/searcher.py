@@ -28,8 +28,9 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.search import image_map
+from curation_assets.search.attachments import Attachments, MapSource, Source
 from curation_assets.search.encoding import QueryEncoder
-from curation_assets.search.filters import Filter, make_filter
+from curation_assets.search.filters import COLUMNS, Filter, make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.indexes import Indexes
 from curation_assets.search.matching import matching_rows
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
 
 _CHAMPION_SECONDS = 5  # that one answer of the registry serves
+_NO_MAP = "there is no map of these images yet; `curation map` makes it"
 _LABELLED = 65_536  # images whose vectors are taken at a time
 
 
@@ -51,7 +53,8 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        rows: the images, best first: ``filters.COLUMNS``, ``file_path``, ``position`` (of the vector, null without),
+        numbers: (n,) rows of ``index.rows`` that were found, best first.
+        rows: these images: ``filters.COLUMNS``, ``file_path``, ``position`` (of the vector, null without),
             and ``score``, the cosine with the query (null without one).
         total: how many images the search could have given, had it been asked for all.
         index: the index that answered.
@@ -59,6 +62,7 @@ class SearchResult:
         behind: how far the tables have gone on since, in a sentence; None if they have not.
     """
 
+    numbers: NDArray[np.int64]
     rows: pl.DataFrame
     total: int
     query: Query
@@ -93,6 +97,7 @@ class Searcher:
         encoder: loads a version's encoder.
         path: where indexes lie, one a model version.
         exact_vectors: of more vectors than this an approximate index is made.
+        sources: of further columns of images, beside their place on the map.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class Searcher:
         encoder: Callable[[RegisteredModel], Encoder],
         path: Path,
         exact_vectors: int,
+        sources: Iterable[Source] = (),
     ) -> None:
         self._directory = directory
         self._registry = registry
@@ -110,6 +116,7 @@ class Searcher:
         self._indexes = Indexes(
             directory, embeddings, path, exact_vectors, lambda model: self._encoder.texts(PROBE_TEXTS, model)
         )
+        self._attachments = Attachments([MapSource(), *sources])
         self._champion: tuple[float, RegisteredModel] | None = None
 
     # ------------------------------------------------------------------ index
@@ -214,15 +221,17 @@ class Searcher:
             found = np.arange(total)[offset : offset + k] if rows is None else rows[offset : offset + k]
             score = pl.Series("score", [None] * len(found), pl.Float32)
         shown = index.rows[found].drop("_file").with_columns(score)
-        return SearchResult(shown, total, query, chosen, index, approximate, self.behind(index))
+        return SearchResult(found, shown, total, query, chosen, index, approximate, self.behind(index))
 
     def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
         """Numbers of the rows of an index that a filter lets through; None means all.
 
         Raises:
-            CurationError: a folder is not there, or a condition can't be used.
+            CurationError: a folder is not there, a condition can't be used, or there is no map for a region.
         """
-        return matching_rows(index, chosen, self.map_of)
+        if chosen.region:
+            self._map_location(index)
+        return matching_rows(index, self._attachments, chosen)
 
     def labels(
         self,
@@ -302,18 +311,45 @@ class Searcher:
 
     # ----------------------------------------------------------------- images
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that a condition may name: those of an index, and those that join it."""
+        return (*COLUMNS, *self._attachments.types)
+
+    @property
+    def further_columns(self) -> dict[str, str]:
+        """Columns that join an index, and what they mean."""
+        return {column.name: column.comment for column in self._attachments.columns}
+
+    def further(self, index: SearchIndex, numbers: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
+        """Columns that join an index and that pages and exports show, for some of its rows; null where there is none.
+
+        Args:
+            numbers: of rows of ``index.rows``.
+
+        Raises:
+            CurationError: what holds them is broken.
+        """
+        return self._attachments.shown(index)[numbers]
+
     def map_of(self, index: SearchIndex) -> pl.DataFrame:
         """The stored map of an index's model: relative_path, x, y.
 
         Raises:
             CurationError: there is none.
         """
+        found = image_map.read(self._map_location(index))
+        if found is None:
+            raise CurationError(_NO_MAP)
+        return found
+
+    def _map_location(self, index: SearchIndex) -> Path:
         if index.path is None:
             raise CurationError("the map is one of the newest images: there is none as of an earlier version")
-        found = image_map.read(image_map.location_of(index.path))
-        if found is None:
-            raise CurationError("there is no map of these images yet; `curation map` makes it")
-        return found
+        location = image_map.location_of(index.path)
+        if image_map.version_of(location) is None:
+            raise CurationError(_NO_MAP)
+        return location
 
     def exact_duplicates(self, index: SearchIndex, key: str) -> pl.DataFrame:
         """Other images of the same content as one: rows of the index."""

@@ -16,6 +16,7 @@ from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current, read_v
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
+from curation_assets.search.attachments import TableSource, of_searched_model
 from curation_assets.search.zero_shot import label_vectors
 
 
@@ -33,6 +34,12 @@ class LabelResult:
     rows: int
     counts: pl.DataFrame
     changed: bool
+
+
+def label_source(labels: LakeTable) -> TableSource:
+    """The labels as columns that join an index: those of its own vectors."""
+    names = {"label": "zero_shot_label", "score": "zero_shot_score", "margin": "zero_shot_margin"}
+    return TableSource(labels, names, of_searched_model)
 
 
 def label_folder(

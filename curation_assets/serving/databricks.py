@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.errors import CurationError, first_line
+from curation_assets.errors import CurationError, explained
 from curation_assets.progress import Progress
 from curation_assets.workspace import workspace_config, workspace_uri
 
@@ -174,17 +174,18 @@ def _understandable_errors(config: EndpointConfig) -> Iterator[None]:
     from databricks.sdk.errors.base import DatabricksError
     from requests.exceptions import RequestException
 
-    try:
+    def sentence(hint: str) -> Callable[[str], str]:
+        return lambda reason: f"endpoint {config.name} can't be deployed: {reason}; {hint}"
+
+    late = (
+        f"endpoint {config.name} was not ready within {config.timeout_minutes:g} minutes; it goes on by itself: "
+        "materialize clip_endpoint again to wait on, or raise CURATION_ENDPOINT_TIMEOUT_MINUTES"
+    )
+    others = (DatabricksError, RequestException, ValueError, OSError)
+    with (
+        explained(others, sentence("check DATABRICKS_HOST and the credentials")),
+        explained(NotFound, sentence("check that the workspace has model serving")),
+        explained(PermissionDenied, sentence("ask for the right to manage serving endpoints and to execute the model")),
+        explained(TimeoutError, lambda _: late),
+    ):
         yield
-    except TimeoutError as error:
-        raise CurationError(
-            f"endpoint {config.name} was not ready within {config.timeout_minutes:g} minutes; it goes on by itself: "
-            "materialize clip_endpoint again to wait on, or raise CURATION_ENDPOINT_TIMEOUT_MINUTES"
-        ) from error
-    except (DatabricksError, RequestException, ValueError, OSError) as error:
-        hint = "check DATABRICKS_HOST and the credentials"
-        if isinstance(error, PermissionDenied):
-            hint = "ask for the right to manage serving endpoints and to execute the model"
-        elif isinstance(error, NotFound):
-            hint = "check that the workspace has model serving"
-        raise CurationError(f"endpoint {config.name} can't be deployed: {first_line(error)}; {hint}") from error

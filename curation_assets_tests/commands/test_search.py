@@ -158,3 +158,22 @@ def test_wrong_input_is_one_clear_line(curation: Curation, arguments: list[str],
     assert said in error
     assert "Traceback" not in error
     assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_images_are_found_by_their_zero_shot_label(curation: Curation, ready: Pipeline) -> None:
+    where = "zero_shot_label = 'an orange'"
+    assert curation("search", "leaf", "--where", where)[:2] == (0, "no image meets the conditions\n")
+    labelled = Pipeline(ready.settings.model_copy(update={"labels": ["an orange", "a field"]}))
+    for folder in ("a", "b"):
+        labelled.label_zero_shot(folder, ready.registry.champion())
+    labels = json.loads(curation("label", "an orange", "a field", "--json")[1])["images"]
+    expected = sorted(image["relative_path"] for image in labels if image["label"] == "an orange")
+    assert expected
+    code, text, _ = curation("search", "leaf", "--where", where, "--json")
+    assert (code, sorted(found(text))) == (0, expected)
+    code, text, _ = curation("label", "an orange", "a field", "--where", where, "--json")
+    assert {image["label"] for image in json.loads(text)["images"]} == {"an orange"}
+    code, _, error = curation("search", "leaf", "--where", "quality > 1")
+    assert code != 0
+    assert "there is no column quality; there are relative_path" in error
+    assert "zero_shot_label, zero_shot_score, zero_shot_margin" in error

@@ -15,11 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from curation_assets.defs.state import folder_tags
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSTANCE = """
 concurrency:
   pools: {granularity: op, default_limit: 1}
   runs: {max_concurrent_runs: 2}
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+  config: {dequeue_interval_seconds: 1}
 run_monitoring: {enabled: true, poll_interval_seconds: 2, free_slots_after_run_end_seconds: 2}
 telemetry: {enabled: false}
 nux: {enabled: false}
@@ -91,12 +97,14 @@ class DagsterDev:
         return answer["data"]
 
     def runs(self, **tags: str) -> list[dict[str, Any]]:
-        """Runs with these tags: id, job, status and tags of each, newest first."""
-        chosen = {"tags": [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]}
+        """Runs with these tags of Dagster's: id, job, status, times and tags of each, newest first."""
+        return self._tagged({f"dagster/{key}": value for key, value in tags.items()})
+
+    def _tagged(self, tags: dict[str, str]) -> list[dict[str, Any]]:
         data = self.ask(
             "query($f: RunsFilter!) { runsOrError(filter: $f) { ... on Runs { results "
-            "{ id jobName status tags { key value } } } } }",
-            f=chosen,
+            "{ id jobName status creationTime startTime endTime tags { key value } } } } }",
+            f={"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         )
         found: list[dict[str, Any]] = data["runsOrError"]["results"]
         for run in found:
@@ -122,6 +130,29 @@ class DagsterDev:
         assert data["__typename"] == "LaunchRunSuccess", data
         run_id: str = data["run"]["id"]
         return run_id
+
+    def backfill(self, assets: list[str], partitions: list[str]) -> str:
+        """Materialize partitions of assets as the button "Materialize all" does; the backfill's id."""
+        data = self.ask(
+            "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
+            "{ __typename ... on LaunchBackfillSuccess { backfillId } } }",
+            p={"assetSelection": [{"path": [asset]} for asset in assets], "partitionNames": partitions},
+        )["launchPartitionBackfill"]
+        assert data["__typename"] == "LaunchBackfillSuccess", data
+        backfill_id: str = data["backfillId"]
+        return backfill_id
+
+    def backfill_status(self, backfill_id: str) -> str:
+        """Status of a backfill."""
+        query = (
+            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+        )
+        return str(self.ask(query, id=backfill_id)["partitionBackfillOrError"]["status"])
+
+    def runs_of(self, folder: str) -> list[dict[str, Any]]:
+        """Runs that were asked for a folder, alone or with others, by the partition's key."""
+        found = {run["id"]: run for run in self.runs(partition=folder) + self._tagged(folder_tags(folder))}
+        return list(found.values())
 
     def status(self, run_id: str) -> str:
         """Status of a run."""

@@ -16,6 +16,7 @@ from curation_assets.settings import load_settings
 from curation_assets_tests.defs.dagster_process import DagsterDev, environment, stop, wait_for
 
 pytestmark = pytest.mark.slow
+DIRECTORY, EMBEDDINGS = "crop_images_directory", "crop_images_directory_embeddings"
 
 
 @pytest.fixture
@@ -39,15 +40,18 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
 
     def succeeded(partition: str) -> bool:
-        statuses = [run["status"] for run in dev.runs(partition=partition)]
+        statuses = [run["status"] for run in dev.runs_of(partition)]
         assert "FAILURE" not in statuses
         return statuses == ["SUCCESS"]
 
-    # The sensor, on by default, registers the model and starts one run for each folder.
+    # The sensor, on by default, registers the model and starts one run for the two folders.
     for folder in ("maize", "wheat"):
         wait_for(f"{folder} is ingested", lambda folder=folder: succeeded(folder), 180)
-    ours = {"register_clip_model", "ingest_image_folder", "refresh_search_index"}
+    ours = {"register_clip_model", "ingest_image_folder", "ingest_image_folders", "refresh_search_index"}
     assert {run["jobName"] for run in dev.runs()} <= ours
+
+    assert len(dev.runs_of("maize")) == 1
+    assert dev.runs_of("maize") == dev.runs_of("wheat")
 
     # A folder that is dropped in gets one run.
     fill("rye", 3)
@@ -58,8 +62,11 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
         ("wheat", 4, 4, 0, 4, 0),
     ]
 
-    # The search index follows by itself, and the map after it.
+    # Its run has brought the search index in line; the map follows by itself.
     index = pipeline.searcher.location_of(pipeline.registry.champion())
+    refreshed = read_info(index)
+    assert refreshed is not None
+    assert refreshed.vectors == 11
 
     def followed() -> bool:
         info, points = read_info(index), image_map.read(image_map.location_of(index))
@@ -69,23 +76,9 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
 
     # A backfill of all partitions of both assets ends well, and finds nothing left to do.
     versions = pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
-    backfill = dev.ask(
-        "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
-        "{ __typename ... on LaunchBackfillSuccess { backfillId } } }",
-        p={
-            "assetSelection": [{"path": ["crop_images_directory"]}, {"path": ["crop_images_directory_embeddings"]}],
-            "partitionNames": ["maize", "rye", "wheat"],
-        },
-    )["launchPartitionBackfill"]
-    assert backfill["__typename"] == "LaunchBackfillSuccess"
-
-    def backfill_status() -> str:
-        query = (
-            "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-        )
-        return str(dev.ask(query, id=backfill["backfillId"])["partitionBackfillOrError"]["status"])
-
-    wait_for("the backfill is done", lambda: backfill_status() == "COMPLETED_SUCCESS", 180)
+    backfill = dev.backfill([DIRECTORY, EMBEDDINGS], ["maize", "rye", "wheat"])
+    wait_for("the backfill is done", lambda: dev.backfill_status(backfill) == "COMPLETED_SUCCESS", 180)
+    assert len(dev.runs(backfill=backfill)) == 1
     assert (pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version) == versions
 
     # A run cancelled in the middle of embedding frees its slot of the pool and leaves good tables.
@@ -95,7 +88,7 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
         large.putpixel((0, 0), (index % 256, index // 256, 0))
         large.save(images / "oats" / f"{index:03}.jpg", quality=60)
     run = wait_for("the sensor sees the folder", lambda: dev.runs(partition="oats"))[0]["id"]
-    wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", "crop_images_directory_embeddings"))
+    wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", EMBEDDINGS))
     time.sleep(3)
     dev.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run)
     wait_for("the run is cancelled", lambda: dev.status(run) == "CANCELED")
@@ -103,7 +96,7 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     with dg.DagsterInstance.from_config(str(home)) as instance:
         wait_for("the slot is free", lambda: not instance.event_log_storage.get_concurrency_info("gpu").claimed_slots)
 
-    again = dev.launch("crop_images_directory_embeddings", "oats")
+    again = dev.launch(EMBEDDINGS, "oats")
     wait_for("embedding is finished", lambda: dev.status(again) in ("SUCCESS", "FAILURE"))
     assert dev.status(again) == "SUCCESS"
     assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats").row(0) == (

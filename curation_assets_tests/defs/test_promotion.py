@@ -11,9 +11,10 @@ import pytest
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.definitions import build_defs
+from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import build_new_images_sensor
 from curation_assets.pipeline import Pipeline
+from curation_assets_tests.defs.conftest import folders_of
 
 MODEL = dg.AssetKey("clip_model")
 EMBEDDINGS = dg.AssetKey("crop_images_directory_embeddings")
@@ -50,7 +51,8 @@ def requests(
         assert used.isdisjoint(request.run_key for request in asked)
         for request in asked:
             tags = {**request.tags, "dagster/run_key": str(request.run_key)}
-            assert materialize(str(request.job_name), request.partition_key, **tags).success
+            instance.add_dynamic_partitions("image_folders", folders_of(request))
+            assert materialize(str(request.job_name), request.partition_key, request.run_config, **tags).success
         return [str(request.job_name) for request in asked] + [event.asset_key.to_user_string() for event in events]
 
     return tick
@@ -103,7 +105,7 @@ def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
     for folder in ("maize", "wheat"):
         fill(folder, 2)
     requests()
-    assert requests() == ["ingest_image_folder"] * 2
+    assert requests() == ["ingest_image_folders"]
     cursor: Any = None
 
     def embed_what_is_stale() -> dict[str, int]:

@@ -24,6 +24,17 @@ QUERIES = {"an orange": -1.0, "a field": 2.0, "rust on a leaf": None}
 Fill = Callable[..., list[Path]]
 
 
+@pytest.fixture
+def materialize(materialize: Callable[..., Any]) -> Callable[..., Any]:
+    """Bring folders in without the index, so that a test says itself when that is refreshed."""
+    rows = [dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")]
+
+    def run(job: str, partition: str | None = None) -> Any:
+        return materialize(job, partition, only=rows if job == "ingest_image_folder" else None)
+
+    return run
+
+
 def run_asset(
     defs: dg.Definitions, instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None = None
 ) -> Any:
@@ -144,6 +155,23 @@ def test_index_and_map_follow_the_tables_by_themselves(
     assert len(set(keys)) == 2
     assert ready.searcher.search("leaf", 9).total == 4
     assert instance.get_latest_materialization_event(MAP) is not None
+
+
+def test_a_folders_own_run_brings_the_index_in_line_and_the_map_is_left_to_the_sensor(
+    defs: dg.Definitions, instance: dg.DagsterInstance, ready: Pipeline, fill: Fill
+) -> None:
+    fill("maize", 2)
+    instance.add_dynamic_partitions("image_folders", ["maize"])
+    job = defs.resolve_job_def("ingest_image_folder")
+    shown = metadata(job.execute_in_process(instance=instance, partition_key="maize"), INDEX)
+    assert (shown["vectors"], shown["added"]) == (2, 2)
+    assert ready.searcher.search("leaf", 9).total == 2
+    again = metadata(job.execute_in_process(instance=instance, partition_key="maize"), INDEX)
+    assert (again["added"], again["laid out anew"]) == (0, False)
+    key = asked(defs, instance)
+    assert key is not None
+    refreshed(defs, instance, key)
+    assert asked(defs, instance) is None
 
 
 def test_embeddings_that_land_while_the_index_is_refreshed_are_not_lost(

@@ -10,14 +10,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from curation_assets.defs import state
+from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.sensors import LatestRun, build_new_images_sensor, rotate, run_key_for
+from curation_assets.defs.state import Asked, LatestRun, batches, rotate, run_key_for
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
-from curation_assets_tests.defs.conftest import report_model
+from curation_assets_tests.defs.conftest import folders_of, report_model
 
 Tick = Callable[..., dg.SensorResult]
 
@@ -51,14 +53,21 @@ def tick(instance: dg.DagsterInstance, ready: Pipeline) -> Tick:
 
 def store_run(instance: dg.DagsterInstance, request: dg.RunRequest, status: str = "SUCCESS") -> dg.DagsterRun:
     """Record a run for a request, carried out or not."""
-    tags = {**request.tags, "dagster/run_key": str(request.run_key), "dagster/partition": str(request.partition_key)}
+    tags = {**request.tags, "dagster/run_key": str(request.run_key)}
+    if request.partition_key is not None:
+        tags["dagster/partition"] = request.partition_key
     return instance.add_run(
-        dg.DagsterRun(job_name=str(request.job_name), tags=tags, status=dg.DagsterRunStatus[status])
+        dg.DagsterRun(
+            job_name=str(request.job_name),
+            tags=tags,
+            run_config=request.run_config,
+            status=dg.DagsterRunStatus[status],
+        )
     )
 
 
 def keys(result: dg.SensorResult) -> list[str]:
-    return [str(request.partition_key) for request in result.run_requests or []]
+    return [key for request in result.run_requests or [] for key in folders_of(request)]
 
 
 def reason(result: dg.SensorResult) -> str:
@@ -132,7 +141,7 @@ def test_three_hundred_new_folders_drain_over_several_ticks(
     seen: list[list[str]] = []
     cursor = None
     while len(seen) < 10:
-        result = tick(cursor, sensor_max_runs=70)
+        result = tick(cursor, sensor_max_runs=7)
         cursor = result.cursor
         seen.append(keys(result))
         if not seen[-1]:
@@ -142,7 +151,8 @@ def test_three_hundred_new_folders_drain_over_several_ticks(
     assert sorted(instance.get_dynamic_partitions("image_folders")) == folders
 
 
-def test_a_lost_cursor_doubles_nothing(tick: Tick, fill: Any) -> None:
+def test_a_lost_cursor_doubles_nothing(tick: Tick, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "FOLDERS_A_RUN", 1)
     for folder in "abcd":
         fill(folder, 1)
     assert keys(tick(None, sensor_max_runs=2)) == ["a", "b"]
@@ -335,3 +345,62 @@ def test_a_run_key_is_new_only_for_a_state_that_is_not_being_or_been_tried(
     latest: LatestRun | None, used: list[str], expected: str | None
 ) -> None:
     assert run_key_for("k", "new", latest, lambda key: key in used) == expected
+
+
+def test_a_handful_of_small_folders_is_one_run_and_a_large_one_waits_for_none() -> None:
+    def asked(key: str, files: int) -> Asked:
+        return Asked(key, f"{key}:state", "new", files)
+
+    small = [asked(f"field_{index:02}", 30) for index in range(12)]
+    assert [len(batch) for batch in batches(small)] == [10, 2]
+    large = asked("survey", 5000)
+    assert [[of.key for of in batch] for batch in batches([*small[:2], large, *small[2:4]])] == [
+        ["field_00", "field_01"],
+        ["survey"],
+        ["field_02", "field_03"],
+    ]
+
+
+def test_folders_of_one_run_are_found_again_each_by_its_state(
+    tick: Tick, fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    for folder in ("maize", "rye", "wheat, wet"):
+        fill(folder)
+    first = tick(launch=False)
+    (request,) = first.run_requests or []
+    assert (request.job_name, keys(first)) == ("ingest_image_folders", ["maize", "rye", key_of("wheat, wet")])
+    assert set(instance.get_dynamic_partitions("image_folders")) == set(keys(first))
+    # The daemon died before it reserved the run: the same folders in the same states are the same run.
+    (again,) = tick(launch=False).run_requests or []
+    assert again.run_key == request.run_key
+    run = store_run(instance, request, "STARTED")
+    assert keys(tick()) == []
+    fill("rye", 1, first=9)
+    assert keys(tick()) == []  # while the run is under way
+    instance.report_run_failed(run)
+    scan(ready, "maize")
+    changed = tick()
+    assert keys(changed) == ["rye"]  # the third failed in the state that it is in
+    assert keys(tick()) == []
+
+
+def test_a_folder_is_not_asked_for_again_although_its_last_run_was_of_another_job(
+    tick: Tick, fill: Any, ready: Pipeline
+) -> None:
+    paths = fill("maize")
+    assert keys(tick()) == ["maize"]
+    scan(ready, "maize")
+    kept = [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in paths]
+    for path in paths:
+        path.write_bytes(path.read_bytes() + b"more")
+    fill("rye")
+    both = tick()
+    assert keys(both) == ["maize", "rye"]
+    for folder in ("maize", "rye"):
+        scan(ready, folder)
+    for path, content, mtime in kept:
+        path.write_bytes(content)
+        os.utime(path, ns=(mtime, mtime))
+    back = tick()
+    assert keys(back) == ["maize"]
+    assert keys(tick()) == []

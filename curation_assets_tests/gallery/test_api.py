@@ -603,6 +603,63 @@ def test_an_export_of_too_many_keys_is_refused(client: TestClient) -> None:
     assert list(answer.json()) == ["error"]
 
 
+@pytest.fixture
+def labelled(ready: Pipeline, fill: Callable[..., list[Path]]) -> Pipeline:
+    """A lake of three images in each of two folders, of which one has zero-shot labels."""
+    fill("a", 3)
+    fill("b", 3)
+    pipeline = Pipeline(ready.settings.model_copy(update={"labels": ["an <b>orange</b>", "a field"]}))
+    run(pipeline, LogProgress())
+    pipeline.label_zero_shot("a", pipeline.registry.champion())
+    return pipeline
+
+
+def test_zero_shot_labels_are_found_shown_and_follow_their_table(labelled: Pipeline) -> None:
+    client = client_of(labelled)
+    expected = {row["relative_path"]: row for row in client.get("/api/labels", params={"folder": "a"}).json()["images"]}
+    for text in labelled.settings.labels:
+        found = search(client, where=f"zero_shot_label = '{text}'")["images"]
+        assert [image["relative_path"] for image in found] == [k for k, row in expected.items() if row["label"] == text]
+    assert search(client, where="zero_shot_label IS NULL")["total"] == 3
+    for key, row in expected.items():
+        columns = client.get("/api/image", params={"key": key}).json()["columns"]
+        assert columns["zero_shot_label"] == row["label"]
+        assert columns["zero_shot_score"] == pytest.approx(row["score"], abs=1e-6)
+        assert columns["zero_shot_margin"] == pytest.approx(row["margin"], abs=1e-6)
+        page = client.get("/image", params={"key": key}, headers=HTML).text
+        assert ">zero_shot_label</dt>" in page
+        assert row["label"].replace("<", "&lt;").replace(">", "&gt;") in page
+        assert "the text of CURATION_LABELS with the largest cosine" in page
+    without = client.get("/api/image", params={"key": "b/photo_0000.jpg"}).json()["columns"]
+    assert (without["zero_shot_label"], without["zero_shot_score"], without["zero_shot_margin"]) == (None, None, None)
+    assert ">zero_shot_label</dt>" not in client.get("/image", params={"key": "b/photo_0000.jpg"}, headers=HTML).text
+    assert "zero_shot_label, zero_shot_score, zero_shot_margin" in client.get("/", headers=HTML).text
+    labelled.label_zero_shot("b", labelled.registry.champion())  # while the gallery runs, and the index stays
+    assert search(client, where="zero_shot_label IS NULL")["total"] == 0
+    assert client.get("/api/image", params={"key": "b/photo_0000.jpg"}).json()["columns"]["zero_shot_label"] is not None
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled: Pipeline, form: str) -> None:
+    client = client_of(labelled)
+    rows, _, _ = exported(client, form, search={"text": ["leaf"]})
+    assert rows.columns[-4:] == ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
+    for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
+        assert (found or None) == (expected[path] if path.startswith("a/") else None)
+    chosen, _, _ = exported(
+        client, form, search={"where": "zero_shot_margin >= 0"}, keys=["a/photo_0001.jpg", "b/photo_0001.jpg"]
+    )
+    assert chosen["zero_shot_label"].to_list() == [expected["a/photo_0001.jpg"]]
+
+
+def test_without_labels_the_columns_are_there_and_empty(client: TestClient) -> None:
+    assert search(client, where="zero_shot_label IS NOT NULL")["total"] == 0
+    assert client.get("/api/image", params={"key": PLAIN}).json()["columns"]["zero_shot_label"] is None
+    rows, _, _ = exported(client, "parquet")
+    assert rows["zero_shot_label"].null_count() == len(rows) == ALL
+
+
 # --------------------------------------------------------------------- safety
 
 

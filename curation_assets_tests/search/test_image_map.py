@@ -9,6 +9,7 @@ import pytest
 from curation_assets.errors import CurationError
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
+from curation_assets.search.filters import make_filter
 from curation_assets.search.refresh import as_of
 from curation_assets_tests.search.conftest import DIMENSION, MODEL, Lake
 
@@ -79,12 +80,15 @@ def test_a_handful_of_images_has_a_map_too(lake: Lake, number: int) -> None:
 
 def test_a_region_holds_the_images_within_it(lake: Lake) -> None:
     put(lake, "a", vectors(40))
-    points = mapped(lake).points
+    points = mapped(lake).points.select("relative_path", map_x="x", map_y="y")
     corners = ((-2.0, -2.0), (0.0, -2.0), (0.0, 2.0), (-2.0, 2.0))
-    within = image_map.inside(points, points["relative_path"], corners)
-    assert within.tolist() == (points["x"] < 0).to_list()
+    region = make_filter(region=corners).expression()
+    assert region is not None
+    within = points.select(region).to_series()
+    assert within.to_list() == (points["map_x"] < 0).to_list()
     assert 0 < within.sum() < 40
-    assert not image_map.inside(points, pl.Series(["nowhere.jpg"]), corners).any()
+    nowhere = points.clear(1)
+    assert not nowhere.select(region).to_series().any()
 
 
 def test_a_damaged_map_is_one_error_and_made_anew(lake: Lake) -> None:

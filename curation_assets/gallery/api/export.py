@@ -43,7 +43,7 @@ def export(gallery: GalleryOf, asked: Annotated[ExportRequest, Body()]) -> Respo
     """
     with gallery.exporting:
         found = gallery.search(asked.search, _EVERYTHING)
-        rows = found.rows.drop("position")
+        rows = found.rows.drop("position").hstack(gallery.searcher.further(found.index, found.numbers))
         provenance = found.provenance() | {"total": found.total}
         if asked.keys is not None:
             rows = rows.filter(pl.col("relative_path").is_in(asked.keys))

@@ -49,9 +49,10 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
     copies = gallery.searcher.exact_duplicates(index, asked.key).head(_MOST_COPIES)
     mark = {"v": row["content_sha256"][:16]} if row["content_sha256"] else {}
     hidden = ("position", "_file", "embedded_at")
+    columns = {name: value for name, value in row.items() if name not in hidden}
     return responses.ImageFacts(
         image=found_image(row, asked),
-        columns={name: value for name, value in row.items() if name not in hidden},
+        columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
         copies=found_images(copies, asked),
         picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,

@@ -1,0 +1,111 @@
+"""Folders of photographs, and ``crop_images_directory``: one row for every image file of them."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from curation_assets import integrity
+from curation_assets.defs import metadata as md
+from curation_assets.defs import speed_history as speeds
+from curation_assets.defs.reports import Check, FolderReport, each_folder, tell
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import Context, progress, trying_again
+from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, OWNERS
+from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.pipeline import Pipeline
+from curation_assets.scan.result import ScanResult
+
+NAME = "crop_images_directory"
+KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
+
+# One partition for each image folder; its key is `partition_keys.key_of` the folder.
+FOLDERS = dg.DynamicPartitionsDefinition(name="image_folders")
+
+image_folders = dg.AssetSpec(
+    "image_folders",
+    description="Folders of photographs under `CURATION_IMAGES_ROOT`, as cameras, phones and drones leave them. "
+    "`new_images_sensor` watches them.",
+    group_name="images",
+    owners=OWNERS,
+    kinds={"file"},
+    partitions_def=FOLDERS,
+)
+
+
+def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(name, asset=NAME, partitions_def=FOLDERS, blocking=blocking, description=description)
+
+
+@dg.asset(
+    name=NAME,
+    deps=[image_folders],
+    partitions_def=FOLDERS,
+    backfill_policy=FOLDERS_A_BACKFILL_RUN,
+    group_name="images",
+    owners=OWNERS,
+    kinds={"python", "deltalake"},
+    description="Every image file of a folder as one row of a Delta table: path, size, times, hash, format, EXIF, "
+    "preview, and the file itself as base64. A file that can't be used is a row with its reason. Unchanged files are "
+    "not opened again.",
+    metadata={"dagster/column_schema": md.column_schema(DIRECTORY)},
+    check_specs=[
+        _check(KEY_UNIQUE, "No file has two rows.", blocking=True),
+        _check(FEW_BAD, "Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
+    ],
+)
+def crop_images_directory(
+    context: dg.AssetExecutionContext, curation: CurationResource
+) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Scan the run's folders."""
+    with trying_again(context):
+        reports, failed = scan_folders(context, curation, context.partition_keys)
+        yield from tell(context, reports, failed)
+
+
+def scan_folders(
+    context: Context, curation: CurationResource, keys: Sequence[str]
+) -> tuple[list[FolderReport], dict[str, Exception]]:
+    """Bring the rows of some partitions' folders in line with the disk.
+
+    Returns:
+        What is to be told of each; and the errors of those that failed.
+    """
+    pipeline, said = curation.pipeline(), progress(context)
+    done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan([folder], said)[0])
+    now = [speeds.scan_speed(result) for result in done.values()]
+    picture = curation.pictures.over_time(context.instance, crop_images_directory.key, now)
+    return [_report(pipeline, key, result, picture) for key, result in done.items()], failed
+
+
+def _report(pipeline: Pipeline, key: str, result: ScanResult, picture: md.Facts) -> FolderReport:
+    table, limit, folders = pipeline.tables.directory.latest(), pipeline.settings.bad_file_limit, [result.folder]
+    return FolderReport(
+        crop_images_directory.key,
+        key,
+        pipeline.tables.content_version(folders),
+        _facts(pipeline, result),
+        md.thumbnails(table, result.folder) | picture,
+        [
+            Check(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
+            Check(FEW_BAD, integrity.bad_file_share(table, folders, limit), blocking=False),
+        ],
+    )
+
+
+def _facts(pipeline: Pipeline, result: ScanResult) -> md.Facts:
+    snapshot = pipeline.tables.directory.latest()
+    facts: md.Facts = {
+        "images": dg.MetadataValue.int(result.ok),
+        "bad files": dg.MetadataValue.int(result.bad),
+        "new": dg.MetadataValue.int(result.new),
+        "changed": dg.MetadataValue.int(result.changed),
+        "vanished": dg.MetadataValue.int(result.vanished),
+        "unchanged": dg.MetadataValue.int(result.unchanged),
+    }
+    facts |= speeds.scan_speed(result)
+    if result.bad:
+        facts["why bad"] = md.bad_files(pipeline.tables.bad_files([result.folder]).rows())
+    if result.passed_over:
+        facts["passed over"] = dg.MetadataValue.json(dict(result.passed_over))
+    name = pipeline.settings.full_name(pipeline.settings.directory_table)
+    return facts | md.table_facts(pipeline.tables.directory.path, name, snapshot, result.folder)

@@ -1,0 +1,89 @@
+"""Jobs that bring folders in: scan, embed, then the search index, all in the run's own process.
+
+``ingest_image_folder`` is a job of assets, of one partition. ``ingest_image_folders`` does several small folders that
+landed together, and is a job of ops, because Dagster gives the partitions of one run of assets a common fate and data
+version, and takes only neighbouring ones: here each folder has steps of its own, which fail, are retried and are
+executed again by themselves, and are told of as the assets' own runs would.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
+from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders
+from curation_assets.defs.reports import Event, plan, tell_each
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import trying_again
+from curation_assets.defs.search import image_search_index, index_refresh
+from curation_assets.defs.tags import DATA_VERSION, GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
+
+ingest_image_folder = dg.define_asset_job(
+    "ingest_image_folder",
+    selection=[crop_images_directory, crop_images_directory_embeddings, image_search_index],
+    partitions_def=FOLDERS,
+    executor_def=ONE_PROCESS,
+    description="Scan one image folder, embed what is new in it, and bring the search index in line.",
+)
+
+
+class FoldersConfig(dg.Config):
+    """Which folders a run of ``ingest_image_folders`` brings in.
+
+    Attributes:
+        keys: their partition keys.
+    """
+
+    keys: list[str]
+
+
+@dg.op(out=dg.DynamicOut(str), description="The folders of the run's configuration.")
+def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[dg.DynamicOutput[str]]:
+    """Say what the run is about to materialize, and begin each folder."""
+    plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key], config.keys)
+    for number, key in enumerate(config.keys, 1):
+        yield dg.DynamicOutput(key, mapping_key=f"{number}_{re.sub('[^A-Za-z0-9_]', '_', key)[:60]}")
+
+
+@dg.op(description="Scan one folder, and check its rows.")
+def scan(context: dg.OpExecutionContext, curation: CurationResource, key: str) -> Iterator[Event | dg.Output[str]]:
+    """As ``crop_images_directory`` does of a partition."""
+    with trying_again(context):
+        yield from tell_each(context.instance, *scan_folders(context, curation, [key]))
+        yield dg.Output(key)
+
+
+@dg.op(tags=GPU_OP_TAGS, pool=GPU_POOL, description="Embed what one folder lacks, and check its vectors.")
+def embed(context: dg.OpExecutionContext, curation: CurationResource, key: str) -> Iterator[Event | dg.Output[str]]:
+    """As ``crop_images_directory_embeddings`` does of a partition."""
+    with trying_again(context):
+        yield from tell_each(context.instance, *embed_folders(context, curation, [key]))
+        yield dg.Output(key)
+
+
+@dg.op(description="Bring the search index in line with the tables.")
+def refresh(
+    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
+) -> Iterator[dg.AssetMaterialization | dg.Output[int]]:
+    """As ``image_search_index`` does."""
+    with trying_again(context), index_refresh(context, curation.pipeline()) as told:
+        tags = {DATA_VERSION: told.data_version}
+        yield dg.AssetMaterialization(image_search_index.key, metadata=told.metadata, tags=tags)
+        yield dg.Output(len(keys))
+
+
+@dg.job(
+    executor_def=ONE_PROCESS,
+    description="Scan several image folders and embed what is new in them, each for itself; then bring the search "
+    "index in line.",
+)
+def ingest_image_folders() -> None:
+    """The steps of each folder, and one for all of them."""
+    refresh(folders().map(scan).map(embed).collect())
+
+
+def folders_config(keys: list[str]) -> dict[str, Any]:
+    """Run configuration for some partitions."""
+    return {"ops": {folders.name: {"config": {"keys": keys}}}}

@@ -1,0 +1,188 @@
+"""``new_images_sensor``: folders that differ from their rows → runs; and what happened outside Dagster → events.
+
+Its truth is the directory table. It asks for a run as long as a folder on disk differs from its rows, and never because
+a partition doesn't exist yet: the daemon stores new partitions before it reserves runs, and if it is killed in between,
+a sensor that looks for new partitions only has lost those folders for good. What keeps it from asking twice is what
+runs were asked for, which is in their tags: the run key of a run of one folder, two tags for each folder of a run of
+several (``state.folder_tags``).
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import dagster as dg
+
+from curation_assets.defs.external_events import materializations, promotion
+from curation_assets.defs.images import FOLDERS, crop_images_directory
+from curation_assets.defs.ingest import folders_config, ingest_image_folder, ingest_image_folders
+from curation_assets.defs.model import clip_model, register_clip_model
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.runs import is_asked, latest_run, run_key_is_used
+from curation_assets.defs.state import (
+    Asked,
+    LatestRun,
+    batch_key,
+    batches,
+    folder_tags,
+    missing_partitions,
+    model_run_key,
+    newer,
+    rotate,
+    run_key_for,
+    settled,
+    unrecorded,
+    vanished_partitions,
+)
+from curation_assets.defs.tags import PARTITION, RUN_KEY
+from curation_assets.errors import CurationError
+from curation_assets.images.listing import TreeListing
+from curation_assets.partition_keys import folder_of_key, key_of
+from curation_assets.pipeline import Pipeline
+from curation_assets.scan.changes import FolderChange
+from curation_assets.settings import Settings
+
+_TICK_SECONDS = 40  # of the 60 that Dagster gives a tick
+_FOUND_FOLDERS = 100  # told to Dagster in one tick
+_NEW_PARTITIONS = 500  # added in one tick; a thousand take Dagster 7 seconds
+
+
+def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor, with the interval of the settings."""
+
+    @dg.sensor(
+        name="new_images_sensor",
+        jobs=[ingest_image_folder, ingest_image_folders, register_clip_model],
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run for image folders that differ from their rows in crop_images_directory, once they "
+        "have settled: for a handful of small ones, or a large one. Tells clip_model when another version was "
+        "promoted. Adds partitions for new folders, and drops those of folders that are gone.",
+    )
+    def new_images_sensor(
+        context: dg.SensorEvaluationContext, curation: CurationResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        started = time.monotonic()
+        pipeline = curation.pipeline()
+        try:
+            tree = pipeline.source.list_folders()
+            pipeline.tables.directory.create()  # its identity is part of every run key
+            changes = pipeline.folder_changes(tree)
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        if not tree.folders and changes:
+            root = pipeline.settings.images_root
+            return dg.SkipReason(
+                f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
+                "meant, backfill their partitions to remove the rows"
+            )
+        try:
+            if waiting := _model_is_missing(context.instance, pipeline):
+                return waiting
+            found = list(promotion(context.instance, pipeline))
+            found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        ready, unsettled = settled(tree, changes, pipeline.settings.settle_seconds)
+        table_id = pipeline.tables.directory.latest().table_id
+        requests: list[dg.RunRequest] = []
+        asked: list[str] = []
+        cursor = context.cursor
+        wanted = _asked(context.instance, tree, rotate(ready, cursor), table_id)
+        for batch in batches(itertools.takewhile(lambda _: time.monotonic() - started < _TICK_SECONDS, wanted)):
+            requests.append(_request(batch))
+            asked += [folder.key for folder in batch]
+            cursor = folder_of_key(batch[-1].key)
+            if len(requests) == pipeline.settings.sensor_max_runs:
+                break
+        waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
+        differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
+        skipped = f"{len(tree.folders)} image folders on disk, {differ}"
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else skipped,
+            cursor=cursor,
+            asset_events=found,
+            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asked)),
+        )
+
+    return new_images_sensor
+
+
+def _asked(
+    instance: dg.DagsterInstance, tree: TreeListing, changes: Iterable[FolderChange], table_id: str
+) -> Iterator[Asked]:
+    """Those of the changes that a run has to be asked for; a table that was made anew has run keys of its own."""
+    for change in changes:
+        key = key_of(change.folder)
+        fingerprint = f"{change.fingerprint}.{table_id[:8]}"
+        if run_key := run_key_for(key, fingerprint, _latest_of(instance, key), partial(_is_used, instance, key)):
+            files = len(tree.folders[change.folder].files) if change.folder in tree.folders else 0
+            yield Asked(key, run_key, change.what, files)
+
+
+def _latest_of(instance: dg.DagsterInstance, key: str) -> LatestRun | None:
+    """The newest run of a folder, whichever job it is of."""
+    (tag, _), (state, _) = folder_tags(key, "any").items()
+    return newer(
+        latest_run(instance, ingest_image_folder.name, {PARTITION: key}),
+        latest_run(instance, ingest_image_folders.name, {tag: key}, run_key=state),
+    )
+
+
+def _is_used(instance: dg.DagsterInstance, key: str, run_key: str) -> bool:
+    """Whether a run was ever asked for a state of a folder."""
+    return is_asked(instance, {RUN_KEY: run_key}) or is_asked(instance, folder_tags(key, run_key))
+
+
+def _request(batch: Sequence[Asked]) -> dg.RunRequest:
+    """The run of one folder is one of its assets' partition; of several, of the job that keeps them apart."""
+    tags = {"curation/change": ", ".join(sorted({folder.what for folder in batch}))}
+    if len(batch) == 1:
+        (folder,) = batch
+        return dg.RunRequest(folder.run_key, job_name=ingest_image_folder.name, partition_key=folder.key, tags=tags)
+    for folder in batch:
+        tags |= folder_tags(folder.key, folder.run_key)
+    config = folders_config([folder.key for folder in batch])
+    return dg.RunRequest(batch_key(batch), job_name=ingest_image_folders.name, run_config=config, tags=tags)
+
+
+def _made_elsewhere(instance: dg.DagsterInstance, tree: TreeListing, changes: list[FolderChange]) -> list[str]:
+    """Folders that match their rows, but that Dagster has neither run nor recorded: the command line made them."""
+    known = instance.get_materialized_partitions(crop_images_directory.key)
+    return [
+        folder
+        for folder in unrecorded(tree, changes, known)[:_FOUND_FOLDERS]
+        if not is_asked(instance, {PARTITION: key_of(folder)}) and not is_asked(instance, folder_tags(key_of(folder)))
+    ]
+
+
+def _partition_requests(
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, asked: list[str]
+) -> Iterator[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
+    existing = set(instance.get_dynamic_partitions(str(FOLDERS.name)))
+    if missing := missing_partitions(tree, asked, existing, _NEW_PARTITIONS):
+        yield FOLDERS.build_add_request(missing)
+    every = (pipeline.tables.directory, pipeline.tables.embeddings, pipeline.tables.zero_shot_labels)
+    in_tables = {folder for table in every if table.exists() for folder in table.latest().folders}
+    if gone := vanished_partitions(tree, asked, existing, in_tables):
+        yield FOLDERS.build_delete_request(gone)
+
+
+def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason | None:
+    """Register the model before the first folder, so that a new project needs no manual first step.
+
+    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs.
+    """
+    known = instance.get_latest_materialization_event(clip_model.key) is not None
+    if known and pipeline.selection.current() is not None:
+        return None
+    latest = latest_run(instance, register_clip_model.name)
+    base = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
+    run_key = model_run_key(base, latest, run_key_is_used(instance))
+    if run_key is not None:
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key, job_name=register_clip_model.name)])
+    assert latest is not None
+    hint = "; see its log, then materialize clip_model" if latest.finished else ""
+    return dg.SkipReason(f"waiting for clip_model: run {latest.run_id[:8]} is {latest.status}{hint}")

@@ -1,0 +1,200 @@
+"""What Dagster is told of a folder: its materialization and its checks, the same whichever kind of run did the work.
+
+A run of one partition hands them to Dagster as its result. A run of many can't: Dagster gives all partitions of a run
+one data version and one evaluation a check, and none of them anything if one fails. So such a run records each folder's
+own events, and a folder that fails is told of alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+
+from curation_assets.defs.metadata import Facts
+from curation_assets.defs.tags import DATA_VERSION, INPUT_VERSION
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
+from curation_assets.integrity import Outcome
+from curation_assets.partition_keys import folder_of_key
+
+Result = TypeVar("Result")
+Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check's outcome for one folder.
+
+    Attributes:
+        blocking: what comes after must not run if it fails; else it is a warning.
+    """
+
+    name: str
+    outcome: Outcome
+    blocking: bool = True
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """As its asset declares it."""
+        return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What an asset's page is told of one folder.
+
+    Attributes:
+        facts: numbers and tables.
+        pictures: which take more room.
+        data_version: of the folder, not of the run.
+        inputs: data versions of what it was made from.
+    """
+
+    asset: dg.AssetKey
+    key: str
+    data_version: str
+    facts: Facts
+    pictures: Facts = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+    inputs: Mapping[dg.AssetKey, str] = field(default_factory=dict)
+
+    def materialization(self) -> dg.AssetMaterialization:
+        """Its event, with the data versions that the run of its partition alone would give."""
+        tags = {f"{INPUT_VERSION}{of.to_user_string()}": version for of, version in self.inputs.items()}
+        tags[DATA_VERSION] = self.data_version
+        facts = self.pictures | self.facts
+        return dg.AssetMaterialization(self.asset, partition=self.key, metadata=facts, tags=tags)
+
+    def events(self, instance: dg.DagsterInstance) -> Iterator[Event]:
+        """The materialization, then the checks of it; a blocking one that fails fails the step that yields it."""
+        yield self.materialization()
+        chosen = dg.AssetRecordsFilter(self.asset, asset_partitions=[self.key])
+        target = None
+        if records := instance.fetch_materializations(chosen, limit=1).records:
+            of = records[0]
+            target = AssetCheckEvaluationTargetMaterializationData(
+                storage_id=of.storage_id, run_id=of.run_id, timestamp=of.timestamp
+            )
+        for check in self.checks:
+            yield dg.AssetCheckEvaluation(
+                self.asset,
+                check.name,
+                check.outcome.passed,
+                metadata=dict(check.outcome.numbers),
+                target_materialization_data=target,
+                severity=check.severity,
+                description=check.outcome.description,
+                blocking=check.blocking,
+                partition=self.key,
+            )
+
+
+def plan(context: dg.OpExecutionContext, assets: Sequence[dg.AssetKey], keys: Sequence[str]) -> None:
+    """Say which partitions a job of ops is about to materialize, as Dagster says of a job of assets.
+
+    Without it a partition isn't in progress while it is worked on, and automation would ask for it a second time; and
+    it isn't failed when its run ends without it.
+    """
+    for asset in assets:
+        for key in keys:
+            planned = AssetMaterializationPlannedData(asset, partition=key)
+            step = context.get_step_execution_context().step.key
+            event = DagsterEvent.build_asset_materialization_planned_event(context.job_name, step, planned)
+            context.instance.report_dagster_event(event, context.run_id, "DEBUG")
+
+
+def each_folder(
+    log: dg.DagsterLogManager, keys: Sequence[str], work: Callable[[str], Result]
+) -> tuple[dict[str, Result], dict[str, Exception]]:
+    """Do ``work`` for the folder of every key; one that fails doesn't keep the others from theirs.
+
+    Returns:
+        Partition key → result, and partition key → error.
+    """
+    done: dict[str, Result] = {}
+    failed: dict[str, Exception] = {}
+    for key in keys:
+        try:
+            done[key] = work(folder_of_key(key))
+        except Exception as error:
+            log.exception("folder %s failed", key)
+            failed[key] = error
+    return done, failed
+
+
+def tell(
+    context: dg.AssetExecutionContext, reports: Sequence[FolderReport], failed: Mapping[str, Exception]
+) -> Iterator[Any]:
+    """Hand a run's reports to Dagster, as an asset yields them: a MaterializeResult, and events.
+
+    Raises:
+        Failure: after all was told, if any folder failed; names them.
+    """
+    if failed:
+        yield from tell_each(context.instance, reports, failed)
+    if context.has_partition_key:
+        (report,) = reports
+        yield dg.MaterializeResult(
+            data_version=dg.DataVersion(report.data_version),
+            metadata=report.pictures | report.facts,
+            check_results=[_result(check.name, [check]) for check in report.checks],
+        )
+        return
+    # The step's output comes with a materialization of every partition, in which what is a folder's own can't be; each
+    # folder's own event follows and is then the newest.
+    for report in reports:
+        context.add_asset_metadata(report.facts, partition_key=report.key)
+    names = list(dict.fromkeys(check.name for report in reports for check in report.checks))
+    checks = [[check for report in reports for check in report.checks if check.name == name] for name in names]
+    yield dg.MaterializeResult(check_results=[_result(of[0].name, of) for of in checks])
+    yield from tell_each(context.instance, reports, {})
+
+
+def tell_each(
+    instance: dg.DagsterInstance, reports: Sequence[FolderReport], failed: Mapping[str, Exception]
+) -> Iterator[Event]:
+    """Each folder's own events.
+
+    Raises:
+        Failure: then, if any folder failed; names them.
+    """
+    for report in reports:
+        yield from report.events(instance)
+    if failed:
+        raise failure(failed, len(reports))
+
+
+def failure(failed: Mapping[str, Exception], done: int = 0) -> dg.Failure:
+    """The failure of a step in which folders failed.
+
+    Args:
+        done: how many others didn't.
+    """
+    reasons = "; ".join(f"{printable(key)}: {printable(str(error))}" for key, error in failed.items())
+    kept = f" ({done} other folders of this run are done and committed)" if done else ""
+    # A wrong setting or a broken table doesn't mend itself; anything else may pass.
+    may_pass = not all(isinstance(error, CurationError) for error in failed.values())
+    error = dg.Failure(f"{reasons}{kept}", allow_retries=may_pass)
+    error.__cause__ = next(iter(failed.values()))
+    return error
+
+
+def _result(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
+    """One check's outcomes of all folders as Dagster takes them of a step: counts summed, shares the largest."""
+    bad = [check.outcome for check in checks if not check.outcome.passed]
+    numbers: dict[str, int | float] = {}
+    for check in checks:
+        for what, number in check.outcome.numbers.items():
+            known = numbers.get(what, number - number)
+            numbers[what] = known + number if isinstance(number, int) else max(known, number)
+    description = "; ".join(dict.fromkeys(outcome.description for outcome in bad or [checks[0].outcome]))
+    if not bad and len(checks) > 1:
+        description = f"{len(checks)} folders: {description}"
+    return dg.AssetCheckResult(
+        passed=not bad, check_name=name, severity=checks[0].severity, description=description, metadata=dict(numbers)
+    )

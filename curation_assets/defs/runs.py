@@ -1,0 +1,44 @@
+"""What the instance knows of runs and materializations, as sensors ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from curation_assets.defs.state import LatestRun
+from curation_assets.defs.tags import DATA_VERSION, RUN_KEY
+
+
+def latest_run(
+    instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str] | None = None, run_key: str = RUN_KEY
+) -> LatestRun | None:
+    """The newest run of a job, or of those of its runs that have these tags.
+
+    Args:
+        run_key: the tag that says what it was asked for.
+    """
+    chosen = dg.RunsFilter(job_name=job_name, tags=dict(tags or {}))
+    records = instance.get_run_records(chosen, limit=1)
+    if not records:
+        return None
+    run, created = records[0].dagster_run, records[0].create_timestamp.timestamp()
+    asked = run.tags.get(run_key)
+    return LatestRun(run.run_id, asked, run.is_finished, run.is_success, run.status.value.lower(), created)
+
+
+def is_asked(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> bool:
+    """Whether there is a run with these tags, whatever became of it."""
+    return instance.get_runs_count(dg.RunsFilter(tags=dict(tags))) > 0
+
+
+def run_key_is_used(instance: dg.DagsterInstance) -> Callable[[str], bool]:
+    """Whether Dagster has a run of a key, which it then never starts again."""
+    return lambda key: is_asked(instance, {RUN_KEY: key})
+
+
+def data_version(instance: dg.DagsterInstance, asset: dg.AssetKey) -> str | None:
+    """Of an asset's newest materialization."""
+    event = instance.get_latest_materialization_event(asset)
+    known = event.asset_materialization if event else None
+    return (known.tags or {}).get(DATA_VERSION) if known else None

@@ -1,0 +1,174 @@
+"""``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from curation_assets.defs import metadata as md
+from curation_assets.defs.embeddings import crop_images_directory_embeddings
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
+from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
+from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
+from curation_assets.defs.state import covered, run_key_for
+from curation_assets.defs.tags import ONE_PROCESS, OWNERS
+from curation_assets.errors import CurationError
+from curation_assets.files import waiting_lock
+from curation_assets.pipeline import Pipeline
+from curation_assets.search import image_map as maps
+from curation_assets.search.index import IndexInfo
+from curation_assets.search.refresh import IndexRefresh
+from curation_assets.search.standing import look
+from curation_assets.settings import Settings
+
+NAME = "image_search_index"
+
+
+@dg.asset(
+    name=NAME,
+    deps=[crop_images_directory_embeddings],
+    group_name="search",
+    owners=OWNERS,
+    kinds={"numpy", "faiss"},
+    description="An index beside the lake for `curation search` and `curation gallery`: a row for every image file and "
+    "the champion's vectors. Only what changed is read; exact up to `CURATION_SEARCH_EXACT_VECTORS` vectors, above "
+    "that with an approximate index that finds at least 98 % of the exact ten nearest.",
+)
+def image_search_index(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+    """Refresh the index, and look for the standing queries in what is new."""
+    with trying_again(context), index_refresh(context, curation.pipeline()) as told:
+        yield dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What the page of the index is told."""
+
+    data_version: str
+    metadata: Mapping[str, Any]
+
+
+@contextmanager
+def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]:
+    """Bring the index in line, and tell of the standing queries.
+
+    One run at a time, until its materialization is recorded: the next then finds nothing to do, and nothing new to
+    tell of.
+    """
+    said, lock = progress(context), Path(context.instance.storage_directory()) / "image_search_index.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(lock, lambda: said.note("waiting for another run that refreshes the search index")):
+        with failing_for_good():
+            done = pipeline.searcher.refresh(said)
+            new = is_new(context, image_search_index.key, done.index.info)
+            sightings = look(pipeline.searcher, done.index, pipeline.settings.standing_queries, new)
+            told = worth_telling(context, sightings)
+            shown = [*of_newest(sightings), *told]
+            previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
+        for sighting in told:
+            context.log_event(observation(image_search_index.key, sighting, previews))
+        yield IndexReport(index_version(done.index.info), contact_sheets(sightings, previews) | _facts(done))
+
+
+def index_version(info: IndexInfo) -> str:
+    """The data version of an index, and of what is made of it alone."""
+    return covered(info.embeddings_id, info.embeddings_version, info.directory_version, info.model_fingerprint)
+
+
+def _facts(done: IndexRefresh) -> dict[str, Any]:
+    info = done.index.info
+    return {
+        "images": info.images,
+        "vectors": info.vectors,
+        "added": len(done.added),
+        "removed": done.removed,
+        "search": info.kind,
+        "recall at 10": info.recall,
+        "milliseconds a query": info.latency_ms,
+        "laid out anew": done.rebuilt,
+        "seconds": round(done.seconds, 3),
+        "model": f"models:/{info.model_name}/{info.model_version}",
+        "embeddings table version": info.embeddings_version,
+        "directory table version": info.directory_version,
+        "folder": dg.MetadataValue.path(str(done.index.path)),
+    }
+
+
+@dg.asset(
+    name="image_map",
+    deps=[image_search_index],
+    group_name="search",
+    owners=OWNERS,
+    kinds={"scikitlearn"},
+    description="A point in the plane for every embedded image, near to those that look alike (t-SNE of a sample, the "
+    "others among it), for the gallery's map. What is on it stays where it is until half of it is new.",
+)
+def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Bring the map in line with the index."""
+    pipeline = curation.pipeline()
+    with trying_again(context), failing_for_good():
+        index = pipeline.searcher.refresh(progress(context)).index
+        done = maps.refresh(index, progress(context))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(index_version(index.info)),
+        metadata={
+            "images": done.info.images,
+            "new": done.new,
+            "laid out by t-SNE": done.info.laid_out,
+            "laid out anew": done.fresh_layout,
+            "seconds": round(done.seconds, 3),
+            "embeddings table version": done.info.embeddings_version,
+        }
+        | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}),
+    )
+
+
+refresh_search_index = dg.define_asset_job(
+    "refresh_search_index",
+    selection=[image_search_index, image_map],
+    executor_def=ONE_PROCESS,
+    description="Bring the search index in line with the tables, then the map.",
+)
+
+
+def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor of the search index, with the interval of the settings.
+
+    Its truth is what the tables hold and what the last materializations covered, never an event: one that comes while
+    the index is being refreshed is not lost. Runs that bring a folder in refresh the index themselves; what is left to
+    this one is the map, and whatever they did not come to.
+    """
+
+    @dg.sensor(
+        name="search_index_sensor",
+        job=refresh_search_index,
+        minimum_interval_seconds=settings.sensor_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a run of image_search_index and image_map when the tables or the champion are others than "
+        "those that the last one covered.",
+    )
+    def search_index_sensor(
+        context: dg.SensorEvaluationContext, curation: CurationResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        pipeline = curation.pipeline()
+        tables = pipeline.tables
+        if tables.embeddings.newest_version() < 1 or (champion := pipeline.selection.current()) is None:
+            return dg.SkipReason("nothing is embedded yet")
+        try:
+            embeddings, directory = tables.embeddings.latest(), tables.directory.latest()
+        except CurationError as error:
+            return dg.SkipReason(f"nothing requested: {error}")
+        wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
+        if all(data_version(context.instance, of) == wanted for of in (image_search_index.key, image_map.key)):
+            return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
+        latest = latest_run(context.instance, refresh_search_index.name)
+        key = run_key_for(image_search_index.key.to_user_string(), wanted, latest, run_key_is_used(context.instance))
+        if key is None:
+            return dg.SkipReason(f"asked for already; run {latest.run_id[:8]} tells" if latest else "asked for already")
+        return dg.RunRequest(key)
+
+    return search_index_sensor
