@@ -24,7 +24,6 @@ ingest_image_folder = dg.define_asset_job(
     "ingest_image_folder",
     selection=[crop_images_directory, crop_images_directory_embeddings, image_search_index],
     partitions_def=FOLDERS,
-    executor_def=ONE_PROCESS,
     description="Scan one image folder, embed what is new in it, and bring the search index in line.",
 )
 

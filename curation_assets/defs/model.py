@@ -8,7 +8,7 @@ from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress
-from curation_assets.defs.tags import ONE_PROCESS, OWNERS
+from curation_assets.defs.tags import OWNERS
 from curation_assets.pipeline import Pipeline
 from curation_assets.serving.databricks import EndpointConfig, deploy
 
@@ -66,7 +66,6 @@ def model_facts(pipeline: Pipeline, model: RegisteredModel, overruled: Registere
 register_clip_model = dg.define_asset_job(
     "register_clip_model",
     selection=[clip_model],
-    executor_def=ONE_PROCESS,
     description="Register the CLIP model of CURATION_MODEL_SOURCE.",
 )
 

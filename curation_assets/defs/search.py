@@ -15,7 +15,7 @@ from curation_assets.defs.running import Context, failing_for_good, progress, tr
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
 from curation_assets.defs.state import covered, run_key_for
-from curation_assets.defs.tags import ONE_PROCESS, OWNERS
+from curation_assets.defs.tags import OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.pipeline import Pipeline
@@ -130,7 +130,6 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
 refresh_search_index = dg.define_asset_job(
     "refresh_search_index",
     selection=[image_search_index, image_map],
-    executor_def=ONE_PROCESS,
     description="Bring the search index in line with the tables, then the map.",
 )
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.defs.executor import few_processes_executor
+
 OWNERS = ["team:curation"]
 
 # Dagster's own: of runs, and of materializations.
@@ -23,7 +25,7 @@ GPU_OP_TAGS: dict[str, Any] = {
 # The same limit across runs: pools are counted by the instance (`dagster.yaml`, `dagster instance concurrency set`).
 GPU_POOL = "gpu"
 
-EXECUTOR = dg.multiprocess_executor.configured(
+EXECUTOR = few_processes_executor.configured(
     {"tag_concurrency_limits": [{"key": DEVICE_TAG, "value": "gpu", "limit": 1}]}
 )
 
@@ -35,6 +37,5 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL,
 # process start and one model load serve them all.
 FOLDERS_A_BACKFILL_RUN = dg.BackfillPolicy.multi_run(25)
 
-# Jobs that sensors start: every step in the run's own process, as a process more takes seconds to start. A step after
-# the other, so the limit on GPU steps of a run holds; the pool's, across runs, does as ever.
+# Of a job whose steps could run at the same time, and need not: all in the run's own process, one after the other.
 ONE_PROCESS = dg.in_process_executor

@@ -41,6 +41,8 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert facts["why bad"].value.records[0].data["relative_path"] == "maize/broken.jpg"
     assert facts["passed over"].value == {"not an image name": 1}
     assert facts["thumbnails"].value.startswith("![4 images](data:image/jpeg;base64,")
+    assert facts["glimpse"].value.startswith("![a few of the images](data:image/webp;base64,")
+    assert len(facts["glimpse"].value) < 1000  # or Dagster hides it behind a link
     assert facts["images per second"].value > 0
     facts = latest(instance, EMBEDDINGS).metadata
     assert (facts["vectors"].value, facts["encoded"].value) == (4, 4)

@@ -1,0 +1,48 @@
+"""In which processes the steps of a real run are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from curation_assets.defs.tags import EXECUTOR
+
+
+@dg.op
+def first() -> int:
+    return 1
+
+
+@dg.op
+def second(number: int) -> int:
+    return number + 1
+
+
+@dg.job(executor_def=EXECUTOR)
+def in_turn() -> None:
+    second(first())
+
+
+@dg.job(executor_def=EXECUTOR)
+def apart() -> None:
+    first.alias("one")()
+    first.alias("two")()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as local:
+        yield local
+
+
+@pytest.mark.parametrize(("job", "processes"), [(in_turn, 1), (apart, 3)])
+def test_steps_in_turn_share_the_runs_process_and_others_have_one_each(
+    job: dg.JobDefinition, processes: int, instance: dg.DagsterInstance
+) -> None:
+    with dg.execute_job(dg.reconstructable(job), instance) as result:
+        assert result.success
+        pids = {event.pid for event in result.all_events if event.step_key is not None}
+    assert len(pids - {None}) == processes
