@@ -52,7 +52,7 @@ def _run(images: Path, lake: Path) -> Figures:
     progress, figures = LogProgress(), {}
     model = pipeline.selection.choose().model
     pipeline.encoders.load(model).load_vision()
-    folders = sorted(pipeline.list_folders().folders)
+    folders = sorted(pipeline.source.list_folders().folders)
     for step, work in (
         ("scan", lambda: pipeline.scan(folders, progress)),
         ("embed", lambda: pipeline.embed_all(folders, model, progress)),

@@ -283,12 +283,12 @@ def _embedded(plan: Plan, tree: Path, kind: Photographs, threads: int) -> tuple[
     )
     pipeline = Pipeline(settings, own_registry=True)
     if not pipeline.tables.directory.exists():
-        pipeline.scan(sorted(pipeline.list_folders().folders), LogProgress())
+        pipeline.scan(sorted(pipeline.source.list_folders().folders), LogProgress())
     if pipeline.tables.embeddings.exists():
         shutil.rmtree(pipeline.tables.embeddings.path)
     model = pipeline.selection.choose().model
     pipeline.encoders.load(model).embed_images(_pixels(plan, 2))
-    done = pipeline.embed_all(sorted(pipeline.list_folders().folders), model, LogProgress())
+    done = pipeline.embed_all(sorted(pipeline.source.list_folders().folders), model, LogProgress())
     seconds = sum(result.encode_seconds for result in done)
     stages = done[0].stages
     for result in done[1:]:

@@ -47,11 +47,14 @@ class ChampionNote:
         except (KeyError, TypeError):  # of another version of this package
             return None
 
-    def write(self, database: States | None, champion: RegisteredModel) -> None:
-        """Keep what MLflow has told, unless the database was written to meanwhile.
+    def write(self, database: States | None, champion: RegisteredModel, opened: int | None) -> None:
+        """Keep what MLflow has told, unless the database was written to meanwhile, or is another than it reads.
 
         Args:
             database: its files as they were before MLflow was asked.
+            opened: inode of the database that it was asked of: one that was replaced stays open.
         """
-        if database is not None and self.database() == database and are_settled(database):
+        if database is None or database[0] is None or database[0][0] != opened:
+            return
+        if self.database() == database and are_settled(database):
             write_note(self._path, {"database": database, "champion": asdict(champion)})

@@ -18,7 +18,8 @@ from curation_assets.files import waiting_lock
 from curation_assets.workspace import is_workspace, workspace_config
 
 _URI_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-_opened: set[str] = set()  # databases of default registries that this process has migrated or found migrated
+# Databases of default registries that this process has migrated or found migrated, and the inodes that were opened.
+_opened: dict[str, int] = {}
 
 
 class Connection:
@@ -61,6 +62,11 @@ class Connection:
     def database(self) -> Path | None:
         """The SQLite file that runs and versions are in; None where either are elsewhere."""
         return self.folder / "mlflow.db" if self.is_default and not self._is_registry_elsewhere else None
+
+    @property
+    def opened_inode(self) -> int | None:
+        """Of the database's file as MLflow has it open in this process, whatever lies in its place by now."""
+        return _opened.get(self.tracking_uri)
 
     @property
     def is_on_databricks(self) -> bool:
@@ -134,7 +140,7 @@ class Connection:
             client = mlflow.MlflowClient()
             client.get_experiment_by_name("Default")  # the tracking store is opened, and the registry's
             client.search_registered_models(max_results=1)
-        _opened.add(self.tracking_uri)
+        _opened[self.tracking_uri] = (self.folder / "mlflow.db").stat().st_ino
         return client
 
     @contextmanager

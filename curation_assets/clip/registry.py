@@ -152,7 +152,7 @@ class Registry:
             if current is None:
                 raise self._not_registered()
             champion = self._versions(client).describe(current)
-        note.write(database, champion)
+        note.write(database, champion, self._connection.opened_inode)
         return champion
 
     def chosen_by_hand(self, model_source: str) -> RegisteredModel | None:

@@ -1,1 +1,1 @@
-"""The `curation` command's groups, one module each, and what they share. `curation_assets.cli` puts them together."""
+"""The `curation` command, one module a subject, and what they share. `curation_assets.cli` puts them together."""

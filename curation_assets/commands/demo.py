@@ -6,14 +6,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from curation_assets.commands.console import JsonOption, err, out, print_json
-from curation_assets.commands.running import run_shown, stoppable
-from curation_assets.commands.summary import as_dict, print_summary
+from curation_assets.commands.ingest import run_shown
+from curation_assets.commands.options import JsonOption
+from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.progress import stoppable
+from curation_assets.commands.reports import print_run, run_facts
 from curation_assets.images.names import printable
-from curation_assets.settings import Settings, load_settings, project_dir
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from curation_assets.settings import Settings
 
 QUERIES = (
     "rust on a coffee leaf",
@@ -31,6 +34,7 @@ HITS = 6
 def demo(as_json: JsonOption = False) -> None:
     """Make sample photographs, run the whole pipeline on them with the embedded model, and search them by text."""
     from curation_assets.demo.sample import write_sample
+    from curation_assets.settings import load_settings, project_dir
 
     home = project_dir() / "demo_workspace"
     settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
@@ -55,9 +59,9 @@ def demo(as_json: JsonOption = False) -> None:
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]
-        print_json(as_dict(settings, summary) | {"contact_sheet": str(page), "search": hits})
+        print_json(run_facts(settings, summary) | {"contact_sheet": str(page), "search": hits})
         return
-    print_summary(settings, summary)
+    print_run(settings, summary)
     _print_search(found)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])

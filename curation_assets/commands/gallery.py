@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from curation_assets.commands.console import ImagesOption, LakeOption, pipeline_of, quiet_libraries, settings_of
+from curation_assets.commands.options import ImagesOption, LakeOption, pipeline_of, settings_of
+from curation_assets.commands.progress import quiet_libraries
 
 
 def gallery(

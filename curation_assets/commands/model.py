@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation_assets.commands.console import JsonOption, LakeOption, out, pipeline_of, print_json, settings_of
+from curation_assets.commands.options import JsonOption, LakeOption, pipeline_of, settings_of
+from curation_assets.commands.output import out, print_json
 
 if TYPE_CHECKING:
     from curation_assets.clip.versions import RegisteredModel

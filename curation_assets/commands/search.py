@@ -1,4 +1,4 @@
-"""``curation search``, ``label``, ``index`` and ``map``: finding images, and what that needs to have been made."""
+"""``curation search`` and ``label``: finding images, and which of some texts suits each."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation_assets.commands.console import (
+from curation_assets.commands.options import (
+    AsOfOption,
+    FolderOption,
     ImagesOption,
     JsonOption,
     LakeOption,
-    err,
+    ModelOption,
+    WhereOption,
     keys_of,
-    out,
     pipeline_of,
-    print_json,
-    quiet_libraries,
     settings_of,
 )
-from curation_assets.commands.running import stoppable
-from curation_assets.commands.summary import index_facts, index_line
+from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -39,16 +39,6 @@ if TYPE_CHECKING:
     from curation_assets.search.query import Query
     from curation_assets.search.searcher import SearchResult
 
-FolderOption = Annotated[
-    list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
-]
-WhereOption = Annotated[
-    str | None, typer.Option("--where", help="A condition in SQL: \"width > 1000 AND camera LIKE 'DJI%'\".")
-]
-ModelOption = Annotated[
-    str | None, typer.Option("--model-version", help="Search with another version than the champion.")
-]
-AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -143,42 +133,6 @@ def label(
         print_json({"labels": labels, "images": found.to_dicts()})
         return
     _print_labels(found, labels)
-
-
-def index(model_version: ModelOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
-    """Bring the search index in line with the tables, or build it; `curation run` does so at its end."""
-    pipeline = pipeline_of(settings_of(None, lake))
-    with stoppable() as shown:
-        done = pipeline.searcher.refresh(shown, model_version)
-    if as_json:
-        print_json(index_facts(done))
-        return
-    info = done.index.info
-    out.print(f"index  {index_line(done)}; a query takes {info.latency_ms:.1f} ms")
-    out.print(f"covers version {info.embeddings_version} of the embeddings, {info.directory_version} of the images")
-    out.print(f"lies in {done.index.path}", markup=False)
-
-
-def image_map(lake: LakeOption = None, as_json: JsonOption = False) -> None:
-    """Lay the images out on a map, for `curation gallery`; what is on it stays where it is."""
-    pipeline = pipeline_of(settings_of(None, lake))
-    from curation_assets.search import image_map as maps
-
-    with stoppable() as shown:
-        index = pipeline.searcher.refresh(shown).index
-        done = maps.refresh(index, shown)
-    facts: dict[str, Any] = {
-        "images": done.info.images,
-        "new": done.new,
-        "laid_out": done.info.laid_out,
-        "fresh_layout": done.fresh_layout,
-        "seconds": done.seconds,
-    }
-    if as_json:
-        print_json(facts)
-        return
-    how = "laid out anew" if done.fresh_layout else f"{done.new:,} new"
-    out.print(f"map    {done.info.images:,} images, {how}, {done.seconds:.1f} s")
 
 
 def _query(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curation_assets.commands.console import LakeOption, pipeline_of, settings_of
+from curation_assets.commands.options import LakeOption, pipeline_of, settings_of
 
 
 def serve(

@@ -149,7 +149,7 @@ def test_a_version_of_a_table_is_read_once_for_each_index_whoever_asks(
     real = Snapshot.read
 
     def counted(snapshot: Snapshot, *args: Any, **kwargs: Any) -> pl.DataFrame:
-        read.append(snapshot.root)
+        read.append(Path(snapshot.storage.location))
         return real(snapshot, *args, **kwargs)
 
     monkeypatch.setattr(Snapshot, "read", counted)

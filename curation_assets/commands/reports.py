@@ -1,4 +1,4 @@
-"""How a run and the tables' state are printed."""
+"""How what was done is told, to a reader and as JSON: a run, the tables' state, an index."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from curation_assets.commands.console import out
+from curation_assets.commands.output import out
 from curation_assets.images.names import printable, text_from_path
-from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
     from curation_assets.search.refresh import IndexRefresh
+    from curation_assets.settings import Settings
 
 MAX_TABLE_ROWS = 40
 
 
-def print_summary(settings: Settings, summary: RunSummary) -> None:
+def print_run(settings: Settings, summary: RunSummary) -> None:
     """What a run did and where the tables are, for a reader."""
     totals = summary.status.drop("folder").sum().row(0, named=True)
     print_status(summary.status.to_dicts(), totals)
@@ -112,7 +112,7 @@ def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
     }
 
 
-def as_dict(settings: Settings, summary: RunSummary) -> dict[str, Any]:
+def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
     """The same for ``--json``."""
     scan, embed = _totals(summary)
     chosen = summary.chosen

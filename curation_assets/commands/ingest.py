@@ -1,0 +1,107 @@
+"""``curation run``, ``status`` and ``show``: bringing photographs into the tables, and what is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, keys_of, pipeline_of, settings_of
+from curation_assets.commands.output import out, print_json
+from curation_assets.commands.progress import stoppable
+from curation_assets.commands.reports import print_bad, print_run, print_status, run_facts
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable, text_from_path
+
+if TYPE_CHECKING:
+    from curation_assets.ingest import RunSummary
+    from curation_assets.pipeline import Pipeline
+
+
+def run(
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--folders", help="Only this image folder (relative to the root); repeatable.")
+    ] = None,
+    rescan: Annotated[bool, typer.Option("--rescan", help="Read every file again, also unchanged ones.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Go on though no folder of the table is under the root; removes their rows.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
+    settings = settings_of(images, lake)
+    chosen = None if folders is None else [text_from_path(folder).rstrip("/") or "." for folder in folders]
+    summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune)
+    if as_json:
+        print_json(run_facts(settings, summary))
+    else:
+        print_run(settings, summary)
+    raise typer.Exit(exit_code(summary))
+
+
+def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Per folder: files, ok, bad, embedded, stale (ok images without a vector of the current model)."""
+    pipeline = pipeline_of(settings_of(images, lake))
+    # A registry that can't be reached is no matter where nothing is embedded.
+    model = pipeline.selection.current() if pipeline.tables.embeddings.exists() else None
+    rows = pipeline.tables.status(model)
+    totals = rows.drop("folder").sum().row(0, named=True)
+    if as_json:
+        print_json({"folders": rows.to_dicts(), "total": totals})
+        return
+    print_status(rows.to_dicts(), totals)
+    for row in pipeline.tables.bad_files().iter_rows(named=True):
+        print_bad(row["relative_path"], row["status"], row["error"])
+
+
+def show(
+    file: Annotated[str, typer.Argument(help="Path of the image: relative to the images root, or on disk.")],
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything the tables hold about one image."""
+    settings = settings_of(images, lake)
+    pipeline = pipeline_of(settings)
+    row = next((found for key in keys_of(settings, file) if (found := pipeline.tables.row(key))), None)
+    if row is None:
+        raise CurationError(
+            f"no row for {file!r} in {pipeline.tables.directory.path}; is it under {settings.images_root}?"
+        )
+    vectors = pipeline.tables.vectors_of(row["relative_path"]).to_dicts()
+    for vector in vectors:
+        vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
+    if as_json:
+        print_json({"image": row, "embeddings": vectors})
+        return
+    for name, value in row.items():
+        if value is not None:
+            out.print(f"[bold]{name:<15}[/] {escape(_human(name, value))}")
+    for vector in vectors:
+        stale = "" if vector["current_content"] else ", of an earlier content"
+        text = f"{vector['model_name']} version {vector['model_version']}, {vector['dimension']} floats{stale}"
+        out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
+
+
+def run_shown(
+    pipeline: Pipeline, *, folders: list[str] | None = None, rescan: bool = False, prune: bool = False
+) -> RunSummary:
+    """Scan, register and embed, with progress."""
+    from curation_assets.ingest import run as ingest
+
+    with stoppable() as shown:
+        return ingest(pipeline, shown, folders=folders, rescan=rescan, prune=prune)
+
+
+def exit_code(summary: RunSummary) -> int:
+    """1 if some images could not be used, else 0."""
+    return 1 if len(summary.bad) or summary.failed else 0
+
+
+def _human(name: str, value: Any) -> str:
+    if name == "size_bytes":
+        return f"{value:,}"
+    return printable(str(value))

@@ -1,0 +1,58 @@
+"""Options that several commands take, and what they mean: settings, the pipeline, keys of images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation_assets.images.names import text_from_path
+
+if TYPE_CHECKING:
+    from curation_assets.pipeline import Pipeline
+    from curation_assets.settings import Settings
+
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
+LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the tables [CURATION_LAKE_ROOT].")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
+FolderOption = Annotated[
+    list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
+]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", help="A condition in SQL: \"width > 1000 AND camera LIKE 'DJI%'\".")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model-version", help="Search with another version than the champion.")
+]
+AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
+
+
+def settings_of(images: Path | None, lake: Path | None, **given: Any) -> Settings:
+    """Settings, with what is given on the command line before them; None is not given.
+
+    Paths are taken from the working directory, as a shell user means them.
+    """
+    from curation_assets.settings import load_settings
+
+    paths = {"images_root": images, "lake_root": lake}
+    absolute = {k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in paths.items() if v is not None}
+    return load_settings(**absolute, **{k: v for k, v in given.items() if v is not None})
+
+
+def pipeline_of(settings: Settings) -> Pipeline:
+    """The pipeline, whose modules are imported only now: ``--help`` needs none of them."""
+    from curation_assets.pipeline import Pipeline
+
+    return Pipeline(settings)
+
+
+def keys_of(settings: Settings, file: str) -> list[str]:
+    """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
+    keys = [text_from_path(file)]
+    absolute = os.path.abspath(file)
+    root = str(settings.images_root)
+    if absolute.startswith(root + os.sep):
+        keys.append(text_from_path(os.path.relpath(absolute, root)))
+    return keys
