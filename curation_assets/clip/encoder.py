@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from curation_assets.clip.weights import refuse_misfits
 from curation_assets.errors import CurationError
 
 _CPU_BATCH, _CUDA_BATCH = 32, 256
+_SHARED_OPERATIONS = 1e9  # some ten milliseconds of a core
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
@@ -100,8 +103,8 @@ class Encoder:
 
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts → (n, dimension) float32, unit length. A text of more than 77 tokens is cut."""
-        with torch.inference_mode():
-            tokens, mask = self._tokenizer.tokens(texts)
+        tokens, mask = self._tokenizer.tokens(texts)
+        with torch.inference_mode(), _threads_worth(self._text_spec.operations(tokens.numel())):
             return _unit(self._text.embed(tokens.to(self.device), mask.to(self.device)))
 
     @property
@@ -138,6 +141,18 @@ class Encoder:
         )
         refuse_misfits(self.folder, missing=loading["missing_keys"], mismatched=loading["mismatched_keys"])
         return model.eval().to(self.device)
+
+
+@contextmanager
+def _threads_worth(operations: float) -> Iterator[None]:
+    """Keep what is done in a moment to one thread: calling others, on a busy machine, is what takes long."""
+    before = number_of_threads()
+    if operations < _SHARED_OPERATIONS:
+        limit_threads(1)
+    try:
+        yield
+    finally:
+        limit_threads(before)
 
 
 def limit_threads(number: int) -> None:

@@ -69,6 +69,11 @@ class TextSpec:
         # A tower's own copy of the projection's size may be absent or a default.
         return cls(config | {"projection_dim": whole.projection_dim}, backend.to_str())
 
+    def operations(self, tokens: int) -> float:
+        """Floating-point operations of embedding so many tokens, padding among them; those of attention left out."""
+        width, mlp = self.config["hidden_size"], self.config["intermediate_size"]
+        return float(2 * tokens * self.config["num_hidden_layers"] * (4 * width**2 + 2 * width * mlp))
+
     @classmethod
     def kept_or_read(cls, folder: Path, kept: Path | None) -> TextSpec:
         """What was kept of an earlier answer of this version of transformers; else :meth:`read`, and keep that.

@@ -105,7 +105,7 @@ class Snapshot:
     def of(cls, storage: Storage, spec: TableSpec, table: DeltaTable) -> Snapshot:
         """The version that an opened table is at."""
         files: dict[str, list[DataFile]] = {}
-        # Not `pa.table`, which imports pandas to see whether it was given one of its frames.
+        # Not `pa.table`: that, and making any array, imports pandas to see whether it was given something of its.
         actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
         if actions.num_rows:
             paths, sizes, rows = (actions[name].to_pylist() for name in ("path", "size_bytes", "num_records"))

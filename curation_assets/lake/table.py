@@ -146,7 +146,7 @@ class LakeTable:
             CurationError: the file is gone (vacuumed, say) or broken.
         """
         fields = {c.name: c.type for c in self.spec.columns if c.name in ("relative_path", column)}
-        types = pl.DataFrame(self.spec.arrow_schema.empty_table()).schema
+        types = pl.Schema(self.spec.arrow_schema)
         with explained_table(self.storage):
             frame = scan_files(self.storage, [file], {name: types[name] for name in fields})
             rows = frame.filter(pl.col("relative_path").is_in(list(keys))).select("relative_path", column).collect()

@@ -159,5 +159,4 @@ def of_searched_model(info: IndexInfo) -> pl.Expr:
 
 
 def _schema(columns: Sequence[Column]) -> pl.Schema:
-    arrow = pa.schema([pa.field(column.name, column.type) for column in columns])
-    return pl.DataFrame(arrow.empty_table()).schema
+    return pl.Schema(pa.schema([pa.field(column.name, column.type) for column in columns]))
