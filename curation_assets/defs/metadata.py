@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from collections.abc import Sequence
 from io import BytesIO
@@ -24,7 +25,8 @@ from curation_assets.pipeline import Pipeline
 Facts = dict[str, dg.MetadataValue]
 
 THUMBNAILS = 6
-_GLIMPSES, _GLIMPSE = 4, (56, 42)  # how many, pixels of each
+_GLIMPSES = 4
+_GLIMPSE_SIZES = ((56, 42), (40, 30), (24, 18))  # pixels of each
 _SHOWN_CHARACTERS = 1000  # from here on Dagster 1.13 shows a link that opens the Markdown
 BAD_FILES_SHOWN = 50
 
@@ -89,11 +91,11 @@ def glimpse(previews: Sequence[bytes]) -> Facts:
     Returns:
         One entry of metadata; none if they can't be made that small.
     """
-    row = Image.new("RGB", (_GLIMPSE[0] * _GLIMPSES, _GLIMPSE[1]), "white")
-    for number, preview in enumerate(previews[:_GLIMPSES]):
-        with Image.open(BytesIO(preview)) as image:
-            row.paste(ImageOps.fit(image.convert("RGB"), _GLIMPSE), (number * _GLIMPSE[0], 0))
-    for quality in range(60, 0, -4):
+    for size, quality in itertools.product(_GLIMPSE_SIZES, range(60, 0, -8)):
+        row = Image.new("RGB", (size[0] * _GLIMPSES, size[1]), "white")
+        for number, preview in enumerate(previews[:_GLIMPSES]):
+            with Image.open(BytesIO(preview)) as image:
+                row.paste(ImageOps.fit(image.convert("RGB"), size), (number * size[0], 0))
         out = BytesIO()
         row.save(out, "WEBP", quality=quality, method=6)
         shown = picture(out.getvalue(), "a few of the images", "webp")

@@ -15,6 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from curation_assets.definitions import build_defs
 from curation_assets.defs.ingest import folders_config
+from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
 
@@ -95,7 +96,7 @@ def test_a_folder_that_fails_fails_alone(
 
     def embed_or_fail(self: Pipeline, folder: str, *args: Any, **kwargs: Any) -> Any:
         if folder == "rye":
-            raise dg.Failure("the disk is full", allow_retries=False)
+            raise CurationError("the disk is full")
         return embed(self, folder, *args, **kwargs)
 
     with monkeypatch.context() as patch:
@@ -227,7 +228,7 @@ def test_a_backfill_run_tells_of_the_folders_that_did_not_fail(
 
     def scan_or_fail(self: Pipeline, folders: list[str], *args: Any, **kwargs: Any) -> Any:
         if folders == ["rye"]:
-            raise dg.Failure("no", allow_retries=False)
+            raise CurationError("the disk is full")
         return scan(self, folders, *args, **kwargs)
 
     monkeypatch.setattr(Pipeline, "scan", scan_or_fail)
