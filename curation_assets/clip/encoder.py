@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,9 @@ from curation_assets.clip.text_tower import TextSpec, TextTower, Tokenizer, quie
 from curation_assets.clip.weights import refuse_misfits
 from curation_assets.errors import CurationError
 
+# One tower at a time: transformers changes torch's default type while it loads, and `cached_property` has no lock of its
+# own since Python 3.12.
+_loading = threading.Lock()
 _CPU_BATCH, _CUDA_BATCH = 32, 256
 _SHARED_OPERATIONS = 1e9  # some ten milliseconds of a core
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -120,12 +124,22 @@ class Encoder:
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer(self._text_spec)
 
-    @cached_property
+    @property
     def _text(self) -> TextTower:
+        with _loading:
+            return self._text_tower
+
+    @property
+    def _vision(self) -> Any:
+        with _loading:
+            return self._vision_tower
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
         return TextTower(self.folder, self._text_spec, self.device, self._dtype, self._is_fused)
 
     @cached_property
-    def _vision(self) -> Any:
+    def _vision_tower(self) -> Any:
         transformers = quiet_transformers()
         whole = transformers.CLIPConfig.from_pretrained(self.folder, local_files_only=True)
         config = whole.vision_config

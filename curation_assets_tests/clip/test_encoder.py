@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,22 @@ def test_weights_with_the_position_ids_that_older_versions_saved_are_loaded(mode
     save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
     ours = Encoder(model_folder, "cpu", "float32").embed_texts(TEXTS)
     assert np.array_equal(ours, Encoder(demo, "cpu", "float32").embed_texts(TEXTS))
+
+
+def test_threads_that_embed_at_once_load_a_tower_once(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+    really_load = transformers.CLIPVisionModelWithProjection.from_pretrained
+
+    def slow_load(*args: Any, **kwargs: Any) -> Any:
+        loads.append(threading.current_thread().name)
+        time.sleep(0.3)
+        return really_load(*args, **kwargs)
+
+    monkeypatch.setattr(transformers.CLIPVisionModelWithProjection, "from_pretrained", slow_load)
+    encoder = Encoder(model_folder, "cpu", "bfloat16")
+    side = encoder.preprocessing.crop
+    pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(encoder.embed_images, [pixels] * 4))
+    assert len(loads) == 1
+    assert all(np.array_equal(vectors, found[0]) for vectors in found)

@@ -709,5 +709,6 @@ def test_a_gallery_with_a_token_asks_for_it_once(visit: Open, lake: Pipeline, se
     expect(page.get_by_role("heading", level=1)).to_have_text("rice")
     window.go("/")
     count(page).to_contain_text("images")
+    page.wait_for_load_state("networkidle")  # what is still on its way when the token goes is refused
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
