@@ -19,8 +19,8 @@ from curation_assets.clip.text_tower import TextSpec, TextTower, Tokenizer, quie
 from curation_assets.clip.weights import refuse_misfits
 from curation_assets.errors import CurationError
 
-# One tower at a time: transformers changes torch's default type while it loads, and `cached_property` has no lock of its
-# own since Python 3.12.
+# One tower at a time: transformers changes torch's default type while it loads, and `cached_property` has no lock since
+# Python 3.12.
 _loading = threading.Lock()
 _CPU_BATCH, _CUDA_BATCH = 32, 256
 _SHARED_OPERATIONS = 1e9  # some ten milliseconds of a core
