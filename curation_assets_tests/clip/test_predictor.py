@@ -306,9 +306,9 @@ def test_warming_up_loads_both_towers(demo: Path, tmp_path: Path) -> None:
     import shutil
 
     predictor = ClipPredictor(Path(shutil.copytree(demo, tmp_path / "model")), PredictorConfig.of(EXACT))
-    assert not {"_vision", "_text"} & predictor._encoder.__dict__.keys()
+    assert not {"_vision_tower", "_text_tower"} & predictor._encoder.__dict__.keys()
     predictor.warm_up()
-    assert predictor._encoder.__dict__.keys() >= {"_vision", "_text"}
+    assert predictor._encoder.__dict__.keys() >= {"_vision_tower", "_text_tower"}
 
 
 def test_a_closed_predictor_says_so(demo: Path) -> None:
