@@ -27,6 +27,7 @@ from typing import Any
 
 from benchmarks import measure
 from benchmarks.measure import Figures, Photographs
+from curation_assets.images.guard import DecodeOptions
 
 MODULE = "benchmarks.embed"
 PARTS = ("limit", "rivals", "prepare")
@@ -220,7 +221,7 @@ def prepared(home: Path) -> Figures:
     for _ in range(ROUNDS):
         for data in photographs:
             started = time.perf_counter()
-            small = preprocessing.load(data, 10**9)
+            small = preprocessing.load(data, DecodeOptions(10**9))
             between = time.perf_counter()
             whole = Image.open(BytesIO(data)).convert("RGB")
             ended = time.perf_counter()
@@ -266,7 +267,7 @@ def _pixels(home: Path, encoder: Any) -> Any:
     import numpy as np
 
     files = sorted((home / "images").rglob("*.jpg"))
-    return np.stack([encoder.preprocessing.load(file.read_bytes(), 10**9) for file in files])
+    return np.stack([encoder.preprocessing.load(file.read_bytes(), DecodeOptions(10**9)) for file in files])
 
 
 def _transformers(home: Path, dtype: Any) -> tuple[Any, Any]:

@@ -58,10 +58,20 @@ class Pipeline:
         self.source: ImageSource = LocalTree(settings.images_root, settings.depth)
         self._registry_arguments = (settings.registered_model, settings.mlflow_dir, own_registry)
         self.encoders = Encoders(
-            self._registry_arguments, settings.device, settings.precision, settings.images_a_batch, settings.max_pixels
+            self._registry_arguments,
+            settings.device,
+            settings.precision,
+            settings.images_a_batch,
+            settings.decode_options,
         )
         self._spark = spark
-        self._limits = ReadLimits(settings.store_images, settings.max_pixels, settings.max_file_bytes)
+        self._limits = ReadLimits(
+            settings.store_images,
+            settings.max_pixels,
+            settings.max_file_bytes,
+            settings.bands,
+            settings.decode_seconds,
+        )
         self._known: KnownContents | None = None
 
     @cached_property

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from curation_assets.errors import CurationError
+
+if TYPE_CHECKING:
+    from curation_assets.images.guard import DecodeOptions
 
 
 def project_dir() -> Path:
@@ -44,6 +47,18 @@ def _json_object(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ValueError('give a JSON object, for example {"spark.executor.memory": "8g"}')
     return {key: json.dumps(one) if isinstance(one, bool | int | float) else one for key, one in value.items()}
+
+
+def _band_numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else None
+    try:
+        numbers = None if value is None else tuple(int(number) for number in value)
+    except (TypeError, ValueError):
+        numbers = ()
+    if numbers is not None and (len(numbers) not in (1, 3) or not all(1 <= number <= 1000 for number in numbers)):
+        raise ValueError("give one number or three, for red, green and blue, counted from 1, for example 4,1,2")
+    return numbers
 
 
 def _parsed(value: Any) -> Any:
@@ -180,6 +195,16 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(200_000_000, ge=1, description="larger images are rows with status `too_large`")
     max_file_bytes: int = Field(268_435_456, ge=1, description="larger files are rows with status `too_large`")
+    bands: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_band_numbers)] = Field(
+        None,
+        description=(
+            "bands that make the picture of a TIFF of four or more, from 1, as in `4,1,2`, or one of them; unset: "
+            "those it calls red, green and blue, else the usual ones for their number"
+        ),
+    )
+    decode_seconds: float = Field(
+        60.0, gt=0, description="a picture whose decoding takes longer is a row with status `unreadable`"
+    )
     bad_file_limit: float = Field(
         0.05, ge=0, le=1, description="share of bad files a folder may have before the check warns"
     )
@@ -244,6 +269,13 @@ class Settings(BaseSettings):
     def full_name(self, name: str) -> str:
         """``catalog.schema.name``."""
         return f"{self.catalog_name}.{self.schema_name}.{name}"
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        """How pictures are decoded."""
+        from curation_assets.images.guard import DecodeOptions
+
+        return DecodeOptions(self.max_pixels, self.bands, self.decode_seconds)
 
     @property
     def registered_model(self) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.demo.scenes import SCENES
+from curation_assets.images.guard import DecodeOptions
 from training.captions import EVALUATION_CAPTION
 from training.data import HELD_OUT_SEED, rendered_image
 from training.photographs import FOLDER, MAX_PIXELS, photographs
@@ -120,7 +121,7 @@ def _captions(encoder: Encoder, classes: list[str]) -> NDArray[np.float32]:
 
 def _embed(encoder: Encoder, files: Iterable[bytes]) -> NDArray[np.float32]:
     with ThreadPoolExecutor() as pool:
-        pixels = list(pool.map(lambda data: encoder.preprocessing.load(data, MAX_PIXELS), files))
+        pixels = list(pool.map(lambda data: encoder.preprocessing.load(data, DecodeOptions(MAX_PIXELS)), files))
     batches = [np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
     return np.concatenate([encoder.embed_images(batch) for batch in batches])
 

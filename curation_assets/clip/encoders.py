@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.versions import RegisteredModel
+from curation_assets.images.guard import DEFAULT_OPTIONS, DecodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +30,14 @@ class Encoders:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the forward pass, ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         batch_size: images per forward pass; None takes what suits the device.
-        max_pixels: larger images are not decoded.
+        decode: how images are decoded.
     """
 
     registry: tuple[str, Path, bool]
     device: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
-    max_pixels: int = 200_000_000
+    decode: DecodeOptions = DEFAULT_OPTIONS
     _loading: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
     _loaded: dict[tuple[RegisteredModel, str], Encoder] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -77,7 +78,7 @@ class Encoders:
             return self._loaded[model, device]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = (self.registry, self.device, self.precision, self.batch_size, self.max_pixels)
+        arguments = (self.registry, self.device, self.precision, self.batch_size, self.decode)
         return _of_this_process, arguments
 
 

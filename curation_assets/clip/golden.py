@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from curation_assets.errors import CurationError
-from curation_assets.images.decode import ImageError
+from curation_assets.images.errors import ImageError
+from curation_assets.images.guard import DecodeOptions
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
@@ -29,7 +30,7 @@ _FILE = "golden.json"
 # 8 bits of each number: 0.99991 was measured with random weights in ViT-L/14's shape, and trained ones reach further.
 _BOUNDS = {"float32": 0.9999}
 _BOUND_BELOW_FLOAT32 = 0.995
-_MAX_PIXELS = 10**6
+_OPTIONS = DecodeOptions(10**6)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def verify(artifacts: Path, encoder: Encoder) -> GoldenReport:
 
 
 def _embed(encoder: Encoder, images: list[Path], texts: list[str]) -> NDArray[np.float32]:
-    pixels = np.stack([encoder.preprocessing.load(path.read_bytes(), _MAX_PIXELS) for path in images])
+    pixels = np.stack([encoder.preprocessing.load(path.read_bytes(), _OPTIONS) for path in images])
     return np.concatenate([encoder.embed_images(pixels), encoder.embed_texts(texts)])
 
 

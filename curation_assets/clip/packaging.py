@@ -15,7 +15,10 @@ from curation_assets.clip.source import CODE_REVISION, ModelSource
 from curation_assets.errors import CurationError, first_line
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pybase64", "pydantic", "torch", "transformers")
+_REQUIREMENTS = (
+    *("imagecodecs", "mlflow", "numpy", "pandas", "pillow", "pybase64", "pydantic", "simplejpeg", "tifffile"),
+    *("torch", "transformers"),
+)
 
 
 def package(source: ModelSource, scratch: Path) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from curation_assets.clip.batching import Admission, LazyPool, MicroBatcher
 from curation_assets.clip.rows import Row, RowError
 from curation_assets.errors import CurationError
-from curation_assets.images.decode import ImageError
+from curation_assets.images.errors import ImageError
+from curation_assets.images.guard import DecodeOptions
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
@@ -97,6 +98,7 @@ class ClipPredictor:
 
     def __init__(self, folder: Path, config: PredictorConfig | None = None, fingerprint: str | None = None) -> None:
         self.config = config or PredictorConfig.of(None)
+        self._decode = DecodeOptions(self.config.max_pixels)
         self._encoder = _shared_encoder(folder, self.config.device, self.config.precision, fingerprint)
         if self.config.threads:
             from curation_assets.clip.encoder import limit_threads
@@ -169,7 +171,7 @@ class ClipPredictor:
         data = value if isinstance(value, bytes) else self._decoded(row, value)
         self._check_bytes(row, len(data))
         try:
-            return self._encoder.preprocessing.load(data, self.config.max_pixels)
+            return self._encoder.preprocessing.load(data, self._decode)
         except ImageError as error:
             if error.status == "too_large" and error.size is not None:
                 width, height = error.size

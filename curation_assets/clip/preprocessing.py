@@ -6,6 +6,7 @@ The picture is first turned upright and laid over white (``images.decode``), whi
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation_assets.errors import CurationError
-from curation_assets.images.decode import open_image, orientation_of, upright_rgb, upright_size
+from curation_assets.images.decode import Picture, decoded_size, orientation_of, upright_rgb, upright_size
+from curation_assets.images.guard import DecodeOptions, with_picture
 
 FILE_NAME = "preprocessor_config.json"
 PROCESSOR_FILE_NAME = "processor_config.json"  # where transformers 5 puts the same, as "image_processor"
@@ -109,24 +111,34 @@ class Preprocessing:
         table = self.lookup()
         return np.stack([table[channel][pixels[..., channel]] for channel in range(3)], axis=-3)
 
-    def load(self, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    def load(self, data: bytes, options: DecodeOptions, stop: threading.Event | None = None) -> NDArray[np.uint8]:
         """Bytes of an image file → (crop, crop, 3) uint8.
+
+        Args:
+            stop: ends the work when it is set.
 
         Raises:
             ImageError: the bytes are no usable image; the message says why.
         """
-        image = open_image(data, max_pixels)
-        orientation, full = orientation_of(image), image.size
-        upright = upright_size(image, orientation)
+        return with_picture(_pixels, data, options, self, stop=stop)
+
+    def of_picture(self, picture: Picture) -> NDArray[np.uint8]:
+        """The same of an opened image."""
+        orientation, full = orientation_of(picture), picture.size
+        upright = upright_size(picture, orientation)
         scale = DECODE_MARGIN * self.resize / min(full)
         at_least = (round(full[0] * scale), round(full[1] * scale)) if scale < 1 else None
-        rgb = upright_rgb(image, orientation, at_least)
-        if image.size == full:
+        rgb, decoded = upright_rgb(picture, orientation, at_least), decoded_size(picture, at_least)
+        if decoded == full:
             return self.pixels(rgb)
-        return self._resized(rgb, upright, _picture(full, image.size, orientation or 1))
+        return self._resized(rgb, upright, _part(full, decoded, orientation or 1))
 
 
-def _picture(full: tuple[int, int], decoded: tuple[int, int], orientation: int) -> tuple[float, float, float, float]:
+def _pixels(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    return preprocessing.of_picture(picture)
+
+
+def _part(full: tuple[int, int], decoded: tuple[int, int], orientation: int) -> tuple[float, float, float, float]:
     """The part of a JPEG decoded at 1/2, 1/4 or 1/8, and turned upright, that is the picture.
 
     Its size is rounded up to whole pixels, the last of them partly padding: resized with the padding, a picture of

@@ -153,8 +153,9 @@ def _query(
     ]
     for file in files:
         data = file.read_bytes()
-        limit = pipeline.settings.max_pixels
-        parts.append(pipeline.searcher.embed_image(data, limit, printable(str(file)), model_version))
+        parts.append(
+            pipeline.searcher.embed_image(data, pipeline.settings.decode_options, printable(str(file)), model_version)
+        )
     parts += [Like(_stored(pipeline, key)) for key in likes]
     parts += [Text(text, -1.0) for text in unwanted]
     if not parts:

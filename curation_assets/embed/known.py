@@ -12,8 +12,9 @@ from curation_assets.embed.vectors import is_current
 from curation_assets.lake.snapshot import DataFile, Snapshot
 
 _PART_ROWS = 500_000
+_PICTURE = ["content_sha256", "pixels_as"]  # the same pixels go to the model
 _NONE = pl.DataFrame(schema={"_hash": pl.UInt64, "_number": pl.UInt32})
-_FOUND = {"content_sha256": pl.String, "_file": pl.String, "relative_path": pl.String}
+_FOUND = {"content_sha256": pl.String, "pixels_as": pl.String, "_file": pl.String, "relative_path": pl.String}
 
 
 class KnownContents:
@@ -38,10 +39,11 @@ class KnownContents:
 
         Args:
             snapshots: of the embeddings table, at least one.
-            pending: with a column ``content_sha256``.
+            pending: with columns ``content_sha256`` and ``pixels_as``.
 
         Returns:
-            ``content_sha256`` and, of one row that has it, ``_file`` and ``relative_path``; and those files by path.
+            ``content_sha256``, ``pixels_as`` and, of one row that has them, ``_file`` and ``relative_path``; and those
+            files by path.
 
         Raises:
             CurationError: a file of the table can't be read.
@@ -55,9 +57,9 @@ class KnownContents:
         hits = set(self._rows.join(asked, on="_hash", how="semi")["_number"].unique().to_list())
         candidates = [files[path] for path, number in self._numbers.items() if number in hits]
         wanted = pl.col("content_sha256").is_in(pending["content_sha256"].unique().implode())
-        columns = ["content_sha256", "relative_path"]
+        columns = [*_PICTURE, "relative_path"]
         found = table.read(columns, files=candidates, where=wanted & is_current(self.model))
-        known = found.unique("content_sha256").select(*_FOUND)
+        known = found.join(pending, on=_PICTURE, how="semi", nulls_equal=True).unique(_PICTURE).select(*_FOUND)
         named = set(known["_file"].to_list())
         return known, {path: files[path] for path in named}
 
@@ -105,10 +107,10 @@ def plan_work(
         directory=directory.reader,
         embeddings=embeddings.reader,
         plan=plan,
-        copies=plan.pending.join(found, on="content_sha256", how="inner", suffix="_from"),
+        copies=plan.pending.join(found, on=_PICTURE, how="inner", suffix="_from", nulls_equal=True),
         sources=sources,
         todo=(
-            plan.pending.join(found, on="content_sha256", how="anti")
+            plan.pending.join(found, on=_PICTURE, how="anti", nulls_equal=True)
             .sort("_file", "relative_path")
             .unique("content_sha256", keep="first", maintain_order=True)
         ),

@@ -11,6 +11,7 @@ that much and goes on from there.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from curation_assets.embed.plan import Work
 from curation_assets.embed.reader import Batch, StoredImage, in_batches, joined, prepared, row_groups, stored_images
 from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import finite, write_merged, write_moved, write_vectors
+from curation_assets.images.guard import DEFAULT_OPTIONS, DecodeOptions
 from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Progress
@@ -70,7 +72,7 @@ class LocalEngine:
             computed = computed_on(loaded)
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo))
-            limits = encoders.batch_size, encoders.max_pixels, len(work.todo)
+            limits = encoders.batch_size, encoders.decode, len(work.todo)
             with encoded_batches(images, loaded, self._threads, *limits) as batches:
                 for chunk in chunks(batches, progress):
                     yield self._finished(chunk, work, writer, computed)
@@ -134,7 +136,7 @@ def encoded_batches(
     encoders: Sequence[Encoder],
     threads: int,
     batch_size: int | None = None,
-    max_pixels: int = 200_000_000,
+    options: DecodeOptions = DEFAULT_OPTIONS,
     number: int | None = None,
 ) -> Iterator[Iterator[EncodedBatch]]:
     """Images → vectors, in the images' order, the stages beside one another.
@@ -143,16 +145,16 @@ def encoded_batches(
         encoders: one for each device.
         threads: how many decode, and on a CPU also encode.
         batch_size: images per forward pass; None takes what suits the device.
-        max_pixels: larger images are not decoded.
+        options: how images are decoded.
         number: of images, where it is known: for a single batch threads cost more than they give.
 
     Yields:
         Iterator over encoded batches; taking from it must go on for work to go on.
     """
-    first = encoders[0]
+    first, stop = encoders[0], threading.Event()
 
     def decode(batch: list[StoredImage]) -> Batch:
-        return prepared(batch, first.preprocessing, max_pixels)
+        return prepared(batch, first.preprocessing, options, stop)
 
     if not _is_gpu(first):
 
@@ -167,7 +169,8 @@ def encoded_batches(
             read_ahead(in_batches(images, size), threads) as read,
             cpu_lanes(threads) as limited,
             in_lanes(read, [limited(lane)] * threads, _FINISHED_AHEAD + threads) as done,
-        ):
+            _set_at_end(stop),
+        ):  # before the lanes are waited for
             yield done
     else:
         size = batch_size or first.batch_size
@@ -176,8 +179,17 @@ def encoded_batches(
             read_ahead(in_batches(images, _DECODE_BATCH), threads) as read,
             in_lanes(read, [decode] * threads, threads + 2 * size // _DECODE_BATCH) as decoded,
             in_lanes(joined(decoded, size), lanes, _FINISHED_AHEAD + len(lanes)) as done,
-        ):
+            _set_at_end(stop),
+        ):  # before the lanes are waited for
             yield done
+
+
+@contextmanager
+def _set_at_end(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
 
 
 def encoded(encoder: Encoder, batch: Batch) -> EncodedBatch:

@@ -12,7 +12,7 @@ from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
 
 # Columns that an embeddings row takes over from the directory table.
-CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256")
+CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256", "pixels_as")
 _OTHERS = [column for column in CARRIED if column not in KEY]
 MERGE_BELOW_BYTES = 16 * 2**20
 MERGED_BYTES = 128 * 2**20
@@ -69,9 +69,10 @@ class Work:
 def plan_embed(directory: Snapshot, embeddings: Snapshot, folder: str, model: RegisteredModel) -> EmbedPlan:
     """Compare a folder's two tables, small columns only.
 
-    A row of the embeddings table is good if its image still stands in the directory table with the same content, and
-    its vector is not another model's under the number of this version (a registry made anew counts from 1 again);
-    where only a path, name or time differs, the row is written anew with its vector kept.
+    A row of the embeddings table is good if its image still stands in the directory table with the same content, of
+    which the same picture is made, and its vector is not another model's under the number of this version (a registry
+    made anew counts from 1 again); where only a path, name or time differs, the row is written anew with its vector
+    kept.
     """
     images, matched = _compare(directory, embeddings, model, [folder])
     touched = set(matched.filter(pl.col("_gone") | pl.col("_differs"))["_file"].to_list())
@@ -109,7 +110,9 @@ def _compare(
     matched = rows.join(now, on=["folder", *KEY], how="left", maintain_order="left")
     differs = pl.any_horizontal(pl.col(c).ne_missing(pl.col(f"{c}_now")) for c in _OTHERS)
     usurped = (pl.col("model_version") == model.version) & ~is_current(model)
-    return images, matched.with_columns(_gone=pl.col("file_path_now").is_null() | usurped, _differs=differs)
+    other_picture = pl.col("pixels_as").ne_missing(pl.col("pixels_as_now"))
+    gone = pl.col("file_path_now").is_null() | usurped | other_picture
+    return images, matched.with_columns(_gone=gone, _differs=differs)
 
 
 def merges(files: Iterable[DataFile]) -> list[list[DataFile]]:

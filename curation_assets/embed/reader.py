@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.preprocessing import Preprocessing
 from curation_assets.embed.result import StageSeconds
-from curation_assets.images.decode import ImageError
+from curation_assets.images.errors import ImageError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.images.source import read_location
 from curation_assets.lake.snapshot import TableReader
 
@@ -130,7 +132,9 @@ def in_batches(images: Iterator[StoredImage], size: int) -> Iterator[list[Stored
         yield batch
 
 
-def prepared(images: list[StoredImage], preprocessing: Preprocessing, max_pixels: int) -> Batch:
+def prepared(
+    images: list[StoredImage], preprocessing: Preprocessing, options: DecodeOptions, stop: threading.Event | None = None
+) -> Batch:
     """Decode, resize and crop; an image that can't be used becomes a reason."""
     stages = StageSeconds(read=sum(image.seconds for image in images))
     side = preprocessing.crop
@@ -144,7 +148,7 @@ def prepared(images: list[StoredImage], preprocessing: Preprocessing, max_pixels
                 data = _bytes(image)
             size += len(data)
             with stages.timed("decode"):
-                pixels[len(contents)] = preprocessing.load(data, max_pixels)
+                pixels[len(contents)] = preprocessing.load(data, options, stop)
         except (ImageError, OSError) as error:
             unusable[image.content_sha256] = str(error)
         else:

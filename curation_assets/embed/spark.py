@@ -183,7 +183,7 @@ class Target:
         computed = computed_on(loaded)
         worker = ",".join(task.gpus) if task.gpus else f"process {os.getpid()}"
         result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
-        batches = encoded_batches(images, loaded, task.cores, encoders.batch_size, encoders.max_pixels)
+        batches = encoded_batches(images, loaded, task.cores, encoders.batch_size, encoders.decode)
         with self.writer.file() as stage, batches as finished:
             for chunk in _grouped(finished, _WRITE_ROWS):
                 if seen is not None:

@@ -8,7 +8,9 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from curation_assets.gallery.responses import ExifTag
-from curation_assets.images.decode import ImageError, open_image
+from curation_assets.images.decode import Picture
+from curation_assets.images.errors import ImageError
+from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.names import printable
 
 _GROUPS = (
@@ -23,15 +25,18 @@ _MOST_CHARACTERS = 200
 _MOST_NUMBERS = 12
 
 
-def read_tags(data: bytes, max_pixels: int) -> list[ExifTag]:
+def read_tags(data: bytes, options: DecodeOptions) -> list[ExifTag]:
     """All tags of an image's bytes, at most 300, each value at most 200 characters; none where it has no such block."""
     try:
-        image = open_image(data, max_pixels)
+        return with_picture(_tags, data, options)
     except ImageError:
         return []
+
+
+def _tags(picture: Picture) -> list[ExifTag]:
     found: list[ExifTag] = []
     for group, ifd, names in _GROUPS:
-        for tag, value in _values(image, ifd):
+        for tag, value in _values(picture.exif, ifd):
             if len(found) == _MOST_TAGS:
                 return found
             if ifd is None and tag in _POINTERS:
@@ -40,9 +45,8 @@ def read_tags(data: bytes, max_pixels: int) -> list[ExifTag]:
     return found
 
 
-def _values(image: Image.Image, ifd: int | None) -> Iterator[tuple[int, Any]]:
+def _values(exif: Image.Exif, ifd: int | None) -> Iterator[tuple[int, Any]]:
     try:
-        exif = image.getexif()
         tags: Mapping[int, Any] = exif if ifd is None else exif.get_ifd(ifd)
         numbers = sorted(tags)
     except Exception:  # a broken block raises whatever its parser stumbled on

@@ -9,18 +9,17 @@ import hashlib
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from io import BytesIO
 from typing import Any
 
 import polars as pl
 import pybase64
 from cachetools import LRUCache
-from PIL import Image
 
 from curation_assets.errors import CurationError
-from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_rgb
+from curation_assets.images.errors import ImageError
+from curation_assets.images.guard import with_picture
 from curation_assets.images.names import path_from_text, printable
-from curation_assets.images.preview import shrink
+from curation_assets.images.preview import jpeg_of
 from curation_assets.images.source import read_location
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
@@ -140,7 +139,7 @@ class Files:
             with self._decoders:
                 data = self.original(index, row)
                 try:
-                    found = _large(data, self._settings.max_pixels)
+                    found = with_picture(jpeg_of, data, self._settings.decode_options, PICTURE_SIDE, 88)
                 except ImageError as error:
                     raise NotThereError(
                         f"{printable(row['relative_path'])} can't be shown: {printable(str(error))}"
@@ -190,18 +189,3 @@ class Files:
                     "`curation index` brings the index up to date"
                 ) from error
             raise
-
-
-def _large(data: bytes, max_pixels: int) -> bytes:
-    image = open_image(data, max_pixels)
-    orientation = orientation_of(image)
-    scale = min(1.0, PICTURE_SIDE / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    rgb: Image.Image = upright_rgb(image, orientation, size if scale < 1 else None)
-    longest = max(rgb.size)
-    if longest > PICTURE_SIDE:
-        fitting = PICTURE_SIDE / longest
-        rgb = shrink(rgb, (max(1, round(rgb.width * fitting)), max(1, round(rgb.height * fitting))))
-    out = BytesIO()
-    rgb.save(out, "JPEG", quality=88)
-    return out.getvalue()

@@ -1,32 +1,48 @@
 """Bytes of an image file → an upright RGB picture; the one place that decodes, for previews and for the model.
 
-What a file is goes by its content, never by its name.
+What a file is goes by its content, never by its name. What it may cost is known from its header, so that the verdict
+is the same on every machine; each format has a module of its own where Pillow alone would be wrong.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from curation_assets.errors import first_line
+from curation_assets.images import colour, jpeg, jxl, png, tiff
+from curation_assets.images.errors import ImageError
+from curation_assets.images.kinds import identify
+from curation_assets.images.levels import to_bytes
 
-try:  # an optional extra; Pillow itself reads AVIF
-    import pillow_heif  # type: ignore[import-not-found,unused-ignore]
+try:  # an optional extra: its library's licence (LGPL) is not everybody's
+    import pi_heif
 
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
+    _READS_HEIF = True
 except ImportError:
-    pass
+    _READS_HEIF = False
 
 Image.init()
 warnings.filterwarnings("ignore", module=r"PIL\.")  # odd EXIF and the like: a file's row says what matters
 Image.MAX_IMAGE_PIXELS = None  # `open_image` enforces the limit from the settings, and says so per file
-FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"})
-_BIG_PIXELS = 32_000_000  # one picture this large is decoded at a time, so that threads don't multiply its memory
+FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "JXL"})
+MOST_SIDE = 1_000_000  # pixels: decoders and filters keep tables by row and by column
+BIG_PIXELS = 32_000_000  # one picture this large is decoded at a time, so that threads don't multiply its memory
 _big = threading.Lock()
+# Formats whose compressed data hardly ever ends in zeros: where it does, a copy or download was cut short.
+_ENDS_IN_ZEROS = {"WEBP", "AVIF", "HEIF", "JXL", "GIF"}
+_MANY_ZEROS, _HOLE = 64, bytes(1024)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,114 +52,353 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The least share of a TIFF's fourth band that is all or nothing where it is transparency; infrared is in between.
+_OPAQUE_OR_NOT = 0.5
 
 
-class ImageError(Exception):
-    """A file that can't be used as an image.
+@dataclass
+class Picture:
+    """An image of which the header has been read, and no pixels.
 
     Attributes:
-        status: ``corrupt``, ``unsupported``, ``too_large`` or ``unreadable``, as in the directory table.
-        size: (width, height) as the header claims it, of an image refused for its pixels; else None.
+        format: one of ``FORMATS``.
+        mode: pixel mode as stored, in Pillow's terms where it has one.
+        size: (width, height) as stored.
+        exif: of its metadata; empty where there is none or it is broken.
+        cost: pixels that decoding goes over, as often as it does.
+        remarks: what a user should know of an image that is usable all the same; decoding may add some.
+        pixels_as: how the pixels are made, where that is not as the first version of this program did (``decode_as``).
     """
 
-    def __init__(self, status: str, reason: str, size: tuple[int, int] | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.size = size
+    format: str
+    mode: str
+    size: tuple[int, int]
+    exif: Image.Exif
+    cost: int
+    remarks: list[str] = field(default_factory=list)
+    pixels_as: str | None = None
+    _decode: Callable[[tuple[int, int] | None], Image.Image] = field(default=lambda _: Image.new("RGB", (1, 1)))
+    _profile: bytes | None = None
+    _turns_itself: bool = False
+
+    @property
+    def width(self) -> int:
+        """Pixels, as stored."""
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels, as stored."""
+        return self.size[1]
+
+    def remark(self, what: str) -> None:
+        """Add a remark, once."""
+        if what not in self.remarks:
+            self.remarks.append(what)
 
 
-def open_image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+def open_image(data: bytes, max_pixels: int, bands: tuple[int, ...] | None = None) -> Picture:
     """Identify an image by its content and read its header, no pixels.
 
+    Args:
+        bands: of a raster of four or more: those that make the picture, from 1; None chooses.
+
     Raises:
-        ImageError: empty, not an image, a format outside ``FORMATS``, a broken header, or over ``max_pixels``.
+        ImageError: empty, not an image, a format outside ``FORMATS``, a broken header, over ``max_pixels`` or
+            ``MOST_SIDE``, or dearer to decode than any program writes.
     """
-    if not data:
-        raise ImageError("corrupt", "the file is empty")
-    try:
-        image = Image.open(BytesIO(data))
-    except UnidentifiedImageError:
-        raise ImageError("unsupported", f"not an image: the file begins with {data[:16]!r}") from None
-    except Exception as error:  # format plugins raise what they like on broken headers
-        raise ImageError("corrupt", f"broken header: {first_line(error)}") from None
-    if image.format not in FORMATS:
-        raise ImageError("unsupported", f"{image.format} images are not supported")
-    width, height = image.size
+    kind = identify(data)
+    if kind is None:
+        raise ImageError("unsupported", f"not an image: the file begins with {data[:16]!r}")
+    if kind == "HEIF" and not _READS_HEIF:
+        raise ImageError("unsupported", "a HEIC photograph; `pip install 'curation_assets[heic]'` reads it")
+    if kind == "TIFF":
+        return _open_tiff(data, max_pixels, bands)
+    picture = _OPENERS.get(kind, _open_with_pillow)(data, max_pixels)
+    if picture.format in _ENDS_IN_ZEROS:
+        _remark_zeros(picture, data)
+    return picture
+
+
+def as_bands(bands: tuple[int, ...] | None) -> str:
+    """What the tables' ``pixels_as`` says of a raster of four bands or more, if those are to make its picture."""
+    return f"{AS_BANDS} {','.join(map(str, bands or ['auto']))}"
+
+
+def refuse_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a picture over the limits.
+
+    Raises:
+        ImageError: with status ``too_large``.
+    """
+    width, height = size
     if width * height > max_pixels:
         limit = f"the limit is {max_pixels:,} (CURATION_MAX_PIXELS)"
-        raise ImageError("too_large", f"{width} x {height} pixels = {width * height:,}; {limit}", image.size)
-    return image
+        raise ImageError("too_large", f"{width} x {height} pixels = {width * height:,}; {limit}", size)
+    if max(size) > MOST_SIDE:
+        raise ImageError("too_large", f"{width} x {height} pixels; a side has at most {MOST_SIDE:,}", size)
 
 
-def orientation_of(image: Image.Image) -> int | None:
+def orientation_of(picture: Picture) -> int | None:
     """EXIF orientation 1–8; None where there is none, it is invalid, or the EXIF block is broken."""
     try:
-        with _one_large_at_a_time(image):  # a PNG without an EXIF block before its pixels is decoded to look for one
-            value = image.getexif().get(0x0112)
+        value = picture.exif.get(0x0112)
     except Exception:  # a broken EXIF block raises whatever its parser stumbled on; the pixels are still good
         return None
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
-def upright_size(image: Image.Image, orientation: int | None) -> tuple[int, int]:
+def upright_size(picture: Picture, orientation: int | None) -> tuple[int, int]:
     """(width, height) of the image turned upright, from the header alone."""
-    turned = orientation is not None and orientation >= 5 and not _turns_itself(image)
-    return (image.height, image.width) if turned else image.size
+    turned = orientation is not None and orientation >= 5 and not picture._turns_itself
+    return (picture.height, picture.width) if turned else picture.size
 
 
-def upright_rgb(image: Image.Image, orientation: int | None, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """Decode the first frame, turned upright, as RGB; transparency is laid over white.
+def decoded_size(picture: Picture, at_least: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height), not turned, at which :func:`upright_rgb` decodes a picture that is asked for at a size."""
+    factor = _factor(picture, at_least)
+    return -(-picture.width // factor), -(-picture.height // factor)
 
-    16-bit grey keeps its high byte, wider integers and floats are scaled to their own range.
+
+def upright_rgb(picture: Picture, orientation: int | None, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """Decode the first frame, turned upright, as sRGB; transparency is laid over white.
+
+    Samples of more than eight bits are scaled by what is there (:mod:`~curation_assets.images.levels`), colours of a
+    profile converted (:mod:`~curation_assets.images.colour`).
 
     Args:
-        image: as :func:`open_image` returned it; its pixels are decoded here.
+        picture: as :func:`open_image` returned it; its pixels are decoded here.
         orientation: EXIF orientation 1–8 (:func:`orientation_of`), or None.
-        at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while that is no smaller than this
-            (width, height), not turned; None decodes every pixel.
+        at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, and another picture of ``BIG_PIXELS`` averaged
+            down, while that is no smaller than this (width, height), not turned; None keeps every pixel.
 
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
-    if at_least is not None:
-        image.draft(None, at_least)
     try:
-        with _one_large_at_a_time(image):
-            return _to_upright_rgb(image, orientation)
+        with _one_large_at_a_time(picture):
+            stored = picture._decode(decoded_size(picture, at_least) if _factor(picture, at_least) > 1 else None)
+            if picture.format not in ("JPEG", "MPO") and (factor := _factor(picture, at_least)) > 1:
+                stored = _reduced(stored, factor)
+            rgb = _to_srgb(picture, stored)
+            turn = None if picture._turns_itself else _UPRIGHT.get(orientation or 1)
+            return rgb.transpose(turn) if turn is not None else rgb
+    except ImageError:
+        raise
     except MemoryError:  # may pass: unreadable files are tried again
         raise ImageError("unreadable", "not enough memory to decode it") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise ImageError("corrupt", f"broken pixel data: {first_line(error)}") from None
 
 
-def _one_large_at_a_time(image: Image.Image) -> AbstractContextManager[object]:
-    return _big if image.width * image.height > _BIG_PIXELS else nullcontext()
+def _one_large_at_a_time(picture: Picture) -> AbstractContextManager[object]:
+    return _big if picture.width * picture.height > BIG_PIXELS else nullcontext()
 
 
-def _to_upright_rgb(image: Image.Image, orientation: int | None) -> Image.Image:
-    image.load()
-    rgb = _to_rgb(image)
-    turn = None if _turns_itself(image) else _UPRIGHT.get(orientation or 1)
-    return rgb.transpose(turn) if turn is not None else rgb
+def _factor(picture: Picture, at_least: tuple[int, int] | None) -> int:
+    """By what whole number a picture's sides are divided as it is decoded."""
+    if at_least is None:
+        return 1
+    scale = min(picture.width // max(1, at_least[0]), picture.height // max(1, at_least[1]))
+    if picture.format in ("JPEG", "MPO"):
+        return next((factor for factor in (8, 4, 2) if scale >= factor), 1)
+    return max(1, scale) if picture.width * picture.height > BIG_PIXELS else 1
 
 
-def _turns_itself(image: Image.Image) -> bool:
-    """Pillow reports a TIFF's upright size when it is opened, and turns its pixels when they are decoded."""
-    return image.format == "TIFF"
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    if image.mode in ("P", "PA", "1") or "transparency" in image.info:
+        image = _over_white(image)
+    return image.reduce(factor)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_srgb(picture: Picture, image: Image.Image) -> Image.Image:
+    try:
+        if picture._profile is not None and image.mode == "CMYK":
+            converted = colour.to_srgb(image, picture._profile)
+            picture.pixels_as = _AS_PROFILED
+            return converted if converted is not None else image.convert("RGB")
+        rgb = _over_white(image)
+        if picture._profile is None:
+            return rgb
+        grey = colour.space_of(picture._profile) == "L" and image.mode in ("L", "LA", "1")
+        converted = colour.to_srgb(rgb.getchannel("R") if grey else rgb, picture._profile)
+    except colour.ProfileError as error:
+        picture.remark(f"{error} (taken as sRGB)")
+        return _over_white(image)
+    if converted is None:
+        return rgb
+    picture.pixels_as = picture.pixels_as or _AS_PROFILED
+    return converted
+
+
+def _over_white(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I;16"):
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L").convert("RGB")
-    if image.mode in ("I", "F"):
-        low, high = image.getextrema()
-        scale = 255 / ((high - low) or 1)  # type: ignore[operator]
-        return image.point(lambda value: value * scale - low * scale).convert("L").convert("RGB")  # type: ignore[operator]
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return image.convert("RGB")
+
+
+# How pixels are made where the first version of this program made others (the tables' `pixels_as`).
+_AS_PROFILED, _AS_SCALED, _AS_OPAQUE, AS_BANDS = "profile", "scaled", "opaque", "bands"
+
+
+def _open_jpeg(data: bytes, max_pixels: int) -> Picture:
+    header = jpeg.read_header(data)
+    refuse_size(header.size, max_pixels)
+    picture = _described(_pillow(data), header.size, header.scanned)
+
+    def decode(size: tuple[int, int] | None) -> Image.Image:
+        pixels, warning = jpeg.decode(data, header, size)
+        if warning:
+            picture.remark(f"its pixels are partly invented: {warning}")
+        return pixels
+
+    picture._decode = decode
+    return picture
+
+
+def _open_png(data: bytes, max_pixels: int) -> Picture:
+    header = png.read_header(data)
+    refuse_size(header.size, max_pixels)
+    image = _pillow(header.picture)
+    image.info.update({k: v for k, v in (("exif", header.exif), ("xmp", header.xmp)) if v})
+    picture = _described(image, header.size, header.size[0] * header.size[1])
+    picture._profile, picture.remarks = header.profile, header.remarks
+    if header.bits != 16 or header.has_transparent:
+        return picture
+    picture.pixels_as = _AS_SCALED
+
+    def decode(_: tuple[int, int] | None) -> Image.Image:
+        return _scaled(imagecodecs.png_decode(header.picture))
+
+    picture._decode = decode
+    return picture
+
+
+def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> Picture:
+    raster = tiff.read_header(data, bands)
+    refuse_size(raster.size, max_pixels)
+    cost = raster.size[0] * raster.size[1] * raster.bands
+    image = None
+    try:
+        image = _pillow(data)
+    except ImageError:
+        if raster.kind == "None":
+            raise
+    if image is not None and raster.simple:
+        picture = _described(image, image.size, cost)
+        picture._turns_itself = True  # Pillow reports its upright size, and turns its pixels as it decodes them
+        with_pillow = picture._decode
+
+        def opaque(size: tuple[int, int] | None) -> Image.Image:
+            pixels = with_pillow(size)
+            if pixels.mode in ("RGBA", "RGBa", "LA", "La") and not _is_transparency(pixels.split()[-1]):
+                picture.pixels_as = _AS_OPAQUE
+                return _without_last(pixels)
+            return pixels
+
+        picture._decode = opaque
+        return picture
+    exif = Image.Exif()
+    try:
+        exif.load_from_fp(BytesIO(data), None)
+    except Exception:
+        exif = Image.Exif()
+    mode = image.mode if image is not None and raster.bands < 5 else raster.mode
+    selectable = raster.bands >= tiff.SELECTABLE
+    picture = Picture("TIFF", mode, raster.size, exif, cost, pixels_as=as_bands(bands) if selectable else _AS_SCALED)
+    if bands and selectable and max(bands) > raster.bands:
+        named = ",".join(map(str, bands))
+        picture.remark(f"CURATION_BANDS={named} names more bands than its {raster.bands}: the usual ones are shown")
+    picture._profile = raster.profile if raster.colour else None
+    picture._decode = lambda _: tiff.decode(data, raster)
+    return picture
+
+
+def _open_jxl(data: bytes, max_pixels: int) -> Picture:
+    header = jxl.read_header(data)
+    refuse_size(header.size, max_pixels)
+    exif = Image.Exif()
+    if header.exif:
+        try:
+            exif.load(b"Exif\0\0" + header.exif)
+        except Exception:
+            exif = Image.Exif()
+    picture = Picture("JXL", "RGB", header.size, exif, header.size[0] * header.size[1])
+    picture._turns_itself = True
+    picture._decode = lambda _: _scaled(jxl.decode(data))
+    return picture
+
+
+def _open_with_pillow(data: bytes, max_pixels: int) -> Picture:
+    image = _pillow(data)
+    refuse_size(image.size, max_pixels)
+    return _described(image, image.size, image.size[0] * image.size[1])
+
+
+def _pillow(data: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(BytesIO(data))
+    except UnidentifiedImageError:
+        raise ImageError("corrupt", "broken header: it is cut or damaged") from None
+    except Exception as error:  # format plugins raise what they like on broken headers
+        raise ImageError("corrupt", f"broken header: {first_line(error)}") from None
+
+
+def _described(image: ImageFile.ImageFile, size: tuple[int, int], cost: int) -> Picture:
+    """A picture that Pillow decodes."""
+    try:
+        exif = Image.Image.getexif(image)  # of a PNG, not the method that decodes to look for a block after the pixels
+    except Exception:
+        exif = Image.Exif()
+    profile = image.info.get("icc_profile")
+
+    def decode(_: tuple[int, int] | None) -> Image.Image:
+        image.load()
+        return image
+
+    return Picture(image.format or "", image.mode, size, exif, cost, _decode=decode, _profile=profile or None)
+
+
+def _scaled(samples: NDArray[Any]) -> Image.Image:
+    """A picture of whatever samples, grey or colour, with transparency or not."""
+    samples = samples[..., None] if samples.ndim == 2 else samples
+    number = samples.shape[2]
+    colours, alpha = samples[..., : number - 1 + number % 2], None if number % 2 else samples[..., -1]
+    bits = samples.dtype.itemsize * 8 if samples.dtype.kind == "u" else None
+    if samples.dtype != np.uint8:
+        colours = to_bytes(colours, colour=number > 2, inverted=False, bits=bits)
+    image = Image.fromarray(np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours))
+    if alpha is not None:
+        if alpha.dtype != np.uint8:
+            full = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1.0
+            alpha = (alpha.astype(np.float32) * (255 / full)).clip(0, 255).astype(np.uint8)
+        image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
+    return image
+
+
+def _is_transparency(band: Image.Image) -> bool:
+    """Whether a band that is tagged as transparency is; infrared is tagged so by many a program for mosaics."""
+    histogram = band.histogram()
+    return histogram[0] + histogram[255] >= _OPAQUE_OR_NOT * sum(histogram)
+
+
+def _without_last(image: Image.Image) -> Image.Image:
+    channels = image.split()[:-1]
+    return Image.merge("RGB", channels) if len(channels) == 3 else channels[0]
+
+
+def _remark_zeros(picture: Picture, data: bytes) -> None:
+    end = data.rstrip(b"\0")
+    zeros = len(data) - len(end)
+    if zeros > _MANY_ZEROS and not (picture.format == "GIF" and end.endswith(b";")):
+        picture.remark(f"its pixels are partly invented: the last {zeros:,} bytes of the file are zero")
+    elif picture.format != "GIF" and (at := data.find(_HOLE)) >= 0:
+        picture.remark(f"its pixels may be partly invented: there are only zeros from byte {at:,} on")
+
+
+_OPENERS = {"JPEG": _open_jpeg, "PNG": _open_png, "JXL": _open_jxl}

@@ -9,21 +9,14 @@ from typing import Any
 import cykooz_resizer  # Pillow's filters in vector instructions: an eighth of its time
 from PIL import Image
 
-from curation_assets.images.decode import upright_rgb
+from curation_assets.images.decode import Picture, orientation_of, upright_rgb
 
 PREVIEW_SIDE = 384
 _of_thread = threading.local()
 
 
-def preview(image: Image.Image, orientation: int | None) -> bytes:
+def preview(picture: Picture) -> bytes:
     """Decode an image into its preview.
-
-    A JPEG is decoded at the smallest of its own scales that is no smaller than the preview: its scaled decoding
-    averages as it goes, so that little is left to shrink.
-
-    Args:
-        image: as ``open_image`` returned it; its pixels are decoded here.
-        orientation: EXIF orientation 1–8 (``orientation_of``), or None.
 
     Returns:
         JPEG bytes without EXIF, longest side at most ``PREVIEW_SIDE`` pixels; a smaller image keeps its size.
@@ -31,11 +24,27 @@ def preview(image: Image.Image, orientation: int | None) -> bytes:
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
-    rgb = upright_rgb(image, orientation, _fit(image.size) if max(image.size) > PREVIEW_SIDE else None)
-    if max(rgb.size) > PREVIEW_SIDE:
-        rgb = shrink(rgb, _fit(rgb.size))
+    return jpeg_of(picture, PREVIEW_SIDE, 80)
+
+
+def jpeg_of(picture: Picture, side: int, quality: int) -> bytes:
+    """Decode an image into an upright JPEG without EXIF.
+
+    A JPEG is decoded at the smallest of its own scales that is no smaller than what is asked for: its scaled decoding
+    averages as it goes, so that little is left to shrink.
+
+    Args:
+        side: most pixels of the longest side; a smaller image keeps its size.
+
+    Raises:
+        ImageError: the pixel data is truncated or broken.
+    """
+    at_least = _fit(picture.size, side) if max(picture.size) > side else None
+    rgb = upright_rgb(picture, orientation_of(picture), at_least)
+    if max(rgb.size) > side:
+        rgb = shrink(rgb, _fit(rgb.size, side))
     out = BytesIO()
-    rgb.save(out, "JPEG", quality=80)
+    rgb.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
@@ -47,8 +56,8 @@ def shrink(rgb: Image.Image, size: tuple[int, int]) -> Image.Image:
     return small
 
 
-def _fit(size: tuple[int, int]) -> tuple[int, int]:
-    scale = PREVIEW_SIDE / max(size)
+def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pybase64
 
-from curation_assets.images.decode import ImageError, open_image, orientation_of, upright_size
-from curation_assets.images.exif import Exif, read_exif
+from curation_assets.images.decode import Picture, orientation_of, upright_size
+from curation_assets.images.errors import ImageError
+from curation_assets.images.exif import read_exif
+from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.names import printable
 from curation_assets.images.preview import preview
 from curation_assets.images.source import ImageSource
 
+READER_VERSION = 2  # of everything that makes a row of a file; one more whenever a row would say something else
+# The version since which rows of a format are as now; rows without a format are of files that were refused.
+READ_ALIKE_SINCE = {"BMP": 1, "GIF": 2}
 _MAX_INT32 = 2**31 - 1  # a TIFF header can claim more than the table's columns hold
 
 
@@ -26,11 +33,20 @@ class ReadLimits:
     Attributes:
         store_images: whether ``image_base64`` is filled.
         max_pixels, max_file_bytes: larger ones get status ``too_large``.
+        bands: of a raster of four or more: those that make the picture, from 1; None chooses.
+        decode_seconds: a picture that takes longer gets status ``unreadable``.
     """
 
     store_images: bool = True
     max_pixels: int = 200_000_000
     max_file_bytes: int = 268_435_456
+    bands: tuple[int, ...] | None = None
+    decode_seconds: float = 60.0
+
+    @property
+    def decode(self) -> DecodeOptions:
+        """How pictures are decoded."""
+        return DecodeOptions(self.max_pixels, self.bands, self.decode_seconds)
 
 
 @dataclass
@@ -71,6 +87,9 @@ class ImageRecord:
     preview: bytes | None = None
     status: str = "ok"
     error: str | None = None
+    warning: str | None = None
+    reader_version: int = READER_VERSION
+    pixels_as: str | None = None
 
 
 def read_record(
@@ -81,6 +100,7 @@ def read_record(
     ctime_ns: int | None,
     limits: ReadLimits,
     spent: Spent | None = None,
+    stop: threading.Event | None = None,
 ) -> ImageRecord:
     """Read a listed file once and describe it. Never raises for what is wrong with the file.
 
@@ -89,6 +109,7 @@ def read_record(
 
     Args:
         spent: the time this takes is added to it; one thread's own.
+        stop: ends the work when it is set.
     """
     spent = spent or Spent()
     record = ImageRecord(
@@ -114,12 +135,14 @@ def read_record(
     started = time.thread_time()
     record.content_sha256 = hashlib.sha256(data).hexdigest()
     try:
-        _describe(data, record, limits)
+        facts = with_picture(_describe, data, limits.decode, stop=stop)
     except ImageError as error:
         record.status, record.error = error.status, printable(str(error))
         if error.size is not None:  # says at the next scan whether a raised limit now admits it
             record.width, record.height = (min(side, _MAX_INT32) for side in error.size)
     else:
+        for name, value in facts.items():
+            setattr(record, name, value)
         if limits.store_images:
             record.image_base64 = pybase64.b64encode_as_string(data)
     spent.decode_seconds += time.thread_time() - started
@@ -141,15 +164,15 @@ def _read(source: ImageSource, record: ImageRecord, limits: ReadLimits) -> bytes
     return data
 
 
-def _describe(data: bytes, record: ImageRecord, limits: ReadLimits) -> None:
-    image = open_image(data, limits.max_pixels)
-    orientation = orientation_of(image)
-    exif: Exif = read_exif(image)
-    record.format, record.mode, record.orientation = image.format, image.mode, orientation
-    record.width, record.height = upright_size(image, orientation)
-    record.captured_at, record.camera = exif.captured_at, exif.camera
-    record.latitude, record.longitude = exif.latitude, exif.longitude
-    record.preview = preview(image, orientation)
+def _describe(picture: Picture) -> dict[str, Any]:
+    """What a row says of a picture, but of its metadata what can't be got at."""
+    orientation = orientation_of(picture)
+    exif = read_exif(picture.exif)
+    width, height = upright_size(picture, orientation)
+    facts: dict[str, Any] = {"format": picture.format, "mode": picture.mode, "orientation": orientation}
+    facts |= {"width": width, "height": height, "captured_at": exif.captured_at, "camera": exif.camera}
+    facts |= {"latitude": exif.latitude, "longitude": exif.longitude, "preview": preview(picture)}
+    return facts | {"warning": "; ".join(picture.remarks) or None, "pixels_as": picture.pixels_as}
 
 
 def _time(nanoseconds: int | None) -> datetime | None:

@@ -66,6 +66,12 @@ _FOLDER = Column("folder", pa.string(), "image folder relative to the images roo
 _SIZE = Column("size_bytes", pa.int64(), "size of the file in bytes")
 _CREATED = Column("created_at", _UTC, "when the file appeared or last changed its inode (ctime), UTC")
 _RELATIVE = Column("relative_path", pa.string(), "path relative to the images root; the key")
+_PIXELS_AS = Column(
+    "pixels_as",
+    pa.string(),
+    "how the picture is made of the file where not as ever: profile (colours converted), scaled (16 bits), bands",
+    came_later=True,
+)
 _SHA256 = Column("content_sha256", pa.string(), "SHA-256 of the file's bytes, hexadecimal")
 
 DIRECTORY = TableSpec(
@@ -89,7 +95,7 @@ DIRECTORY = TableSpec(
             "modification time in nanoseconds since 1970, to recognise an unchanged file",
         ),
         _SHA256,
-        Column("format", pa.string(), "image format by content: JPEG, MPO, PNG, WEBP, TIFF, BMP, GIF, AVIF, HEIF"),
+        Column("format", pa.string(), "image format by content: JPEG, MPO, PNG, WEBP, TIFF, BMP, GIF, AVIF, HEIF, JXL"),
         Column("width", pa.int32(), "pixels, of the image turned upright"),
         Column("height", pa.int32(), "pixels, of the image turned upright"),
         Column("mode", pa.string(), "pixel mode as stored, in Pillow's terms: RGB, L, CMYK, …"),
@@ -101,9 +107,22 @@ DIRECTORY = TableSpec(
         Column("preview", pa.binary(), "upright JPEG, longest side at most 384 pixels"),
         Column("status", pa.string(), "ok, corrupt, unsupported, too_large or unreadable"),
         Column("error", pa.string(), "why status is not ok"),
+        Column(
+            "warning",
+            pa.string(),
+            "what is doubtful of an image that is ok: pixels partly invented, a colour profile not followed",
+            came_later=True,
+        ),
+        Column(
+            "reader_version",
+            pa.int32(),
+            "of the program's reading that made the row; rows of a format that is read otherwise now are read again",
+            came_later=True,
+        ),
+        _PIXELS_AS,
     ),
     key=("relative_path",),
-    dictionary=("format", "mode", "camera", "status", "error"),
+    dictionary=("format", "mode", "camera", "status", "error", "warning", "pixels_as"),
 )
 
 EMBEDDINGS = TableSpec(
@@ -121,10 +140,11 @@ EMBEDDINGS = TableSpec(
         Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
         Column("embeddings", pa.list_(pa.float32()), "unit-length vector; a dot product of two is their cosine"),
         Column("embedded_at", _UTC, "when the vector was computed, UTC"),
+        _PIXELS_AS,
     ),
     key=("relative_path", "model_version"),
     configuration={"delta.enableChangeDataFeed": "true"},
-    dictionary=("model_name", "model_version", "model_fingerprint"),
+    dictionary=("model_name", "model_version", "model_fingerprint", "pixels_as"),
     byte_stream_split=("embeddings.list.element",),
 )
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.images.listing import TreeListing, fingerprint
-from curation_assets.images.record import ReadLimits
+from curation_assets.images.record import READER_VERSION, ReadLimits
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import Snapshot
-from curation_assets.scan.plan import now_admitted
+from curation_assets.scan.plan import now_admitted, read_otherwise
 
 ABSENT = "absent"
 
@@ -22,7 +22,8 @@ class FolderChange:
 
     Attributes:
         fingerprint: of the folder on disk, and of whatever else the rows have to follow; ``absent`` if it is gone.
-        what: for people: ``new``, ``changed``, ``gone``, ``moved``, ``limits raised`` or ``unreadable files``.
+        what: for people: ``new``, ``changed``, ``gone``, ``moved``, ``limits raised``, ``read otherwise now``
+            or ``unreadable files``.
     """
 
     folder: str
@@ -60,6 +61,9 @@ def folder_changes(
             changes.append(FolderChange(folder, f"{now}@{_short_hash(source.location)}", "moved"))
         elif in_table.admitted:
             changes.append(FolderChange(folder, f"{now}@{_short_hash(str(limits))}", "limits raised"))
+        elif in_table.outdated:
+            version = f"reader {READER_VERSION} {limits.bands}"
+            changes.append(FolderChange(folder, f"{now}@{_short_hash(version)}", "read otherwise now"))
         elif in_table.unreadable:
             changes.append(FolderChange(folder, now, "unreadable files"))
     return changes
@@ -74,21 +78,25 @@ class _Known:
     fingerprint: str
     moved: bool
     admitted: bool
+    outdated: bool
     unreadable: bool
 
 
 def _known_folders(table: Snapshot, source: ImageSource, limits: ReadLimits) -> dict[str, _Known]:
     columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status", "width", "height"]
+    columns += ["format", "reader_version", "pixels_as"]
     rows = table.read(columns).drop("_file")
     rows = rows.with_columns(
         _moved=pl.concat_str(pl.lit(source.location + "/"), pl.col("relative_path")) != pl.col("file_path"),
-        _admitted=now_admitted(limits.max_pixels, limits.max_file_bytes),
+        _admitted=now_admitted(limits),
+        _outdated=read_otherwise(limits),
     )
     return {
         str(folder): _Known(
             fingerprint(group),
             moved=bool(group["_moved"].any()),
             admitted=bool(group["_admitted"].any()),
+            outdated=bool(group["_outdated"].any()),
             unreadable=bool((group["status"] == "unreadable").any()),
         )
         for (folder,), group in rows.partition_by("folder", as_dict=True).items()

@@ -99,7 +99,7 @@ class _Job:
             result.commits += rows.commit(piece.add, piece.remove)
             result.add(piece.counts)
         result.passed_over = listing.passed_over
-        result.new, result.changed = plan.new, plan.changed
+        result.new, result.changed, result.outdated = plan.new, plan.changed, plan.outdated
         result.vanished, result.unchanged = plan.vanished, plan.unchanged
 
     def _plan(self, base: Snapshot, listing: FolderListing) -> ScanPlan:
@@ -109,8 +109,7 @@ class _Job:
             known,
             base.files(listing.folder),
             self.source.location,
-            max_pixels=self.limits.max_pixels,
-            max_file_bytes=self.limits.max_file_bytes,
+            limits=self.limits,
             read_again=self._readable_now(unreadable(listing.files, known)),
             rescan=self.rescan,
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curation_assets.images.decode import AS_BANDS, MOST_SIDE, as_bands
+from curation_assets.images.record import READ_ALIKE_SINCE, READER_VERSION, ReadLimits
 from curation_assets.lake.snapshot import DataFile, Snapshot
 
 UNIT_BYTES = 192 * 2**20  # of image files: bounds a Parquet file, and what a kill can cost
@@ -18,7 +20,10 @@ UNIT_FILES = 20_000
 SMALL_FILE_BYTES = 16 * 2**20
 SMALL_FILES = 8  # more small files than this in a folder are merged, when there is something to commit anyway
 
-KNOWN_COLUMNS = ("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height")
+KNOWN_COLUMNS = (
+    *("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height"),
+    *("format", "reader_version", "pixels_as"),
+)
 
 
 @dataclass
@@ -43,11 +48,16 @@ class Unit:
 
 @dataclass
 class ScanPlan:
-    """Everything a scan of one folder has to do; no units means the table is up to date."""
+    """Everything a scan of one folder has to do; no units means the table is up to date.
+
+    Attributes:
+        outdated: unchanged files that this version reads otherwise than the one that made their rows.
+    """
 
     units: list[Unit]
     new: int = 0
     changed: int = 0
+    outdated: int = 0
     vanished: int = 0
     unchanged: int = 0
 
@@ -72,11 +82,20 @@ def unreadable(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     return listed.join(rows, on="relative_path", how="inner", maintain_order="left")
 
 
-def now_admitted(max_pixels: int, max_file_bytes: int) -> pl.Expr:
+def now_admitted(limits: ReadLimits) -> pl.Expr:
     """Rows that were refused as too large under lower limits than those now in force."""
     pixels = pl.col("width").cast(pl.Int64) * pl.col("height")
-    fits = (pl.col("size_bytes") <= max_file_bytes) & (pixels.is_null() | (pixels <= max_pixels))
+    small = (pixels <= limits.max_pixels) & (pl.max_horizontal("width", "height") <= MOST_SIDE)
+    fits = (pl.col("size_bytes") <= limits.max_file_bytes) & (pixels.is_null() | small)
     return (pl.col("status") == "too_large") & fits
+
+
+def read_otherwise(limits: ReadLimits) -> pl.Expr:
+    """Rows of files that an earlier version of this program, or other bands, read otherwise than they are now."""
+    since = pl.col("format").replace_strict(READ_ALIKE_SINCE, default=READER_VERSION, return_dtype=pl.Int32)
+    outdated = pl.col("reader_version").fill_null(1) < since
+    bands = pl.col("pixels_as").str.starts_with(AS_BANDS).fill_null(False)
+    return outdated | (bands & (pl.col("pixels_as") != as_bands(limits.bands)))
 
 
 def plan_scan(
@@ -85,8 +104,7 @@ def plan_scan(
     files: list[DataFile],
     location: str,
     *,
-    max_pixels: int,
-    max_file_bytes: int,
+    limits: ReadLimits,
     read_again: pl.Series | None = None,
     rescan: bool = False,
 ) -> ScanPlan:
@@ -97,7 +115,7 @@ def plan_scan(
         known: the folder's rows in the table, columns ``KNOWN_COLUMNS`` and ``_file`` (:func:`known_rows`).
         files: the folder's Parquet files in the same snapshot.
         location: of the images' source, to notice that it moved.
-        max_pixels, max_file_bytes: limits now in force; rows refused under lower ones are read again.
+        limits: now in force; rows refused under lower ones, or read otherwise, are read again.
         read_again: ``relative_path`` of files to read although they look unchanged.
         rescan: read every file again.
     """
@@ -114,15 +132,19 @@ def plan_scan(
         .then(pl.lit("new"))
         .when(pl.col("_listed").is_null())
         .then(pl.lit("vanished"))
-        .when(differs | again | now_admitted(max_pixels, max_file_bytes) | pl.lit(rescan))
+        .when(differs | again | now_admitted(limits) | pl.lit(rescan))
         .then(pl.lit("changed"))
+        .when(read_otherwise(limits))
+        .then(pl.lit("outdated"))
         .otherwise(pl.lit("unchanged"))
     )
     now_at = pl.concat_str(pl.lit(location + "/"), pl.col("relative_path"))
     both = both.with_columns(_state=state, _now_at=now_at)
     both = both.with_columns(_moved=(pl.col("_state") == "unchanged") & (pl.col("_now_at") != pl.col("file_path")))
 
-    touched = set(both.filter((pl.col("_state").is_in(["changed", "vanished"])) | pl.col("_moved"))["_file"].to_list())
+    touched = set(
+        both.filter((pl.col("_state").is_in(["changed", "outdated", "vanished"])) | pl.col("_moved"))["_file"].to_list()
+    )
     new = both.filter(pl.col("_state") == "new")
     small = [f for f in files if f.size_bytes < SMALL_FILE_BYTES]
     crowded = len(small) >= SMALL_FILES and bool(touched or len(new))
@@ -135,13 +157,13 @@ def plan_scan(
         units.append(_unit(both, merge, first))
     units += [_unit(both, [], chunk) for chunk in rest]
     counts = dict(both.group_by("_state").len().iter_rows())
-    return ScanPlan(units, **{s: counts.get(s, 0) for s in ("new", "changed", "vanished", "unchanged")})
+    return ScanPlan(units, **{s: counts.get(s, 0) for s in ("new", "changed", "outdated", "vanished", "unchanged")})
 
 
 def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
     columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
     mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
-    read = mine.filter(pl.col("_state") == "changed").select(columns)
+    read = mine.filter(pl.col("_state").is_in(["changed", "outdated"])).select(columns)
     if new is not None:
         read = pl.concat([read, new.select(columns)])
     keep = mine.filter(pl.col("_state") == "unchanged").select("relative_path", file_path="_now_at")

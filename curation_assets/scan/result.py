@@ -36,6 +36,7 @@ class ScanResult(UnitCounts):
 
     Attributes:
         new, changed, vanished, unchanged: files by how they differ from the table.
+        outdated: unchanged files read again, as this version reads them otherwise.
         passed_over: entries that were no candidates, by reason.
         statuses: rows of the folder now, by status.
         commits: versions written; 0 means the table was up to date.
@@ -44,6 +45,7 @@ class ScanResult(UnitCounts):
     folder: str = ""
     new: int = 0
     changed: int = 0
+    outdated: int = 0
     vanished: int = 0
     unchanged: int = 0
     commits: int = 0

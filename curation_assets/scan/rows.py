@@ -6,6 +6,7 @@ the folder's size.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -58,9 +59,9 @@ def write_unit(
     counts = UnitCounts()
     _copy_kept(unit, table, stage)
     added = _users_columns(unit, table)
-    pool = ThreadPoolExecutor(threads, "scan")
+    pool, stop = ThreadPoolExecutor(threads, "scan"), threading.Event()
     try:
-        for records in _batches(_records(unit.read, source, limits, pool, threads, counts)):
+        for records in _batches(_records(unit.read, source, limits, pool, threads, counts, stop)):
             started = time.perf_counter()
             stage.write(added.attached(_arrow(records)))
             counts.write_seconds += time.perf_counter() - started
@@ -68,6 +69,7 @@ def write_unit(
             counts.bytes_read += sum(record.size_bytes or 0 for record in records)
             on_read(len(records))
     finally:
+        stop.set()  # nobody waits for what is still being decoded
         pool.shutdown(wait=False, cancel_futures=True)
     return counts
 
@@ -130,6 +132,7 @@ def _records(
     pool: ThreadPoolExecutor,
     threads: int,
     counts: UnitCounts,
+    stop: threading.Event,
 ) -> Iterator[ImageRecord]:
     """Records in the order of ``files``, a bounded number of them read ahead."""
     waiting: deque[tuple[Future[tuple[list[ImageRecord], Spent]], int]] = deque()
@@ -147,7 +150,7 @@ def _records(
     for group, cost in _groups(files, limits.max_file_bytes):
         while waiting and (len(waiting) >= _GROUPS_A_THREAD * threads or in_flight + cost > _IN_FLIGHT_BYTES):
             yield from first()
-        waiting.append((pool.submit(_read_group, source, group, limits), cost))
+        waiting.append((pool.submit(_read_group, source, group, limits, stop), cost))
         in_flight += cost
     while waiting:
         yield from first()
@@ -168,9 +171,11 @@ def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Li
         yield group, size
 
 
-def _read_group(source: ImageSource, files: list[_Listed], limits: ReadLimits) -> tuple[list[ImageRecord], Spent]:
+def _read_group(
+    source: ImageSource, files: list[_Listed], limits: ReadLimits, stop: threading.Event
+) -> tuple[list[ImageRecord], Spent]:
     spent = Spent()
-    return [read_record(source, *file, limits, spent) for file in files], spent
+    return [read_record(source, *file, limits, spent, stop) for file in files], spent
 
 
 def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:

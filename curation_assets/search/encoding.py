@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.search.query import Picture
 
 if TYPE_CHECKING:
@@ -55,26 +56,28 @@ class QueryEncoder:
         found = [vector for text in texts if (vector := known[text]) is not None]
         return np.stack(found) if found else np.empty((0, model.dimension), np.float32)
 
-    def image(self, data: bytes, max_pixels: int, name: str, model: RegisteredModel) -> Picture:
+    def image(self, data: bytes, decode: DecodeOptions, name: str, model: RegisteredModel) -> Picture:
         """An image's bytes → the part of a query that looks for images like it.
 
         Args:
-            max_pixels: larger images are refused.
+            decode: how it is decoded.
             name: how the query tells of it.
 
         Raises:
             CurationError: it can't be used; the message says why.
         """
-        from curation_assets.images.decode import ImageError
+        from curation_assets.images.errors import ImageError
 
         with self._encoding:
             encoder = self._encoder(model)
         try:
-            pixels = encoder.preprocessing.load(data, max_pixels)
+            pixels = encoder.preprocessing.load(data, decode)
         except ImageError as error:
             why = str(error)
             if error.status == "too_large" and error.size is not None:
-                why = f"{error.size[0]} x {error.size[1]} pixels are more than the {max_pixels:,} that are allowed"
+                why = (
+                    f"{error.size[0]} x {error.size[1]} pixels are more than the {decode.max_pixels:,} that are allowed"
+                )
             raise CurationError(f"{name}: {why}") from None
         with self._encoding:
             (vector,) = encoder.embed_images(pixels[None])

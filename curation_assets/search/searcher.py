@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.search import image_map
@@ -296,18 +297,18 @@ class Searcher:
         return self._encoder.texts(texts, model or self.model())
 
     def embed_image(
-        self, data: bytes, max_pixels: int, name: str = "an image", model_version: str | None = None
+        self, data: bytes, decode: DecodeOptions, name: str = "an image", model_version: str | None = None
     ) -> Picture:
         """An image's bytes → the part of a query that looks for images like it.
 
         Args:
-            max_pixels: larger images are refused.
+            decode: how it is decoded.
             name: how the query tells of it.
 
         Raises:
             CurationError: it can't be used; the message says why.
         """
-        return self._encoder.image(data, max_pixels, name, self.model(model_version))
+        return self._encoder.image(data, decode, name, self.model(model_version))
 
     # ----------------------------------------------------------------- images
 

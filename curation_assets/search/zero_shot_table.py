@@ -87,10 +87,11 @@ def _waits(source: Snapshot, folder: str, model: RegisteredModel) -> bool:
 
 
 def _are_current(source: Snapshot, labels: Snapshot, folder: str, model: RegisteredModel, asked: str) -> bool:
-    wanted = source.read(KEY, folder, where=is_current(model)).select(KEY)
-    there = labels.read([*KEY, "choices", *MODEL_COLUMNS], folder)
-    current = there.filter(is_current(model) & (pl.col("choices") == asked)).select(KEY)
-    return len(there) == len(current) and current.sort(KEY).equals(wanted.sort(KEY))
+    wanted = source.read([*KEY, "embedded_at"], folder, where=is_current(model)).select(*KEY, "embedded_at")
+    there = labels.read([*KEY, "choices", "labelled_at", *MODEL_COLUMNS], folder)
+    current = there.filter(is_current(model) & (pl.col("choices") == asked))
+    later = current.join(wanted, on=KEY).filter(pl.col("labelled_at") >= pl.col("embedded_at"))  # than its vector
+    return len(there) == len(wanted) == len(later)
 
 
 def _labelled(

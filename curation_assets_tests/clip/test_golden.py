@@ -18,6 +18,7 @@ from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.source import CODE_REVISION, DEMO_FOLDER, combine, file_digests, resolve
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.clip.test_encoder import change_weights
 from curation_assets_tests.conftest import register
@@ -156,7 +157,7 @@ def test_golden_vectors_are_those_of_the_golden_images_and_texts(registered: Pat
     assert [entry["text"] for entry in content["texts"]] == list(golden.TEXTS)
     stored = [entry["vector"] for entry in content["images"] + content["texts"]]
     data = [(registered / "golden" / entry["file"]).read_bytes() for entry in content["images"]]
-    pixels = np.stack([encoder.preprocessing.load(image, 10**6) for image in data])
+    pixels = np.stack([encoder.preprocessing.load(image, DecodeOptions(10**6)) for image in data])
     np.testing.assert_allclose(stored[:2], encoder.embed_images(pixels), atol=1e-5)
     np.testing.assert_allclose(stored[2:], encoder.embed_texts(list(golden.TEXTS)), atol=1e-5)
     for one in range(4):

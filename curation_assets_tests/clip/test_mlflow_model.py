@@ -24,6 +24,7 @@ from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets_tests.clip.test_predictor import b64, bomb
 from curation_assets_tests.conftest import jpeg
 
@@ -34,7 +35,7 @@ ONE, TWO = jpeg(1, (300, 260)), jpeg(2, (100, 400))
 
 
 def image_vector(encoder: Encoder, data: bytes) -> Any:
-    return encoder.embed_images(encoder.preprocessing.load(data, 10**9)[None])[0]
+    return encoder.embed_images(encoder.preprocessing.load(data, DecodeOptions(10**9))[None])[0]
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +389,7 @@ print(json.dumps({"vectors": vectors.tolist(), "package": curation_assets.__file
     said = json.loads(done.stdout.splitlines()[-1])
     assert not Path(said["package"]).is_relative_to(CHECKOUT)
     expected = [
-        encoder.embed_images(np.stack([encoder.preprocessing.load(data, 10**9)]))[0],
+        encoder.embed_images(np.stack([encoder.preprocessing.load(data, DecodeOptions(10**9))]))[0],
         encoder.embed_texts(["maize"])[0],
     ]
     assert np.allclose(said["vectors"], expected, atol=1e-5)

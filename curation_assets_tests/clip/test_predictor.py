@@ -21,6 +21,7 @@ from curation_assets.clip.predictor import ClipPredictor, PredictorConfig
 from curation_assets.clip.rows import Row, RowError
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets_tests.clip.test_encoder import change_weights
 from curation_assets_tests.conftest import jpeg
 
@@ -69,7 +70,7 @@ def expected(encoder: Encoder, rows: list[Row]) -> Any:
         if row.kind == "text":
             vectors.append(encoder.embed_texts([row.value])[0])
         else:
-            pixels = encoder.preprocessing.load(base64.b64decode(row.value), 10**9)
+            pixels = encoder.preprocessing.load(base64.b64decode(row.value), DecodeOptions(10**9))
             vectors.append(encoder.embed_images(pixels[None])[0])
     return np.stack(vectors)
 

@@ -17,6 +17,7 @@ from curation_assets.clip.preprocessing import FILE_NAME, Preprocessing
 from curation_assets.demo.render import render
 from curation_assets.errors import CurationError
 from curation_assets.images.decode import open_image, upright_rgb
+from curation_assets.images.guard import DecodeOptions
 
 NO_LIMIT = 10**9
 SIZES = [
@@ -155,6 +156,7 @@ def test_a_line_of_60000_pixels_is_prepared_in_bounded_memory(preprocessing: Pre
 import resource
 from PIL import Image
 from curation_assets.clip.preprocessing import Preprocessing
+from curation_assets.images.guard import DecodeOptions
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 preprocessing = Preprocessing(224, 224, (0, 0, 0), (1, 1, 1), 1 / 255)
 preprocessing.pixels(Image.new("RGB", (300, 300)))
@@ -173,7 +175,7 @@ def test_a_large_jpeg_gives_nearly_the_pixels_of_a_full_decode(
 ) -> None:
     data = encoded(render("maize_rust", random.Random(size[0]), size), quality=90)
     full = preprocessing.pixels(upright_rgb(open_image(data, NO_LIMIT), None))
-    loaded = preprocessing.load(data, NO_LIMIT)
+    loaded = preprocessing.load(data, DecodeOptions(NO_LIMIT))
     assert cosine(loaded, full) >= 0.9999
     assert abs(loaded.astype(int) - full).mean() < 0.6  # resized with a JPEG's padding it is up to 5
 
@@ -186,7 +188,7 @@ def test_a_small_file_gives_exactly_the_pixels_of_a_full_decode(
     data = encoded(noise(size), kind)
     with Image.open(BytesIO(data)) as image:
         expected = preprocessing.pixels(image.convert("RGB"))
-    assert np.array_equal(preprocessing.load(data, NO_LIMIT), expected)
+    assert np.array_equal(preprocessing.load(data, DecodeOptions(NO_LIMIT)), expected)
 
 
 STORED_AS = {
@@ -213,7 +215,7 @@ def test_a_photo_turned_in_the_camera_gives_the_pixels_of_the_upright_one(
     orientation: int, kind: str, preprocessing: Preprocessing
 ) -> None:
     upright = noise((301, 260))
-    turned = preprocessing.load(as_stored_by_a_camera(upright, orientation, kind), NO_LIMIT)
+    turned = preprocessing.load(as_stored_by_a_camera(upright, orientation, kind), DecodeOptions(NO_LIMIT))
     assert np.array_equal(turned, preprocessing.pixels(upright))
 
 
@@ -223,7 +225,7 @@ def test_a_large_jpeg_turned_in_the_camera_gives_nearly_the_pixels_of_the_uprigh
 ) -> None:
     upright = render("tomato", random.Random(4), (2403, 1201))
     data = as_stored_by_a_camera(upright, orientation, "JPEG", quality=95, subsampling=0)
-    loaded, expected = preprocessing.load(data, NO_LIMIT), preprocessing.pixels(upright)
+    loaded, expected = preprocessing.load(data, DecodeOptions(NO_LIMIT)), preprocessing.pixels(upright)
     assert cosine(loaded, expected) >= 0.9999
     assert abs(loaded.astype(int) - expected).mean() < 0.8
 

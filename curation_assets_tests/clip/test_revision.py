@@ -9,6 +9,7 @@ import pytest
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import CODE_REVISION
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.conftest import jpeg
 
@@ -23,7 +24,7 @@ def encoder(ready: Pipeline) -> Encoder:
 
 
 def test_pixels_and_vectors_are_those_of_this_code_revision(encoder: Encoder) -> None:
-    pixels = encoder.preprocessing.load(jpeg(5, (300, 200)), 10**8)
+    pixels = encoder.preprocessing.load(jpeg(5, (300, 200)), DecodeOptions(10**8))
     assert CODE_REVISION == 2, "a new revision has new stored values here"
     assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == PIXELS
     np.testing.assert_allclose(encoder.embed_images(pixels[None])[0][:6], IMAGE, atol=2e-4)

@@ -27,6 +27,7 @@ from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.reader import StoredImage, in_batches
 from curation_assets.embed.result import DeviceUse, EmbedResult
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -150,7 +151,7 @@ def test_a_row_holds_the_vector_of_its_own_image(
     scan(pipeline, "a")
     embed(pipeline, "a", encoder, batch_size=3)
     for path in written:
-        pixels = encoder.preprocessing.load(path.read_bytes(), 10**9)
+        pixels = encoder.preprocessing.load(path.read_bytes(), DecodeOptions(10**9))
         expected = encoder.embed_images(np.stack([pixels]))[0]
         assert np.allclose(vector_of(pipeline, str(path.relative_to(images))), expected, atol=1e-5)
 
@@ -741,7 +742,9 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
     assert encoder.batches + second.batches == 5
     plain = Encoder(DEMO_FOLDER, "cpu", "float32")
     for name in ("a/photo_0000.jpg", "a/photo_0005.jpg", "a/photo_0019.jpg"):
-        expected = plain.embed_images(np.stack([plain.preprocessing.load((images / name).read_bytes(), 10**9)]))
+        expected = plain.embed_images(
+            np.stack([plain.preprocessing.load((images / name).read_bytes(), DecodeOptions(10**9))])
+        )
         assert np.allclose(vector_of(pipeline, name), expected[0], atol=1e-5)
 
 

@@ -29,7 +29,7 @@ def exif(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> respons
     index = gallery.open(asked)
     with gallery.reading:
         data = gallery.files.original(index, gallery.row(index, asked.key))
-        return responses.ExifTags(tags=read_tags(data, gallery.settings.max_pixels))
+        return responses.ExifTags(tags=read_tags(data, gallery.settings.decode_options))
 
 
 def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:

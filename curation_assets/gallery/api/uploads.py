@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -107,6 +108,6 @@ async def _uploaded(request: Request, most: int) -> tuple[str, bytes]:
 def _keep(gallery: Gallery, name: str, data: bytes, versions: Versions) -> responses.UploadReceipt:
     if not data:
         raise CurationError(f"{name} is empty")
-    limit = gallery.settings.gallery_max_pixels
-    found = gallery.searcher.embed_image(data, limit, name, versions.model_version)
+    decode = replace(gallery.settings.decode_options, max_pixels=gallery.settings.gallery_max_pixels)
+    found = gallery.searcher.embed_image(data, decode, name, versions.model_version)
     return responses.UploadReceipt(id=gallery.uploads.add(found), name=name)

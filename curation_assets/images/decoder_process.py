@@ -1,0 +1,67 @@
+"""The process in which pictures are decoded that may take long, or more memory than there is (``guard``).
+
+It reads messages, each with its length before it: an image and how to decode it, answered with its number of pixels;
+then what to do with it, answered with the result. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import sys
+from typing import Any, BinaryIO
+
+_GRACE_SECONDS = 10  # beyond which nobody is there to end this process: it ends itself, whatever it is at
+
+
+def main() -> None:
+    """Answer until the input ends; the first argument is the most address space to take, in bytes."""
+    most = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    questions = sys.stdin.buffer
+    while (opening := _read(questions)) is not None:
+        _answer_one(opening, questions, answers)
+
+
+def _answer_one(opening: Any, questions: BinaryIO, answers: BinaryIO) -> None:
+    from curation_assets.images.decode import open_image
+    from curation_assets.images.errors import ImageError
+
+    data, options = opening
+    try:
+        signal.alarm(int(options.seconds) + _GRACE_SECONDS)
+        picture = open_image(data, options.max_pixels, options.bands)
+        signal.alarm(0)
+        _write(answers, (False, picture.width * picture.height))
+        question = _read(questions)
+        if question is None:
+            return
+        function, arguments = question
+        signal.alarm(int(options.seconds) + _GRACE_SECONDS)
+        result = (False, function(picture, *arguments))
+    except ImageError as error:
+        result = (True, error)
+    except MemoryError:
+        result = (True, ImageError("unreadable", "not enough memory to decode it"))
+    signal.alarm(0)
+    _write(answers, result)
+
+
+def _read(source: BinaryIO) -> Any:
+    head = source.read(8)
+    if len(head) < 8:
+        return None
+    body = source.read(int.from_bytes(head, "big"))
+    return pickle.loads(body)
+
+
+def _write(target: BinaryIO, message: Any) -> None:
+    body = pickle.dumps(message, protocol=5)
+    view = memoryview(len(body).to_bytes(8, "big") + body)
+    while view:
+        view = view[target.write(view) :]
