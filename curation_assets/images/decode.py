@@ -6,6 +6,7 @@ is the same on every machine; each format has a module of its own where Pillow a
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable
@@ -77,9 +78,10 @@ class Picture:
     cost: int
     remarks: list[str] = field(default_factory=list)
     pixels_as: str | None = None
-    _decode: Callable[[tuple[int, int] | None], Image.Image] = field(default=lambda _: Image.new("RGB", (1, 1)))
+    _decode: Callable[[int], Image.Image] = field(default=lambda _: Image.new("RGB", (1, 1)))
     _profile: bytes | None = None
     _turns_itself: bool = False
+    _skips: bool = False  # is decoded at every second, third … row and column where it is large
 
     @property
     def width(self) -> int:
@@ -114,7 +116,8 @@ def open_image(data: bytes, max_pixels: int, bands: tuple[int, ...] | None = Non
         raise ImageError("unsupported", "a HEIC photograph; `pip install 'curation_assets[heic]'` reads it")
     if kind == "TIFF":
         return _open_tiff(data, max_pixels, bands)
-    picture = _OPENERS.get(kind, _open_with_pillow)(data, max_pixels)
+    open_it = _OPENERS.get(kind)
+    picture = open_it(data, max_pixels) if open_it is not None else _open_with_pillow(data, max_pixels, kind)
     if picture.format in _ENDS_IN_ZEROS:
         _remark_zeros(picture, data)
     return picture
@@ -169,16 +172,18 @@ def upright_rgb(picture: Picture, orientation: int | None, at_least: tuple[int, 
     Args:
         picture: as :func:`open_image` returned it; its pixels are decoded here.
         orientation: EXIF orientation 1–8 (:func:`orientation_of`), or None.
-        at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, and another picture of ``BIG_PIXELS`` averaged
-            down, while that is no smaller than this (width, height), not turned; None keeps every pixel.
+        at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while that is no smaller than this (width,
+            height), not turned; another picture of more than ``BIG_PIXELS`` averaged down likewise, or, of many bits
+            or bands, be read at every second, third … row and column. None keeps every pixel.
 
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
     try:
         with _one_large_at_a_time(picture):
-            stored = picture._decode(decoded_size(picture, at_least) if _factor(picture, at_least) > 1 else None)
-            if picture.format not in ("JPEG", "MPO") and (factor := _factor(picture, at_least)) > 1:
+            factor = _factor(picture, at_least)
+            stored = picture._decode(factor)
+            if stored.size == picture.size and factor > 1:
                 stored = _reduced(stored, factor)
             rgb = _to_srgb(picture, stored)
             turn = None if picture._turns_itself else _UPRIGHT.get(orientation or 1)
@@ -202,7 +207,10 @@ def _factor(picture: Picture, at_least: tuple[int, int] | None) -> int:
     scale = min(picture.width // max(1, at_least[0]), picture.height // max(1, at_least[1]))
     if picture.format in ("JPEG", "MPO"):
         return next((factor for factor in (8, 4, 2) if scale >= factor), 1)
-    return max(1, scale) if picture.width * picture.height > BIG_PIXELS else 1
+    pixels = picture.width * picture.height
+    if picture._skips:
+        return math.ceil(math.sqrt(max(1.0, pixels / BIG_PIXELS)))
+    return max(1, scale) if pixels > BIG_PIXELS else 1
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
@@ -249,9 +257,10 @@ _AS_PROFILED, _AS_SCALED, _AS_OPAQUE, AS_BANDS = "profile", "scaled", "opaque", 
 def _open_jpeg(data: bytes, max_pixels: int) -> Picture:
     header = jpeg.read_header(data)
     refuse_size(header.size, max_pixels)
-    picture = _described(_pillow(data), header.size, header.scanned)
+    picture = _described(_pillow(data, "JPEG"), header.size, header.scanned)
 
-    def decode(size: tuple[int, int] | None) -> Image.Image:
+    def decode(factor: int) -> Image.Image:
+        size = (-(-header.size[0] // factor), -(-header.size[1] // factor)) if factor > 1 else None
         pixels, warning = jpeg.decode(data, header, size)
         if warning:
             picture.remark(f"its pixels are partly invented: {warning}")
@@ -264,18 +273,14 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Picture:
 def _open_png(data: bytes, max_pixels: int) -> Picture:
     header = png.read_header(data)
     refuse_size(header.size, max_pixels)
-    image = _pillow(header.picture)
+    image = _pillow(header.picture, "PNG")
     image.info.update({k: v for k, v in (("exif", header.exif), ("xmp", header.xmp)) if v})
     picture = _described(image, header.size, header.size[0] * header.size[1])
     picture._profile, picture.remarks = header.profile, header.remarks
     if header.bits != 16 or header.has_transparent:
         return picture
-    picture.pixels_as = _AS_SCALED
-
-    def decode(_: tuple[int, int] | None) -> Image.Image:
-        return _scaled(imagecodecs.png_decode(header.picture))
-
-    picture._decode = decode
+    picture.pixels_as, picture._skips = _AS_SCALED, True
+    picture._decode = lambda factor: _scaled(imagecodecs.png_decode(header.picture)[::factor, ::factor])
     return picture
 
 
@@ -285,7 +290,7 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
     cost = raster.size[0] * raster.size[1] * raster.bands
     image = None
     try:
-        image = _pillow(data)
+        image = _pillow(data, "TIFF")
     except ImageError:
         if raster.kind == "None":
             raise
@@ -294,8 +299,8 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
         picture._turns_itself = True  # Pillow reports its upright size, and turns its pixels as it decodes them
         with_pillow = picture._decode
 
-        def opaque(size: tuple[int, int] | None) -> Image.Image:
-            pixels = with_pillow(size)
+        def opaque(factor: int) -> Image.Image:
+            pixels = with_pillow(factor)
             if pixels.mode in ("RGBA", "RGBa", "LA", "La") and not _is_transparency(pixels.split()[-1]):
                 picture.pixels_as = _AS_OPAQUE
                 return _without_last(pixels)
@@ -315,7 +320,7 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
         named = ",".join(map(str, bands))
         picture.remark(f"CURATION_BANDS={named} names more bands than its {raster.bands}: the usual ones are shown")
     picture._profile = raster.profile if raster.colour else None
-    picture._decode = lambda _: tiff.decode(data, raster)
+    picture._skips, picture._decode = True, lambda factor: tiff.decode(data, raster, factor)
     return picture
 
 
@@ -329,20 +334,20 @@ def _open_jxl(data: bytes, max_pixels: int) -> Picture:
         except Exception:
             exif = Image.Exif()
     picture = Picture("JXL", "RGB", header.size, exif, header.size[0] * header.size[1])
-    picture._turns_itself = True
-    picture._decode = lambda _: _scaled(jxl.decode(data))
+    picture._turns_itself = picture._skips = True
+    picture._decode = lambda factor: _scaled(jxl.decode(data)[::factor, ::factor])
     return picture
 
 
-def _open_with_pillow(data: bytes, max_pixels: int) -> Picture:
-    image = _pillow(data)
+def _open_with_pillow(data: bytes, max_pixels: int, kind: str) -> Picture:
+    image = _pillow(data, kind)
     refuse_size(image.size, max_pixels)
     return _described(image, image.size, image.size[0] * image.size[1])
 
 
-def _pillow(data: bytes) -> ImageFile.ImageFile:
+def _pillow(data: bytes, kind: str) -> ImageFile.ImageFile:
     try:
-        return Image.open(BytesIO(data))
+        return Image.open(BytesIO(data), formats=(kind,))
     except UnidentifiedImageError:
         raise ImageError("corrupt", "broken header: it is cut or damaged") from None
     except Exception as error:  # format plugins raise what they like on broken headers
@@ -357,7 +362,7 @@ def _described(image: ImageFile.ImageFile, size: tuple[int, int], cost: int) -> 
         exif = Image.Exif()
     profile = image.info.get("icc_profile")
 
-    def decode(_: tuple[int, int] | None) -> Image.Image:
+    def decode(_: int) -> Image.Image:
         image.load()
         return image
 

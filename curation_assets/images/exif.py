@@ -34,7 +34,7 @@ class Exif:
 def read_exif(exif: Image.Exif) -> Exif:
     """Read the facts of an image's EXIF block."""
     try:
-        base = {tag: exif.get(tag) for tag in BASE_TAGS}  # one by one: the others cost more than the decoding
+        base = {tag: exif[tag] for tag in BASE_TAGS if tag in exif}  # the others cost more than the decoding
         detail, gps = exif.get_ifd(_EXIF_IFD), exif.get_ifd(_GPS_IFD)
     except Exception:  # a broken block raises whatever its parser stumbled on
         return Exif()

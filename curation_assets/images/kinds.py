@@ -8,7 +8,6 @@ from curation_assets.images.errors import ImageError
 
 # Formats as the directory table names them, and the bytes a file of each begins with ('.' is any byte).
 _SIGNATURES = {
-    "JPEG": rb"\xff\xd8",
     "PNG": rb"\x89PNG",
     "GIF": rb"GIF8",
     "WEBP": rb"RIFF....WEBP",
@@ -82,6 +81,8 @@ def identify(data: bytes) -> str | None:
     """
     if not data:
         raise ImageError("corrupt", "the file is empty")
+    if data.startswith(b"\xff\xd8"):  # nearly every file
+        return "JPEG"
     head = data[:1024]
     for pattern, what in _OTHERS:
         if pattern.match(head):

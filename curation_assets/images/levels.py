@@ -6,6 +6,7 @@ so the scale goes by the values that are there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 # Share of the valid samples that may lie beyond either end of the scale: single hot or dead pixels don't set it.
 TAIL = 0.005
 _SAMPLED = 1_000_000
+_BLOCK = 2**22  # samples scaled at a time
 # What programs write where there is no value and no tag says so; beyond 1e30 lie the ends of the float formats.
 _NO_DATA = (-9999.0, -99999.0, -10000.0, -32768.0, -32767.0)
 _HUGE = 1e30
@@ -35,35 +37,54 @@ def to_bytes(
         nodata: the file's own number for no value.
         bits: of a sample, where its type has more.
     """
-    valid = _valid(samples, nodata)
-    sampled = _sample(samples, valid)
+    rule = _Valid.of(samples, nodata)
+    sampled = rule.values(_evenly(samples))
+    if not len(sampled):  # next to no values: look at every one
+        sampled = rule.values(samples)
     if not len(sampled):
         return np.full(samples.shape, 255, np.uint8)
     low, high = _range(sampled, colour, bits)
-    scaled = (samples.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    np.copyto(scaled, 0, where=~valid)
-    scaled = scaled.clip(0, 255)
-    if inverted:
-        scaled = 255 - scaled
-    scaled[~valid.all(axis=2)] = 255
-    # Cut, not rounded, as Pillow's conversions do.
-    return scaled.astype(np.uint8)
+    made = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), max(1, _BLOCK // max(1, samples[0].size))):
+        rows = slice(top, top + max(1, _BLOCK // max(1, samples[0].size)))
+        valid = rule(samples[rows])
+        scaled = (samples[rows].astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+        np.copyto(scaled, 0, where=~valid)
+        scaled = scaled.clip(0, 255)
+        if inverted:
+            scaled = 255 - scaled
+        scaled[~valid.all(axis=2)] = 255
+        made[rows] = scaled.astype(np.uint8)  # cut, not rounded, as Pillow's conversions do
+    return made
 
 
-def _valid(samples: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    if samples.dtype.kind == "f":
-        valid = np.isfinite(samples) & (np.abs(samples) < _HUGE)
-    else:
+@dataclass(frozen=True)
+class _Valid:
+    """Which samples are values: finite, and none of the numbers that stand for none."""
+
+    numbers: tuple[float, ...]
+    finite: bool
+
+    @classmethod
+    def of(cls, samples: NDArray[Any], nodata: float | None) -> _Valid:
+        kind = samples.dtype.kind
+        numbers = set(_NO_DATA) if kind in "if" else set()
+        if nodata is not None:
+            numbers.add(nodata)
+        if kind == "u" and samples.dtype.itemsize > 1 and _full_is_none(_evenly(samples)):
+            numbers.add(float(np.iinfo(samples.dtype).max))
+        return cls(tuple(sorted(number for number in numbers if _fits(number, samples.dtype))), kind == "f")
+
+    def __call__(self, samples: NDArray[Any]) -> NDArray[np.bool_]:
         valid = np.ones(samples.shape, np.bool_)
-    numbers = set(_NO_DATA) if samples.dtype.kind in "if" else set()
-    if nodata is not None:
-        numbers.add(nodata)
-    for number in numbers:
-        if _fits(number, samples.dtype):
+        if self.finite:
+            valid = np.isfinite(samples) & (np.abs(samples) < _HUGE)
+        for number in self.numbers:
             valid &= samples != samples.dtype.type(number)
-    if samples.dtype.kind == "u" and samples.dtype.itemsize > 1:
-        valid &= ~_full(samples)
-    return np.asarray(valid)
+        return np.asarray(valid)
+
+    def values(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(samples[self(samples)], np.float64)
 
 
 def _fits(number: float, dtype: np.dtype[Any]) -> bool:
@@ -73,32 +94,27 @@ def _fits(number: float, dtype: np.dtype[Any]) -> bool:
     return float(number).is_integer() and limits.min <= number <= limits.max
 
 
-def _full(samples: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a whole number is its type's largest and all others are less than half: it stands for no value."""
-    full = np.asarray(samples == np.iinfo(samples.dtype).max)
-    if not full.any() or full.all() or samples[~full].max() >= np.iinfo(samples.dtype).max // 2:
-        return np.zeros(samples.shape, np.bool_)
-    return full
+def _full_is_none(sampled: NDArray[Any]) -> bool:
+    """Whether a type's largest number stands for no value: it is there, and all others are less than half of it."""
+    most = np.iinfo(sampled.dtype).max
+    full = np.asarray(sampled == most)
+    return bool(full.any() and not full.all() and sampled[~full].max() < most // 2)
 
 
-def _sample(samples: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Valid samples, at most some million of them, evenly from all over the picture."""
-    found = samples[valid]
-    step = -(-found.size // _SAMPLED)
-    return found[::step].astype(np.float64)
+def _evenly(samples: NDArray[Any]) -> NDArray[Any]:
+    """Some million of the samples, from all over the picture."""
+    step = max(1, int(np.ceil(np.sqrt(samples.size / _SAMPLED))))
+    return samples[::step, ::step]
 
 
 def _range(sampled: NDArray[np.float64], colour: bool, bits: int | None) -> tuple[float, float]:
-    whole = bits is not None
-    low, high = (
-        np.quantile(sampled, TAIL, method="lower"),
-        np.quantile(sampled, 1 - TAIL, method="higher"),
-    )
-    if colour and whole:
+    low = np.quantile(sampled, TAIL, method="lower")
+    high = np.quantile(sampled, 1 - TAIL, method="higher")
+    if colour and bits is not None:
         held = next((b for b in (8, 10, 12, 14, 16) if high < 2**b), bits)
-        return 0.0, float(2 ** max(held or 8, 8) - 1)
+        return 0.0, float(2**held - 1)
     if low == high:
         low, high = sampled.min(), sampled.max()
     if low == high:  # one value everywhere: of its type's range, where that has one
-        return (0.0, float(2**bits - 1)) if whole and bits else (float(low), float(low) + 1)
+        return (0.0, float(2**bits - 1)) if bits is not None else (float(low), float(low) + 1)
     return float(low), float(high)

@@ -20,7 +20,6 @@ from curation_assets.errors import first_line
 from curation_assets.images.errors import ImageError
 from curation_assets.images.levels import to_bytes
 
-_BIG_PIXELS = 32_000_000  # a larger raster is read at every second, third … row and column
 _MOST_BYTES = 2**30  # of one strip or tile, uncompressed
 _MOST_BANDS = 1000
 SELECTABLE = 4  # bands, from which on there is something to choose
@@ -153,14 +152,17 @@ def _nodata(page: tifffile.TiffPage) -> float | None:
         return None
 
 
-def decode(data: bytes, raster: Raster) -> Image.Image:
+def decode(data: bytes, raster: Raster, step: int = 1) -> Image.Image:
     """Read the chosen bands as an RGB picture.
+
+    Args:
+        step: 2 reads every second row and column, and so on.
 
     Raises:
         ImageError: the data is cut or damaged (``corrupt``), or in a compression that is not read (``unsupported``).
     """
     with tifffile.TiffFile(BytesIO(data)) as tiff:
-        samples, valid = _samples(tiff.pages.first, raster, len(data))
+        samples, valid = _samples(tiff.pages.first, raster, len(data), step)
     if raster.bits == 8 and raster.kind == "uint8":
         scaled = samples if not raster.inverted else 255 - samples
         if raster.nodata is not None:
@@ -175,7 +177,7 @@ def decode(data: bytes, raster: Raster) -> Image.Image:
     return Image.fromarray(pixels, "RGB")
 
 
-def _samples(page: tifffile.TiffPage, raster: Raster, length: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _samples(page: tifffile.TiffPage, raster: Raster, length: int, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The chosen bands, (height, width, bands), and where there are any: a strip or tile may be left out of a file."""
     segment = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
     if segment > _MOST_BYTES:
@@ -184,7 +186,6 @@ def _samples(page: tifffile.TiffPage, raster: Raster, length: int) -> tuple[NDAr
     if max(ends, default=0) > length:
         raise ImageError("corrupt", f"broken pixel data: the file ends after {length:,} bytes, within its pixels")
     width, height = raster.size
-    step = int(np.ceil(np.sqrt(max(1.0, width * height / _BIG_PIXELS))))
     shape = (-(-height // step), -(-width // step))
     samples = np.zeros((*shape, len(raster.chosen)), page.dtype)
     valid = np.zeros(shape, np.bool_)

@@ -80,7 +80,7 @@ data = Path(sys.argv[1]).read_bytes()
 (one, model), (two, _) = pickle.loads(data), pickle.loads(data)
 assert one is two
 assert one.load(model) is pickle.loads(data)[0].load(model)
-print(one.device, one.max_pixels, one.load(model).embed_texts(["maize"]).shape)
+print(one.device, one.decode.max_pixels, one.load(model).embed_texts(["maize"]).shape)
 """
     asked = [sys.executable, "-c", script, str(tmp_path / "task")]
     said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout

@@ -80,7 +80,9 @@ def test_pixels_are_bit_identical_to_the_reference_processor(
     size: tuple[int, int], mode: str, processor: Any, preprocessing: Preprocessing
 ) -> None:
     image = noise(size).convert(mode)
-    ours = preprocessing.normalise(preprocessing.pixels(upright_rgb(image, None)))
+    out = BytesIO()
+    image.save(out, "TIFF")
+    ours = preprocessing.normalise(preprocessing.pixels(upright_rgb(open_image(out.getvalue(), NO_LIMIT), None)))
     theirs = processor(images=image, return_tensors="np")["pixel_values"][0]
     assert ours.dtype == theirs.dtype == np.float32
     assert np.array_equal(ours, theirs)

@@ -62,7 +62,9 @@ def add(table: LakeTable, folder: str, contents: Sequence[str], model: Registere
 
 
 def asked(*contents: str) -> pl.DataFrame:
-    return pl.DataFrame({"content_sha256": list(contents)})
+    return pl.DataFrame(
+        {"content_sha256": list(contents), "pixels_as": None}, schema_overrides={"pixels_as": pl.String}
+    )
 
 
 def test_a_content_is_found_wherever_it_is_and_others_are_not(table: LakeTable) -> None:
@@ -116,3 +118,10 @@ def test_two_contents_whose_hashes_begin_alike_are_not_taken_for_one_another(tab
 def test_vectors_of_another_model_are_not_known(change: dict[str, str], table: LakeTable) -> None:
     add(table, "a", [content(1)])
     assert len(KnownContents(dataclasses.replace(MODEL, **change)).among([table.snapshot()], asked(content(1)))[0]) == 0
+
+
+def test_a_vector_of_another_picture_of_the_same_content_is_not_known(table: LakeTable) -> None:
+    add(table, "a", [content(1)])  # made before there was such a column
+    other = asked(content(1)).with_columns(pixels_as=pl.lit("profile"))
+    assert len(KnownContents(MODEL).among([table.snapshot()], other)[0]) == 0
+    assert len(KnownContents(MODEL).among([table.snapshot()], asked(content(1)))[0]) == 1

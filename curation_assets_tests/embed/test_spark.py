@@ -48,7 +48,7 @@ def model(ready: Pipeline) -> RegisteredModel:
 def encoders_of(pipeline: Pipeline, precision: str = "float32") -> Encoders:
     settings = pipeline.settings
     registry = (settings.registered_model, settings.mlflow_dir, False)
-    return Encoders(registry, "cpu", precision, 2, settings.max_pixels)
+    return Encoders(registry, "cpu", precision, 2, settings.decode_options)
 
 
 def embed(

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
+from curation_assets.images.guard import DecodeOptions
 from curation_assets.ingest import run as run_pipeline
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -120,14 +121,14 @@ def test_more_like_this_leaves_out_the_image_itself_and_finds_its_copy_first(
 def test_an_image_file_finds_the_stored_image_of_the_same_pixels(ready: Pipeline, fill: Fill) -> None:
     paths = fill("a", 5)
     searcher = embedded(ready).searcher
-    picture = searcher.embed_image(paths[3].read_bytes(), 10**6, "photo")
+    picture = searcher.embed_image(paths[3].read_bytes(), DecodeOptions(10**6), "photo")
     found = searcher.search(Query((picture,)), 1)
     assert found.rows["relative_path"].to_list() == ["a/photo_0003.jpg"]
     assert found.provenance()["query"] == [{"image": "photo", "weight": 1.0}]
     with pytest.raises(CurationError, match="photo: not an image"):
-        searcher.embed_image(b"text", 10**6, "photo")
+        searcher.embed_image(b"text", DecodeOptions(10**6), "photo")
     with pytest.raises(CurationError, match="photo: 64 x 48 pixels are more than the 100 that are allowed"):
-        searcher.embed_image(paths[3].read_bytes(), 100, "photo")
+        searcher.embed_image(paths[3].read_bytes(), DecodeOptions(100), "photo")
 
 
 def test_an_index_behind_its_tables_answers_and_says_so(ready: Pipeline, fill: Fill) -> None:
