@@ -88,6 +88,7 @@ class Pipeline:
     @cached_property
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
+        from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
 
@@ -98,7 +99,7 @@ class Pipeline:
             self.encoders.load,
             self.settings.index_dir,
             self.settings.search_exact_vectors,
-            [label_source(self.tables.zero_shot_labels)],
+            [label_source(self.tables.zero_shot_labels), warning_source(self.tables.directory)],
         )
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:

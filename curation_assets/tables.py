@@ -88,11 +88,13 @@ class Tables:
         return rows.select(_BAD).sort("relative_path")
 
     def content_version(self, folders: Iterable[str]) -> str:
-        """32 hex digits over path, content and status of some folders' rows: what their embeddings depend on."""
+        """32 hex digits over path, content, status and picture of some folders' rows: what embeddings depend on."""
         snapshot, digest = self.directory.latest(), hashlib.sha256()
         for folder in sorted(folders):
-            rows = snapshot.read(["relative_path", "content_sha256", "status"], folder).drop("_file")
-            for row in rows.sort("relative_path").iter_rows():
+            columns = ["relative_path", "content_sha256", "status", "pixels_as"]
+            rows = snapshot.read(columns, folder).select(columns)
+            for *row, picture in rows.sort("relative_path").iter_rows():
+                row += [picture] if picture is not None else []
                 digest.update("\0".join(map(str, row)).encode() + b"\0")
         return digest.hexdigest()[:32]
 

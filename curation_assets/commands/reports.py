@@ -28,9 +28,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
     for path, reason in summary.failed:
         print_bad(path, "not embedded", reason)
     scan, embed = _totals(summary)
+    again = f"{scan['outdated']:,} read otherwise by this version, " if scan["outdated"] else ""
     out.print(
         f"\nscan   {scan['read']:,} files read ({scan['new']:,} new, {scan['changed']:,} changed), "
-        f"{scan['vanished']:,} gone, {scan['seconds']:.1f} s{_speed(scan)}"
+        f"{again}{scan['vanished']:,} gone, {scan['seconds']:.1f} s{_speed(scan)}"
     )
     chosen = summary.chosen
     model = chosen.model
@@ -97,7 +98,7 @@ def _speed(totals: dict[str, Any]) -> str:
 
 
 def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
-    scan_keys = ("new", "changed", "vanished", "read", "bytes_read", "commits", "seconds")
+    scan_keys = ("new", "changed", "outdated", "vanished", "read", "bytes_read", "commits", "seconds")
     embed_keys = ("encoded", "copied", "removed", "bytes", "commits", "seconds", "encode_seconds")
     scan: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.scans) for key in scan_keys}
     embed: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.embeds) for key in embed_keys}

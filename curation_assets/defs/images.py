@@ -102,6 +102,8 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> md.Facts:
         "vanished": dg.MetadataValue.int(result.vanished),
         "unchanged": dg.MetadataValue.int(result.unchanged),
     }
+    if result.outdated:
+        facts["read otherwise by this version"] = dg.MetadataValue.int(result.outdated)
     facts |= speeds.scan_speed(result)
     if result.bad:
         facts["why bad"] = md.bad_files(pipeline.tables.bad_files([result.folder]).rows())

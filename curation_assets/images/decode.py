@@ -53,8 +53,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The least share of a TIFF's fourth band that is all or nothing where it is transparency; infrared is in between.
-_OPAQUE_OR_NOT = 0.5
 
 
 @dataclass
@@ -301,7 +299,7 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
 
         def opaque(factor: int) -> Image.Image:
             pixels = with_pillow(factor)
-            if pixels.mode in ("RGBA", "RGBa", "LA", "La") and not _is_transparency(pixels.split()[-1]):
+            if pixels.mode in ("RGBA", "RGBa", "LA", "La") and not tiff.is_transparency(pixels.split()[-1].histogram()):
                 picture.pixels_as = _AS_OPAQUE
                 return _without_last(pixels)
             return pixels
@@ -384,12 +382,6 @@ def _scaled(samples: NDArray[Any]) -> Image.Image:
             alpha = (alpha.astype(np.float32) * (255 / full)).clip(0, 255).astype(np.uint8)
         image.putalpha(Image.fromarray(np.ascontiguousarray(alpha)))
     return image
-
-
-def _is_transparency(band: Image.Image) -> bool:
-    """Whether a band that is tagged as transparency is; infrared is tagged so by many a program for mosaics."""
-    histogram = band.histogram()
-    return histogram[0] + histogram[255] >= _OPAQUE_OR_NOT * sum(histogram)
 
 
 def _without_last(image: Image.Image) -> Image.Image:

@@ -95,7 +95,8 @@ def identify(data: bytes) -> str | None:
             return name
     if head[4:8] == b"ftyp":
         return _of_boxes(head)
-    if any(1 < len(data) < len(begin) and begin[: len(data)] == data for begin in _BEGINNINGS):
+    of_a_beginning = any(1 < len(data) < len(begin) and begin[: len(data)] == data for begin in _BEGINNINGS)
+    if of_a_beginning or (head.startswith(b"RIFF") and len(data) < 12):
         raise ImageError("corrupt", f"the file ends after {len(data)} bytes, within its header")
     if len(data) > 1 and not data.strip(b"\0"):
         raise ImageError("unsupported", "not an image: every byte is zero, as where a copy or download did not finish")

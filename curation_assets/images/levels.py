@@ -45,11 +45,12 @@ def to_bytes(
         return np.full(samples.shape, 255, np.uint8)
     low, high = _range(sampled, colour, bits)
     made = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), max(1, _BLOCK // max(1, samples[0].size))):
-        rows = slice(top, top + max(1, _BLOCK // max(1, samples[0].size)))
+    height = max(1, _BLOCK // samples[0].size)
+    for top in range(0, len(samples), height):
+        rows = slice(top, top + height)
         valid = rule(samples[rows])
-        scaled = (samples[rows].astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-        np.copyto(scaled, 0, where=~valid)
+        values = np.where(valid, samples[rows], low).astype(np.float32)
+        scaled = (values - np.float32(low)) * np.float32(255 / (high - low))
         scaled = scaled.clip(0, 255)
         if inverted:
             scaled = 255 - scaled
@@ -89,7 +90,7 @@ class _Valid:
 
 def _fits(number: float, dtype: np.dtype[Any]) -> bool:
     if dtype.kind == "f":
-        return True
+        return abs(number) <= float(np.finfo(dtype).max)
     limits = np.iinfo(dtype)
     return float(number).is_integer() and limits.min <= number <= limits.max
 

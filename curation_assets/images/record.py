@@ -88,7 +88,7 @@ class ImageRecord:
     status: str = "ok"
     error: str | None = None
     warning: str | None = None
-    reader_version: int = READER_VERSION
+    reader_version: int | None = None
     pixels_as: str | None = None
 
 
@@ -120,6 +120,7 @@ def read_record(
         created_at=_time(ctime_ns),
         modified_at=_time(mtime_ns),
         mtime_ns=mtime_ns,
+        reader_version=READER_VERSION,
     )
     started = time.perf_counter()
     try:

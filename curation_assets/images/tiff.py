@@ -7,6 +7,7 @@ their number, as orthophotos and multispectral cameras order them (TIFF 6.0; GDA
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -23,10 +24,14 @@ from curation_assets.images.levels import to_bytes
 _MOST_BYTES = 2**30  # of one strip or tile, uncompressed
 _MOST_BANDS = 1000
 SELECTABLE = 4  # bands, from which on there is something to choose
+# The least share of a band that is all or nothing where it is transparency; infrared is in between.
+_OPAQUE_OR_NOT = 0.5
 _GDAL_METADATA, _GDAL_NODATA, _DNG_VERSION, _PROFILE = 42112, 42113, 50706, 34675
 _SENSOR = {32803, 34892}  # photometric interpretations of undeveloped data
 _RAW_COMPRESSION = {32767, 32769, 32770, 32867, 34713, 65000, 65535}  # makers' own
-_COLOURS, _GREY, _WHITE_IS_ZERO, _RGB = {2, 3, 5, 6, 8, 9, 10}, 1, 0, 2
+_WHITE_IS_ZERO, _RGB = 0, 2
+# Photometric interpretations whose samples are no levels of light; Pillow reads them in eight bits.
+_NO_LEVELS = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}
 _BAND_NAME = re.compile(r'<Item name="(?:DESCRIPTION|BandName|Name)"[^>]*sample="(\d+)"[^>]*>\s*([^<]*?)\s*</Item>')
 # Red, green and blue by the number of bands, from 1: MicaSense and its like begin with blue, green, red; satellites
 # of eight bands and more with a band for coasts, then blue, green.
@@ -46,6 +51,7 @@ class Raster:
         colour: whether those are what a screen shows, rather than what a sensor measured.
         inverted: whether zero is white.
         nodata: the number that stands for no value.
+        alpha: the band that is tagged as transparency, from 0; None without.
         simple: whether Pillow reads it as well.
         profile: an ICC profile.
     """
@@ -58,6 +64,7 @@ class Raster:
     colour: bool
     inverted: bool
     nodata: float | None
+    alpha: int | None
     simple: bool
     profile: bytes | None
 
@@ -108,15 +115,20 @@ def _raster(page: tifffile.TiffPage, bands: tuple[int, ...] | None) -> Raster:
     )
     if page.dtype is None and not simple:
         raise ImageError("unsupported", f"TIFFs with samples of {bits} bits are not supported")
+    if not simple and photometric in _NO_LEVELS:
+        raise ImageError("unsupported", f"{_NO_LEVELS[photometric]} TIFFs of {np.max(bits)} bits are not supported")
+    chosen = _chosen(page, number, bands)
+    alpha = _alpha(page, number)
     return Raster(
         size=(int(page.imagewidth), int(page.imagelength)),
         bands=number,
         bits=int(np.max(bits)),
         kind=str(page.dtype),
-        chosen=_chosen(page, number, bands),
-        colour=photometric in _COLOURS,
+        chosen=chosen,
+        colour=photometric == _RGB,
         inverted=photometric == _WHITE_IS_ZERO,
         nodata=_nodata(page),
+        alpha=None if alpha in chosen else alpha,
         simple=simple,
         profile=bytes(tags[_PROFILE].value) if _PROFILE in tags else None,
     )
@@ -131,7 +143,7 @@ def _chosen(page: tifffile.TiffPage, number: int, bands: tuple[int, ...] | None)
         return tuple(band - 1 for band in bands)
     if number < 3:
         return (0,)
-    if int(page.photometric) in _COLOURS or number <= 4:
+    if int(page.photometric) == _RGB or number <= 4:
         return (0, 1, 2)
     named_bands: dict[str, int] = {}
     if _GDAL_METADATA in page.tags:
@@ -141,6 +153,12 @@ def _chosen(page: tifffile.TiffPage, number: int, bands: tuple[int, ...] | None)
     if max(found) < number:
         return found
     return tuple(band - 1 for band in _ORDER.get(number, _ORDER_OF_MORE))
+
+
+def _alpha(page: tifffile.TiffPage, number: int) -> int | None:
+    extra = [int(kind) for kind in page.extrasamples]
+    found = [number - len(extra) + at for at, kind in enumerate(extra) if kind in (1, 2)]
+    return found[0] if found else None
 
 
 def _nodata(page: tifffile.TiffPage) -> float | None:
@@ -163,6 +181,11 @@ def decode(data: bytes, raster: Raster, step: int = 1) -> Image.Image:
     """
     with tifffile.TiffFile(BytesIO(data)) as tiff:
         samples, valid = _samples(tiff.pages.first, raster, len(data), step)
+    alpha = None
+    if raster.alpha is not None and raster.kind.startswith("uint"):
+        samples, alpha = samples[..., :-1], samples[..., -1]
+    elif raster.alpha is not None:
+        samples = samples[..., :-1]
     if raster.bits == 8 and raster.kind == "uint8":
         scaled = samples if not raster.inverted else 255 - samples
         if raster.nodata is not None:
@@ -172,13 +195,25 @@ def decode(data: bytes, raster: Raster, step: int = 1) -> Image.Image:
         whole = raster.bits if raster.kind.startswith("uint") else None
         pixels = to_bytes(samples, colour=raster.colour, inverted=raster.inverted, nodata=raster.nodata, bits=whole)
     pixels[~valid] = 255
+    if alpha is not None and is_transparency(np.histogram(alpha, 256, (0, np.iinfo(alpha.dtype).max + 1))[0]):
+        share = (alpha / np.iinfo(alpha.dtype).max)[..., None].astype(np.float32)
+        pixels = (pixels * share + 255 * (1 - share)).round().astype(np.uint8)
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     return Image.fromarray(pixels, "RGB")
 
 
+def is_transparency(histogram: Sequence[int] | NDArray[Any]) -> bool:
+    """Whether a band that is tagged as transparency is; infrared is tagged so by many a program for mosaics.
+
+    Args:
+        histogram: of its samples, in 256 parts of their range.
+    """
+    return bool(histogram[0] + histogram[255] >= _OPAQUE_OR_NOT * sum(histogram))
+
+
 def _samples(page: tifffile.TiffPage, raster: Raster, length: int, step: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The chosen bands, (height, width, bands), and where there are any: a strip or tile may be left out of a file."""
+    """The chosen bands and transparency, (height, width, bands), and where there are any: strips may be left out."""
     segment = int(np.prod(page.chunks)) * np.dtype(page.dtype).itemsize
     if segment > _MOST_BYTES:
         raise ImageError("unsupported", f"strips or tiles of {segment:,} bytes; at most {_MOST_BYTES:,}")
@@ -187,10 +222,11 @@ def _samples(page: tifffile.TiffPage, raster: Raster, length: int, step: int) ->
         raise ImageError("corrupt", f"broken pixel data: the file ends after {length:,} bytes, within its pixels")
     width, height = raster.size
     shape = (-(-height // step), -(-width // step))
-    samples = np.zeros((*shape, len(raster.chosen)), page.dtype)
+    chosen = raster.chosen if raster.alpha is None else (*raster.chosen, raster.alpha)
+    samples = np.zeros((*shape, len(chosen)), page.dtype)
     valid = np.zeros(shape, np.bool_)
     wanted: dict[int, list[int]] = {}
-    for place, band in enumerate(raster.chosen):
+    for place, band in enumerate(chosen):
         wanted.setdefault(band, []).append(place)
     planar = int(page.planarconfig) == 2
     for found, (plane, _, top, left, _), (_, rows, columns, _) in page.segments(maxworkers=1):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation_assets.images.listing import FolderListing
+from curation_assets.images.names import printable
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.rewrite import Rewrite, rewrite_each
@@ -89,10 +90,17 @@ class _Job:
     threads: int
     rescan: bool
     spark: SparkScan | None
+    announced: bool = False
 
     def bring_up_to_date(self, rows: Rewrite, result: ScanResult) -> None:
         listing = self.source.list_folder(result.folder)
         plan = self._plan(rows.base, listing)
+        if plan.outdated and not self.announced:
+            self.announced = True
+            self.progress.note(
+                "files are read again, once, whose formats this version or other bands read otherwise "
+                f"({plan.outdated:,} in {printable(result.folder)})"
+            )
         if plan.to_read:
             self.progress.start(f"scan {result.folder}", plan.to_read)
         for piece in self._carry_out(plan, rows, result.folder):

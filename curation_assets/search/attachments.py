@@ -80,6 +80,11 @@ class TableSource:
         return found.drop("_file").rename(dict(self._names))
 
 
+def warning_source(directory: LakeTable) -> TableSource:
+    """What is doubtful of an image, as a column that joins an index."""
+    return TableSource(directory, {"warning": "warning"}, lambda _: pl.col("warning").is_not_null())
+
+
 class MapSource:
     """The stored map that lies beside an index."""
 
