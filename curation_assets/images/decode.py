@@ -65,6 +65,7 @@ class Picture:
         size: (width, height) as stored.
         exif: of its metadata; empty where there is none or it is broken.
         cost: pixels that decoding goes over, as often as it does.
+        is_plain: whether its header tells all that decoding costs.
         remarks: what a user should know of an image that is usable all the same; decoding may add some.
         pixels_as: how the pixels are made, where that is not as the first version of this program did (``decode_as``).
     """
@@ -74,6 +75,7 @@ class Picture:
     size: tuple[int, int]
     exif: Image.Exif
     cost: int
+    is_plain: bool = True
     remarks: list[str] = field(default_factory=list)
     pixels_as: str | None = None
     _decode: Callable[[int], Image.Image] = field(default=lambda _: Image.new("RGB", (1, 1)))
@@ -293,7 +295,8 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
         if raster.kind == "None":
             raise
     if image is not None and raster.simple:
-        picture = _described(image, image.size, cost)
+        picture = _described(image, image.size, raster.size[0] * raster.size[1])
+        picture.is_plain = raster.is_plain
         picture._turns_itself = True  # Pillow reports its upright size, and turns its pixels as it decodes them
         with_pillow = picture._decode
 
@@ -318,6 +321,7 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
         named = ",".join(map(str, bands))
         picture.remark(f"CURATION_BANDS={named} names more bands than its {raster.bands}: the usual ones are shown")
     picture._profile = raster.profile if raster.colour else None
+    picture.is_plain = False
     picture._skips, picture._decode = True, lambda factor: tiff.decode(data, raster, factor)
     return picture
 

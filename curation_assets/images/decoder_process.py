@@ -1,7 +1,7 @@
 """The process in which pictures are decoded that may take long, or more memory than there is (``guard``).
 
-It reads messages, each with its length before it: an image and how to decode it, answered with its number of pixels;
-then what to do with it, answered with the result. It ends with its input.
+It reads messages, each with its length before it: how large the image in the shared memory is and how to decode it,
+answered with its number of pixels; then what to do with it, answered with the result. It ends with its input.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ _GRACE_SECONDS = 10  # beyond which nobody is there to end this process: it ends
 
 
 def main() -> None:
-    """Answer until the input ends; the first argument is the most address space to take, in bytes."""
-    most = int(sys.argv[1])
+    """Answer until the input ends; the arguments are the most address space to take, and the shared memory."""
+    most, image = int(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints is no answer
     questions = sys.stdin.buffer
     while (opening := _read(questions)) is not None:
-        _answer_one(opening, questions, answers)
+        _answer_one(image, opening, questions, answers)
 
 
-def _answer_one(opening: Any, questions: BinaryIO, answers: BinaryIO) -> None:
+def _answer_one(image: int, opening: Any, questions: BinaryIO, answers: BinaryIO) -> None:
     from curation_assets.images.decode import open_image
     from curation_assets.images.errors import ImageError
 
-    data, options = opening
+    size, options = opening
+    data = os.pread(image, size, 0)
     try:
         signal.alarm(int(options.seconds) + _GRACE_SECONDS)
         picture = open_image(data, options.max_pixels, options.bands)

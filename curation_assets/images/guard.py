@@ -24,11 +24,12 @@ from curation_assets.images.kinds import identify
 
 _T = TypeVar("_T")
 # Pixels gone over that take a second or two at most, of the formats whose headers tell all that decoding costs.
-_QUICK = {"JPEG": 150_000_000, "PNG": BIG_PIXELS, "WEBP": BIG_PIXELS, "BMP": BIG_PIXELS, "GIF": BIG_PIXELS}
-_QUICK_BYTES = 32 * 2**20
+_QUICK = dict.fromkeys(("PNG", "WEBP", "BMP", "GIF", "TIFF"), BIG_PIXELS) | {"JPEG": 150_000_000}
+_QUICK_BYTES = 64 * 2**20
 _LOOK_SECONDS = 0.25  # between two looks at whether the work is still wanted
 _OWN_MEMORY = 2 * 2**30  # address space of the interpreter, its libraries and a large file
 _BYTES_A_PIXEL = 12
+_MAIN = "from curation_assets.images.decoder_process import main; main()"
 _large = threading.Lock()
 
 
@@ -72,7 +73,7 @@ def with_picture(
     limit = _QUICK.get(identify(data) or "", -1)
     if limit > 0 and len(data) <= _QUICK_BYTES:
         picture = open_image(data, options.max_pixels, options.bands)
-        if picture.cost <= limit:
+        if picture.cost <= limit and picture.is_plain:
             return function(picture, *arguments)
     elif identify(data) is None:
         open_image(data, options.max_pixels)  # says what it isn't
@@ -87,12 +88,15 @@ class _DecoderProcess:
 
     def __init__(self, max_pixels: int) -> None:
         memory = _OWN_MEMORY + _BYTES_A_PIXEL * max_pixels
+        self._image = os.memfd_create("image")  # a pipe takes as long for a large file as decoding it
+        self._said = os.memfd_create("said")
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from curation_assets.images.decoder_process import main; main()", str(memory)],
+            [sys.executable, "-c", _MAIN, str(memory), str(self._image)],
+            pass_fds=[self._image],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # a Ctrl-C is for whoever waits for it
             bufsize=0,
@@ -108,7 +112,9 @@ class _DecoderProcess:
     ) -> _T:
         """As :func:`with_picture`. After an error that is not an image's the process is gone."""
         try:
-            self._send((data, options))
+            self._share(data)
+            os.ftruncate(self._said, 0)  # libraries chatter
+            self._send((len(data), options))
             pixels = self._answer(options.seconds, stop)
             large = isinstance(pixels, int) and pixels > BIG_PIXELS
             if large:
@@ -128,6 +134,7 @@ class _DecoderProcess:
         except BaseException:
             self.end()
             raise
+        self._share(b"")
         return result
 
     def end(self) -> None:
@@ -137,6 +144,14 @@ class _DecoderProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+        os.close(self._image)
+        os.close(self._said)
+
+    def _share(self, data: bytes) -> None:
+        os.ftruncate(self._image, 0)
+        at, view = 0, memoryview(data)
+        while at < len(data):
+            at += os.pwrite(self._image, view[at:], at)
 
     def _send(self, message: Any) -> None:
         body = pickle.dumps(message, protocol=5)
@@ -177,7 +192,9 @@ class _DecoderProcess:
 
     def _died(self) -> ImageError:
         status = self._process.wait()
-        return ImageError("unreadable", f"its decoder died ({'signal' if status < 0 else 'exit code'} {abs(status)})")
+        how = f"{'signal' if status < 0 else 'exit code'} {abs(status)}"
+        said = os.pread(self._said, 2**16, 0).decode("utf-8", "replace").strip().rpartition("\n")[2]
+        return ImageError("unreadable", f"its decoder died ({how}{': ' if said else ''}{said})")
 
 
 def _take(lock: threading.Lock, stop: threading.Event | None) -> None:

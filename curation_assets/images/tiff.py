@@ -30,6 +30,7 @@ _GDAL_METADATA, _GDAL_NODATA, _DNG_VERSION, _PROFILE = 42112, 42113, 50706, 3467
 _SENSOR = {32803, 34892}  # photometric interpretations of undeveloped data
 _RAW_COMPRESSION = {32767, 32769, 32770, 32867, 34713, 65000, 65535}  # makers' own
 _WHITE_IS_ZERO, _RGB = 0, 2
+_PLAIN = {1, 2, 3, 4, 5, 8, 32773, 32946}  # none, fax, LZW, Deflate, PackBits
 # Photometric interpretations whose samples are no levels of light; Pillow reads them in eight bits.
 _NO_LEVELS = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}
 _BAND_NAME = re.compile(r'<Item name="(?:DESCRIPTION|BandName|Name)"[^>]*sample="(\d+)"[^>]*>\s*([^<]*?)\s*</Item>')
@@ -53,6 +54,7 @@ class Raster:
         nodata: the number that stands for no value.
         alpha: the band that is tagged as transparency, from 0; None without.
         simple: whether Pillow reads it as well.
+        is_plain: whether its compression is one of those whose cost goes by the pixels.
         profile: an ICC profile.
     """
 
@@ -66,6 +68,7 @@ class Raster:
     nodata: float | None
     alpha: int | None
     simple: bool
+    is_plain: bool
     profile: bytes | None
 
     @property
@@ -130,6 +133,7 @@ def _raster(page: tifffile.TiffPage, bands: tuple[int, ...] | None) -> Raster:
         nodata=_nodata(page),
         alpha=None if alpha in chosen else alpha,
         simple=simple,
+        is_plain=int(page.compression) in _PLAIN,
         profile=bytes(tags[_PROFILE].value) if _PROFILE in tags else None,
     )
 
