@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Hundreds of processes are started, each of which would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 Settings.model_config["env_file"] = None
 
 REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "crop_photos"
