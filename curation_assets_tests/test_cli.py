@@ -20,6 +20,7 @@ from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.conftest import jpeg
 
+pytestmark = pytest.mark.slow
 CURATION = Path(sys.executable).with_name("curation")
 ODD_NAME = "bro\nken [bold] 100%.jpg"
 TABLES = Path("lake", "autobricks", "agriculture")

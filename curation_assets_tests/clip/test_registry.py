@@ -183,6 +183,7 @@ def test_a_promotion_that_was_cut_off_is_rolled_back_to_the_champion_before_it(
     assert ready.registry.rollback() == second
 
 
+@pytest.mark.slow
 def test_processes_that_register_the_same_model_at_once_make_one_version(ready: Pipeline, other_weights: Path) -> None:
     script = (
         "from curation_assets.pipeline import Pipeline; from curation_assets.settings import load_settings; "
@@ -209,6 +210,7 @@ def test_processes_that_register_the_same_model_at_once_make_one_version(ready: 
     assert versions(ready) == [1, 2]
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_on_a_fresh_registry_all_use_it(pipeline: Pipeline) -> None:
     script = """
 import sys, time

@@ -15,6 +15,8 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.test_pipeline import Fill
 
+pytestmark = pytest.mark.slow
+
 # Each takes from a tenth of a second to seconds.
 HEAVY = {"alembic", "dagster", "mlflow", "pandas", "pydantic_settings", "pyspark", "scipy", "sklearn", "sqlalchemy"}
 HEAVY |= {"deltalake", "polars", "torch", "transformers"}
