@@ -205,7 +205,11 @@ def test_processes_that_register_the_same_model_at_once_make_one_version(ready: 
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    said = [process.communicate("\n", timeout=120)[0] for process in processes]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120)[0] for process in processes]
     assert said == ["2\n", "2\n"]
     assert versions(ready) == [1, 2]
 

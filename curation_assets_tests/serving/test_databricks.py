@@ -195,6 +195,7 @@ def test_the_asset_exists_only_with_a_workspace(settings: Settings, monkeypatch:
     assert "endpoint_automation_sensor" in {sensor.name for sensor in defs.get_repository_def().sensor_defs}
 
 
+@pytest.mark.slow
 def test_the_asset_deploys_the_champion_and_follows_a_promotion(
     workspace: Fake,
     pipeline: Pipeline,
