@@ -15,7 +15,7 @@ demo: $(VENV)/run-installed  ## Set up, then run the pipeline on sample photogra
 	$(BIN)/curation demo
 
 test: $(VENV)/dev-installed  ## Set up, then run every test
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto
 
 dev: $(VENV)/run-installed  ## Open Dagster's UI on http://127.0.0.1:3000, with daemon and sensors
 	$(BIN)/dg dev --host 127.0.0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +26,32 @@ if TYPE_CHECKING:
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Hundreds of processes are started, each of which would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 Settings.model_config["env_file"] = None
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One process more than cores: half of the time, tests wait for processes, servers and daemons."""
+    return 1 + (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand modules out whole, in the order of collection."""
+    from curation_assets_tests.distribution import ModulesTogether
+
+    config.option.loadscopereorder = False
+    return ModulesTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes' work, modules of slow tests begin first, so that none is left to run alone in the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
 
 REAL_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "crop_photos"
 

@@ -22,6 +22,8 @@ from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.conftest import REAL_PHOTOS, jpeg
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -18,119 +19,67 @@ from urllib.parse import unquote
 import psutil
 import pytest
 
-from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.ingest import run
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.kill_driver import Job, drive
 
 pytestmark = pytest.mark.slow
 
 KILLS = 10
-VERSION = "1"
 
-# Does one job, slowly where a kill hurts most: before and after a commit, and with much uncommitted work.
-DRIVER = """
-import json, sys, time
-from pathlib import Path
-import numpy as np
-from curation_assets.clip.versions import RegisteredModel
-from curation_assets.embed import local
-from curation_assets.embed.job import embed_folder
-from curation_assets.lake.staging import StagedFile
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.scan import plan
-from curation_assets.scan import rows as scan_rows
-from curation_assets.settings import load_settings
-from curation_assets_tests.conftest import GivenEncoders
-
-asked = json.loads(sys.argv[1])
-slow = asked["slow"]
-
-def slower(owner, name, seconds):
-    work = getattr(owner, name)
-    def slowed(*args, **kwargs):
-        time.sleep(seconds)
-        return work(*args, **kwargs)
-    setattr(owner, name, slowed)
-
-slower(scan_rows, "read_record", slow)
-slower(StagedFile, "validate", slow)
-slower(StagedFile, "committed", slow)
-plan.UNIT_FILES, local.CHUNK_IMAGES = 4, 2
-settings = load_settings(images_root=asked["images"], lake_root=asked["lake"], model_source="demo")
-pipeline = Pipeline(settings)
-if asked["job"] == "embed":
-    from curation_assets.clip.encoder import Encoder
-    encoder = Encoder(Path(asked["model"]), "cpu", "float32")
-    encoder.embed_images(np.zeros((2, 128, 128, 3), np.uint8))  # loads the weights and warms up
-    slower(Encoder, "embed_images", slow)
-model = RegisteredModel("c.s.m", asked["version"], "f", 128, 128, 1, "demo", True, "run")
-
-def embed(folder):
-    pipeline.tables.embeddings.create()
-    engine = local.LocalEngine(GivenEncoders(given=lambda: [encoder]), threads=2)
-    return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, LogProgress())
-
-print("ready", flush=True)
-sys.stdin.readline()
-if asked["job"] == "scan":
-    results = pipeline.scan(asked["folders"], LogProgress())
-    print(json.dumps({"done": sum(r.read for r in results), "commits": sum(r.commits for r in results)}))
-else:
-    results = [embed(folder) for folder in asked["folders"]]
-    print(json.dumps({"done": sum(r.encoded for r in results), "commits": sum(r.commits for r in results)}))
-"""
+# Each driver is a fork of a server that has imported torch and transformers, which takes longer than the job.
+SPAWNING = multiprocessing.get_context("forkserver")
+SPAWNING.set_forkserver_preload(["curation_assets_tests.kill_preload"])
 
 
 class Driver:
     """A process with everything imported, that begins when told to."""
 
-    def __init__(self, **asked: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, json.dumps(asked)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def __init__(self, job: Job) -> None:
+        self._connection, other = SPAWNING.Pipe()
+        self._process = SPAWNING.Process(target=drive, args=(job, other), daemon=True)
+        self._process.start()
+        other.close()
 
     def go(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        assert self._connection.recv() == "ready"
+        self._connection.send("go")
 
     def finish(self) -> dict[str, int]:
-        assert self._process.stdout is not None
-        result: dict[str, int] = json.loads(self._process.stdout.readline())
-        assert self._process.wait(timeout=60) == 0
+        result: dict[str, int] = self._connection.recv()
+        self._assert_ends_well()
         return result
 
     def seconds(self) -> float:
         """How long it takes from now until it is done; its exit doesn't count."""
-        assert self._process.stdout is not None
         began = time.monotonic()
-        self._process.stdout.readline()
+        self._connection.recv()
         took = time.monotonic() - began
-        assert self._process.wait(timeout=60) == 0
+        self._assert_ends_well()
         return took
 
     def kill_after(self, seconds: float) -> bool:
         """Whether it was still at work when it was killed."""
         time.sleep(seconds)
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        said, _ = self._process.communicate()
-        return not said and self._process.returncode == -signal.SIGKILL
+        self._process.kill()
+        self._process.join()
+        try:
+            said = self._connection.recv()
+        except EOFError:
+            said = None
+        return said is None and self._process.exitcode == -signal.SIGKILL
 
     def kill_when(self, something: Callable[[], bool]) -> None:
-        while self._process.poll() is None and not something():
+        while self._process.is_alive() and not something():
             time.sleep(0.002)
         self.kill_after(0)
+
+    def _assert_ends_well(self) -> None:
+        self._process.join(60)
+        assert self._process.exitcode == 0
 
 
 class Tree:
@@ -177,16 +126,8 @@ def tree(images: Path) -> Tree:
 def start(pipeline: Pipeline) -> Callable[..., Driver]:
     """Start a driver on the tables and images of ``pipeline``."""
 
-    def call(job: str, folders: list[str] = FOLDERS, slow: float = 0.04) -> Driver:
-        return Driver(
-            job=job,
-            folders=folders,
-            slow=slow,
-            version=VERSION,
-            images=str(pipeline.settings.images_root),
-            lake=str(pipeline.settings.lake_root),
-            model=str(DEMO_FOLDER),
-        )
+    def call(kind: str, folders: list[str] = FOLDERS, slow: float = 0.04) -> Driver:
+        return Driver(Job(kind, folders, slow, pipeline.settings.images_root, pipeline.settings.lake_root))
 
     return call
 

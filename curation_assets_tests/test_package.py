@@ -14,6 +14,7 @@ import pytest
 
 from curation_assets_tests.conftest import jpeg
 
+pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 

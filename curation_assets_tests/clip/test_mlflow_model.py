@@ -156,6 +156,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), FORMS)
 def test_every_contract_is_answered_by_mlflows_server(form: str, name: str, server: str, known: dict[str, Any]) -> None:
     data, params, names = REQUESTS[name]

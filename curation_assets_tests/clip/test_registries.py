@@ -58,14 +58,13 @@ def workspace(fake: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fa
     return fake
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server, which keeps the artifacts too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    home = tmp_path / "server"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home / 'server.db'}", "--serve-artifacts"]
     command += ["--artifacts-destination", str(home / "artifacts")]
@@ -81,11 +80,17 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                 assert process.poll() is None, (home / "log").read_text()
                 assert time.monotonic() < deadline, (home / "log").read_text()
                 time.sleep(0.2)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+
+
+@pytest.fixture
+def server(running_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server, which MLflow's variable names."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", running_server)
+    return running_server
 
 
 def load_twice(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
@@ -198,7 +203,8 @@ def test_a_version_in_a_databricks_unity_catalog_is_downloaded_once(
 def test_a_version_on_a_real_mlflow_server_is_downloaded_once(
     pipeline: Pipeline, server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    load_twice(pipeline, monkeypatch, tmp_path / "temporary")
+    under_its_own_name = Pipeline(pipeline.settings.model_copy(update={"model_name": "clip_downloaded"}))
+    load_twice(under_its_own_name, monkeypatch, tmp_path / "temporary")
 
 
 def test_files_of_a_registry_on_this_machine_are_used_where_they_lie(

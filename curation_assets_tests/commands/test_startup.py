@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.test_pipeline import Fill
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import jpeg
+
+pytestmark = pytest.mark.slow
 
 # Each takes from a tenth of a second to seconds.
 HEAVY = {"alembic", "dagster", "mlflow", "pandas", "pydantic_settings", "pyspark", "scipy", "sklearn", "sqlalchemy"}
@@ -29,14 +34,20 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-@pytest.fixture
-def searched(ready: Pipeline, fill: Fill) -> Pipeline:
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
     """A lake that was searched before."""
-    fill("a", 3)
-    run(ready, LogProgress())
+    home = tmp_path_factory.mktemp("searched")
+    (home / "images" / "a").mkdir(parents=True)
+    for index in range(3):
+        (home / "images" / "a" / f"photo_{index:04}.jpg").write_bytes(jpeg(index))
+    (home / "mlflow").mkdir()
+    shutil.copy(registered_model / "mlflow.db", home / "mlflow")
+    pipeline = Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo"))
+    run(pipeline, LogProgress())
     time.sleep(0.2)  # until the registry counts as settled
-    of(ready, "search", "rust")
-    return ready
+    of(pipeline, "search", "rust")
+    return pipeline
 
 
 def of(pipeline: Pipeline, *arguments: str) -> set[str]:

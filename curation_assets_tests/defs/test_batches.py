@@ -173,6 +173,7 @@ def die_in_the_second_folder(settings: Settings, home: str) -> None:
         ingest(build_defs(settings), instance, "maize", "rye")
 
 
+@pytest.mark.slow
 def test_a_run_whose_process_was_killed_loses_no_folder(
     defs: dg.Definitions, ready: Pipeline, fill: Any, tmp_path: Path
 ) -> None:

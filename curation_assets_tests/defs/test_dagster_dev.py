@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     assert (pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version) == versions
 
     # A run cancelled in the middle of embedding frees its slot of the pool and leaves good tables.
-    large = Image.effect_noise((2400, 1600), 60).convert("RGB")
+    large = BytesIO()
+    Image.effect_noise((2400, 1600), 60).convert("RGB").save(large, "JPEG", quality=60)
     (images / "oats").mkdir()
-    for index in range(300):
-        large.putpixel((0, 0), (index % 256, index // 256, 0))
-        large.save(images / "oats" / f"{index:03}.jpg", quality=60)
+    for index in range(300):  # what follows a JPEG's end makes it another content
+        (images / "oats" / f"{index:03}.jpg").write_bytes(large.getvalue() + index.to_bytes(2, "big"))
     run = wait_for("the sensor sees the folder", lambda: dev.runs(partition="oats"))[0]["id"]
     wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", EMBEDDINGS))
     time.sleep(3)

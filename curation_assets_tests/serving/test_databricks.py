@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -39,7 +41,12 @@ class Notes:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    """The local stand-in for a workspace, which MLflow's and Databricks' variables name."""
+    """The local stand-in for a workspace, which MLflow's and Databricks' variables name.
+
+    Databricks' client waits for seconds between two questions whether an endpoint is ready: here for a hundredth of it.
+    """
+    clock = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 100))
+    monkeypatch.setattr("databricks.sdk.service.serving.time", clock)
     with serving(tmp_path / "workspace_files") as fake:
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
         monkeypatch.setenv("DATABRICKS_HOST", fake.url)
@@ -188,6 +195,7 @@ def test_the_asset_exists_only_with_a_workspace(settings: Settings, monkeypatch:
     assert "endpoint_automation_sensor" in {sensor.name for sensor in defs.get_repository_def().sensor_defs}
 
 
+@pytest.mark.slow
 def test_the_asset_deploys_the_champion_and_follows_a_promotion(
     workspace: Fake,
     pipeline: Pipeline,

@@ -85,17 +85,17 @@ def environment(registry: Path, **env: str) -> dict[str, str]:
     return os.environ | lake | {"CURATION_PRECISION": "float32"} | env
 
 
-@pytest.fixture
-def serve(tmp_path: Path, registered_model: Path) -> Iterator[Serve]:
-    """Start servers of the registered demo model, each on a free port."""
+@contextmanager
+def servers(logs: Path, registry: Path) -> Iterator[Serve]:
+    """Start servers of the registered model, each on a free port."""
     with ExitStack() as stack:
 
         def start(*arguments: str, slow: str = "", **env: str) -> Server:
-            log = tmp_path / f"{len(list(tmp_path.glob('*.log')))}.log"
+            log = logs / f"{len(list(logs.glob('*.log')))}.log"
             with log.open("w") as err:
                 process = subprocess.Popen(
                     [*([sys.executable, "-c", SLOW, slow] if slow else [CURATION]), "serve", "--port", "0", *arguments],
-                    env=environment(registered_model, **env),
+                    env=environment(registry, **env),
                     stderr=err,
                     text=True,
                     start_new_session=True,
@@ -113,6 +113,20 @@ def serve(tmp_path: Path, registered_model: Path) -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture
+def serve(tmp_path: Path, registered_model: Path) -> Iterator[Serve]:
+    """Start servers of the registered demo model."""
+    with servers(tmp_path, registered_model) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Iterator[Server]:
+    """A server as it is without options, for tests after which it is as before."""
+    with servers(tmp_path_factory.mktemp("server"), registered_model) as start:
+        yield start()
+
+
 def stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -127,8 +141,7 @@ def refusal(registry: Path, *arguments: str, **env: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_the_champion_is_served_on_this_machine_only(serve: Serve, predictor: ClipPredictor) -> None:
-    server = serve()
+def test_the_champion_is_served_on_this_machine_only(server: Server, predictor: ClipPredictor) -> None:
     status, body = server.ask("/invocations", {"dataframe_records": [{"text": "maize"}, {"image": encoded(1)}]})
     expected = predictor.embed_rows([Row("text", "maize"), Row("image", encoded(1))])
     assert status == 200
@@ -260,8 +273,7 @@ def test_a_token_opens_other_addresses_and_is_in_no_process_list(serve: Serve) -
     assert "a-secret-token" not in server.log.read_text()
 
 
-def test_a_client_that_goes_away_leaves_the_server_well(serve: Serve) -> None:
-    server = serve()
+def test_a_client_that_goes_away_leaves_the_server_well(server: Server) -> None:
     body = json.dumps({"inputs": ["a"]}).encode()
     for sent in (body[:5], body):
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:

@@ -23,6 +23,7 @@ def test_nine_of_ten_drawn_scenes_find_their_caption(encoder):
     assert rendered_scores(encoder, per_scene=6).overall >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"needs the real photographs at {FOLDER}")
 def test_held_out_photographs_find_their_caption_and_captions_their_photographs(encoder):
     found = real_scores(encoder)
