@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation_assets.errors import first_line
+from curation_assets.images import jpeg
 from curation_assets.images.errors import ImageError
 from curation_assets.images.levels import to_bytes
 
@@ -30,6 +31,7 @@ _GDAL_METADATA, _GDAL_NODATA, _DNG_VERSION, _PROFILE = 42112, 42113, 50706, 3467
 _SENSOR = {32803, 34892}  # photometric interpretations of undeveloped data
 _RAW_COMPRESSION = {32767, 32769, 32770, 32867, 34713, 65000, 65535}  # makers' own
 _WHITE_IS_ZERO, _RGB = 0, 2
+_JPEG = {6, 7}
 _PLAIN = {1, 2, 3, 4, 5, 8, 32773, 32946}  # none, fax, LZW, Deflate, PackBits
 # Photometric interpretations whose samples are no levels of light; Pillow reads them in eight bits.
 _NO_LEVELS = {3: "palette", 5: "CMYK", 6: "YCbCr", 8: "L*a*b*", 9: "L*a*b*", 10: "L*a*b*"}
@@ -90,6 +92,8 @@ def read_header(data: bytes, bands: tuple[int, ...] | None) -> Raster:
     try:
         with tifffile.TiffFile(BytesIO(data)) as tiff:
             page = tiff.pages.first
+            if int(page.compression) in _JPEG:
+                _refuse_many_scans(page, data)
             return _raster(page, bands)
     except ImageError:
         raise
@@ -136,6 +140,16 @@ def _raster(page: tifffile.TiffPage, bands: tuple[int, ...] | None) -> Raster:
         is_plain=int(page.compression) in _PLAIN,
         profile=bytes(tags[_PROFILE].value) if _PROFILE in tags else None,
     )
+
+
+def _refuse_many_scans(page: tifffile.TiffPage, data: bytes) -> None:
+    """As of a JPEG file; a strip or tile is gone over at most as often as there are markers of scans in the file."""
+    scans, segments = data.count(b"\xff\xda"), max(1, int(np.prod(page.chunked)))
+    pixels = int(page.chunks[0]) * int(page.chunks[1]) if len(page.chunks) > 1 else int(page.imagewidth)
+    if scans > jpeg.MOST_SCANS * segments or scans * pixels > jpeg.MOST_SCANNED:
+        raise ImageError(
+            "unsupported", f"{scans:,} JPEG scans in {segments:,} strips or tiles, which would take minutes"
+        )
 
 
 def _is_sensor(page: object) -> bool:

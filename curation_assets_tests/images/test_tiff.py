@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -218,3 +219,20 @@ def test_a_large_raster_is_read_in_part_and_looks_alike() -> None:
     line = np.asarray(small)[100, :, 0].astype(int)
     assert (np.diff(line) >= 0).all()
     assert (line[0], line[-1]) == (0, 255)
+
+
+def test_a_jpeg_of_many_scans_within_a_tiff_is_refused_as_one_alone_is() -> None:
+    whole = encoded(Image.new("L", (2000, 2000), 90), "JPEG", progressive=True)
+    last = whole.rfind(b"\xff\xda")
+    many = whole[:-2] + whole[last:-2] * 400 + b"\xff\xd9"
+    for data, refused in ((whole, False), (many, True)):
+        tags = [(256, 4, 2000), (257, 4, 2000), (258, 3, 8), (259, 3, 7), (262, 3, 1), (273, 4, 8), (277, 3, 1)]
+        tags += [(278, 4, 2000), (279, 4, len(data))]
+        entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+        body = data + b"\0" * (len(data) % 2)
+        file = b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + entries + bytes(4)
+        if refused:
+            with pytest.raises(ImageError, match="406 JPEG scans in 1 strips or tiles"):
+                open_image(file, LIMIT)
+        else:
+            assert read(file)[1].mean() == 90
