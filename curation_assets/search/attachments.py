@@ -54,13 +54,18 @@ class TableSource:
         table: may not be there yet: then the columns are null.
         names: its columns → what they are called in conditions, on pages and in exports.
         where: which of its rows count for an index; None: all.
+        is_shown: whether pages and exports show them.
     """
 
-    is_shown = True
-
     def __init__(
-        self, table: LakeTable, names: Mapping[str, str], where: Callable[[IndexInfo], pl.Expr] | None = None
+        self,
+        table: LakeTable,
+        names: Mapping[str, str],
+        where: Callable[[IndexInfo], pl.Expr] | None = None,
+        *,
+        is_shown: bool = True,
     ) -> None:
+        self.is_shown = is_shown
         self._table = table
         self._names = names
         self._where = where
@@ -81,8 +86,9 @@ class TableSource:
 
 
 def warning_source(directory: LakeTable) -> TableSource:
-    """What is doubtful of an image, as a column that joins an index."""
-    return TableSource(directory, {"warning": "warning"}, lambda _: pl.col("warning").is_not_null())
+    """What is doubtful of an image, as a column that conditions may name; an image's page shows its whole row."""
+    doubtful = pl.col("warning").is_not_null()
+    return TableSource(directory, {"warning": "warning"}, lambda _: doubtful, is_shown=False)
 
 
 class MapSource:

@@ -91,7 +91,7 @@ def test_most_photographs_say_when_by_what_and_some_where_they_were_taken(tree: 
     for path in (path for path in tree.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")):
         try:
             with Image.open(path) as photo:
-                said.append(read_exif(photo))
+                said.append(read_exif(photo.getexif()))
         except OSError:
             continue
     taken = [exif for exif in said if exif.captured_at is not None]

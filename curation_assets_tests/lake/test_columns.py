@@ -20,7 +20,7 @@ LATER = replace(
     DIRECTORY,
     columns=(
         *DIRECTORY.columns,
-        Column("reader_version", pa.int32(), "which reader made the row", came_later=True),
+        Column("later_version", pa.int32(), "which reader made the row", came_later=True),
         Column("notes", pa.list_(pa.string()), "what was odd", came_later=True),
     ),
 )
@@ -50,7 +50,7 @@ def test_a_table_gains_columns_by_a_commit_of_metadata_alone(earlier: LakeTable)
     assert set(log_of(later, 3)) == {"commitInfo", "metaData"}
     assert {f.path: (later.path / f.path).stat().st_mtime_ns for f in later.snapshot().files()} == files
     comments = {field.name: field.metadata.get("comment") for field in DeltaTable(str(later.path)).schema().fields}
-    assert comments["reader_version"] == "which reader made the row"
+    assert comments["later_version"] == "which reader made the row"
     later.create()
     assert later.snapshot().version == 3, "once"
 
@@ -63,36 +63,36 @@ def test_rows_from_before_a_column_read_as_null_in_it_beside_newer_ones(earlier:
         with writer.file() as stage:
             stage.write(
                 batch(LATER, "a", ["4"]).set_column(
-                    LATER.file_schema.get_field_index("reader_version"), "reader_version", pa.array([7], pa.int32())
+                    LATER.file_schema.get_field_index("later_version"), "later_version", pa.array([7], pa.int32())
                 )
             )
         later.replace("a", base, add=stage.files, remove=[])
-    found = later.snapshot().read(["relative_path", "reader_version", "notes", "folder"]).drop("_file")
+    found = later.snapshot().read(["relative_path", "later_version", "notes", "folder"]).drop("_file")
     assert sorted(found.rows()) == [
         ("a/1", None, None, "a"), ("a/2", None, None, "a"), ("a/4", 7, None, "a"), ("b/3", None, None, "b")
     ]  # fmt: skip
-    assert later.snapshot().read(["relative_path"], where=pl.col("reader_version") == 7)["relative_path"].to_list() == [
+    assert later.snapshot().read(["relative_path"], where=pl.col("later_version") == 7)["relative_path"].to_list() == [
         "a/4"
     ]
-    assert len(pl.scan_delta(str(later.path)).select("reader_version").collect()) == 4, "for other readers too"
+    assert len(pl.scan_delta(str(later.path)).select("later_version").collect()) == 4, "for other readers too"
     rows = [
         row for part in later.snapshot().reader.batches(later.snapshot().files("b"), 10) for row in part.to_pylist()
     ]
-    assert [(row["relative_path"], row["reader_version"]) for row in rows] == [("b/3", None)]
+    assert [(row["relative_path"], row["later_version"]) for row in rows] == [("b/3", None)]
 
 
 def test_a_table_that_nothing_may_change_is_read_with_the_columns_it_lacks(earlier: LakeTable) -> None:
     snapshot = LakeTable(earlier.path, LATER).snapshot()  # without create()
-    assert snapshot.read(["relative_path", "reader_version"], "b").drop("_file").rows() == [("b/3", None)]
+    assert snapshot.read(["relative_path", "later_version"], "b").drop("_file").rows() == [("b/3", None)]
     assert snapshot.version == 2
 
 
 def test_an_earlier_version_of_the_code_writes_to_a_table_that_has_a_later_column(earlier: LakeTable) -> None:
     LakeTable(earlier.path, LATER).create()
     add(earlier, "a", ["5"])
-    found = LakeTable(earlier.path, LATER).snapshot().read(["relative_path", "reader_version"], "a")
+    found = LakeTable(earlier.path, LATER).snapshot().read(["relative_path", "later_version"], "a")
     assert sorted(found["relative_path"]) == ["a/1", "a/2", "a/5"]
-    assert found["reader_version"].null_count() == 3
+    assert found["later_version"].null_count() == 3
 
 
 def test_a_column_may_come_between_staging_and_commit(earlier: LakeTable) -> None:
@@ -103,7 +103,7 @@ def test_a_column_may_come_between_staging_and_commit(earlier: LakeTable) -> Non
         LakeTable(earlier.path, LATER).create()
         made = earlier.replace("a", base, add=stage.files, remove=base.files("a"))
     assert made.read(["relative_path"], "a")["relative_path"].to_list() == ["a/6"]
-    assert "reader_version" in [field.name for field in DeltaTable(str(earlier.path)).schema().fields]
+    assert "later_version" in [field.name for field in DeltaTable(str(earlier.path)).schema().fields]
 
 
 def test_columns_are_not_added_to_a_table_of_another_kind(earlier: LakeTable) -> None:
