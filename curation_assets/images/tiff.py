@@ -6,6 +6,7 @@ their number, as orthophotos and multispectral cameras order them (TIFF 6.0; GDA
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from curation_assets.images import jpeg
 from curation_assets.images.errors import ImageError
 from curation_assets.images.levels import to_bytes
 
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a file's row says what matters
 _MOST_BYTES = 2**30  # of one strip or tile, uncompressed
 _MOST_BANDS = 1000
 SELECTABLE = 4  # bands, from which on there is something to choose
