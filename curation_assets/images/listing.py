@@ -294,7 +294,8 @@ class _Collector:
                 column.append(value)
         if not failed or examined:
             return failed
-        for column in (self.paths, self.sizes, self.mtimes, self.ctimes):
+        del self.paths[before:]
+        for column in (self.sizes, self.mtimes, self.ctimes):
             del column[before:]
         return {directory.relative: next(iter(failed.values()))}
 

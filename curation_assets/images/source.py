@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,9 @@ class ImageSource(Protocol):
 
     def stands(self, relative_dir: str) -> bool:
         """Whether there is a directory, or a link in its place, which photographs are looked for in."""
+
+    def broken_link(self, relative_dir: str) -> str | None:
+        """The link that leads nowhere on the way to a directory; None where there is none."""
 
     def why_not_listed(self, relative_dir: str) -> str | None:
         """For people: what keeps a directory that is there from being listed; None where nothing does."""
@@ -96,23 +99,33 @@ class LocalTree:
         is_own = os.path.realpath(path) in self.rules.own
         return (os.path.isdir(path) or os.path.islink(path)) and not is_own and not self.rules.leaves_out(relative_dir)
 
+    def broken_link(self, relative_dir: str) -> str | None:  # noqa: D102
+        for above, path in self._on_the_way(relative_dir):
+            if os.path.islink(path) and not os.path.exists(path):
+                return above
+        return None
+
     def why_not_listed(self, relative_dir: str) -> str | None:  # noqa: D102
-        parts = relative_dir.split("/")
-        for end in range(1, len(parts) + 1):
-            above = "/".join(parts[:end])
-            path = file_path(self.root, above)
+        for above, path in self._on_the_way(relative_dir):
             if os.path.islink(path):
-                target = text_from_path(os.readlink(path))
+                link = f"{above!r} is a link to {text_from_path(os.readlink(path))!r}"
                 if not os.path.exists(path):
-                    return f"{above!r} is a broken link to {target!r}"
+                    return f"{link}, which isn't there"
                 if not self.rules.follow_links:
-                    return f"{above!r} is a link to {target!r}, and links are not followed (CURATION_FOLLOW_LINKS)"
-                return f"{above!r} is a link to {target!r}, which is listed under another name or holds no images"
+                    return f"{link}, and links are not followed (CURATION_FOLLOW_LINKS)"
+                return f"{link}, which holds no images or is listed by another name"
             if os.path.isdir(path) and self.rules.leaves_out(above):
                 return f"{above!r} is left out by CURATION_LEAVE_OUT"
             if os.path.realpath(path) in self.rules.own:
                 return f"{above!r} is a folder of this program"
         return None
+
+    def _on_the_way(self, relative_dir: str) -> Iterator[tuple[str, str]]:
+        """Each directory from the root's own to this one, and its path."""
+        parts = relative_dir.split("/")
+        for end in range(1, len(parts) + 1):
+            above = "/".join(parts[:end])
+            yield above, file_path(self.root, above)
 
     def location_of(self, relative_path: str) -> str:  # noqa: D102
         return text_from_path(file_path(self.root, relative_path))

@@ -15,13 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from curation_assets.images.names import path_from_text, text_from_path
+from curation_assets.settings import LEFT_OUT
 
-# What disks, operating systems and network storage put beside photographs; thumbnails are made of other files.
-LEFT_OUT = (
-    *("@eaDir", "@Recycle", "@Recently-Snapshot", "@__thumb", "@tmp", "#recycle", "#snapshot"),
-    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "FOUND.[0-9][0-9][0-9]", "lost+found"),
-    *("Network Trash Folder", "__MACOSX", "thumbnails"),
-)
 LEFT_OUT_REASON, OWN_REASON = "folder left out by CURATION_LEAVE_OUT", "folder of this program"
 LINK_REASON, LISTED_REASON, LOOP_REASON = "link to a folder", "link to a folder listed already", "link in a loop"
 ROOT_REASON = "link to the root or above it"

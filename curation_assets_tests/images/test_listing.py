@@ -313,7 +313,7 @@ def test_a_root_that_cannot_be_listed_to_its_end_is_an_error(
 ) -> None:
     _put(images / "a" / "1.jpg")
     refuse(monkeypatch, images, errno.EIO, after)
-    with pytest.raises(CurationError, match="images root .* cannot be listed: Input/output error"):
+    with pytest.raises(CurationError, match=r"images root .* cannot be listed: Input/output error"):
         list_folders(images)
 
 
