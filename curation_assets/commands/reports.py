@@ -10,7 +10,6 @@ from rich.table import Table
 
 from curation_assets.commands.output import out
 from curation_assets.images.names import printable, text_from_path
-from curation_assets.scan.result import compared_line
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
@@ -22,6 +21,8 @@ MAX_TABLE_ROWS = 40
 
 def print_run(settings: Settings, summary: RunSummary) -> None:
     """What a run did and where the tables are, for a reader."""
+    from curation_assets.scan.result import compared_line
+
     totals = summary.status.drop("folder").sum().row(0, named=True)
     print_status(summary.status.to_dicts(), totals)
     for row in summary.bad.iter_rows(named=True):

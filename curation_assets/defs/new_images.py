@@ -64,7 +64,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
     def new_images_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        started = time.monotonic()
+        started, looked = time.monotonic(), time.time()
         pipeline = curation.pipeline()
         try:
             tree = pipeline.source.list_folders()
@@ -91,7 +91,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             tree,
             asking,
             cursor.looks,
-            now=time.time(),
+            now=looked,
             seconds=pipeline.settings.settle_seconds,
             limit=pipeline.settings.settle_limit_seconds,
         )
