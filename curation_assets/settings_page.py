@@ -52,6 +52,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value == "":
         return "none"
+    if isinstance(value, tuple):
+        value = ", ".join(value)
     shown = str(value).lower() if isinstance(value, bool) else str(value)
     return f"`{shown}`"
 

@@ -391,7 +391,7 @@ def test_what_is_left_out_is_a_setting_and_links_are_called_links(home: Path, cu
 
 
 def test_folders_takes_a_parent_in_every_way_of_writing_it(home: Path, curation: Curation) -> None:
-    for given in ("b", "b/", "./b", "b/c"):
+    for given in ("b", "b/", "./b", "b/c", home / "images" / "b"):
         done = curation("run", "--folders", given, "--json")
         assert done.returncode == 0, done.stderr
         assert [row["folder"] for row in json.loads(done.stdout)["folders"]] == ["b/c"]

@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
     settings = settings_of(images, lake)
-    chosen = None if folders is None else [_folder(folder) for folder in folders]
+    chosen = None if folders is None else [_folder(folder, str(settings.images_root)) for folder in folders]
     summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune)
     if as_json:
         print_json(run_facts(settings, summary))
@@ -104,9 +104,11 @@ def exit_code(summary: RunSummary) -> int:
     return 1 if len(summary.bad) or summary.failed or summary.unlisted else 0
 
 
-def _folder(given: str) -> str:
+def _folder(given: str, root: str) -> str:
     """The name of a folder as the tables have it, of the ways in which a shell may write it."""
-    return text_from_path(os.path.normpath(given) if given else ".")
+    path = os.path.normpath(given) if given else "."
+    inside = path == root or path.startswith(root + os.sep)
+    return text_from_path(os.path.relpath(path, root) if inside else path)
 
 
 def _human(name: str, value: Any) -> str:

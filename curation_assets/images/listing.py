@@ -277,21 +277,27 @@ class _Collector:
                 continue
             name = text_from_path(entry.name)
             path = f"{directory.relative}/{name}" if directory.relative else name
-            times: tuple[int | None, int | None, int | None] = (None, None, None)
+            size: int | None
+            mtime: int | None
+            ctime: int | None
             try:
                 status = entry.stat()
-                of = FileTimes.of(status)
-                times = (of.size_bytes if stat.S_ISREG(status.st_mode) else 0, of.mtime_ns, of.ctime_ns)
-                self.changed_ns = max(self.changed_ns, of.ctime_ns)
+                times = FileTimes.of(status)
+                size, mtime, ctime = times.size_bytes, times.mtime_ns, times.ctime_ns
+                if not stat.S_ISREG(status.st_mode):
+                    size = 0
+                self.changed_ns = max(self.changed_ns, ctime)
                 examined = True
             except OSError as error:
                 # A link that leads nowhere is a file that can't be read. Of anything else the directory or disk fails.
                 if not isinstance(error, FileNotFoundError) and not entry.is_symlink():
                     failed[path] = error.strerror or str(error)
                     continue
+                size = mtime = ctime = None
             self.paths.append(path)
-            for column, value in zip((self.sizes, self.mtimes, self.ctimes), times, strict=True):
-                column.append(value)
+            self.sizes.append(size)
+            self.mtimes.append(mtime)
+            self.ctimes.append(ctime)
         if not failed or examined:
             return failed
         del self.paths[before:]

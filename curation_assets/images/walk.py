@@ -125,7 +125,7 @@ class Walk:
         try:
             with os.scandir(path) as scan:
                 for entry in scan:
-                    if entry.name.startswith("."):
+                    if entry.name.startswith(".") or entry.is_file(follow_symlinks=False):
                         kept.append(entry)
                     elif entry.is_dir(follow_symlinks=False):
                         below.append(entry.name)
