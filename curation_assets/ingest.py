@@ -12,11 +12,13 @@ from curation_assets.clip.selection import ChosenModel
 from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.result import EmbedResult
 from curation_assets.errors import CurationError
-from curation_assets.images.listing import TreeListing
+from curation_assets.images.listing import LISTING_SCHEMA, TreeListing, at_or_below, directories_of
 from curation_assets.images.names import folder_of, text_from_path
+from curation_assets.images.walk import is_within
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress
-from curation_assets.scan.changes import ABSENT
+from curation_assets.scan.changes import ABSENT, FolderChange
+from curation_assets.scan.prune import PruneQuestion
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class RunSummary:
         tree: the listing it worked from.
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
         index: what became of the search index; None where it could not be brought in line, which ``index_error`` tells.
+        unlisted: folders that can't be listed, relative to the root, and why; their rows stay as they are.
     """
 
     chosen: ChosenModel
@@ -45,6 +48,7 @@ class RunSummary:
     failed: list[tuple[str, str]] = field(default_factory=list)
     index: IndexRefresh | None = None
     index_error: str | None = None
+    unlisted: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -58,26 +62,31 @@ def run(
     """Scan, register, embed: every folder, or those named; then bring the search index in line.
 
     Args:
-        folders: values of the ``folder`` column; None takes all on disk and all in the table.
+        folders: image folders, or folders that hold some; None takes all on disk and all in the table.
         rescan: read every file again, also those that look unchanged.
-        prune: go on although the images root looks like another tree than the table's, and remove rows.
+        prune: go on although the images root looks like another tree than the table's or parts of it like disks that
+            aren't mounted, and remove rows.
 
     Raises:
-        CurationError: nothing to work on, or something is set wrong; what was committed until then stays.
+        CurationError: nothing to work on, or something is set wrong; what was committed until then stays. Or rows
+            should not go without ``prune``: all else is done.
     """
-    tree = pipeline.source.list_folders(folders)
+    tree = pipeline.source.list_folders(within=folders)
     tables = pipeline.tables
     rows = tables.known_paths()
-    in_table = sorted(set(rows["folder"]))
     if folders is None:
         _refuse_another_tree(pipeline.settings.images_root, tree, rows, prune)
+        chosen = sorted({*tree.folders, *rows["folder"]})
     else:
-        _refuse_unknown_folders(pipeline, tree, rows, folders)
+        chosen = folders = _named_folders(pipeline, tree, rows, folders)
     if folders is not None or rescan:
-        chosen = folders if folders is not None else sorted({*tree.folders, *in_table})
-        scans = pipeline.scan(chosen, progress, rescan=rescan)
+        question = None if prune else pipeline.prune_question(tree, chosen, is_whole=folders is None)
+        staying = None if question is None else question.rows
+        scans = pipeline.scan(chosen, progress, rescan=rescan, staying=staying)
     else:
-        scans = scan_changed(pipeline, tree, progress)
+        changes = pipeline.folder_changes(tree)
+        question = None if prune else pipeline.prune_question(tree, [change.folder for change in changes])
+        scans = _scan(pipeline, changes, progress, question)
         chosen = sorted({*tree.folders, *(scan.folder for scan in scans)})
     choice = pipeline.selection.choose()
     model = choice.model
@@ -95,6 +104,11 @@ def run(
         refreshed = pipeline.searcher.refresh(progress, model.version)
     except CurationError as error:  # the tables are done, which is what counts; the next run tries again
         index_error = str(error)
+    if question is not None:
+        raise CurationError(
+            f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
+            "the rows"
+        )
     return RunSummary(
         chosen=choice,
         tree=tree,
@@ -106,38 +120,65 @@ def run(
         failed=[failure for embed in embeds for failure in embed.failed],
         index=refreshed,
         index_error=index_error,
+        unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
     )
 
 
 def scan_changed(pipeline: Pipeline, tree: TreeListing, progress: Progress) -> list[ScanResult]:
     """Scan those folders of a listed tree that differ from the table, and those of the table that are gone."""
+    return _scan(pipeline, pipeline.folder_changes(tree), progress)
+
+
+def _scan(
+    pipeline: Pipeline, changes: list[FolderChange], progress: Progress, question: PruneQuestion | None = None
+) -> list[ScanResult]:
     # Folders that are gone go first: after a change of FOLDER_DEPTH their images come back in others.
-    changes = sorted(pipeline.folder_changes(tree), key=lambda change: (change.fingerprint != ABSENT, change.folder))
-    return pipeline.scan([change.folder for change in changes], progress)
+    ordered = sorted(changes, key=lambda change: (change.fingerprint != ABSENT, change.folder))
+    staying = None if question is None else question.rows
+    return pipeline.scan([change.folder for change in ordered], progress, staying=staying)
 
 
-def _refuse_unknown_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, folders: list[str]) -> None:
-    unknown = set(folders).difference(tree.folders, rows["folder"])
-    if unknown:
-        names = ", ".join(map(repr, sorted(unknown)))
-        raise CurationError(f"no image folder {names} under {pipeline.settings.images_root}")
-    directories = rows.select("folder", below=pl.col("relative_path").str.replace("/?[^/]*$", "")).unique()
+def _named_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, names: list[str]) -> list[str]:
+    """The image folders that names stand for, on disk and in the table: each itself, and all below it.
+
+    Raises:
+        CurationError: a name stands for none, or the table is laid out for another FOLDER_DEPTH.
+    """
+    paths = {name: str(listing.files["relative_path"][0]) for name, listing in tree.folders.items()}
+    paths |= dict(rows.unique("folder").select("folder", "relative_path").iter_rows())
+    of_name: dict[str, list[str]] = {}
+    for name in names:
+        # A name that had to be cut doesn't begin with that of every folder above it, but its files' paths do.
+        below = [
+            each for each, path in paths.items() if is_within(each, name) or ("~" in each and is_within(path, name))
+        ]
+        may_hold = any(is_within(name, place) or is_within(place, name) for place in tree.unlisted)
+        of_name[name] = sorted(below) or ([name] if may_hold else [])
+    if unknown := sorted(name for name, found in of_name.items() if not found):
+        why = [reason for name in unknown if (reason := pipeline.source.why_not_listed(name))]
+        root = pipeline.settings.images_root
+        said = "; ".join([f"no image folder {', '.join(map(repr, unknown))} under {root}", *why])
+        raise CurationError(said)
+    directories = pl.DataFrame({"folder": rows["folder"], "below": directories_of(rows["relative_path"])}).unique()
     if any(folder_of(below, pipeline.settings.depth) != folder for folder, below in directories.iter_rows()):
         raise CurationError(
             "the table was written with another CURATION_FOLDER_DEPTH; run once without --folders to lay it out anew"
         )
+    return list(dict.fromkeys(folder for found in of_name.values() for folder in found))
 
 
 def _refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
     """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows."""
     if prune:
         return
-    if not tree.folders:
-        seen = f" ({tree.passed_over.total()} other files passed over)" if tree.passed_over else ""
+    rows = rows.filter(~at_or_below(rows["relative_path"], tree.unlisted))
+    if not tree.folders and not tree.unlisted:
+        counted = ", ".join(f"{count} {reason}" for reason, count in tree.passed_over.most_common())
+        seen = f" ({tree.passed_over.total()} other files passed over: {counted})" if counted else ""
         raise CurationError(f"no images under {root}{seen}; nothing was changed")
     if not len(rows):
         return
-    on_disk = pl.concat([listing.files.select("relative_path") for listing in tree.folders.values()])
+    on_disk = pl.concat([pl.DataFrame(schema=LISTING_SCHEMA), *(listing.files for listing in tree.folders.values())])
     found = len(rows.join(on_disk, on="relative_path", how="semi"))
     prefix = text_from_path(str(root)).rstrip("/") + "/"
     elsewhere = not rows["file_path"].str.starts_with(prefix).all()

@@ -24,11 +24,13 @@ from curation_assets.lake.snapshot import Snapshot
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import FolderChange, folder_changes
 from curation_assets.scan.job import scan_folders
+from curation_assets.scan.prune import PruneQuestion, prune_question
 from curation_assets.scan.result import ScanResult
 from curation_assets.settings import Settings
 from curation_assets.tables import Tables
 
 if TYPE_CHECKING:
+    import polars as pl
     from pyspark.sql import SparkSession
 
     from curation_assets.scan.spark import SparkScan
@@ -55,7 +57,7 @@ class Pipeline:
     ) -> None:
         self.settings = settings
         self.tables = Tables(settings)
-        self.source: ImageSource = LocalTree(settings.images_root, settings.depth)
+        self.source: ImageSource = LocalTree(settings.images_root, settings.depth, settings.walk_rules)
         self._registry_arguments = (settings.registered_model, settings.mlflow_dir, own_registry)
         self.encoders = Encoders(
             self._registry_arguments,
@@ -108,8 +110,33 @@ class Pipeline:
         table = directory.latest() if directory.exists() else None
         return folder_changes(tree, table, self.source, self._limits)
 
-    def scan(self, folders: Iterable[str], progress: Progress, *, rescan: bool = False) -> list[ScanResult]:
-        """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows."""
+    def prune_question(
+        self, tree: TreeListing, folders: Iterable[str], *, is_whole: bool = True
+    ) -> PruneQuestion | None:
+        """Rows that should not go without a question, though their files are gone.
+
+        Args:
+            folders: to look at; those that match their rows need not be.
+            is_whole: whether all of the tree was listed.
+        """
+        directory = self.tables.directory
+        if not directory.exists():
+            return None
+        return prune_question(tree, directory.latest(), self.source, list(folders), is_whole=is_whole)
+
+    def scan(
+        self,
+        folders: Iterable[str],
+        progress: Progress,
+        *,
+        rescan: bool = False,
+        staying: pl.DataFrame | None = None,
+    ) -> list[ScanResult]:
+        """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows.
+
+        Args:
+            staying: rows that stay although their files are gone.
+        """
         self.tables.directory.create()
         return scan_folders(
             self.tables.directory,
@@ -120,6 +147,7 @@ class Pipeline:
             threads=self.settings.worker_threads,
             rescan=rescan,
             spark=self._spark_scan,
+            staying=staying,
         )
 
     def embed_all(

@@ -8,12 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from curation_assets.errors import CurationError
 
 if TYPE_CHECKING:
     from curation_assets.images.guard import DecodeOptions
+    from curation_assets.images.walk import WalkRules
+
+# What disks, operating systems and network storage put beside photographs; thumbnails are made of other files.
+LEFT_OUT = (
+    *("@eaDir", "@Recycle", "@Recently-Snapshot", "@__thumb", "@tmp", "#recycle", "#snapshot"),
+    *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "FOUND.[0-9][0-9][0-9]", "lost+found"),
+    *("Network Trash Folder", "__MACOSX", "thumbnails"),
+)
 
 
 def project_dir() -> Path:
@@ -59,6 +75,17 @@ def _band_numbers(value: Any) -> Any:
     if numbers is not None and (len(numbers) not in (1, 3) or not all(1 <= number <= 1000 for number in numbers)):
         raise ValueError("give one number or three, for red, green and blue, counted from 1, for example 4,1,2")
     return numbers
+
+
+def _patterns(value: Any) -> Any:
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.startswith("[") or (parsed := _parsed(text)) is None:  # a pattern may begin with [ too
+            parsed = [one.strip() for one in text.split(",")]
+        value = parsed
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return tuple(one for one in value if one.strip())
+    raise ValueError('give patterns separated by commas, or as a JSON list, for example ["@eaDir", "*/rejected"]')
 
 
 def _parsed(value: Any) -> Any:
@@ -141,6 +168,21 @@ class Settings(BaseSettings):
         description=(
             "`deepest`: every folder that holds images is a partition; `1`: each top-level folder with "
             "all below it; and so on. After a change, run once without `--folders`"
+        ),
+    )
+    leave_out: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_patterns)] = Field(
+        LEFT_OUT,
+        description=(
+            "folders not looked into: patterns of names as in a shell, whatever the case, or of paths below the root "
+            "where they have a `/`; separated by commas or as a JSON list (in quotes in `.env`, as `#` begins a "
+            "comment there); empty leaves out none"
+        ),
+    )
+    follow_links: bool = Field(
+        False,
+        description=(
+            "`true`: links to folders out of the root are walked under the link's name, each folder once, and links to "
+            "files out of the root are taken"
         ),
     )
     store_images: bool = Field(
@@ -253,7 +295,29 @@ class Settings(BaseSettings):
     gallery_max_pixels: int = Field(50_000_000, ge=1, description="pixels of an image given to `curation gallery`")
     sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of the sensors")
     settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
+    settle_limit_seconds: float = Field(
+        600.0, ge=0, description="a folder that is written to for longer than this is asked for all the same"
+    )
     sensor_max_runs: int = Field(50, ge=1, description="runs that `new_images_sensor` may ask for in one tick")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """An empty variable counts as not set, but for the patterns: there it means none."""
+        emptied: dict[str, Any] = {}
+        for source in (EnvSettingsSource, DotEnvSettingsSource):  # the first that has it decides
+            said = source(settings_cls, env_ignore_empty=False).env_vars.get("curation_leave_out")
+            if said is not None:
+                emptied = {} if said else {"leave_out": ()}
+                break
+        given = InitSettingsSource(settings_cls, emptied)
+        return init_settings, given, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("model_source")
     @classmethod
@@ -290,8 +354,24 @@ class Settings(BaseSettings):
     @property
     def index_dir(self) -> Path:
         """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it."""
-        root = self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
-        return root / self.catalog_name / self.schema_name / self.embeddings_table
+        return self._indexes / self.catalog_name / self.schema_name / self.embeddings_table
+
+    @property
+    def _indexes(self) -> Path:
+        return self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
+
+    @property
+    def walk_rules(self) -> WalkRules:
+        """What of the tree of images is not walked into: patterns, links, and whatever this program writes."""
+        from curation_assets.images.walk import WalkRules
+
+        # The catalog too: a lake may be given the very folder that the images lie in.
+        own = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
+        own += [project_dir() / "demo_workspace"]
+        if home := os.environ.get("DAGSTER_HOME"):
+            own.append(Path(home))
+        real = tuple(os.path.realpath(_expanded(folder)) for folder in own)
+        return WalkRules(self.leave_out, real, self.follow_links)
 
     @property
     def depth(self) -> int | None:

@@ -15,7 +15,7 @@ from curation_assets.settings import Settings, project_dir
 # Each subject, and what the names of its settings begin with; the first that fits holds a setting.
 _SUBJECTS = (
     ("Images and tables", ("images_", "lake_", "catalog_", "schema_", "directory_", "embeddings_", "folder_", "store_",
-                           "max_", "bands", "decode_", "bad_")),
+                           "max_", "bands", "decode_", "bad_", "leave_", "follow_")),
     ("Model", ("model_",)),
     ("Where and how fast", ("engine", "device", "precision", "batch_", "threads", "spark_")),
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
@@ -52,6 +52,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value == "":
         return "none"
+    if isinstance(value, tuple):
+        value = ", ".join(value)
     shown = str(value).lower() if isinstance(value, bool) else str(value)
     return f"`{shown}`"
 

@@ -339,6 +339,90 @@ def test_another_tree_is_refused_unless_told_to_prune(lake: Path, home: Path, cu
     assert table(home).snapshot().folders == table(home, embeddings=True).snapshot().folders == ["z"]
 
 
+def test_two_disks_that_went_are_asked_about_and_all_else_is_done(home: Path, curation: Curation) -> None:
+    for disk in ("disk1", "disk2", "disk3"):
+        (home / "images" / disk).mkdir()
+        for index in range(4):
+            (home / "images" / disk / f"{index}.jpg").write_bytes(jpeg(int(disk[-1]) * 10 + index))
+    assert curation("run").returncode == 0
+    for disk in ("disk2", "disk3"):
+        (home / "images" / disk).rename(home / disk)
+        (home / "images" / disk).mkdir()
+    (home / "images" / "a" / "new.jpg").write_bytes(jpeg(999))
+    asked = "8 of the table's 16 images are gone from 'disk2', 'disk3', still there but empty"
+    assert_one_line(curation("run", "--json"), asked, "all else is done", "--prune")
+    assert table(home).snapshot().rows() == table(home, embeddings=True).snapshot().rows() == 17
+    done = curation("run", "--prune", "--json")
+    assert (done.returncode, json.loads(done.stdout)["scan"]["vanished"]) == (0, 8)
+    for disk in ("disk2", "disk3"):
+        (home / "images" / disk).rmdir()
+        (home / disk).rename(home / "images" / disk)
+    facts = json.loads(curation("run", "--json").stdout)
+    assert (facts["embed"]["encoded"], facts["embed"]["copied"], facts["total"]["stale"]) == (0, 8, 0)
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line_and_exit_code_1(home: Path, curation: Curation) -> None:
+    here = os.open(home / "images", os.O_RDONLY)
+    for _ in range(20):  # a path that is too long to open, as root may list every folder
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    done = curation("run")
+    assert done.returncode == 1, done.stderr
+    assert "not listed: File name too long; what the table has of it stays" in " ".join(done.stdout.split())
+    again = curation("run", "--json")
+    assert again.returncode == 1
+    (unlisted,) = json.loads(again.stdout)["unlisted"]
+    assert unlisted["error"] == "File name too long"
+    assert table(home).snapshot().folders == ["a", "b/c"]
+
+
+def test_what_is_left_out_is_a_setting_and_links_are_called_links(home: Path, curation: Curation) -> None:
+    for name in ("@eaDir", "lake/golden", "rejected"):
+        (home / "images" / name).mkdir(parents=True)
+        (home / "images" / name / "1.jpg").write_bytes(jpeg(5))
+    (home / "disk").mkdir()
+    (home / "disk" / "2.jpg").write_bytes(jpeg(6))
+    (home / "images" / "disk").symlink_to(home / "disk")
+
+    def folders(**env: str) -> list[str]:
+        done = curation("run", "--json", "--prune", "--lake", home / "images" / "lake", **env)
+        assert done.returncode == 0, done.stderr
+        facts = json.loads(done.stdout)
+        passed.update(facts["passed_over"])
+        return [row["folder"] for row in facts["folders"]]
+
+    passed: dict[str, int] = {}
+    assert folders() == ["a", "b/c", "rejected"]
+    assert passed == {"folder left out by CURATION_LEAVE_OUT": 1, "folder of this program": 1, "link to a folder": 1}
+    assert folders(CURATION_LEAVE_OUT="REJ*") == ["@eaDir", "a", "b/c"]
+    assert folders(CURATION_LEAVE_OUT='["b/*"]', CURATION_FOLLOW_LINKS="true") == ["@eaDir", "a", "disk", "rejected"]
+    assert folders(CURATION_LEAVE_OUT="") == ["@eaDir", "a", "b/c", "rejected"]
+    assert_one_line(curation("run", "--folders", "disk"), "'disk' is a link to", "CURATION_FOLLOW_LINKS")
+    assert_one_line(curation("run", "--folders", "@eaDir"), "'@eaDir' is left out by CURATION_LEAVE_OUT")
+
+
+def test_folders_takes_a_parent_in_every_way_of_writing_it(home: Path, curation: Curation) -> None:
+    for given in ("b", "b/", "./b", "b/c", home / "images" / "b"):
+        done = curation("run", "--folders", given, "--json")
+        assert done.returncode == 0, done.stderr
+        assert [row["folder"] for row in json.loads(done.stdout)["folders"]] == ["b/c"]
+
+
+def test_an_edit_that_keeps_size_and_time_is_told_and_read(home: Path, curation: Curation) -> None:
+    path = home / "images" / "a" / "photo 0.jpg"
+    path.write_bytes(jpeg(1) + b"\0one")
+    assert curation("run").returncode == 0
+    times = path.stat().st_mtime_ns
+    path.write_bytes(jpeg(1) + b"\0two")
+    os.utime(path, ns=(times, times))
+    done = curation("run")
+    assert "1 changed" in done.stdout
+    assert "1 files whose ctime alone changed: 1 compared by their hash" in " ".join(done.stdout.split())
+
+
 def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path) -> None:
     first = run_in(tmp_path, site, "demo", "--json")
     assert first.returncode == 0, first.stderr

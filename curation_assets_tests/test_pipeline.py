@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from curation_assets import pipeline as pipeline_module
 from curation_assets.clip.source import DEMO_FOLDER
+from curation_assets.commands.ingest import exit_code
 from curation_assets.errors import CurationError
 from curation_assets.ingest import RunSummary
 from curation_assets.ingest import run as run_pipeline
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.images.test_listing import refuse
 
 Fill = Callable[..., list[Path]]
 
@@ -415,3 +419,227 @@ def test_a_file_that_another_process_added_after_the_listing_keeps_its_row(
     directory, embeddings = paths(ready)
     assert directory == embeddings
     assert len(directory) == 5
+
+
+def places(pipeline: Pipeline) -> list[str]:
+    """Folders of both tables, which have to be the same."""
+    found = pipeline.tables.directory.snapshot().folders
+    assert pipeline.tables.embeddings.snapshot().folders == found
+    return found
+
+
+def encoded(summary: RunSummary) -> int:
+    return sum(embed.encoded for embed in summary.embeds)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_folder_that_cannot_be_listed_keeps_its_rows_and_the_rest_is_done(
+    whole: bool, ready: Pipeline, fill: Fill, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b", "b/below", "c"):
+        fill(folder, 2)
+    run(ready)
+    fill("new", 1)
+    shutil.rmtree(images / "c")
+    refuse(monkeypatch, images / "b", errno.EIO)
+    summary = run(ready, rescan=whole)
+    assert places(ready) == ["a", "b", "b/below", "new"]
+    assert summary.unlisted == {"b": "Input/output error"}
+    assert exit_code(summary) == 1
+    assert run(ready, folders=["b"]).unlisted == summary.unlisted
+    assert places(ready) == ["a", "b", "b/below", "new"]
+    monkeypatch.undo()
+    shutil.rmtree(images / "b" / "below")
+    assert exit_code(run(ready)) == 0
+    assert places(ready) == ["a", "b", "new"]
+
+
+def test_rows_below_a_part_of_a_folder_that_cannot_be_listed_stay(
+    ready: Pipeline, fill: Fill, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow = with_settings(ready, folder_depth=1)
+    for folder in ("a", "a/x", "a/y"):
+        fill(folder, 2)
+    run(shallow)
+    (images / "a" / "photo_0000.jpg").unlink()
+    fill("a/y", 1, first=5)
+    refuse(monkeypatch, images / "a" / "x", errno.EACCES)
+    for again in (False, True):
+        summary = run(shallow)
+        assert summary.unlisted == {"a/x": "Permission denied"}
+        kept = ["a/photo_0001.jpg", *(f"a/{name}.jpg" for name in ("x/photo_0000", "x/photo_0001"))]
+        kept += [f"a/y/photo_{number:04}.jpg" for number in (0, 1, 5)]
+        assert paths(shallow) == (kept, kept)
+        assert (encoded(summary), sum(scan.commits for scan in summary.scans)) == ((0, 0) if again else (1, 1))
+
+
+def test_a_tree_of_which_nothing_can_be_listed_keeps_its_rows(
+    ready: Pipeline, fill: Fill, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("a", 2)
+    run(ready)
+    refuse(monkeypatch, images / "a", errno.ESTALE)
+    assert exit_code(run(ready)) == 1
+    assert places(ready) == ["a"]
+
+
+def test_two_of_three_disks_unmounted_wait_for_prune_and_all_else_is_done(
+    ready: Pipeline, fill: Fill, images: Path, tmp_path: Path
+) -> None:
+    for disk in ("disk1", "disk2/north", "disk3"):
+        fill(disk, 4)
+    run(ready)
+    for disk in ("disk2", "disk3"):
+        shutil.move(images / disk, tmp_path / disk)
+        (images / disk).mkdir()
+    fill("new", 1)
+    (images / "disk1" / "photo_0000.jpg").write_bytes(jpeg(3, (80, 80)))
+    with pytest.raises(
+        CurationError, match=r"8 of the table's 12 images, more than half.*'disk2/north', 'disk3'.*--prune"
+    ):
+        run(ready)
+    assert places(ready) == ["disk1", "disk2/north", "disk3", "new"]
+    assert ready.tables.status(ready.selection.current())["stale"].sum() == 0
+    assert ready.tables.row("disk1/photo_0000.jpg")["width"] == 80  # type: ignore[index]
+    for disk in ("disk2", "disk3"):
+        (images / disk).rmdir()
+        shutil.move(tmp_path / disk, images / disk)
+    assert encoded(run(ready)) == 0
+
+
+def test_a_top_level_folder_that_stands_empty_waits_for_prune_also_when_it_is_named(
+    ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    fill("a", 6)
+    fill("b/deep", 2)
+    run(ready)
+    shutil.rmtree(images / "b" / "deep")
+    for how in ({}, {"folders": ["b/deep"]}, {"folders": ["b"]}, {"rescan": True}):
+        with pytest.raises(CurationError, match=r"2 of the table's 8 images are gone from 'b'.*--prune"):
+            run(ready, **how)
+    assert places(ready) == ["a", "b/deep"]
+    run(ready, prune=True)
+    assert places(ready) == ["a"]
+
+
+def test_a_folder_that_is_gone_with_its_place_goes_without_a_question(
+    ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    fill("a", 6)
+    fill("b/deep", 2)
+    run(ready)
+    shutil.rmtree(images / "b")
+    run(ready)
+    assert places(ready) == ["a"]
+
+
+def test_most_rows_of_a_folder_that_was_renamed_do_not_count_as_gone(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("a", 1)
+    fill("b", 5)
+    run(ready)
+    (images / "b").rename(images / "c")
+    assert encoded(run(ready)) == 0
+    assert places(ready) == ["a", "c"]
+
+
+def test_vectors_of_what_was_removed_by_mistake_are_not_encoded_again(
+    ready: Pipeline, fill: Fill, images: Path, tmp_path: Path
+) -> None:
+    fill("a", 3)
+    fill("b/c", 4)
+    run(ready)
+    before = vector_of(ready, "b/c/photo_0002.jpg")
+    shutil.move(images / "b", tmp_path / "b")
+    (images / "b").mkdir()
+    run(ready, prune=True)
+    assert places(ready) == ["a"]
+    (images / "b").rmdir()
+    shutil.move(tmp_path / "b", images / "b")
+    again = Pipeline(ready.settings)  # another process
+    summary = run(again)
+    assert (encoded(summary), sum(embed.copied for embed in summary.embeds)) == (0, 4)
+    assert vector_of(again, "b/c/photo_0002.jpg") == before
+    assert places(again) == ["a", "b/c"]
+
+
+def test_removed_vectors_that_were_vacuumed_are_encoded_again(
+    ready: Pipeline, fill: Fill, images: Path, tmp_path: Path
+) -> None:
+    fill("a", 3)
+    fill("b", 2)
+    run(ready)
+    shutil.move(images / "b", tmp_path / "b")
+    run(ready)
+    table = DeltaTable(str(ready.tables.embeddings.path))
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    shutil.move(tmp_path / "b", images / "b")
+    assert encoded(run(Pipeline(ready.settings))) == 2
+
+
+def test_a_parent_stands_for_all_folders_below_it_on_disk_and_in_the_table(
+    ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    for folder in ("a", "a/x", "a/y/z", "ab", "b"):
+        fill(folder, 1)
+    summary = run(ready, folders=["a"])
+    assert summary.folders == summary.status["folder"].to_list() == places(ready) == ["a", "a/x", "a/y/z"]
+    shutil.rmtree(images / "a" / "y")
+    assert run(ready, folders=["a/y"]).folders == ["a/y/z"]
+    assert places(ready) == ["a", "a/x"]
+    with pytest.raises(CurationError, match="no image folder 'a/y', 'c' under"):
+        run(ready, folders=["a", "c", "a/y"])
+    with pytest.raises(CurationError, match="no image folder 'a/x' under"):
+        run(with_settings(ready, folder_depth=1, lake_root=images.with_name("other")), folders=["a/x"])
+
+
+def test_a_link_that_is_named_as_a_folder_is_called_a_link(
+    ready: Pipeline, fill: Fill, images: Path, tmp_path: Path
+) -> None:
+    fill("a", 1)
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (images / "disk").symlink_to(tmp_path / "disk")
+    (images / "nowhere").symlink_to(tmp_path / "nowhere")
+    for name in ("disk", "disk/deep"):
+        with pytest.raises(CurationError, match=r"no image folder .*'disk' is a link to .*CURATION_FOLLOW_LINKS"):
+            run(ready, folders=[name])
+    with pytest.raises(CurationError, match=r"'nowhere' is a link to .*, which isn't there"):
+        run(ready, folders=["nowhere"])
+
+
+def test_linked_folders_are_taken_by_a_setting_and_ask_when_their_disk_went(
+    ready: Pipeline, fill: Fill, images: Path, tmp_path: Path
+) -> None:
+    fill("a", 5)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "1.jpg").write_bytes(jpeg(1))
+    (images / "a" / "disk").symlink_to(tmp_path / "disk")
+    run(ready)
+    assert places(ready) == ["a"]
+    following = with_settings(ready, follow_links=True)
+    run(following)
+    assert places(ready) == ["a", "a/disk"]
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    with pytest.raises(CurationError, match=r"gone from 'a/disk'.*--prune"):
+        run(following)
+    assert places(ready) == ["a", "a/disk"]
+
+
+def test_a_lake_in_the_tree_of_images_is_not_photographed(ready: Pipeline, fill: Fill, images: Path) -> None:
+    fill("a", 2)
+    for place in ("lake/golden", "lake_index/map", "mlflow/artifacts"):
+        fill(place, 1)
+    inside = with_settings(ready, lake_root=images / "lake")
+    summary = run(inside)
+    assert summary.status["folder"].to_list() == ["a"]
+    assert summary.tree.passed_over["folder of this program"] == 3
+
+
+def test_golden_pictures_that_an_earlier_version_took_for_photographs_go_without_a_question(
+    ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    fill("a", 4)
+    fill("lake/golden", 3)
+    run(ready)
+    moved = with_settings(ready, index_root=images / "lake")  # any folder of this program
+    run(moved)
+    assert places(ready) == ["a"]

@@ -119,6 +119,42 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().batch_size == "auto"
 
 
+def test_no_patterns_is_an_answer_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "lost+found" in load_settings().leave_out
+    env_file = tmp_path / ".env"
+    env_file.write_text("CURATION_LEAVE_OUT=\nCURATION_BATCH_SIZE=\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", env_file)
+    assert load_settings().leave_out == ()
+    monkeypatch.setenv("CURATION_LEAVE_OUT", "old, #recycle")
+    assert load_settings().leave_out == ("old", "#recycle")
+    env_file.write_text("CURATION_LEAVE_OUT=new")
+    monkeypatch.setenv("CURATION_LEAVE_OUT", "")
+    assert load_settings().leave_out == ()
+    assert load_settings(leave_out=["x"]).leave_out == ("x",)
+
+
+@pytest.mark.parametrize("text", ['["a, b", "*/c"]', "[ab]*,*/c", "old", "[]"])
+def test_patterns_are_a_json_list_or_separated_by_commas(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = {"[ab]*,*/c": ("[ab]*", "*/c"), "old": ("old",), "[]": ()}
+    monkeypatch.setenv("CURATION_LEAVE_OUT", text)
+    assert load_settings().leave_out == expected.get(text, ("a, b", "*/c"))
+
+
+def test_patterns_that_are_no_texts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_LEAVE_OUT", "[1, 2]")
+    with pytest.raises(CurationError, match=r"CURATION_LEAVE_OUT.*JSON list"):
+        load_settings()
+
+
+def test_the_programs_own_folders_are_left_out_of_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    settings = load_settings(images_root=tmp_path, lake_root=tmp_path / "a" / "lake", index_root=tmp_path / "index")
+    own = set(settings.walk_rules.own)
+    names = ("a/lake", "index", "a/mlflow", "dagster")
+    assert {str(tmp_path / name) for name in names} <= own
+    assert str(project_dir() / "demo_workspace") in own
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [

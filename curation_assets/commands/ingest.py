@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,17 +24,19 @@ def run(
     images: ImagesOption = None,
     lake: LakeOption = None,
     folders: Annotated[
-        list[str] | None, typer.Option("--folders", help="Only this image folder (relative to the root); repeatable.")
+        list[str] | None,
+        typer.Option("--folders", help="Only this folder (relative to the root) and what is below it; repeatable."),
     ] = None,
     rescan: Annotated[bool, typer.Option("--rescan", help="Read every file again, also unchanged ones.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Go on though no folder of the table is under the root; removes their rows.")
+        bool,
+        typer.Option("--prune", help="Remove the rows of images that are gone, though most are or a whole disk is."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
     settings = settings_of(images, lake)
-    chosen = None if folders is None else [text_from_path(folder).rstrip("/") or "." for folder in folders]
+    chosen = None if folders is None else [_folder(folder, str(settings.images_root)) for folder in folders]
     summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune)
     if as_json:
         print_json(run_facts(settings, summary))
@@ -97,8 +100,15 @@ def run_shown(
 
 
 def exit_code(summary: RunSummary) -> int:
-    """1 if some images could not be used, else 0."""
-    return 1 if len(summary.bad) or summary.failed else 0
+    """1 if some images could not be used or some folders not be listed, else 0."""
+    return 1 if len(summary.bad) or summary.failed or summary.unlisted else 0
+
+
+def _folder(given: str, root: str) -> str:
+    """The name of a folder as the tables have it, of the ways in which a shell may write it."""
+    path = os.path.normpath(given) if given else "."
+    inside = path == root or path.startswith(root + os.sep)
+    return text_from_path(os.path.relpath(path, root) if inside else path)
 
 
 def _human(name: str, value: Any) -> str:

@@ -55,4 +55,7 @@ def keys_of(settings: Settings, file: str) -> list[str]:
     root = str(settings.images_root)
     if absolute.startswith(root + os.sep):
         keys.append(text_from_path(os.path.relpath(absolute, root)))
-    return keys
+    real, real_root = os.path.realpath(file), os.path.realpath(root)
+    if real.startswith(real_root + os.sep):  # through a link, to where the file really lies
+        keys.append(text_from_path(os.path.relpath(real, real_root)))
+    return list(dict.fromkeys(keys))

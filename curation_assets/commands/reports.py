@@ -21,18 +21,24 @@ MAX_TABLE_ROWS = 40
 
 def print_run(settings: Settings, summary: RunSummary) -> None:
     """What a run did and where the tables are, for a reader."""
+    from curation_assets.scan.result import compared_line
+
     totals = summary.status.drop("folder").sum().row(0, named=True)
     print_status(summary.status.to_dicts(), totals)
     for row in summary.bad.iter_rows(named=True):
         print_bad(row["relative_path"], row["status"], row["error"])
     for path, reason in summary.failed:
         print_bad(path, "not embedded", reason)
+    for place, reason in summary.unlisted.items():
+        print_bad(place, "not listed", f"{reason}; what the table has of it stays")
     scan, embed = _totals(summary)
     again = f"{scan['outdated']:,} read otherwise by this version, " if scan["outdated"] else ""
     out.print(
         f"\nscan   {scan['read']:,} files read ({scan['new']:,} new, {scan['changed']:,} changed), "
         f"{again}{scan['vanished']:,} gone, {scan['seconds']:.1f} s{_speed(scan)}"
     )
+    if compared := compared_line(scan["compared"], scan["assumed"], scan["uncompared"]):
+        out.print(f"       {compared}")
     chosen = summary.chosen
     model = chosen.model
     out.print(
@@ -98,7 +104,8 @@ def _speed(totals: dict[str, Any]) -> str:
 
 
 def _totals(summary: RunSummary) -> tuple[dict[str, Any], dict[str, Any]]:
-    scan_keys = ("new", "changed", "outdated", "vanished", "read", "bytes_read", "commits", "seconds")
+    compared = ("compared", "assumed", "uncompared")
+    scan_keys = ("new", "changed", "outdated", "vanished", "read", "bytes_read", *compared, "commits", "seconds")
     embed_keys = ("encoded", "copied", "removed", "bytes", "commits", "seconds", "encode_seconds")
     scan: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.scans) for key in scan_keys}
     embed: dict[str, Any] = {key: sum(getattr(result, key) for result in summary.embeds) for key in embed_keys}
@@ -144,6 +151,7 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "total": summary.status.drop("folder").sum().row(0, named=True),
         "folders": summary.status.to_dicts(),
         "bad": summary.bad.to_dicts(),
+        "unlisted": [{"folder": place, "error": reason} for place, reason in summary.unlisted.items()],
         "not_embedded": [{"relative_path": path, "error": reason} for path, reason in summary.failed],
     }
 

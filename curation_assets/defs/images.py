@@ -11,9 +11,10 @@ from curation_assets.defs.reports import Check, FolderReport, each_folder, tell
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, progress, trying_again
 from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, OWNERS
+from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.pipeline import Pipeline
-from curation_assets.scan.result import ScanResult
+from curation_assets.scan.result import ScanResult, compared_line
 
 NAME = "crop_images_directory"
 KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
@@ -72,6 +73,8 @@ def scan_folders(
     """
     pipeline, said = curation.pipeline(), progress(context)
     done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan([folder], said)[0])
+    for place, reason in {place: why for result in done.values() for place, why in result.unlisted.items()}.items():
+        context.log.warning("%s cannot be listed, and keeps its rows: %s", printable(place), reason)
     now = [speeds.scan_speed(result) for result in done.values()]
     picture = curation.pictures.over_time(context.instance, crop_images_directory.key, now)
     return [_report(pipeline, key, result, picture) for key, result in done.items()], failed
@@ -107,6 +110,10 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> md.Facts:
     facts |= speeds.scan_speed(result)
     if result.bad:
         facts["why bad"] = md.bad_files(pipeline.tables.bad_files([result.folder]).rows())
+    if told := compared_line(result.compared, result.assumed, result.uncompared):
+        facts["compared"] = dg.MetadataValue.text(told)
+    if result.unlisted:
+        facts["not listed"] = dg.MetadataValue.json(result.unlisted)
     if result.passed_over:
         facts["passed over"] = dg.MetadataValue.json(dict(result.passed_over))
     name = pipeline.settings.full_name(pipeline.settings.directory_table)

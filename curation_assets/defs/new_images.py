@@ -20,6 +20,7 @@ from curation_assets.defs.ingest import folders_config, ingest_image_folder, ing
 from curation_assets.defs.model import clip_model, register_clip_model
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.runs import is_asked, latest_run, run_key_is_used
+from curation_assets.defs.settling import Cursor, settle
 from curation_assets.defs.state import (
     Asked,
     LatestRun,
@@ -31,13 +32,13 @@ from curation_assets.defs.state import (
     newer,
     rotate,
     run_key_for,
-    settled,
     unrecorded,
     vanished_partitions,
 )
 from curation_assets.defs.tags import PARTITION, RUN_KEY
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
+from curation_assets.images.names import printable
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.changes import FolderChange
@@ -63,7 +64,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
     def new_images_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        started = time.monotonic()
+        started, looked = time.monotonic(), time.time()
         pipeline = curation.pipeline()
         try:
             tree = pipeline.source.list_folders()
@@ -84,30 +85,66 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
-        ready, unsettled = settled(tree, changes, pipeline.settings.settle_seconds)
+        cursor = Cursor.of(context.cursor)
+        asking, question = _without_what_is_in_question(pipeline, tree, changes)
+        settling = settle(
+            tree,
+            asking,
+            cursor.looks,
+            now=looked,
+            seconds=pipeline.settings.settle_seconds,
+            limit=pipeline.settings.settle_limit_seconds,
+        )
         table_id = pipeline.tables.directory.latest().table_id
         requests: list[dg.RunRequest] = []
         asked: list[str] = []
-        cursor = context.cursor
-        wanted = _asked(context.instance, tree, rotate(ready, cursor), table_id)
+        wanted = _asked(context.instance, tree, rotate(settling.ready, cursor.after), table_id)
         for batch in batches(itertools.takewhile(lambda _: time.monotonic() - started < _TICK_SECONDS, wanted)):
             requests.append(_request(batch))
             asked += [folder.key for folder in batch]
-            cursor = folder_of_key(batch[-1].key)
             if len(requests) == pipeline.settings.sensor_max_runs:
                 break
-        waiting_for = f"{len(unsettled)} still being written, {len(ready)} asked for already"
+        folders = [folder_of_key(key) for key in asked]
+        after = folders[-1] if folders else cursor.after
+        waiting_for = f"{len(settling.waiting)} still being written, {len(settling.ready)} asked for already"
         differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
-        skipped = f"{len(tree.folders)} image folders on disk, {differ}"
+        told = _not_done(tree, question)
+        if told:
+            context.log.warning(told)
+        skipped = "; ".join(filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", told]))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else skipped,
-            cursor=cursor,
+            cursor=cursor.text(after, settling.looks, folders),
             asset_events=found,
             dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asked)),
         )
 
     return new_images_sensor
+
+
+def _without_what_is_in_question(
+    pipeline: Pipeline, tree: TreeListing, changes: list[FolderChange]
+) -> tuple[list[FolderChange], str | None]:
+    """Changes that may be asked for, and what somebody has to confirm first."""
+    question = pipeline.prune_question(tree, [change.folder for change in changes])
+    if question is None:
+        return changes, None
+    in_question = set(question.folders)
+    return [change for change in changes if change.folder not in in_question], (
+        f"{question.why}: these folders are not asked for; mount what is missing, or confirm with `curation run "
+        "--prune` (or backfill their partitions)"
+    )
+
+
+def _not_done(tree: TreeListing, question: str | None) -> str:
+    """What a tick leaves as it is, in a line; empty where that is nothing."""
+    told = [question] if question else []
+    if tree.unlisted:
+        places = [f"{printable(place)!r} ({reason})" for place, reason in itertools.islice(tree.unlisted.items(), 10)]
+        more = f" and {len(tree.unlisted) - 10} more" if len(tree.unlisted) > 10 else ""
+        told.append(f"cannot be listed, and keep their rows: {', '.join(places)}{more}")
+    return "; ".join(told)
 
 
 def _asked(

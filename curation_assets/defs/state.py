@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from curation_assets.images.listing import TreeListing
+import polars as pl
+
+from curation_assets.images.listing import TreeListing, at_or_below
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.scan.changes import FolderChange
 
@@ -120,18 +122,6 @@ def newer(first: LatestRun | None, second: LatestRun | None) -> LatestRun | None
     return max((run for run in (first, second) if run is not None), key=lambda run: run.created, default=None)
 
 
-def settled(
-    tree: TreeListing, changes: Iterable[FolderChange], seconds: float
-) -> tuple[list[FolderChange], list[FolderChange]]:
-    """Changes of folders that nobody has written to for a while, or that are gone; and the others."""
-    ready: list[FolderChange] = []
-    waiting: list[FolderChange] = []
-    for change in changes:
-        listing = tree.folders.get(change.folder)
-        (ready if listing is None or listing.settled(seconds) else waiting).append(change)
-    return ready, waiting
-
-
 def unrecorded(tree: TreeListing, changes: Iterable[FolderChange], materialized: Collection[str]) -> list[str]:
     """Folders that match their rows, and whose partitions were never materialized."""
     differing = {change.folder for change in changes}
@@ -148,9 +138,14 @@ def missing_partitions(tree: TreeListing, asked: Sequence[str], existing: Collec
 def vanished_partitions(
     tree: TreeListing, asked: Collection[str], existing: Iterable[str], in_tables: Iterable[str]
 ) -> list[str]:
-    """Partitions to delete: of folders that neither disk nor a table has, and that no run is asked for."""
+    """Partitions to delete: of folders that neither disk nor a table has, and that no run is asked for.
+
+    Of what can't be listed nobody knows whether it is gone.
+    """
     alive = {*tree.folders, *in_tables}
-    return sorted(key for key in existing if folder_of_key(key) not in alive and key not in asked)
+    gone = sorted(key for key in existing if folder_of_key(key) not in alive and key not in asked)
+    hidden = at_or_below(pl.Series([folder_of_key(key) for key in gone], dtype=pl.String), tree.unlisted)
+    return [key for key, is_hidden in zip(gone, hidden, strict=True) if not is_hidden]
 
 
 def covered(table_id: str, table_version: int, directory_version: int, model_fingerprint: str) -> str:

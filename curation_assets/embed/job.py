@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from curation_assets.clip.versions import RegisteredModel
@@ -63,7 +64,7 @@ def embed_folders(
     Raises:
         CurationError: a table can't be read or written, or an image can't be encoded here; what was finished stays.
     """
-    job = _Job(directory, engine, progress, earlier, known or KnownContents(model))
+    job = _Job(directory, engine, progress, earlier, known or KnownContents(model), embeddings)
     images = directory.latest()
     sizes = {folder: images.bytes(folder) for folder in folders}
     results = {folder: EmbedResult(folder) for folder in folders}
@@ -99,10 +100,18 @@ class _Job:
     progress: Progress
     earlier: Snapshot | None
     known: KnownContents
+    embeddings: LakeTable
+
+    @cached_property
+    def removed(self) -> Snapshot:
+        """What left the embeddings lately: a folder that comes back costs no encoding."""
+        return self.embeddings.removed_lately()
 
     def bring_up_to_date(self, rows: Rewrite, result: EmbedResult) -> None:
         writer = rows.writers[result.folder]
-        work = plan_work(self.directory.latest(), rows.base, result.folder, self.known, self.earlier)
+        work = plan_work(
+            self.directory.latest(), rows.base, result.folder, self.known, self.earlier, lambda: self.removed
+        )
         result.current = work.plan.current
         unusable: dict[str, str] = {}
         if work.moves_rows or len(work.todo):

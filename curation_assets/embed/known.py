@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import polars as pl
 
@@ -33,6 +34,11 @@ class KnownContents:
         self._numbers: dict[str, int] = {}
         self._next = 0
         self._rows = _NONE
+
+    @cached_property
+    def removed(self) -> KnownContents:
+        """The same of rows that left the table."""
+        return KnownContents(self.model)
 
     def among(self, snapshots: Sequence[Snapshot], pending: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, DataFile]]:
         """Contents of some rows that have a vector in one of some snapshots of the table.
@@ -92,15 +98,22 @@ def plan_work(
     folder: str,
     known: KnownContents,
     earlier: Snapshot | None = None,
+    removed: Callable[[], Snapshot] | None = None,
 ) -> Work:
     """Plan a folder and look for contents that have a vector already.
 
     Args:
         known: of the model to embed with.
         earlier: an older snapshot of the embeddings, whose vectors may be copied too.
+        removed: gives the files that lately left the embeddings; asked only where something would have to be encoded.
     """
     plan = plan_embed(directory, embeddings, folder, known.model)
     found, sources = known.among([embeddings, *([earlier] if earlier is not None else [])], plan.pending)
+    lacking = plan.pending.join(found, on=_PICTURE, how="anti", nulls_equal=True)
+    if removed is not None and len(lacking):
+        more, more_sources = known.removed.among([removed()], lacking)
+        found, sources = pl.concat([found, more]), sources | more_sources
+        lacking = lacking.join(more, on=_PICTURE, how="anti", nulls_equal=True)
     return Work(
         folder=folder,
         model=known.model,
@@ -109,11 +122,7 @@ def plan_work(
         plan=plan,
         copies=plan.pending.join(found, on=_PICTURE, how="inner", suffix="_from", nulls_equal=True),
         sources=sources,
-        todo=(
-            plan.pending.join(found, on=_PICTURE, how="anti", nulls_equal=True)
-            .sort("_file", "relative_path")
-            .unique("content_sha256", keep="first", maintain_order=True)
-        ),
+        todo=lacking.sort("_file", "relative_path").unique("content_sha256", keep="first", maintain_order=True),
     )
 
 

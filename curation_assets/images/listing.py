@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ from pathlib import Path
 import polars as pl
 
 from curation_assets.errors import CurationError
-from curation_assets.images.names import ROOT_FOLDER, folder_of, path_from_text, text_from_path
+from curation_assets.images.names import ROOT_FOLDER, folder_of, text_from_path
+from curation_assets.images.walk import Directory, LinkMetError, Walk, WalkRules, everywhere, is_reached, is_within
 
 CANDIDATE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"}
@@ -37,13 +38,16 @@ class FolderListing:
         files: one row a file, columns of ``LISTING_SCHEMA``, sorted by ``relative_path``. A file that could not be
             examined has null size and times: reading it will say why.
         passed_over: how many entries were no candidates, by reason.
-        changed_ns: newest change (file or directory) the file system reports, in nanoseconds since 1970.
+        changed_ns: newest change of a file's or directory's inode (ctime), which is the kernel's own time, in
+            nanoseconds since 1970.
+        unlisted: what of it can't be listed, relative to the root, and why. Nothing is known of what is there.
     """
 
     folder: str
     files: pl.DataFrame
     passed_over: Counter[str] = field(default_factory=Counter)
     changed_ns: int = 0
+    unlisted: dict[str, str] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -72,50 +76,149 @@ def fingerprint(files: pl.DataFrame) -> str:
 
 @dataclass
 class TreeListing:
-    """Every image folder of a tree, by name and in the order of the names, and what was passed over in all of it."""
+    """Every image folder of a tree, by name and in the order of the names, and what was passed over in all of it.
+
+    Attributes:
+        unlisted: directories (and files) that can't be examined, relative to the root, and why: what is at or below
+            one is not known to be gone.
+    """
 
     folders: dict[str, FolderListing]
     passed_over: Counter[str]
+    unlisted: dict[str, str] = field(default_factory=dict)
 
 
-def list_folders(root: Path, depth: int | None = None, only: Iterable[str] | None = None) -> TreeListing:
+def list_folders(
+    root: Path,
+    depth: int | None = None,
+    only: Iterable[str] | None = None,
+    *,
+    within: Iterable[str] | None = None,
+    rules: WalkRules | None = None,
+) -> TreeListing:
     """List every image folder under ``root``: those that hold at least one candidate.
 
-    Symlinked folders are not followed; symlinked files are taken where they point to a file inside the root. Hidden
-    names, and names without an image's extension, are passed over and counted.
+    Linked folders are not followed unless the rules say so; linked files are taken where they point to a file inside
+    the root. Hidden names, and names without an image's extension, are passed over and counted.
 
     Args:
         root: the images root.
         depth: how many levels name a folder (``FOLDER_DEPTH``); None takes the deepest.
         only: list just these folders; those that do not exist are missing from the answer.
+        within: list just these folders and all below them.
+        rules: what is not walked into.
 
     Raises:
-        CurationError: the root or a folder below it cannot be listed. A listing that failed is not an empty one.
+        CurationError: the root cannot be listed. A listing that failed is not an empty one.
     """
     _check_root(root)
-    starts = [""] if only is None else _starts(root, set(only))
-    wanted = None if only is None else set(only)
+    scope = _Scope(depth, None if only is None else set(only), None if within is None else set(within))
+    rules = rules or WalkRules()
+    try:
+        return _list(Walk(root, rules, *scope.part(root, rules)), scope)
+    except LinkMetError:
+        return _list(Walk(root, rules), scope)
+
+
+def list_folder(root: Path, folder: str, depth: int | None = None, *, rules: WalkRules | None = None) -> FolderListing:
+    """List one image folder as it is now; one that is gone has no files. As :func:`list_folders` otherwise."""
+    tree = list_folders(root, depth, [folder], rules=rules)
+    gone = FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
+    listing = tree.folders.get(folder, gone)
+    listing.unlisted = tree.unlisted
+    return listing
+
+
+def at_or_below(paths: pl.Series, places: Collection[str]) -> pl.Series:
+    """Which of some relative paths are, or lie below, one of some directories or files."""
+    if not places:
+        return pl.repeat(False, len(paths), dtype=pl.Boolean, eager=True)
+    if "" in places:
+        return pl.repeat(True, len(paths), dtype=pl.Boolean, eager=True)
+    directories = directories_of(paths)
+    inside = [each for each in directories.unique() if any(above in places for above in _and_above(each))]
+    return directories.is_in(inside) | paths.is_in(list(places))
+
+
+def directories_of(paths: pl.Series) -> pl.Series:
+    """The directory of each relative path; ``""`` is the root."""
+    return paths.str.replace("/?[^/]*$", "")
+
+
+def _and_above(relative_dir: str) -> list[str]:
+    parts = relative_dir.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+@dataclass
+class _Scope:
+    """What of a tree is wanted: some folders, some with all below them, or all."""
+
+    depth: int | None
+    only: set[str] | None
+    within: set[str] | None
+
+    def part(self, root: Path, rules: WalkRules) -> tuple[Collection[str], Callable[[str, str], bool]]:
+        """Where to look, and how far: in their own place, or everywhere for a folder whose name had to be cut."""
+        wanted = self.only if self.only is not None else self.within
+        if wanted is None or any("~" in folder for folder in wanted):
+            return [""], everywhere
+        starts = {"" if folder == ROOT_FOLDER else folder for folder in wanted if folder}
+        reached = {start for start in starts if is_reached(root, rules, start)}
+        if self.only is not None:
+            return sorted(reached), self._is_same_folder
+        below_another = {start for start in reached if not reached.isdisjoint(_and_above(start)[:-1])}
+        return sorted(reached - below_another), _is_below_the_root
+
+    def _is_same_folder(self, below: str, above: str) -> bool:
+        return folder_of(below, self.depth) == folder_of(above, self.depth)
+
+    def folder(self, relative_dir: str) -> str | None:
+        """The image folder that a directory is of; None where it isn't wanted."""
+        folder = folder_of(relative_dir, self.depth)
+        if self.only is not None:
+            return folder if folder in self.only else None
+        if self.within is None or folder in self.within:
+            return folder
+        levels = len(relative_dir.split("/")) if self.depth is None else self.depth
+        above = _and_above(relative_dir)[:levels]
+        return folder if any(each in self.within for each in above) else None
+
+    def holds(self, place: str) -> bool:
+        """Whether a directory that can't be listed may hold something that is wanted."""
+        wanted = self.only if self.only is not None else self.within
+        if wanted is None or self.folder(place) is not None:
+            return True
+        return any("~" in each or is_within(each, place) for each in wanted)
+
+
+def _is_below_the_root(_below: str, above: str) -> bool:
+    return above != ""
+
+
+def _list(walk: Walk, scope: _Scope) -> TreeListing:
     collected: dict[str, _Collector] = {}
-    passed_over: Counter[str] = Counter()
-    real_root = os.path.realpath(root)
-    for relative_dir, entries in _walk(root, starts, depth, wanted):
-        folder = folder_of(relative_dir, depth)
-        if wanted is not None and folder not in wanted:
+    real_root = os.path.realpath(walk.root)
+    for directory in walk:
+        folder = scope.folder(directory.relative)
+        if folder is None:
             continue
         collector = collected.setdefault(folder, _Collector(folder))
-        collector.add_directory(root / path_from_text(relative_dir))
-        for entry in entries:
-            collector.add(relative_dir, entry, real_root)
-    for collector in collected.values():
-        passed_over += collector.passed_over
+        walk.unlisted |= collector.add(directory, None if walk.rules.follow_links else real_root)
+    if "" in walk.unlisted:
+        raise CurationError(f"images root {walk.root} cannot be listed: {walk.unlisted['']}")
+    unlisted = {place: walk.unlisted[place] for place in sorted(walk.unlisted) if scope.holds(place)}
+    unlisted = {
+        place: reason
+        for place, reason in unlisted.items()
+        if not any(above in unlisted for above in _and_above(place)[:-1])
+    }
     folders = {name: collected[name].listing() for name in sorted(collected) if collected[name].paths}
-    return TreeListing(folders, passed_over)
-
-
-def list_folder(root: Path, folder: str, depth: int | None = None) -> FolderListing:
-    """List one image folder as it is now; one that is gone has no files. As :func:`list_folders` otherwise."""
-    gone = FolderListing(folder, pl.DataFrame(schema=LISTING_SCHEMA))
-    return list_folders(root, depth, [folder]).folders.get(folder, gone)
+    for place, reason in unlisted.items():
+        if (of := folders.get(folder_of(place, scope.depth))) is not None:
+            of.unlisted[place] = reason
+    passed_over = sum((collector.passed_over for collector in collected.values()), Counter[str]())
+    return TreeListing(folders, passed_over, unlisted)
 
 
 def table_ns(nanoseconds: int) -> int:
@@ -154,42 +257,66 @@ class _Collector:
         self.passed_over: Counter[str] = Counter()
         self.changed_ns = 0
 
-    def add_directory(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            self.changed_ns = max(self.changed_ns, path.stat().st_mtime_ns)
+    def add(self, directory: Directory, real_root: str | None) -> dict[str, str]:
+        """Take what is a candidate of a directory.
 
-    def add(self, relative_dir: str, entry: os.DirEntry[str], real_root: str) -> None:
+        Args:
+            real_root: that linked files have to lie in; None takes those out of it too.
+
+        Returns:
+            What can't be examined, and why: a file, or all of the directory where no file can be.
+        """
+        with suppress(OSError):
+            self.changed_ns = max(self.changed_ns, directory.path.stat().st_ctime_ns)
+        self.passed_over += directory.passed_over
+        before = len(self.paths)
+        failed: dict[str, str] = {}
+        examined = False
+        for entry in directory.entries:
+            if not self._is_wanted(entry, real_root):
+                continue
+            name = text_from_path(entry.name)
+            path = f"{directory.relative}/{name}" if directory.relative else name
+            size: int | None
+            mtime: int | None
+            ctime: int | None
+            try:
+                status = entry.stat()
+                times = FileTimes.of(status)
+                size, mtime, ctime = times.size_bytes, times.mtime_ns, times.ctime_ns
+                if not stat.S_ISREG(status.st_mode):
+                    size = 0
+                self.changed_ns = max(self.changed_ns, ctime)
+                examined = True
+            except OSError as error:
+                # A link that leads nowhere is a file that can't be read. Of anything else the directory or disk fails.
+                if not isinstance(error, FileNotFoundError) and not entry.is_symlink():
+                    failed[path] = error.strerror or str(error)
+                    continue
+                size = mtime = ctime = None
+            self.paths.append(path)
+            self.sizes.append(size)
+            self.mtimes.append(mtime)
+            self.ctimes.append(ctime)
+        if not failed or examined:
+            return failed
+        del self.paths[before:]
+        for column in (self.sizes, self.mtimes, self.ctimes):
+            del column[before:]
+        return {directory.relative: next(iter(failed.values()))}
+
+    def _is_wanted(self, entry: os.DirEntry[str], real_root: str | None) -> bool:
         if entry.name.startswith("."):
             self.passed_over["hidden"] += 1
-            return
+            return False
         if not is_candidate(entry.name):
-            self.passed_over["not an image name"] += 1
-            return
-        if entry.is_symlink():
-            target = os.path.realpath(entry.path)
-            if os.path.isdir(target):
-                self.passed_over["link to a folder"] += 1
-                return
-            if os.path.commonpath([target, real_root]) != real_root:
-                self.passed_over["link out of the root"] += 1
-                return
-        size: int | None
-        mtime: int | None
-        ctime: int | None
-        try:
-            status = entry.stat()
-            times = FileTimes.of(status)
-            size, mtime, ctime = times.size_bytes, times.mtime_ns, times.ctime_ns
-            if not stat.S_ISREG(status.st_mode):
-                size = 0
-            self.changed_ns = max(self.changed_ns, mtime, ctime)
-        except OSError:
-            size = mtime = ctime = None
-        name = text_from_path(entry.name)
-        self.paths.append(f"{relative_dir}/{name}" if relative_dir else name)
-        self.sizes.append(size)
-        self.mtimes.append(mtime)
-        self.ctimes.append(ctime)
+            is_broken = entry.is_symlink() and not os.path.exists(entry.path)
+            self.passed_over["broken link" if is_broken else "not an image name"] += 1
+            return False
+        if real_root is not None and entry.is_symlink() and not is_within(os.path.realpath(entry.path), real_root):
+            self.passed_over["link out of the root"] += 1
+            return False
+        return True
 
     def listing(self) -> FolderListing:
         columns = dict(zip(LISTING_SCHEMA, (self.paths, self.sizes, self.mtimes, self.ctimes), strict=True))
@@ -203,46 +330,9 @@ def _check_root(root: Path) -> None:
         with os.scandir(root):
             pass
     except OSError as error:
+        reason = error.strerror
+        if os.path.islink(root):
+            what = "it is a broken link to" if not os.path.exists(root) else "it is a link to"
+            reason = f"{reason}; {what} {os.readlink(root)}"
         hint = "; set CURATION_IMAGES_ROOT or --images to a folder of image folders"
-        raise CurationError(f"images root {root} cannot be listed: {error.strerror}{hint}") from None
-
-
-def _starts(root: Path, wanted: set[str]) -> list[str]:
-    """Where to look for some folders: in their own place, or everywhere for one whose name had to be cut."""
-    if any("~" in folder for folder in wanted):
-        return [""]
-    return sorted({"" if folder == ROOT_FOLDER else folder for folder in wanted if _is_plain(root, folder)})
-
-
-def _is_plain(root: Path, folder: str) -> bool:
-    """Whether a walk from the root would come to a folder: no ``..``, nothing hidden, no link on the way."""
-    parts = path_from_text(folder).split("/")
-    if folder != ROOT_FOLDER and any(part.startswith(".") or not part for part in parts):
-        return False
-    return not any(os.path.islink(os.path.join(root, *parts[:end])) for end in range(1, len(parts) + 1))
-
-
-def _walk(
-    root: Path, starts: list[str], depth: int | None, wanted: set[str] | None
-) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Yield (folder below the root as text, its entries that will not be walked into), parents first."""
-    pending = list(starts)
-    while pending:
-        relative_dir = pending.pop()
-        try:
-            with os.scandir(root / path_from_text(relative_dir)) as scan:
-                entries = list(scan)
-            folders = [e for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # removed while the walk went on, or a wanted folder that isn't there
-        except OSError as error:
-            raise CurationError(f"folder {root / relative_dir} cannot be listed: {error.strerror}") from None
-        in_folder = {e.name for e in folders}
-        yield relative_dir, [e for e in entries if e.name not in in_folder]
-        for entry in folders:
-            name = text_from_path(entry.name)
-            below = f"{relative_dir}/{name}" if relative_dir else name
-            if starts == [""] and wanted != {ROOT_FOLDER}:
-                pending.append(below)
-            elif folder_of(below, depth) == folder_of(relative_dir, depth):
-                pending.append(below)  # part of a folder that reaches deeper
+        raise CurationError(f"images root {root} cannot be listed: {reason}{hint}") from None

@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from curation_assets.images import listing
 from curation_assets.images.listing import FileTimes, FolderListing, TreeListing
 from curation_assets.images.names import file_path, path_from_text, text_from_path
+from curation_assets.images.walk import WalkRules
 
 
 class ImageSource(Protocol):
@@ -26,19 +27,28 @@ class ImageSource(Protocol):
     def location(self) -> str:
         """Of the tree: what every file's location begins with, before a ``/`` and the key."""
 
-    def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:
-        """Every image folder, or those of some that are there.
+    def list_folders(self, only: Iterable[str] | None = None, *, within: Iterable[str] | None = None) -> TreeListing:
+        """Every image folder, those of some that are there, or some with all below them.
 
         Raises:
-            CurationError: a folder can't be listed. A listing that failed is not an empty one.
+            CurationError: the tree can't be listed. A listing that failed is not an empty one.
         """
 
     def list_folder(self, folder: str) -> FolderListing:
         """One image folder; one that is gone holds no files.
 
         Raises:
-            CurationError: it can't be listed.
+            CurationError: the tree can't be listed; where only the folder can't be, ``unlisted`` says so.
         """
+
+    def stands(self, relative_dir: str) -> bool:
+        """Whether there is a directory, or a link in its place, which photographs are looked for in."""
+
+    def broken_link(self, relative_dir: str) -> str | None:
+        """The link that leads nowhere on the way to a directory; None where there is none."""
+
+    def why_not_listed(self, relative_dir: str) -> str | None:
+        """For people: what keeps a directory that is there from being listed; None where nothing does."""
 
     def location_of(self, relative_path: str) -> str:
         """A file's location."""
@@ -65,20 +75,57 @@ class LocalTree:
     Attributes:
         root: the images root.
         depth: how many levels name a folder (``FOLDER_DEPTH``); None takes the deepest.
+        rules: what of the tree is not walked into.
     """
 
     root: Path
     depth: int | None = None
+    rules: WalkRules = field(default_factory=WalkRules)
 
     @property
     def location(self) -> str:  # noqa: D102
         return text_from_path(str(self.root)).rstrip("/")
 
-    def list_folders(self, only: Iterable[str] | None = None) -> TreeListing:  # noqa: D102
-        return listing.list_folders(self.root, self.depth, only)
+    def list_folders(  # noqa: D102
+        self, only: Iterable[str] | None = None, *, within: Iterable[str] | None = None
+    ) -> TreeListing:
+        return listing.list_folders(self.root, self.depth, only, within=within, rules=self.rules)
 
     def list_folder(self, folder: str) -> FolderListing:  # noqa: D102
-        return listing.list_folder(self.root, folder, self.depth)
+        return listing.list_folder(self.root, folder, self.depth, rules=self.rules)
+
+    def stands(self, relative_dir: str) -> bool:  # noqa: D102
+        path = file_path(self.root, relative_dir)
+        is_own = os.path.realpath(path) in self.rules.own
+        return (os.path.isdir(path) or os.path.islink(path)) and not is_own and not self.rules.leaves_out(relative_dir)
+
+    def broken_link(self, relative_dir: str) -> str | None:  # noqa: D102
+        for above, path in self._on_the_way(relative_dir):
+            if os.path.islink(path) and not os.path.exists(path):
+                return above
+        return None
+
+    def why_not_listed(self, relative_dir: str) -> str | None:  # noqa: D102
+        for above, path in self._on_the_way(relative_dir):
+            if os.path.islink(path):
+                link = f"{above!r} is a link to {text_from_path(os.readlink(path))!r}"
+                if not os.path.exists(path):
+                    return f"{link}, which isn't there"
+                if not self.rules.follow_links:
+                    return f"{link}, and links are not followed (CURATION_FOLLOW_LINKS)"
+                return f"{link}, which holds no images or is listed by another name"
+            if os.path.isdir(path) and self.rules.leaves_out(above):
+                return f"{above!r} is left out by CURATION_LEAVE_OUT"
+            if os.path.realpath(path) in self.rules.own:
+                return f"{above!r} is a folder of this program"
+        return None
+
+    def _on_the_way(self, relative_dir: str) -> Iterator[tuple[str, str]]:
+        """Each directory from the root's own to this one, and its path."""
+        parts = relative_dir.split("/")
+        for end in range(1, len(parts) + 1):
+            above = "/".join(parts[:end])
+            yield above, file_path(self.root, above)
 
     def location_of(self, relative_path: str) -> str:  # noqa: D102
         return text_from_path(file_path(self.root, relative_path))

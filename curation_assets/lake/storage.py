@@ -18,7 +18,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation_assets.files import waiting_lock
+from curation_assets.files import waiting_lock, write_whole
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -60,6 +60,12 @@ class Storage(Protocol):
 
     def put(self, path: str, data: bytes = b"") -> None:
         """Write a small file."""
+
+    def put_whole(self, path: str, data: bytes) -> None:
+        """The same in one step: whoever reads it sees the old content or the new."""
+
+    def get(self, path: str) -> bytes:
+        """Read a small file."""
 
     def delete(self, path: str) -> None:
         """Remove a file; one that isn't there is no error."""
@@ -116,6 +122,14 @@ class LocalStorage:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+    def put_whole(self, path: str, data: bytes) -> None:  # noqa: D102
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, data)
+
+    def get(self, path: str) -> bytes:  # noqa: D102
+        return (self.root / path).read_bytes()
 
     def delete(self, path: str) -> None:  # noqa: D102
         (self.root / path).unlink(missing_ok=True)

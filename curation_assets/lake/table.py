@@ -24,6 +24,7 @@ from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.lake import hive
 from curation_assets.lake.problems import COMMIT_PATIENCE_SECONDS, explained_table
+from curation_assets.lake.removed import removed_lately
 from curation_assets.lake.schemas import Column, TableSpec
 from curation_assets.lake.snapshot import DataFile, Snapshot, scan_files
 from curation_assets.lake.staging import PartitionWriter, StagedFile, right_to_write
@@ -113,6 +114,16 @@ class LakeTable:
         """
         with explained_table(self.storage), self._lock:
             return self._newest()[1]
+
+    def removed_lately(self) -> Snapshot:
+        """Files whose rows left the table in the last days and that still lie there, as if they were a version of it.
+
+        Raises:
+            CurationError: there is no table, or its log can't be read.
+        """
+        newest = self.latest()
+        with explained_table(self.storage):
+            return removed_lately(newest)
 
     def commit_times(self) -> dict[int, datetime]:
         """When each version was committed, UTC, as far back as the log goes.

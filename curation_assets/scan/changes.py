@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.images.listing import TreeListing, fingerprint
+from curation_assets.images.listing import FolderListing, TreeListing, at_or_below, fingerprint
 from curation_assets.images.record import READER_VERSION, ReadLimits
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import Snapshot
+from curation_assets.scan.comparison import TIMES_COLUMNS, ComparedNotes, may_differ, to_compare
 from curation_assets.scan.plan import now_admitted, read_otherwise
 
 ABSENT = "absent"
@@ -22,8 +23,8 @@ class FolderChange:
 
     Attributes:
         fingerprint: of the folder on disk, and of whatever else the rows have to follow; ``absent`` if it is gone.
-        what: for people: ``new``, ``changed``, ``gone``, ``moved``, ``limits raised``, ``read otherwise now``
-            or ``unreadable files``.
+        what: for people: ``new``, ``changed``, ``gone``, ``moved``, ``limits raised``, ``read otherwise now``,
+            ``times changed`` (of files' inodes alone) or ``unreadable files``.
     """
 
     folder: str
@@ -38,14 +39,15 @@ def folder_changes(
 
     Args:
         tree: all folders, as listed just now.
-        table: the directory table; None where it doesn't exist yet.
+        table: the directory table; None where it doesn't exist yet. Rows of what can't be listed are left aside.
         source: that was listed; rows whose locations are another's have to follow it.
         limits: rows refused under lower ones have to be read again.
 
     Returns:
         The folders that differ, sorted by name.
     """
-    known = _known_folders(table, source, limits) if table is not None else {}
+    known = _known_folders(table, tree, source, limits) if table is not None else {}
+    notes = ComparedNotes(table.storage) if table is not None else None
     changes = []
     for folder in sorted(tree.folders.keys() | known.keys()):
         listed, in_table = tree.folders.get(folder), known.get(folder)
@@ -64,6 +66,8 @@ def folder_changes(
         elif in_table.outdated:
             version = f"reader {READER_VERSION} {limits.bands}"
             changes.append(FolderChange(folder, f"{now}@{_short_hash(version)}", "read otherwise now"))
+        elif notes is not None and (times := _other_times(listed, in_table, notes)):
+            changes.append(FolderChange(folder, f"{now}@{_short_hash(times)}", "times changed"))
         elif in_table.unreadable:
             changes.append(FolderChange(folder, now, "unreadable files"))
     return changes
@@ -73,8 +77,18 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
+def _other_times(listed: FolderListing, known: _Known, notes: ComparedNotes) -> str | None:
+    """What is to be compared, as a text that changes with it; None where nothing is."""
+    if not may_differ(listed.files, known.rows):
+        return None
+    until = notes.read(listed.folder)
+    files = to_compare(listed.files, known.rows, until)
+    return f"{until} {files.row(-1)}" if len(files) else None
+
+
 @dataclass(frozen=True)
 class _Known:
+    rows: pl.DataFrame
     fingerprint: str
     moved: bool
     admitted: bool
@@ -82,10 +96,11 @@ class _Known:
     unreadable: bool
 
 
-def _known_folders(table: Snapshot, source: ImageSource, limits: ReadLimits) -> dict[str, _Known]:
+def _known_folders(table: Snapshot, tree: TreeListing, source: ImageSource, limits: ReadLimits) -> dict[str, _Known]:
     columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status", "width", "height"]
-    columns += ["format", "reader_version", "pixels_as"]
+    columns += ["format", "reader_version", "pixels_as", "created_at"]
     rows = table.read(columns).drop("_file")
+    rows = rows.filter(~at_or_below(rows["relative_path"], tree.unlisted))
     rows = rows.with_columns(
         _moved=pl.concat_str(pl.lit(source.location + "/"), pl.col("relative_path")) != pl.col("file_path"),
         _admitted=now_admitted(limits),
@@ -93,6 +108,7 @@ def _known_folders(table: Snapshot, source: ImageSource, limits: ReadLimits) -> 
     )
     return {
         str(folder): _Known(
+            group.select(TIMES_COLUMNS),
             fingerprint(group),
             moved=bool(group["_moved"].any()),
             admitted=bool(group["_admitted"].any()),

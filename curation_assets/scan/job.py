@@ -7,12 +7,13 @@ a few hundred bytes a file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curation_assets.images.listing import FolderListing
+from curation_assets.images.listing import FolderListing, at_or_below
 from curation_assets.images.names import printable
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import ImageSource
@@ -20,6 +21,7 @@ from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
+from curation_assets.scan.comparison import Allowance, Compared, ComparedNotes, compare, to_compare
 from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
 from curation_assets.scan.rows import write_unit
@@ -38,6 +40,7 @@ def scan_folders(
     threads: int,
     rescan: bool = False,
     spark: SparkScan | None = None,
+    staying: pl.DataFrame | None = None,
 ) -> list[ScanResult]:
     """Bring the rows of some folders in line with the disk; an unchanged file is not opened.
 
@@ -49,14 +52,17 @@ def scan_folders(
         threads: how many read and decode.
         rescan: read every file again.
         spark: takes the scan of a folder with many files to read.
+        staying: ``relative_path`` of rows that stay although their files are gone.
 
     Returns:
         What was done to each.
 
     Raises:
-        CurationError: the table can't be read or written, or a folder can't be listed; what was finished stays.
+        CurationError: the table can't be read or written, or the tree can't be listed; what was finished stays.
     """
-    job = _Job(source, limits, progress, threads, rescan, spark)
+    kept = None if staying is None else staying["relative_path"]
+    notes = ComparedNotes(table.storage)
+    job = _Job(source, limits, progress, threads, rescan, spark, kept, notes)
     listed = source.list_folders(folders).folders if len(folders) > 1 else {}
     sizes = {name: listing.size_bytes for name, listing in listed.items()}
     results = {folder: ScanResult(folder=folder) for folder in folders}
@@ -73,6 +79,9 @@ def scan_folders(
             results[str(folder)].statuses[str(status)] = len(rows)
         for folder, seconds in group.seconds.items():
             results[folder].version, results[folder].seconds = made.version, seconds
+            if folder in job.until:  # only now that the different ones are in the table
+                with suppress(OSError):
+                    notes.write(folder, job.until.pop(folder))
     return list(results.values())
 
 
@@ -90,11 +99,15 @@ class _Job:
     threads: int
     rescan: bool
     spark: SparkScan | None
+    staying: pl.Series | None
+    notes: ComparedNotes
+    allowance: Allowance = field(default_factory=Allowance)
+    until: dict[str, Compared] = field(default_factory=dict)  # to be noted, by folder
     announced: bool = False
 
     def bring_up_to_date(self, rows: Rewrite, result: ScanResult) -> None:
         listing = self.source.list_folder(result.folder)
-        plan = self._plan(rows.base, listing)
+        plan = self._plan(rows.base, listing, result)
         if plan.outdated and not self.announced:
             self.announced = True
             self.progress.note(
@@ -106,19 +119,27 @@ class _Job:
         for piece in self._carry_out(plan, rows, result.folder):
             result.commits += rows.commit(piece.add, piece.remove)
             result.add(piece.counts)
-        result.passed_over = listing.passed_over
+        result.passed_over, result.unlisted = listing.passed_over, listing.unlisted
         result.new, result.changed, result.outdated = plan.new, plan.changed, plan.outdated
-        result.vanished, result.unchanged = plan.vanished, plan.unchanged
+        result.vanished, result.staying, result.unchanged = plan.vanished, plan.staying, plan.unchanged
 
-    def _plan(self, base: Snapshot, listing: FolderListing) -> ScanPlan:
+    def _plan(self, base: Snapshot, listing: FolderListing, result: ScanResult) -> ScanPlan:
         known = known_rows(base, listing.folder)
+        paths = known["relative_path"]
+        stays = at_or_below(paths, listing.unlisted)
+        if self.staying is not None:
+            stays |= paths.is_in(self.staying.implode())
+        again = self._readable_now(unreadable(listing.files, known))
+        if not self.rescan:
+            again = pl.concat([again, self._edited(base, listing, known, result)])
         return plan_scan(
             listing.files,
             known,
             base.files(listing.folder),
             self.source.location,
             limits=self.limits,
-            read_again=self._readable_now(unreadable(listing.files, known)),
+            read_again=again,
+            staying=paths.filter(stays),
             rescan=self.rescan,
         )
 
@@ -130,6 +151,19 @@ class _Job:
         )
         different = [r.relative_path for r, error in records if (r.status, r.error) != ("unreadable", error)]
         return pl.Series("relative_path", different, dtype=pl.String)
+
+    def _edited(self, base: Snapshot, listing: FolderListing, known: pl.DataFrame, result: ScanResult) -> pl.Series:
+        """Of files whose inode alone has changed, those whose bytes are others now."""
+        until = self.notes.read(listing.folder)
+        files = to_compare(listing.files, known, until)
+        if not len(files):
+            return pl.Series("relative_path", [], dtype=pl.String)
+        asked = pl.col("relative_path").is_in(files["relative_path"].implode())
+        rows = base.read(["relative_path", "content_sha256"], listing.folder, where=asked).drop("_file")
+        found = compare(files, dict(rows.iter_rows()), len(listing.files), until, self.source, self.allowance)
+        result.compared, result.assumed, result.uncompared = found.compared, found.assumed, found.waiting
+        self.until[listing.folder] = found.until
+        return pl.Series("relative_path", found.different, dtype=pl.String)
 
     def _carry_out(self, plan: ScanPlan, rows: Rewrite, folder: str) -> Iterator[ScanPiece]:
         reader, writer = rows.base.reader, rows.writers[folder]

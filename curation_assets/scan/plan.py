@@ -22,7 +22,7 @@ SMALL_FILES = 8  # more small files than this in a folder are merged, when there
 
 KNOWN_COLUMNS = (
     *("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height"),
-    *("format", "reader_version", "pixels_as"),
+    *("format", "reader_version", "pixels_as", "created_at"),
 )
 
 
@@ -52,6 +52,7 @@ class ScanPlan:
 
     Attributes:
         outdated: unchanged files that this version reads otherwise than the one that made their rows.
+        staying: rows without a listed file that stay all the same.
     """
 
     units: list[Unit]
@@ -59,6 +60,7 @@ class ScanPlan:
     changed: int = 0
     outdated: int = 0
     vanished: int = 0
+    staying: int = 0
     unchanged: int = 0
 
     @property
@@ -106,6 +108,7 @@ def plan_scan(
     *,
     limits: ReadLimits,
     read_again: pl.Series | None = None,
+    staying: pl.Series | None = None,
     rescan: bool = False,
 ) -> ScanPlan:
     """Compare a listing with the table.
@@ -117,13 +120,14 @@ def plan_scan(
         location: of the images' source, to notice that it moved.
         limits: now in force; rows refused under lower ones, or read otherwise, are read again.
         read_again: ``relative_path`` of files to read although they look unchanged.
+        staying: ``relative_path`` of rows that stay as they are although no file is listed for them.
         rescan: read every file again.
     """
     known = known.with_columns(_known=pl.lit(True))
     both = listed.with_columns(_listed=pl.lit(True)).join(
         known, on="relative_path", how="full", coalesce=True, suffix="_known"
     )
-    again = pl.col("relative_path").is_in(read_again.to_list()) if read_again is not None else pl.lit(False)
+    again, stays = _is_one_of(read_again), _is_one_of(staying)
     differs = pl.col("size_bytes").ne_missing(pl.col("size_bytes_known")) | pl.col("mtime_ns").ne_missing(
         pl.col("mtime_ns_known")
     )
@@ -131,7 +135,7 @@ def plan_scan(
         pl.when(pl.col("_known").is_null())
         .then(pl.lit("new"))
         .when(pl.col("_listed").is_null())
-        .then(pl.lit("vanished"))
+        .then(pl.when(stays).then(pl.lit("staying")).otherwise(pl.lit("vanished")))
         .when(differs | again | now_admitted(limits) | pl.lit(rescan))
         .then(pl.lit("changed"))
         .when(read_otherwise(limits))
@@ -139,7 +143,8 @@ def plan_scan(
         .otherwise(pl.lit("unchanged"))
     )
     now_at = pl.concat_str(pl.lit(location + "/"), pl.col("relative_path"))
-    both = both.with_columns(_state=state, _now_at=now_at)
+    both = both.with_columns(_state=state)
+    both = both.with_columns(_now_at=pl.when(_state_is("staying")).then("file_path").otherwise(now_at))
     both = both.with_columns(_moved=(pl.col("_state") == "unchanged") & (pl.col("_now_at") != pl.col("file_path")))
 
     touched = set(
@@ -157,7 +162,16 @@ def plan_scan(
         units.append(_unit(both, merge, first))
     units += [_unit(both, [], chunk) for chunk in rest]
     counts = dict(both.group_by("_state").len().iter_rows())
-    return ScanPlan(units, **{s: counts.get(s, 0) for s in ("new", "changed", "outdated", "vanished", "unchanged")})
+    names = ("new", "changed", "outdated", "vanished", "staying", "unchanged")
+    return ScanPlan(units, **{name: counts.get(name, 0) for name in names})
+
+
+def _is_one_of(paths: pl.Series | None) -> pl.Expr:
+    return pl.lit(False) if paths is None else pl.col("relative_path").is_in(paths.implode())
+
+
+def _state_is(*states: str) -> pl.Expr:
+    return pl.col("_state").is_in(states)
 
 
 def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
@@ -166,7 +180,7 @@ def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None
     read = mine.filter(pl.col("_state").is_in(["changed", "outdated"])).select(columns)
     if new is not None:
         read = pl.concat([read, new.select(columns)])
-    keep = mine.filter(pl.col("_state") == "unchanged").select("relative_path", file_path="_now_at")
+    keep = mine.filter(_state_is("unchanged", "staying")).select("relative_path", file_path="_now_at")
     return Unit(replaced, keep, read.sort("relative_path"))
 
 

@@ -37,7 +37,11 @@ class ScanResult(UnitCounts):
     Attributes:
         new, changed, vanished, unchanged: files by how they differ from the table.
         outdated: unchanged files read again, as this version reads them otherwise.
+        staying: rows that stay although no file is listed for them.
+        compared: unchanged files whose inode alone had changed, and whose hash was compared; ``assumed`` are those
+            that count as the same because a sample of them was, ``uncompared`` those left for the next scan.
         passed_over: entries that were no candidates, by reason.
+        unlisted: what can't be listed, relative to the root, and why; rows there stay.
         statuses: rows of the folder now, by status.
         commits: versions written; 0 means the table was up to date.
     """
@@ -47,11 +51,16 @@ class ScanResult(UnitCounts):
     changed: int = 0
     outdated: int = 0
     vanished: int = 0
+    staying: int = 0
     unchanged: int = 0
+    compared: int = 0
+    assumed: int = 0
+    uncompared: int = 0
     commits: int = 0
     version: int = 0
     seconds: float = 0.0
     passed_over: Counter[str] = field(default_factory=Counter)
+    unlisted: dict[str, str] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -93,3 +102,13 @@ class ScanPiece:
     add: list[StagedFile] = field(default_factory=list)
     remove: list[DataFile] = field(default_factory=list)
     counts: UnitCounts = field(default_factory=UnitCounts)
+
+
+def compared_line(compared: int, assumed: int, left: int) -> str:
+    """How edits were looked for that keep size and time; empty where nothing was to be compared."""
+    if not compared and not left:
+        return ""
+    said = f"{compared + assumed + left:,} files whose ctime alone changed: {compared:,} compared by their hash"
+    if assumed:
+        said += f", {assumed:,} taken to be the same as those were (--rescan reads all)"
+    return f"{said}, {left:,} left for the next run" if left else said

@@ -13,13 +13,18 @@ import pytest
 from curation_assets.defs import state
 from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.settling import Cursor, Look
 from curation_assets.defs.state import Asked, LatestRun, batches, rotate, run_key_for
+from curation_assets.images.listing import TreeListing
+from curation_assets.images.source import LocalTree
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
+from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.defs.conftest import folders_of, report_model
+from curation_assets_tests.images.test_listing import refuse
 
 Tick = Callable[..., dg.SensorResult]
 
@@ -111,6 +116,124 @@ def test_a_folder_still_being_written_waits(tick: Tick, fill: Any) -> None:
     assert "1 still being written" in reason(result)
     time.sleep(0.6)
     assert keys(tick(settle_seconds=0.5)) == ["maize"]
+
+
+def test_a_folder_of_times_ahead_of_the_clock_is_asked_for_as_soon_as_its_inodes_are_old(tick: Tick, fill: Any) -> None:
+    for path in fill("card"):
+        os.utime(path, (time.time() + 7200, time.time() + 7200))
+    os.utime(path.parent, (time.time() + 7200, time.time() + 7200))
+    time.sleep(0.6)
+    assert keys(tick(settle_seconds=0.5)) == ["card"]
+
+
+def test_a_disk_whose_clock_is_ahead_is_asked_for_when_two_looks_saw_the_same(
+    tick: Tick, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize")
+    ahead = time.time_ns() + 3600 * 10**9
+    listed = LocalTree.list_folders
+
+    def shifted(tree: LocalTree, *arguments: Any, **options: Any) -> TreeListing:
+        found = listed(tree, *arguments, **options)
+        for listing in found.folders.values():
+            listing.changed_ns = ahead
+        return found
+
+    monkeypatch.setattr(LocalTree, "list_folders", shifted)
+    first = tick(settle_seconds=0.5)
+    assert keys(first) == []
+    assert "1 still being written" in reason(first)
+    assert keys(tick(first.cursor, settle_seconds=0.5)) == []
+    time.sleep(0.6)
+    assert keys(tick(first.cursor, settle_seconds=0.5)) == ["maize"]
+
+
+def test_a_folder_that_is_written_to_all_the_time_is_asked_for_after_a_while(tick: Tick, fill: Any) -> None:
+    path = fill("maize")[0]
+    cursor, asked = None, []
+    for number in range(8):
+        path.write_bytes(jpeg(number))
+        result = tick(cursor, settle_seconds=60, settle_limit_seconds=0.5)
+        cursor = result.cursor
+        asked.append(keys(result))
+        time.sleep(0.2)
+    assert asked[:2] == [[], []]
+    assert 1 <= asked.count(["maize"]) <= 3
+
+
+def test_a_cursor_of_an_earlier_version_is_read_and_the_new_one_stays_small(tick: Tick, fill: Any) -> None:
+    for folder in "abc":
+        fill(folder, 1)
+    assert keys(tick("a", launch=False)) == ["b", "c", "a"]
+    for folder in ("b", "12", "null", '{"a', "[]"):
+        assert Cursor.of(folder) == Cursor(folder)
+    looks = {f"{number:012}": Look("0" * 12, 1.7e9 + number, 1.7e9) for number in range(5000)}
+    text = Cursor().text("x" * 248, looks, [])
+    assert len(text) < 32_000
+    assert Cursor.of(text).after == "x" * 248
+    assert len(Cursor.of(text).looks) == 500
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_the_others_are_asked_for(
+    tick: Tick, fill: Any, ready: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    for folder in ("maize", "rye"):
+        fill(folder)
+    tick()
+    for folder in ("maize", "rye"):
+        scan(ready, folder)
+    refuse(monkeypatch, images / "rye")
+    result = tick()
+    assert keys(result) == []
+    assert "cannot be listed, and keep their rows: 'rye' (Permission denied)" in reason(result)
+    assert set(instance.get_dynamic_partitions("image_folders")) == {"maize", "rye"}
+    fill("wheat")
+    assert keys(tick()) == ["wheat"]
+    scan(ready, "rye")  # a run that was asked for before
+    assert ready.tables.directory.snapshot().folders == ["maize", "rye"]
+
+
+def test_a_disk_that_went_is_not_asked_for_until_that_is_confirmed(
+    tick: Tick, fill: Any, ready: Pipeline, images: Path
+) -> None:
+    for folder in ("a", "b", "disk/north"):
+        fill(folder, 4)
+        scan(ready, folder)
+    aside = (images / "disk" / "north").rename(images.with_name("aside"))
+    result = tick()
+    assert keys(result) == []
+    assert "4 of the table's 12 images are gone from 'disk'" in reason(result)
+    assert "curation run --prune" in reason(result)
+    fill("new", 1)
+    assert keys(tick()) == ["new"]
+    (images / "disk").rmdir()
+    assert keys(tick()) == ["disk/north"]  # gone with its place
+    (images / "disk").mkdir()
+    aside.rename(images / "disk" / "north")
+    assert keys(tick()) == []
+
+
+def test_most_rows_are_not_let_go_without_a_question(tick: Tick, fill: Any, ready: Pipeline, images: Path) -> None:
+    for folder in ("a", "b", "c"):
+        fill(folder, 3)
+        scan(ready, folder)
+    for folder in ("b", "c"):
+        shutil.rmtree(images / folder)
+    result = tick()
+    assert keys(result) == []
+    assert "6 of the table's 9 images, more than half, are gone from 'b', 'c'" in reason(result)
+
+
+def test_a_folder_whose_inodes_alone_changed_is_asked_for_once(tick: Tick, fill: Any, ready: Pipeline) -> None:
+    paths = fill("maize")
+    scan(ready, "maize")
+    paths[0].chmod(0o600)
+    result = tick()
+    assert keys(result) == ["maize"]
+    assert (result.run_requests or [])[0].tags["curation/change"] == "times changed"
+    assert keys(tick()) == []
+    scan(ready, "maize")
+    assert "all match the table" in reason(tick())
 
 
 def test_a_listing_error_requests_nothing_and_says_so(tick: Tick, fill: Any, ready: Pipeline, images: Path) -> None:

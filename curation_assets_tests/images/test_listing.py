@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from curation_assets.errors import CurationError
-from curation_assets.images import listing as listing_module
 from curation_assets.images.listing import (
     LISTING_SCHEMA,
     FolderListing,
@@ -24,6 +25,7 @@ from curation_assets.images.listing import (
 from curation_assets.images.names import folder_of
 from curation_assets.images.record import ReadLimits
 from curation_assets.images.source import LocalTree
+from curation_assets.images.walk import Directory, Walk, WalkRules
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
@@ -156,7 +158,7 @@ def test_listing_only_one_folder_looks_into_no_other(images: Path, monkeypatch: 
         looked.append(os.path.relpath(path, images))
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", watched)
+    monkeypatch.setattr(os, "scandir", watched)
     list_folders(images, None, ["a/b"])
     assert sorted(looked) == [".", "a/b"]  # the root only to see that it is there
 
@@ -232,7 +234,7 @@ def test_a_folder_that_is_removed_during_the_walk_is_passed_over(images: Path, m
             (images / "b").rmdir()
         return scandir(path)
 
-    monkeypatch.setattr(listing_module.os, "scandir", removing)
+    monkeypatch.setattr(os, "scandir", removing)
     assert _files(list_folders(images)) == {"a": ["a/1.jpg"]}
 
 
@@ -246,7 +248,77 @@ def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
         list_folders(_put(tmp_path / "a.jpg"))
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_folder(images: Path) -> None:
+def refuse(monkeypatch: pytest.MonkeyPatch, place: Path, number: int = errno.EACCES, after: int | None = None) -> None:
+    """Let the listing of one directory fail: at once, or after some entries."""
+    scandir = os.scandir
+
+    class Failing:
+        def __init__(self, scan: Any) -> None:
+            self.scan = scan
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            yield_some = list(self.scan)[:after]
+            self.scan.close()
+
+            def entries() -> Iterator[os.DirEntry[str]]:
+                yield from yield_some
+                raise OSError(number, os.strerror(number))
+
+            return entries()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    def failing(path: str | Path) -> Any:
+        if Path(path) != place:
+            return scandir(path)
+        if after is None:
+            raise OSError(number, os.strerror(number), str(path))
+        return Failing(scandir(path))
+
+    monkeypatch.setattr(os, "scandir", failing)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("after", [None, 0, 1])
+def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_listed(
+    number: int, after: int | None, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.jpg", "b/2.jpg", "b/3.jpg", "b/below/4.jpg", "c/5.jpg"):
+        _put(images / name)
+    refuse(monkeypatch, images / "b", number, after)
+    tree = list_folders(images)
+    assert _files(tree) == {"a": ["a/1.jpg"], "c": ["c/5.jpg"]}
+    assert tree.unlisted == {"b": os.strerror(number)}
+    alone = list_folder(images, "b")
+    assert (len(alone.files), alone.unlisted) == (0, {"b": os.strerror(number)})
+    assert list_folder(images, "a").unlisted == {}
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_part_of_a_folder_that_cannot_be_listed_is_named(
+    depth: int, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.jpg", "a/b/c/2.jpg", "a/b/3.jpg"):
+        _put(images / name)
+    refuse(monkeypatch, images / "a" / "b" / "c", errno.EIO)
+    folder = "a" if depth == 1 else "a/b"
+    assert list_folders(images, depth).folders[folder].unlisted == {"a/b/c": os.strerror(errno.EIO)}
+    assert list_folder(images, folder, depth).unlisted == {"a/b/c": os.strerror(errno.EIO)}
+
+
+@pytest.mark.parametrize("after", [None, 1])
+def test_a_root_that_cannot_be_listed_to_its_end_is_an_error(
+    after: int | None, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(images / "a" / "1.jpg")
+    refuse(monkeypatch, images, errno.EIO, after)
+    with pytest.raises(CurationError, match=r"images root .* cannot be listed: Input/output error"):
+        list_folders(images)
+
+
+def test_a_path_too_long_to_open_is_a_folder_that_cannot_be_listed(images: Path) -> None:
+    _put(images / "a" / "1.jpg")
     here = os.open(images, os.O_RDONLY)
     for _ in range(20):  # each level can be made from the one above, the whole path is too long to open
         os.mkdir("d" * 250, dir_fd=here)
@@ -254,19 +326,189 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_not_an_empty_folder(imag
         os.close(here)
         here = below
     os.close(here)
-    with pytest.raises(CurationError, match="cannot be listed: File name too long"):
-        list_folders(images)
+    tree = list_folders(images)
+    assert list(tree.folders) == ["a"]
+    assert list(tree.unlisted.values()) == ["File name too long"]
 
 
 @pytest.mark.skipif(AS_ROOT, reason="root may list every folder")
-def test_a_forbidden_folder_is_an_error(images: Path) -> None:
+@pytest.mark.parametrize("mode", [0, 0o400], ids=["not listed", "listed, but no file examined"])
+def test_a_forbidden_folder_is_named(mode: int, images: Path) -> None:
     _put(images / "a" / "1.jpg")
-    (images / "a").chmod(0)
+    _put(images / "b" / "2.jpg")
+    (images / "a").chmod(mode)
     try:
-        with pytest.raises(CurationError, match="a cannot be listed: Permission denied"):
-            list_folders(images)
+        tree = list_folders(images)
+        assert (_files(tree), tree.unlisted) == ({"b": ["b/2.jpg"]}, {"a": "Permission denied"})
     finally:
         (images / "a").chmod(0o700)
+
+
+class Unexamined:
+    """An entry whose inode can't be read."""
+
+    def __init__(self, entry: os.DirEntry[str], number: int) -> None:
+        self.entry, self.number = entry, number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.entry, name)
+
+    def stat(self) -> os.stat_result:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_file_that_cannot_be_examined_is_named_and_all_of_them_are_their_folder(
+    every: bool, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.jpg", "a/2.jpg", "b/3.jpg"):
+        _put(images / name)
+    walked = Walk._listed
+
+    def failing(walk: Walk, relative: str, *rest: Any) -> Directory | None:
+        directory = walked(walk, relative, *rest)
+        if directory is not None and relative == "a":
+            directory.entries = [
+                Unexamined(entry, errno.ESTALE) if every or entry.name == "2.jpg" else entry  # type: ignore[misc]
+                for entry in directory.entries
+            ]
+        return directory
+
+    monkeypatch.setattr(Walk, "_listed", failing)
+    tree = list_folders(images)
+    assert _files(tree) == {"b": ["b/3.jpg"]} | ({} if every else {"a": ["a/1.jpg"]})
+    assert list(tree.unlisted) == ["a" if every else "a/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "system volume information", "lost+found", "Thumbnails"],
+)
+def test_what_disks_and_storage_put_beside_photographs_is_left_out(
+    name: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (name, f"maize/{name}", f"maize/{name}/deeper"):
+        _put(images / place / "1.jpg")
+    _put(images / "maize" / "1.jpg")
+    refuse(monkeypatch, images / name)
+    tree = list_folders(images)
+    assert (_files(tree), tree.unlisted) == ({"maize": ["maize/1.jpg"]}, {})
+    assert tree.folders["maize"].passed_over == Counter({"folder left out by CURATION_LEAVE_OUT": 1})
+    assert len(list_folder(images, f"maize/{name}").files) == 0
+    assert list_folders(images, within=[name]).folders == {}
+    everything = list_folders(images, rules=WalkRules(leave_out=()))
+    assert list(everything.unlisted) == [name]
+    assert list(everything.folders) == sorted(["maize", f"maize/{name}", f"maize/{name}/deeper"])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        (["old*"], ["a", "a/b"]),
+        (["OLD*", "B"], ["a"]),
+        (["a/old*"], ["a", "a/b", "old", "oldest/a"]),
+        (["/old"], ["a", "a/b", "a/old", "oldest/a"]),
+        (["a/"], ["old"]),
+        (["*/a"], ["a", "a/b", "a/old", "old"]),
+        (["[ab]"], ["old"]),
+        ([], ["a", "a/b", "a/old", "old", "oldest/a"]),
+    ],
+)
+def test_a_pattern_is_of_a_name_or_with_a_slash_of_a_path(patterns: list[str], left: list[str], images: Path) -> None:
+    for folder in ("a", "a/b", "a/old", "old", "oldest/a"):
+        _put(images / folder / "1.jpg")
+    assert list(list_folders(images, rules=WalkRules(leave_out=tuple(patterns))).folders) == left
+
+
+def test_a_pattern_says_nothing_of_the_root_and_of_files(tmp_path: Path) -> None:
+    _put(tmp_path / "thumbnails" / "a" / "thumbnails.jpg")
+    rules = WalkRules(leave_out=("thumbnails*",))
+    assert _files(list_folders(tmp_path / "thumbnails", rules=rules)) == {"a": ["a/thumbnails.jpg"]}
+
+
+def test_the_programs_own_folders_are_not_walked_by_whatever_name(images: Path, tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "lake/golden/1.png", "b/lake/2.jpg"):
+        _put(images / name)
+    (tmp_path / "by another name").symlink_to(images)
+    rules = WalkRules(own=(os.path.realpath(tmp_path / "by another name" / "lake"),))
+    tree = list_folders(tmp_path / "by another name", rules=rules)
+    assert list(tree.folders) == ["a", "b/lake"]
+    assert len(list_folder(images, "lake/golden", rules=rules).files) == 0
+
+
+FOLLOW = WalkRules(follow_links=True)
+
+
+def test_links_are_followed_without_loops_or_doubles(images: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    for name in ("x/1.jpg", "x/deep/2.jpg", "y/3.jpg"):
+        _put(outside / name)
+    _put(images / "a" / "0.jpg")
+    (images / "b").symlink_to(outside / "x")
+    (images / "c").symlink_to(outside / "x" / "deep")  # reached by b
+    (images / "d").symlink_to(outside / "x")  # the same again
+    (images / "e").symlink_to(images / "a")  # within the root
+    (images / "up").symlink_to(tmp_path)  # would hold the root
+    (outside / "x" / "loop").symlink_to(outside)
+    (outside / "x" / "y").symlink_to(outside / "y")
+    (images / "a" / "file.jpg").symlink_to(outside / "y" / "3.jpg")
+    tree = list_folders(images, rules=FOLLOW)
+    assert _files(tree) == {
+        "a": ["a/0.jpg", "a/file.jpg"],
+        "b": ["b/1.jpg"],
+        "b/deep": ["b/deep/2.jpg"],
+        "b/y": ["b/y/3.jpg"],
+    }
+    for folder, listing in tree.folders.items():
+        assert list_folder(images, folder, rules=FOLLOW).files.equals(listing.files)
+    for folder in ("c", "d", "e", "up"):
+        assert len(list_folder(images, folder, rules=FOLLOW).files) == 0
+    assert list(list_folders(images, within=["b"], rules=FOLLOW).folders) == ["b", "b/deep", "b/y"]
+
+
+def test_the_first_link_by_name_has_a_folder_that_two_reach(images: Path, tmp_path: Path) -> None:
+    _put(tmp_path / "outside" / "deep" / "1.jpg")
+    _put(tmp_path / "outside" / "2.jpg")
+    (images / "z").symlink_to(tmp_path / "outside")
+    (images / "m").symlink_to(tmp_path / "outside" / "deep")
+    (images / "sub").mkdir()
+    (images / "sub" / "a").symlink_to(tmp_path / "outside" / "deep")
+    for depth in (None, 1):
+        tree = list_folders(images, depth, rules=FOLLOW)
+        assert _files(tree) == {"m": ["m/1.jpg"], "z": ["z/2.jpg"]}
+        assert list_folder(images, "z", depth, rules=FOLLOW).files.equals(tree.folders["z"].files)
+        assert list_folders(images, depth, ["sub/a", "sub"], rules=FOLLOW).folders == {}
+
+
+def test_a_link_is_called_a_link(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (images / "disk").symlink_to(tmp_path / "elsewhere")
+    (images / "unmounted").symlink_to(tmp_path / "nowhere")
+    (images / "here").symlink_to(images)
+    _put(images / "1.jpg")
+    expected = {"link to a folder": 1, "broken link": 1, "link to the root or above it": 1}
+    assert list_folders(images).passed_over == Counter(expected)
+
+
+@pytest.mark.parametrize(("target", "said"), [("nowhere", "it is a broken link to"), ("a.jpg", "it is a link to")])
+def test_a_root_that_is_a_link_to_no_folder_is_called_a_link(target: str, said: str, tmp_path: Path) -> None:
+    _put(tmp_path / "a.jpg")
+    (tmp_path / "root").symlink_to(tmp_path / target)
+    with pytest.raises(CurationError, match=said):
+        list_folders(tmp_path / "root")
+
+
+@pytest.mark.parametrize("depth", [None, 1, 2])
+def test_listing_within_a_folder_gives_it_and_all_below(depth: int | None, images: Path) -> None:
+    for name in ("0.jpg", "a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg", "ab/4.jpg", "x" * 200 + "/" + "y" * 100 + "/6.jpg"):
+        _put(images / name)
+    everything = list_folders(images, depth).folders
+    for name in ("a", "a/b", "a/b/c", "ab", ".", "x" * 200, "absent"):
+        # A folder that FOLDER_DEPTH gathers under a higher one is no folder of its own.
+        expected = [f for f in everything if f == name or f.startswith(name + "/") or (name[0] == f[0] == "x")]
+        found = list_folders(images, depth, within=[name, name + "/absent"]).folders
+        assert list(found) == expected
+        assert all(found[folder].files.equals(everything[folder].files) for folder in found)
 
 
 def test_an_empty_tree_is_an_empty_listing(images: Path) -> None:
