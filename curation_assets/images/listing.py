@@ -19,8 +19,13 @@ from curation_assets.images.names import ROOT_FOLDER, folder_of, text_from_path
 from curation_assets.images.walk import Directory, LinkMetError, Walk, WalkRules, everywhere, is_reached, is_within
 
 CANDIDATE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif"}
+    f".{name}" for name in "jpg jpeg jpe jfif png webp tif tiff bmp gif heic heif avif jxl".split()
 )
+# Photographs too, but undeveloped: often beside a JPEG of the same, so that a row for each would only be in the way.
+RAW_SUFFIXES = frozenset(
+    f".{name}" for name in "dng cr2 cr3 crw nef nrw arw sr2 raf orf rw2 pef srw x3f iiq 3fr erf kdc mrw".split()
+)
+_PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")  # what a cloud's folder holds in the place of a file
 LISTING_SCHEMA = {
     "relative_path": pl.String,
     "size_bytes": pl.Int64,
@@ -245,6 +250,11 @@ def is_candidate(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in CANDIDATE_SUFFIXES
 
 
+def _why_none(name: str) -> str:
+    is_raw = os.path.splitext(name)[1].lower() in RAW_SUFFIXES
+    return "raw photograph, to be developed first" if is_raw else "not an image name"
+
+
 class _Collector:
     """Rows of one folder while the walk goes on; plain lists, a few hundred bytes a file."""
 
@@ -306,12 +316,15 @@ class _Collector:
         return {directory.relative: next(iter(failed.values()))}
 
     def _is_wanted(self, entry: os.DirEntry[str], real_root: str | None) -> bool:
+        if entry.name.lower().endswith(_PLACEHOLDERS):
+            self.passed_over["placeholder of a cloud, to be downloaded first"] += 1
+            return False
         if entry.name.startswith("."):
             self.passed_over["hidden"] += 1
             return False
         if not is_candidate(entry.name):
             is_broken = entry.is_symlink() and not os.path.exists(entry.path)
-            self.passed_over["broken link" if is_broken else "not an image name"] += 1
+            self.passed_over["broken link" if is_broken else _why_none(entry.name)] += 1
             return False
         if real_root is not None and entry.is_symlink() and not is_within(os.path.realpath(entry.path), real_root):
             self.passed_over["link out of the root"] += 1

@@ -80,6 +80,15 @@ def test_other_names_are_no_candidates(name: str) -> None:
     assert not is_candidate(name)
 
 
+def test_undeveloped_and_missing_photographs_are_passed_over_by_name(images: Path) -> None:
+    for name in ("a.jpg", "a.DNG", "b.cr2", "c.nef", ".d.jpg.icloud", "e.jpg.nextcloud", "f.jxl"):
+        (images / name).touch()
+    tree = list_folders(images)
+    assert tree.folders["."].files["relative_path"].to_list() == ["a.jpg", "f.jxl"]
+    expected = {"raw photograph, to be developed first": 3, "placeholder of a cloud, to be downloaded first": 2}
+    assert tree.passed_over == Counter(expected)
+
+
 def test_clutter_is_passed_over_and_counted(images: Path) -> None:
     for name in ("a.jpg", "b.PNG", "a.xml", "b.csv", "Thumbs.db", ".DS_Store", "._a.jpg"):
         _put(images / "maize" / name)
