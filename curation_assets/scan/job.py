@@ -22,7 +22,7 @@ from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.scan.comparison import Allowance, Compared, ComparedNotes, compare, to_compare
-from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, unreadable
+from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, read_otherwise, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
 from curation_assets.scan.rows import write_unit
 
@@ -155,7 +155,8 @@ class _Job:
     def _edited(self, base: Snapshot, listing: FolderListing, known: pl.DataFrame, result: ScanResult) -> pl.Series:
         """Of files whose inode alone has changed, those whose bytes are others now."""
         until = self.notes.read(listing.folder)
-        files = to_compare(listing.files, known, until)
+        # What is read again in any case need not be compared before.
+        files = to_compare(listing.files, known.filter(~read_otherwise(self.limits)), until)
         if not len(files):
             return pl.Series("relative_path", [], dtype=pl.String)
         asked = pl.col("relative_path").is_in(files["relative_path"].implode())
