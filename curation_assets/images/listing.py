@@ -19,12 +19,28 @@ from curation_assets.images.names import ROOT_FOLDER, folder_of, text_from_path
 from curation_assets.images.walk import Directory, LinkMetError, Walk, WalkRules, everywhere, is_reached, is_within
 
 CANDIDATE_SUFFIXES = frozenset(
-    f".{name}" for name in "jpg jpeg jpe jfif png webp tif tiff bmp gif heic heif avif jxl".split()
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+    )
 )
 # Photographs too, but undeveloped: often beside a JPEG of the same, so that a row for each would only be in the way.
-RAW_SUFFIXES = frozenset(
-    f".{name}" for name in "dng cr2 cr3 crw nef nrw arw sr2 raf orf rw2 pef srw x3f iiq 3fr erf kdc mrw".split()
-)
+RAW_SUFFIXES = frozenset((
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f",
+    ".iiq", ".3fr", ".erf", ".kdc", ".mrw",
+))  # fmt: skip
 _PLACEHOLDERS = (".icloud", ".nextcloud", ".owncloud")  # what a cloud's folder holds in the place of a file
 LISTING_SCHEMA = {
     "relative_path": pl.String,
