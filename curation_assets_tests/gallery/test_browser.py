@@ -712,3 +712,4 @@ def test_a_gallery_with_a_token_asks_for_it_once(visit: Open, lake: Pipeline, se
     page.wait_for_load_state("networkidle")  # what is still on its way when the token goes is refused
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
+    page.wait_for_load_state("networkidle")  # its server ends with the test
