@@ -96,6 +96,22 @@ def fill(images: Path) -> Callable[..., list[Path]]:
     return write
 
 
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the images that are read."""
+    from curation_assets.images.source import LocalTree
+
+    keys: list[str] = []
+    really_read = LocalTree.read
+
+    def read(tree: LocalTree, relative_path: str) -> bytes:
+        keys.append(relative_path)
+        return really_read(tree, relative_path)
+
+    monkeypatch.setattr(LocalTree, "read", read)
+    return keys
+
+
 def hash_of(text: str) -> int:
     """A number for a text that is the same in every process."""
     return int.from_bytes(text.encode()[-6:], "big") * 1000

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation_assets.errors import CurationError
-from curation_assets.images.decode import Picture, decoded_size, orientation_of, upright_rgb, upright_size
+from curation_assets.images.decode import Picture, decoded_size, left_to_turn, orientation_of, upright_rgb, upright_size
 from curation_assets.images.guard import DecodeOptions, with_picture
 
 FILE_NAME = "preprocessor_config.json"
@@ -131,7 +131,7 @@ class Preprocessing:
         rgb, decoded = upright_rgb(picture, orientation, at_least), decoded_size(picture, at_least)
         if decoded == full:
             return self.pixels(rgb)
-        return self._resized(rgb, upright, _part(full, decoded, orientation or 1))
+        return self._resized(rgb, upright, _part(full, decoded, left_to_turn(picture, orientation)))
 
 
 def _pixels(picture: Picture, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -97,8 +97,7 @@ def settle(
     kept: dict[str, Look] = {}
     for change in changes:
         listing = tree.folders.get(change.folder)
-        age = seconds if listing is None else now - listing.changed_ns / 1e9
-        if listing is None or age >= seconds:
+        if listing is None or listing.settled(seconds, round(now * 1e9)):
             ready.append(change)
             continue
         key, state = _short(change.folder), _state(listing)
@@ -106,7 +105,8 @@ def settle(
         same = before is not None and before.state == state
         look = Look(state, before.since if before and same else now, before.waiting if before else now)
         kept[key] = look
-        is_quiet = age < 0 and now - look.since >= seconds
+        is_ahead = listing.changed_ns > now * 1e9
+        is_quiet = is_ahead and now - look.since >= seconds
         (ready if is_quiet or now - look.waiting >= limit else waiting).append(change)
     return Settling(ready, waiting, kept)
 

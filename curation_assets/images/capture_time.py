@@ -10,9 +10,12 @@ from typing import Any
 # (time, its fraction of a second, its UTC offset): of the original, of its digitising.
 _TIMES = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012))
 _CHANGED, _CHANGED_FRACTION, _CHANGED_OFFSET = 0x0132, 0x9290, 0x9010
-_MAKE, _MODEL = 0x010F, 0x0110
+MAKE, MODEL = 0x010F, 0x0110
 _EDITORS = (0x0131, 0x000B)  # Software, ProcessingSoftware
-BASE_TAGS = (_MAKE, _MODEL, _CHANGED, *_EDITORS, *(tag for tags in _TIMES for tag in tags), 0x9290, 0x9010)
+BASE_TAGS = (
+    *(MAKE, MODEL, _CHANGED, _CHANGED_FRACTION, _CHANGED_OFFSET),
+    *(*_EDITORS, *(tag for tags in _TIMES for tag in tags)),
+)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _CLOCK = r"""
     (?P<hour>\d{1,2}) [:.h\s] \s?(?P<minute>\d{1,2})
@@ -56,7 +59,7 @@ def captured_at(tags: Mapping[int, Any]) -> datetime | None:
             return found
     if any(text(tags.get(time)) for time, _, _ in _TIMES) or any(text(tags.get(tag)) for tag in _EDITORS):
         return None
-    if not text(tags.get(_MAKE)) and not text(tags.get(_MODEL)):
+    if not text(tags.get(MAKE)) and not text(tags.get(MODEL)):
         return None
     return parsed(text(tags.get(_CHANGED)), text(tags.get(_CHANGED_FRACTION)), text(tags.get(_CHANGED_OFFSET)))
 

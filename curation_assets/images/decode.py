@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -41,8 +41,8 @@ FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF",
 MOST_SIDE = 1_000_000  # pixels: decoders and filters keep tables by row and by column
 BIG_PIXELS = 32_000_000  # one picture this large is decoded at a time, so that threads don't multiply its memory
 _big = threading.Lock()
-# Formats whose compressed data hardly ever ends in zeros: where it does, a copy or download was cut short.
-_ENDS_IN_ZEROS = {"WEBP", "AVIF", "HEIF", "JXL", "GIF"}
+# Formats beside JPEG and JPEG XL whose data hardly ever ends in zeros: where it does, a copy or download was cut short.
+_ENDS_IN_ZEROS = {"WEBP", "AVIF", "HEIF", "GIF"}
 _MANY_ZEROS, _HOLE = 64, bytes(1024)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,17 +64,17 @@ class Picture:
         mode: pixel mode as stored, in Pillow's terms where it has one.
         size: (width, height) as stored.
         exif: of its metadata; empty where there is none or it is broken.
-        cost: pixels that decoding goes over, as often as it does.
+        scans: how often decoding goes over its pixels.
         is_plain: whether its header tells all that decoding costs.
         remarks: what a user should know of an image that is usable all the same; decoding may add some.
-        pixels_as: how the pixels are made, where that is not as the first version of this program did (``decode_as``).
+        pixels_as: how the pixels are made, where that is not as the first version of this program did.
     """
 
     format: str
     mode: str
     size: tuple[int, int]
     exif: Image.Exif
-    cost: int
+    scans: int = 1
     is_plain: bool = True
     remarks: list[str] = field(default_factory=list)
     pixels_as: str | None = None
@@ -92,6 +92,16 @@ class Picture:
     def height(self) -> int:
         """Pixels, as stored."""
         return self.size[1]
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.width * self.height
+
+    @property
+    def cost(self) -> int:
+        """Pixels that decoding goes over, as often as it does."""
+        return self.pixels * self.scans
 
     def remark(self, what: str) -> None:
         """Add a remark, once."""
@@ -117,10 +127,7 @@ def open_image(data: bytes, max_pixels: int, bands: tuple[int, ...] | None = Non
     if kind == "TIFF":
         return _open_tiff(data, max_pixels, bands)
     open_it = _OPENERS.get(kind)
-    picture = open_it(data, max_pixels) if open_it is not None else _open_with_pillow(data, max_pixels, kind)
-    if picture.format in _ENDS_IN_ZEROS:
-        _remark_zeros(picture, data)
-    return picture
+    return open_it(data, max_pixels) if open_it is not None else _open_with_pillow(data, max_pixels, kind)
 
 
 def as_bands(bands: tuple[int, ...] | None) -> str:
@@ -153,8 +160,12 @@ def orientation_of(picture: Picture) -> int | None:
 
 def upright_size(picture: Picture, orientation: int | None) -> tuple[int, int]:
     """(width, height) of the image turned upright, from the header alone."""
-    turned = orientation is not None and orientation >= 5 and not picture._turns_itself
-    return (picture.height, picture.width) if turned else picture.size
+    return (picture.height, picture.width) if left_to_turn(picture, orientation) >= 5 else picture.size
+
+
+def left_to_turn(picture: Picture, orientation: int | None) -> int:
+    """The EXIF orientation that decoded pixels still have: 1 where the decoder has turned them upright."""
+    return 1 if picture._turns_itself else orientation or 1
 
 
 def decoded_size(picture: Picture, at_least: tuple[int, int] | None) -> tuple[int, int]:
@@ -180,13 +191,13 @@ def upright_rgb(picture: Picture, orientation: int | None, at_least: tuple[int, 
         ImageError: the pixel data is truncated or broken.
     """
     try:
-        with _one_large_at_a_time(picture):
+        with one_large_at_a_time(picture.pixels):
             factor = _factor(picture, at_least)
             stored = picture._decode(factor)
             if stored.size == picture.size and factor > 1:
                 stored = _reduced(stored, factor)
             rgb = _to_srgb(picture, stored)
-            turn = None if picture._turns_itself else _UPRIGHT.get(orientation or 1)
+            turn = _UPRIGHT.get(left_to_turn(picture, orientation))
             return rgb.transpose(turn) if turn is not None else rgb
     except ImageError:
         raise
@@ -196,8 +207,26 @@ def upright_rgb(picture: Picture, orientation: int | None, at_least: tuple[int, 
         raise ImageError("corrupt", f"broken pixel data: {first_line(error)}") from None
 
 
-def _one_large_at_a_time(picture: Picture) -> AbstractContextManager[object]:
-    return _big if picture.width * picture.height > BIG_PIXELS else nullcontext()
+@contextmanager
+def one_large_at_a_time(pixels: int, stop: threading.Event | None = None) -> Iterator[None]:
+    """Wait until no other picture of more than ``BIG_PIXELS`` is at work in this process, if this is one.
+
+    Args:
+        stop: ends the waiting when it is set.
+
+    Raises:
+        ImageError: it was set.
+    """
+    if pixels <= BIG_PIXELS:
+        yield
+        return
+    while not _big.acquire(timeout=0.25):
+        if stop is not None and stop.is_set():
+            raise ImageError("unreadable", "it was not waited for")
+    try:
+        yield
+    finally:
+        _big.release()
 
 
 def _factor(picture: Picture, at_least: tuple[int, int] | None) -> int:
@@ -207,10 +236,9 @@ def _factor(picture: Picture, at_least: tuple[int, int] | None) -> int:
     scale = min(picture.width // max(1, at_least[0]), picture.height // max(1, at_least[1]))
     if picture.format in ("JPEG", "MPO"):
         return next((factor for factor in (8, 4, 2) if scale >= factor), 1)
-    pixels = picture.width * picture.height
     if picture._skips:
-        return math.ceil(math.sqrt(max(1.0, pixels / BIG_PIXELS)))
-    return max(1, scale) if pixels > BIG_PIXELS else 1
+        return math.ceil(math.sqrt(max(1.0, picture.pixels / BIG_PIXELS)))
+    return max(1, scale) if picture.pixels > BIG_PIXELS else 1
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
@@ -257,7 +285,10 @@ _AS_PROFILED, _AS_SCALED, _AS_OPAQUE, AS_BANDS = "profile", "scaled", "opaque", 
 def _open_jpeg(data: bytes, max_pixels: int) -> Picture:
     header = jpeg.read_header(data)
     refuse_size(header.size, max_pixels)
-    picture = _described(_pillow(data, "JPEG"), header.size, header.scanned)
+    picture = _described(_pillow(data, "JPEG"), header.size)
+    picture.scans = header.scans
+    if not header.has_end:
+        _remark_tail(picture, data)
 
     def decode(factor: int) -> Image.Image:
         size = (-(-header.size[0] // factor), -(-header.size[1] // factor)) if factor > 1 else None
@@ -275,7 +306,7 @@ def _open_png(data: bytes, max_pixels: int) -> Picture:
     refuse_size(header.size, max_pixels)
     image = _pillow(header.picture, "PNG")
     image.info.update({k: v for k, v in (("exif", header.exif), ("xmp", header.xmp)) if v})
-    picture = _described(image, header.size, header.size[0] * header.size[1])
+    picture = _described(image, header.size)
     picture._profile, picture.remarks = header.profile, header.remarks
     if header.bits != 16 or header.has_transparent:
         return picture
@@ -287,7 +318,6 @@ def _open_png(data: bytes, max_pixels: int) -> Picture:
 def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> Picture:
     raster = tiff.read_header(data, bands)
     refuse_size(raster.size, max_pixels)
-    cost = raster.size[0] * raster.size[1] * raster.bands
     image = None
     try:
         image = _pillow(data, "TIFF")
@@ -295,7 +325,7 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
         if raster.kind == "None":
             raise
     if image is not None and raster.simple:
-        picture = _described(image, image.size, raster.size[0] * raster.size[1])
+        picture = _described(image, image.size)
         picture.is_plain = raster.is_plain
         picture._turns_itself = True  # Pillow reports its upright size, and turns its pixels as it decodes them
         with_pillow = picture._decode
@@ -309,14 +339,10 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
 
         picture._decode = opaque
         return picture
-    exif = Image.Exif()
-    try:
-        exif.load_from_fp(BytesIO(data), None)
-    except Exception:
-        exif = Image.Exif()
+    exif = _exif(lambda exif: exif.load_from_fp(BytesIO(data), None))
     mode = image.mode if image is not None and raster.bands < 5 else raster.mode
     selectable = raster.bands >= tiff.SELECTABLE
-    picture = Picture("TIFF", mode, raster.size, exif, cost, pixels_as=as_bands(bands) if selectable else _AS_SCALED)
+    picture = Picture("TIFF", mode, raster.size, exif, pixels_as=as_bands(bands) if selectable else _AS_SCALED)
     if bands and selectable and max(bands) > raster.bands:
         named = ",".join(map(str, bands))
         picture.remark(f"CURATION_BANDS={named} names more bands than its {raster.bands}: the usual ones are shown")
@@ -329,13 +355,9 @@ def _open_tiff(data: bytes, max_pixels: int, bands: tuple[int, ...] | None) -> P
 def _open_jxl(data: bytes, max_pixels: int) -> Picture:
     header = jxl.read_header(data)
     refuse_size(header.size, max_pixels)
-    exif = Image.Exif()
-    if header.exif:
-        try:
-            exif.load(b"Exif\0\0" + header.exif)
-        except Exception:
-            exif = Image.Exif()
-    picture = Picture("JXL", "RGB", header.size, exif, header.size[0] * header.size[1])
+    block = header.exif or b""
+    picture = Picture("JXL", "RGB", header.size, _exif(lambda exif: exif.load(b"Exif\0\0" + block)))
+    _remark_zeros(picture, data, [block])
     picture._turns_itself = picture._skips = True
     picture._decode = lambda factor: _scaled(jxl.decode(data)[::factor, ::factor])
     return picture
@@ -344,7 +366,10 @@ def _open_jxl(data: bytes, max_pixels: int) -> Picture:
 def _open_with_pillow(data: bytes, max_pixels: int, kind: str) -> Picture:
     image = _pillow(data, kind)
     refuse_size(image.size, max_pixels)
-    return _described(image, image.size, image.size[0] * image.size[1])
+    picture = _described(image, image.size)
+    if picture.format in _ENDS_IN_ZEROS:
+        _remark_zeros(picture, data, [block for block in image.info.values() if isinstance(block, bytes)])
+    return picture
 
 
 def _pillow(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -356,7 +381,17 @@ def _pillow(data: bytes, kind: str) -> ImageFile.ImageFile:
         raise ImageError("corrupt", f"broken header: {first_line(error)}") from None
 
 
-def _described(image: ImageFile.ImageFile, size: tuple[int, int], cost: int) -> Picture:
+def _exif(load: Callable[[Image.Exif], object]) -> Image.Exif:
+    """What a block holds; nothing of a broken one, which raises whatever its parser stumbled on."""
+    exif = Image.Exif()
+    try:
+        load(exif)
+    except Exception:
+        return Image.Exif()
+    return exif
+
+
+def _described(image: ImageFile.ImageFile, size: tuple[int, int]) -> Picture:
     """A picture that Pillow decodes."""
     try:
         exif = Image.Image.getexif(image)  # of a PNG, not the method that decodes to look for a block after the pixels
@@ -368,7 +403,7 @@ def _described(image: ImageFile.ImageFile, size: tuple[int, int], cost: int) -> 
         image.load()
         return image
 
-    return Picture(image.format or "", image.mode, size, exif, cost, _decode=decode, _profile=profile or None)
+    return Picture(image.format or "", image.mode, size, exif, _decode=decode, _profile=profile or None)
 
 
 def _scaled(samples: NDArray[Any]) -> Image.Image:
@@ -393,13 +428,28 @@ def _without_last(image: Image.Image) -> Image.Image:
     return Image.merge("RGB", channels) if len(channels) == 3 else channels[0]
 
 
-def _remark_zeros(picture: Picture, data: bytes) -> None:
-    end = data.rstrip(b"\0")
-    zeros = len(data) - len(end)
-    if zeros > _MANY_ZEROS and not (picture.format == "GIF" and end.endswith(b";")):
+def _remark_zeros(picture: Picture, data: bytes, metadata: Sequence[bytes]) -> None:
+    """Tell of zeros where compressed data hardly ever has them; an EXIF block may well be padded with some."""
+    hole = data.find(_HOLE)
+    if hole >= 0 or _zeros_at_end(data) > _MANY_ZEROS:
+        for block in filter(None, metadata):
+            data = data.replace(block, b"")
+    if picture.format == "GIF" and data.rstrip(b"\0").endswith(b";"):
+        return
+    if not _remark_tail(picture, data) and picture.format != "GIF" and _HOLE in data:
+        picture.remark(f"its pixels may be partly invented: there are only zeros from byte {hole:,} on")
+
+
+def _remark_tail(picture: Picture, data: bytes) -> bool:
+    """Tell of zeros at the end; whether there are any to speak of."""
+    zeros = _zeros_at_end(data)
+    if zeros > _MANY_ZEROS:
         picture.remark(f"its pixels are partly invented: the last {zeros:,} bytes of the file are zero")
-    elif picture.format != "GIF" and (at := data.find(_HOLE)) >= 0:
-        picture.remark(f"its pixels may be partly invented: there are only zeros from byte {at:,} on")
+    return zeros > _MANY_ZEROS
+
+
+def _zeros_at_end(data: bytes) -> int:
+    return len(data) - len(data.rstrip(b"\0"))
 
 
 _OPENERS = {"JPEG": _open_jpeg, "PNG": _open_png, "JXL": _open_jxl}

@@ -9,10 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from curation_assets.images.capture_time import BASE_TAGS, captured_at, text
+from curation_assets.images.capture_time import BASE_TAGS, MAKE, MODEL, captured_at, text
 
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
-_MAKE, _MODEL = 0x010F, 0x0110
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def _degrees(gps: dict[int, Any], ref_tag: int, value_tag: int, limit: int) -> f
 
 
 def _camera(tags: dict[int, Any]) -> str | None:
-    make, model = text(tags.get(_MAKE)), text(tags.get(_MODEL))
+    make, model = text(tags.get(MAKE)), text(tags.get(MODEL))
     if make and model and model.lower().startswith(make.lower()):
         return model
     return " ".join(part for part in (make, model) if part) or None

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, TypeVar
 
-from curation_assets.images.decode import BIG_PIXELS, Picture, open_image
+from curation_assets.images.decode import BIG_PIXELS, Picture, one_large_at_a_time, open_image
+from curation_assets.images.decoder_process import send
 from curation_assets.images.errors import ImageError
 from curation_assets.images.kinds import identify
 
@@ -30,7 +32,6 @@ _LOOK_SECONDS = 0.25  # between two looks at whether the work is still wanted
 _OWN_MEMORY = 2 * 2**30  # address space of the interpreter, its libraries and a large file
 _BYTES_A_PIXEL = 12
 _MAIN = "from curation_assets.images.decoder_process import main; main()"
-_large = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,34 @@ def with_picture(
     Raises:
         ImageError: the image can't be used; ``unreadable`` where it took too long, or its decoder died.
     """
-    limit = _QUICK.get(identify(data) or "", -1)
-    if limit > 0 and len(data) <= _QUICK_BYTES:
-        picture = open_image(data, options.max_pixels, options.bands)
-        if picture.cost <= limit and picture.is_plain:
+    kind = identify(data)
+    limit = _QUICK.get(kind or "", 0)
+    if kind is None or (limit and len(data) <= _QUICK_BYTES):
+        picture = open_image(data, options.max_pixels, options.bands)  # or it says what the file isn't
+        if picture.is_plain and picture.cost <= limit:
             return function(picture, *arguments)
-    elif identify(data) is None:
-        open_image(data, options.max_pixels)  # says what it isn't
-    process = _idle.pop() if _idle else _DecoderProcess(options.max_pixels)
-    result = process.call(function, data, options, arguments, stop)
+    process = _DecoderProcess.idle_or_new(options.max_pixels)
+    try:
+        answer = process.call(function, data, options, arguments, stop)
+    except BaseException:
+        process.end()
+        raise
     _idle.append(process)
+    if isinstance(answer, ImageError):
+        raise answer
+    result: _T = answer
     return result
 
 
 class _DecoderProcess:
-    """A Python that opens and decodes what it is sent (``decoder_process``)."""
+    """A Python that opens and decodes what it is sent (``decoder_process``).
+
+    Args:
+        max_pixels: of the largest picture that it has memory for.
+    """
 
     def __init__(self, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
         memory = _OWN_MEMORY + _BYTES_A_PIXEL * max_pixels
         self._image = os.memfd_create("image")  # a pipe takes as long for a large file as decoding it
         self._said = os.memfd_create("said")
@@ -102,40 +114,42 @@ class _DecoderProcess:
             bufsize=0,
         )
 
+    @classmethod
+    def idle_or_new(cls, max_pixels: int) -> _DecoderProcess:
+        """One that nobody uses and that has memory for such a picture."""
+        for _ in range(len(_idle)):
+            try:
+                process = _idle.popleft()
+            except IndexError:  # other threads were quicker
+                break
+            if process.max_pixels >= max_pixels:
+                return process
+            _idle.append(process)
+        return cls(max(max_pixels, DEFAULT_OPTIONS.max_pixels))
+
     def call(
         self,
-        function: Callable[..., _T],
+        function: Callable[..., Any],
         data: bytes,
         options: DecodeOptions,
         arguments: tuple[Any, ...],
         stop: threading.Event | None,
-    ) -> _T:
-        """As :func:`with_picture`. After an error that is not an image's the process is gone."""
-        try:
-            self._share(data)
-            os.ftruncate(self._said, 0)  # libraries chatter
-            self._send((len(data), options))
-            pixels = self._answer(options.seconds, stop)
-            large = isinstance(pixels, int) and pixels > BIG_PIXELS
-            if large:
-                _take(_large, stop)
-            try:
+    ) -> Any:
+        """What the function returned, or the ``ImageError`` that was raised there.
+
+        Raises:
+            ImageError: it took too long, isn't waited for any longer, or died. It is of no use then.
+        """
+        self._share(data)
+        os.ftruncate(self._said, 0)  # libraries chatter
+        self._send((len(data), options))
+        answer = self._answer(options.seconds, stop)
+        if not isinstance(answer, ImageError):  # but the number of pixels
+            with one_large_at_a_time(answer, stop):
                 self._send((function, arguments))
-                result: _T = self._answer(options.seconds, stop)
-            finally:
-                if large:
-                    _large.release()
-        except ImageError as error:
-            if self._process.poll() is None and getattr(error, "answered", False):
-                _idle.append(self)
-            else:
-                self.end()
-            raise
-        except BaseException:
-            self.end()
-            raise
+                answer = self._answer(options.seconds, stop)
         self._share(b"")
-        return result
+        return answer
 
     def end(self) -> None:
         """Kill it."""
@@ -154,23 +168,16 @@ class _DecoderProcess:
             at += os.pwrite(self._image, view[at:], at)
 
     def _send(self, message: Any) -> None:
-        body = pickle.dumps(message, protocol=5)
         assert self._process.stdin is not None
-        view = memoryview(len(body).to_bytes(8, "big") + body)
         try:
-            while view:
-                view = view[self._process.stdin.write(view) :]
-        except (BrokenPipeError, OSError):
+            send(self._process.stdin, message)
+        except OSError:
             raise self._died() from None
 
     def _answer(self, seconds: float, stop: threading.Event | None) -> Any:
         until = time.monotonic() + seconds
         size = int.from_bytes(self._read(8, until, seconds, stop), "big")
-        failed, answer = pickle.loads(self._read(size, until, seconds, stop))
-        if failed:
-            answer.answered = True
-            raise answer
-        return answer
+        return pickle.loads(self._read(size, until, seconds, stop))
 
     def _read(self, size: int, until: float, seconds: float, stop: threading.Event | None) -> bytes:
         assert self._process.stdout is not None
@@ -191,19 +198,18 @@ class _DecoderProcess:
         return bytes(found)
 
     def _died(self) -> ImageError:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # its pipe is closed, and it isn't dead
+            return ImageError("unreadable", "its decoder answers no more")
         how = f"{'signal' if status < 0 else 'exit code'} {abs(status)}"
         said = os.pread(self._said, 2**16, 0).decode("utf-8", "replace").strip().rpartition("\n")[2]
         return ImageError("unreadable", f"its decoder died ({how}{': ' if said else ''}{said})")
 
 
-def _take(lock: threading.Lock, stop: threading.Event | None) -> None:
-    while not lock.acquire(timeout=_LOOK_SECONDS):
-        if stop is not None and stop.is_set():
-            raise ImageError("unreadable", "it was not waited for")
-
-
-_idle: list[_DecoderProcess] = []  # appending and popping are atomic
+_idle: deque[_DecoderProcess] = deque()  # appending and popping are atomic
+# Two processes that ask one decoder would get each other's answers.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 @atexit.register

@@ -123,8 +123,6 @@ def decode(data: bytes, header: JpegHeader, size: tuple[int, int] | None) -> tup
     if space == "CMYK":  # programs store it inverted, as Adobe's always did
         pixels = 255 - pixels
     pixels = pixels[..., 0] if space == "GRAY" else pixels
-    if warning is None and not header.has_end and (zeros := _zeros_at_end(data)) > 64:
-        warning = f"the file has no end and its last {zeros:,} bytes are zero"
     return Image.fromarray(np.ascontiguousarray(pixels), {"GRAY": "L"}.get(space, space)), warning
 
 
@@ -175,7 +173,3 @@ def _count_scans(data: bytes, at: int) -> tuple[int, int, bool]:
         length = int.from_bytes(data[found.end() : found.end() + 2], "big")
         found = _MARKER.search(data, found.end() + (0 if marker in _ALONE else length))
     return scans, len(data), False
-
-
-def _zeros_at_end(data: bytes) -> int:
-    return len(data) - len(data.rstrip(b"\0"))

@@ -24,7 +24,7 @@ _AVIF = {b"avif", b"avis"}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
 _VIDEO = {b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"qt  ", b"M4V ", b"avc1", b"dash", b"3gp4"}
 
-_DEVELOP = "develop it to JPEG or TIFF with its maker's program, darktable or RawTherapee"
+DEVELOP = "develop it to JPEG or TIFF with its maker's program, darktable or RawTherapee"
 _FETCH = "its content was never fetched"
 # What else lies in folders of photographs under an image's name: by pattern, what it is and what to do.
 _NAMED: tuple[tuple[bytes, str], ...] = (
@@ -34,13 +34,13 @@ _NAMED: tuple[tuple[bytes, str], ...] = (
     (rb"(bplist00).{0,400}NSURL", f"an iCloud placeholder: {_FETCH}; download it first"),
     (rb"outs:\s*\n\s*- (md5|hash|etag)", f"a DVC pointer: {_FETCH}; run `dvc pull`"),
     (rb"\s*\{[^}]{0,400}\"(doc_id|resource_id)\"", f"a Google Drive shortcut: {_FETCH}; download it first"),
-    (rb"....ftypcrx ", f"a Canon raw photograph (CR3); {_DEVELOP}"),
-    (rb"FUJIFILMCCD-RAW", f"a Fujifilm raw photograph (RAF); {_DEVELOP}"),
-    (rb"II\*\0....CR", f"a Canon raw photograph (CR2); {_DEVELOP}"),
-    (rb"IIRO|IIRS|MMOR", f"an Olympus raw photograph (ORF); {_DEVELOP}"),
-    (rb"IIU\0", f"a Panasonic raw photograph (RW2); {_DEVELOP}"),
-    (rb"FOVb", f"a Sigma raw photograph (X3F); {_DEVELOP}"),
-    (rb"\0MRM", f"a Minolta raw photograph (MRW); {_DEVELOP}"),
+    (rb"....ftypcrx ", f"a Canon raw photograph (CR3); {DEVELOP}"),
+    (rb"FUJIFILMCCD-RAW", f"a Fujifilm raw photograph (RAF); {DEVELOP}"),
+    (rb"II\*\0....CR", f"a Canon raw photograph (CR2); {DEVELOP}"),
+    (rb"IIRO|IIRS|MMOR", f"an Olympus raw photograph (ORF); {DEVELOP}"),
+    (rb"IIU\0", f"a Panasonic raw photograph (RW2); {DEVELOP}"),
+    (rb"FOVb", f"a Sigma raw photograph (X3F); {DEVELOP}"),
+    (rb"\0MRM", f"a Minolta raw photograph (MRW); {DEVELOP}"),
     (rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,300})?<svg", "a drawing (SVG), not a photograph"),
     (rb"8BPS", "a Photoshop file (PSD); export it to PNG, TIFF or JPEG"),
     *(

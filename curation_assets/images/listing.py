@@ -16,7 +16,16 @@ import polars as pl
 
 from curation_assets.errors import CurationError
 from curation_assets.images.names import ROOT_FOLDER, folder_of, text_from_path
-from curation_assets.images.walk import Directory, LinkMetError, Walk, WalkRules, everywhere, is_reached, is_within
+from curation_assets.images.walk import (
+    Directory,
+    LinkMetError,
+    Walk,
+    WalkRules,
+    everywhere,
+    is_reached,
+    is_within,
+    joined,
+)
 
 CANDIDATE_SUFFIXES = frozenset(
     (
@@ -301,8 +310,7 @@ class _Collector:
         for entry in directory.entries:
             if not self._is_wanted(entry, real_root):
                 continue
-            name = text_from_path(entry.name)
-            path = f"{directory.relative}/{name}" if directory.relative else name
+            path = joined(directory.relative, text_from_path(entry.name))
             size: int | None
             mtime: int | None
             ctime: int | None

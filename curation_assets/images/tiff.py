@@ -21,6 +21,7 @@ from PIL import Image
 from curation_assets.errors import first_line
 from curation_assets.images import jpeg
 from curation_assets.images.errors import ImageError
+from curation_assets.images.kinds import DEVELOP
 from curation_assets.images.levels import to_bytes
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a file's row says what matters
@@ -105,11 +106,10 @@ def read_header(data: bytes, bands: tuple[int, ...] | None) -> Raster:
 
 def _raster(page: tifffile.TiffPage, bands: tuple[int, ...] | None) -> Raster:
     tags = page.tags
-    if _DNG_VERSION in tags or int(page.photometric) in _SENSOR or int(page.compression) in _RAW_COMPRESSION:
+    is_sensors = any(map(_is_sensor, [page, *(page.pages or [])])) or int(page.compression) in _RAW_COMPRESSION
+    if _DNG_VERSION in tags or is_sensors:
         what = "a DNG raw photograph" if _DNG_VERSION in tags else "a raw photograph"
-        raise ImageError("unsupported", f"{what}; develop it to JPEG or TIFF with its maker's program or darktable")
-    if any(_is_sensor(sub) for sub in (page.pages or [])):
-        raise ImageError("unsupported", "a raw photograph; develop it to JPEG or TIFF with its maker's program")
+        raise ImageError("unsupported", f"{what}; {DEVELOP}")
     number, bits = int(page.samplesperpixel), page.bitspersample
     if not page.imagewidth or not page.imagelength or not 1 <= number <= _MOST_BANDS or page.imagedepth != 1:
         size = f"{page.imagewidth} x {page.imagelength} x {page.imagedepth}"

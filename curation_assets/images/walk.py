@@ -139,13 +139,13 @@ class Walk:
             self.unlisted[relative] = error.strerror or str(error)
             return None
         for name in below:
-            text, real_below = _joined(relative, text_from_path(name)), os.path.join(real, name)
+            text, real_below = joined(relative, text_from_path(name)), os.path.join(real, name)
             if reason := self._reason(text, real_below):
                 passed_over[reason] += 1
             elif self.descend(text, relative):
                 pending.append((text, real_below))
         for name in linked:
-            text = _joined(relative, text_from_path(name))
+            text = joined(relative, text_from_path(name))
             if reason := self._link_reason(text, path / name, real):
                 passed_over[reason] += 1
             elif self.descend(text, relative):
@@ -213,7 +213,8 @@ def is_within(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _joined(relative_dir: str, name: str) -> str:
+def joined(relative_dir: str, name: str) -> str:
+    """The path of what lies in a directory, both relative to the root."""
     return f"{relative_dir}/{name}" if relative_dir else name
 
 

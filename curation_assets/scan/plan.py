@@ -147,9 +147,7 @@ def plan_scan(
     both = both.with_columns(_now_at=pl.when(_state_is("staying")).then("file_path").otherwise(now_at))
     both = both.with_columns(_moved=(pl.col("_state") == "unchanged") & (pl.col("_now_at") != pl.col("file_path")))
 
-    touched = set(
-        both.filter((pl.col("_state").is_in(["changed", "outdated", "vanished"])) | pl.col("_moved"))["_file"].to_list()
-    )
+    touched = set(both.filter(_state_is("changed", "outdated", "vanished") | pl.col("_moved"))["_file"].to_list())
     new = both.filter(pl.col("_state") == "new")
     small = [f for f in files if f.size_bytes < SMALL_FILE_BYTES]
     crowded = len(small) >= SMALL_FILES and bool(touched or len(new))
@@ -177,7 +175,7 @@ def _state_is(*states: str) -> pl.Expr:
 def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
     columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
     mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
-    read = mine.filter(pl.col("_state").is_in(["changed", "outdated"])).select(columns)
+    read = mine.filter(_state_is("changed", "outdated")).select(columns)
     if new is not None:
         read = pl.concat([read, new.select(columns)])
     keep = mine.filter(_state_is("unchanged", "staying")).select("relative_path", file_path="_now_at")

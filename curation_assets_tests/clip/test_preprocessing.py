@@ -294,3 +294,15 @@ def test_a_processor_file_without_usable_preprocessing_is_refused_by_name(text: 
     (tmp_path / "processor_config.json").write_text(text)
     with pytest.raises(CurationError, match=r"processor_config\.json"):
         Preprocessing.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_picture_that_its_decoder_turns_is_turned_once(
+    orientation: int, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation_assets.images.decode.BIG_PIXELS", 400_000)  # so that half of its sides are decoded
+    upright = render("tomato", random.Random(4), (1203, 1001))
+    data = as_stored_by_a_camera(upright, orientation, "TIFF")
+    loaded, expected = preprocessing.load(data, DecodeOptions(NO_LIMIT)), preprocessing.pixels(upright)
+    assert cosine(loaded, expected) >= 0.999
+    assert abs(loaded.astype(int) - expected).mean() < 2.5

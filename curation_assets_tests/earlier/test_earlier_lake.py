@@ -57,22 +57,6 @@ def earlier(home: Path) -> Pipeline:
     )
 
 
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys of the images that are read."""
-    from curation_assets.images.source import LocalTree
-
-    keys: list[str] = []
-    really_read = LocalTree.read
-
-    def read(tree: LocalTree, relative_path: str) -> bytes:
-        keys.append(relative_path)
-        return really_read(tree, relative_path)
-
-    monkeypatch.setattr(LocalTree, "read", read)
-    return keys
-
-
 def test_it_can_be_asked_and_searched_before_anything_is_written(earlier: Pipeline, home: Path) -> None:
     files = [path for path in home.rglob("*") if path.is_file() and "mlflow" not in path.parts]
     before = {path: path.stat().st_mtime_ns for path in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -32,8 +33,6 @@ def no_idle_processes() -> None:
 
 # Called in the other process, so they are of this module.
 def process_of(picture: Picture) -> int:
-    import os
-
     return os.getpid()
 
 
@@ -45,7 +44,6 @@ def never_ends(picture: Picture) -> None:
 
 
 def dies(picture: Picture) -> None:
-    import os
     import signal
 
     os.kill(os.getpid(), signal.SIGSEGV)
@@ -59,14 +57,16 @@ def fails(picture: Picture) -> None:
     raise ImageError("corrupt", "as said")
 
 
+def width_of(picture: Picture) -> int:
+    return picture.width
+
+
 def prints(picture: Picture) -> str:
     print("a library's chatter", flush=True)
     return picture.format
 
 
 def test_a_quick_picture_is_worked_at_here_and_another_elsewhere() -> None:
-    import os
-
     assert with_picture(process_of, encoded(four_corners(), "JPEG"), OPTIONS) == os.getpid()
     assert with_picture(process_of, encoded(four_corners(), "PNG"), OPTIONS) == os.getpid()
     other = with_picture(process_of, TIFF, OPTIONS)
@@ -101,6 +101,34 @@ def test_a_decoder_that_dies_costs_its_file_alone() -> None:
         with_picture(dies, TIFF, OPTIONS)
     assert refused.value.status == "unreadable"
     assert with_picture(prints, TIFF, OPTIONS) == "TIFF"
+
+
+def test_a_process_serves_pictures_that_it_has_memory_for() -> None:
+    first = with_picture(process_of, TIFF, DecodeOptions(max_pixels=1_000_000))
+    assert with_picture(process_of, TIFF, OPTIONS) == first, "at least what is read by default"
+    larger = with_picture(process_of, TIFF, DecodeOptions(max_pixels=400_000_000))
+    assert larger != first
+    assert with_picture(process_of, TIFF, DecodeOptions(max_pixels=300_000_000)) == larger
+
+
+def test_threads_share_the_processes_and_each_gets_its_own_answer() -> None:
+    files = [encoded(Image.new("F", (10 + number, 7)), "TIFF") for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        widths = list(pool.map(lambda data: with_picture(width_of, data, OPTIONS), files))
+    assert widths == [10 + number for number in range(40)]
+    assert len(guard._idle) <= 4
+
+
+def test_a_fork_knows_nothing_of_its_parents_processes() -> None:
+    parents = with_picture(process_of, TIFF, OPTIONS)
+    script_read, script_write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(script_write, str(len(guard._idle)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(script_read, 8) == b"0"
+    assert with_picture(process_of, TIFF, OPTIONS) == parents
 
 
 def test_memory_is_bounded() -> None:

@@ -93,6 +93,18 @@ def test_a_tail_of_zeros_is_said_and_the_image_kept() -> None:
         assert "bytes of the file are zero" in open_image(cut, LIMIT).remarks[0]
 
 
+def test_zeros_that_pad_metadata_are_no_hole_in_the_picture() -> None:
+    exif = Image.Exif()
+    exif[0xEA1C] = bytes(5000)  # as some programs for viewing leave them
+    for format in ("WEBP", "AVIF"):
+        if format in FILES:
+            assert open_image(encoded(four_corners(), format, exif=exif), LIMIT).remarks == []
+    noise = Image.effect_noise((512, 512), 80).convert("RGB")
+    whole = encoded(noise, "WEBP", exif=exif, quality=95)
+    hole = whole[:20_000] + bytes(2000) + whole[22_000:]
+    assert "only zeros from byte" in open_image(hole, LIMIT).remarks[0]
+
+
 def test_a_format_is_known_whatever_bytes_follow_it() -> None:
     out = BytesIO()
     four_corners().save(out, "BMP")

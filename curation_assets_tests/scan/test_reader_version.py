@@ -13,7 +13,6 @@ import tifffile
 from PIL import Image
 
 from curation_assets.images import colour, record
-from curation_assets.images.source import LocalTree
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -24,19 +23,6 @@ from curation_assets_tests.images.test_colour import DISPLAY_P3, matrix_profile
 from curation_assets_tests.images.test_decode import encoded
 
 Fill = Callable[..., list[Path]]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    keys: list[str] = []
-    really = LocalTree.read
-
-    def read(tree: LocalTree, relative_path: str) -> bytes:
-        keys.append(relative_path)
-        return really(tree, relative_path)
-
-    monkeypatch.setattr(LocalTree, "read", read)
-    return keys
 
 
 @pytest.fixture
