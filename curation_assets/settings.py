@@ -80,9 +80,9 @@ def _band_numbers(value: Any) -> Any:
 def _patterns(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip()
-        if not text.startswith("[") or (parsed := _parsed(text)) is None:  # a pattern may begin with [ too
-            parsed = [one.strip() for one in text.split(",")]
-        value = parsed
+        value = _parsed(text) if text.startswith(("[", "{")) else None
+        if value is None and not text.startswith(('["', "{")):  # a pattern may begin with [ too
+            value = [one.strip() for one in text.split(",")]
     if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
         return tuple(one for one in value if one.strip())
     raise ValueError('give patterns separated by commas, or as a JSON list, for example ["@eaDir", "*/rejected"]')
@@ -245,7 +245,7 @@ class Settings(BaseSettings):
         ),
     )
     decode_seconds: float = Field(
-        60.0, gt=0, description="a picture whose decoding takes longer is a row with status `unreadable`"
+        60.0, gt=0, le=86_400, description="a picture whose decoding takes longer is a row with status `unreadable`"
     )
     bad_file_limit: float = Field(
         0.05, ge=0, le=1, description="share of bad files a folder may have before the check warns"

@@ -140,8 +140,9 @@ def test_patterns_are_a_json_list_or_separated_by_commas(text: str, monkeypatch:
     assert load_settings().leave_out == expected.get(text, ("a, b", "*/c"))
 
 
-def test_patterns_that_are_no_texts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CURATION_LEAVE_OUT", "[1, 2]")
+@pytest.mark.parametrize("text", ["[1, 2]", '{"a": 1}', '["a", "b"', "{"])
+def test_patterns_that_are_no_texts_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_LEAVE_OUT", text)
     with pytest.raises(CurationError, match=r"CURATION_LEAVE_OUT.*JSON list"):
         load_settings()
 
@@ -188,6 +189,11 @@ BAD = [
     ("engine", "ray"),
     ("max_pixels", "0"),
     ("max_pixels", "1e9x"),
+    ("bands", "0"),
+    ("bands", "1,2"),
+    ("bands", "red,green,blue"),
+    ("decode_seconds", "0"),
+    ("decode_seconds", "inf"),
     ("bad_file_limit", "1.5"),
     ("catalog_name", "a.b"),
     ("catalog_name", "a/b"),

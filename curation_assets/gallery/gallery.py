@@ -20,6 +20,7 @@ from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
+from curation_assets.search.filters import MAP_COLUMNS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import SearchResult
@@ -70,12 +71,13 @@ class Gallery:
         return index.rows.row(_row_number(index, key), named=True)
 
     def further(self, index: SearchIndex, key: str) -> dict[str, Any]:
-        """An image's further columns, those that pages show.
+        """An image's further columns, but for its place on the map.
 
         Raises:
             NotThereError: there is no such image.
         """
-        return self.searcher.further(index, [_row_number(index, key)]).row(0, named=True)
+        names = [name for name in self.searcher.further_columns if name not in MAP_COLUMNS]
+        return self.searcher.further(index, [_row_number(index, key)], names).row(0, named=True)
 
     def search(self, asked: SearchRequest, k: int, offset: int = 0) -> SearchResult:
         """What a search finds.

@@ -83,8 +83,9 @@ class ImageFacts(BaseModel):
 
     image: FoundImage
     columns: dict[str, Any] = Field(
-        description="The row of the directory table; and `zero_shot_label`, `zero_shot_score` and `zero_shot_margin`, "
-        "null where this model's vector of the image has no label of `CURATION_LABELS`."
+        description="The row of the directory table, with `warning` (what is doubtful of the image); and "
+        "`zero_shot_label`, `zero_shot_score` and `zero_shot_margin`, null where this model's vector of the image has "
+        "no label of `CURATION_LABELS`."
     )
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
     copies: list[FoundImage] = Field(description="Other images of the same content.")

@@ -29,7 +29,7 @@ class Source(Protocol):
 
     Attributes:
         columns: what they are called, their types and what they mean.
-        is_shown: whether pages and exports show them; conditions may name them in any case.
+        is_shown: whether exports have them; conditions may name them in any case.
     """
 
     @property
@@ -54,7 +54,7 @@ class TableSource:
         table: may not be there yet: then the columns are null.
         names: its columns → what they are called in conditions, on pages and in exports.
         where: which of its rows count for an index; None: all.
-        is_shown: whether pages and exports show them.
+        is_shown: whether exports have them.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TableSource:
 
 
 def warning_source(directory: LakeTable) -> TableSource:
-    """What is doubtful of an image, as a column that conditions may name; an image's page shows its whole row."""
+    """What is doubtful of an image, as a column that conditions may name and an image's page shows."""
     doubtful = pl.col("warning").is_not_null()
     return TableSource(directory, {"warning": "warning"}, lambda _: doubtful, is_shown=False)
 
@@ -133,7 +133,7 @@ class Attachments:
         return pl.DataFrame(columns)
 
     def shown(self, index: SearchIndex) -> pl.DataFrame:
-        """Those that pages and exports show, in the same way.
+        """Those that exports have, in the same way.
 
         Raises:
             CurationError: what holds them is broken.

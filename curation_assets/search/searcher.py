@@ -322,16 +322,20 @@ class Searcher:
         """Columns that join an index, and what they mean."""
         return {column.name: column.comment for column in self._attachments.columns}
 
-    def further(self, index: SearchIndex, numbers: Sequence[int] | NDArray[np.int64]) -> pl.DataFrame:
-        """Columns that join an index and that pages and exports show, for some of its rows; null where there is none.
+    def further(
+        self, index: SearchIndex, numbers: Sequence[int] | NDArray[np.int64], names: Iterable[str] | None = None
+    ) -> pl.DataFrame:
+        """Columns that join an index, for some of its rows; null where there is none.
 
         Args:
             numbers: of rows of ``index.rows``.
+            names: which of ``further_columns``; None: those that exports have.
 
         Raises:
             CurationError: what holds them is broken.
         """
-        return self._attachments.shown(index)[numbers]
+        found = self._attachments.shown(index) if names is None else self._attachments.of(index, names)
+        return found[numbers]
 
     def map_of(self, index: SearchIndex) -> pl.DataFrame:
         """The stored map of an index's model: relative_path, x, y.

@@ -19,6 +19,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.scan import plan
 from curation_assets.scan.changes import folder_changes
 from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.gallery.conftest import client_of
 from curation_assets_tests.images.test_colour import DISPLAY_P3, matrix_profile
 from curation_assets_tests.images.test_decode import encoded
 
@@ -138,3 +139,8 @@ def test_what_is_doubtful_stands_in_the_row_and_can_be_asked_for(ready: Pipeline
     row = ready.tables.row("maize/hole.jpg")
     assert row is not None
     assert row["warning"].startswith("its pixels are partly invented: ")
+    client = client_of(ready)
+    facts = client.get("/api/image", params={"key": "maize/hole.jpg"}).json()
+    assert facts["columns"]["warning"] == row["warning"]
+    page = client.get("/image", params={"key": "maize/hole.jpg"}, headers={"accept": "text/html"}).text
+    assert row["warning"] in page
