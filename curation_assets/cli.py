@@ -16,7 +16,7 @@ import typer
 from curation_assets import __version__
 from curation_assets.commands import demo, gallery, index, ingest, model, search, serve
 from curation_assets.commands.output import err, out
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line, is_panic
 from curation_assets.images.names import printable
 
 app = typer.Typer(
@@ -49,6 +49,10 @@ def main() -> None:
         _fail(printable(str(error)))
     except OSError as error:
         _fail(printable(f"{error.filename or 'operating system'}: {error.strerror or error}"))
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        _fail(printable(f"a library gave up, which is a fault of its own: {first_line(error)}"))
 
 
 def _fail(message: str) -> None:

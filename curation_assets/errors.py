@@ -21,7 +21,7 @@ def explained(
     """Turn what libraries raise in the block into one line for the user.
 
     Args:
-        kinds: of exceptions; any other passes through.
+        kinds: of exceptions; any other passes through, but for the panics of libraries written in Rust.
         sentence: makes the line of the reason (:func:`reason_of`), saying what was being done and what to do next.
 
     Raises:
@@ -31,6 +31,15 @@ def explained(
         yield
     except kinds as error:
         raise CurationError(sentence(reason_of(error))) from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise CurationError(sentence(first_line(error))) from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up: its ``PanicException`` is no ``Exception``."""
+    return type(error).__module__ == "pyo3_runtime"
 
 
 def reason_of(error: BaseException) -> str:

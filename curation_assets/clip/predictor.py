@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
 
 _SPACE = re.compile(r"\s+")
+_URL_SAFE = str.maketrans("-_", "+/")  # RFC 4648, section 5
 _encoders: WeakValueDictionary[tuple[str, ...], Encoder] = WeakValueDictionary()
 _encoders_lock = threading.Lock()
 
@@ -194,8 +195,9 @@ class ClipPredictor:
     def _from_base64(value: str) -> bytes:
         try:
             return pybase64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            return pybase64.b64decode(_SPACE.sub("", value), validate=True)  # in lines, as of the command base64
+        except (binascii.Error, ValueError):  # in lines, as of the command base64; for addresses; without its padding
+            bare = _SPACE.sub("", value).translate(_URL_SAFE).rstrip("=")
+            return pybase64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
 
     def _check_bytes(self, row: int, size: int) -> None:
         if size > self.config.max_image_bytes:

@@ -26,6 +26,7 @@ from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery
 from curation_assets.gallery.security import Guard
 from curation_assets.images.names import printable
+from curation_assets.panics import PanicsAsErrors
 
 _ABOUT = """Looking at the images of a lake, searching them, and taking a choice along.
 
@@ -67,6 +68,7 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _failed)
+    app.add_middleware(PanicsAsErrors)
     app.state.gallery = gallery
     app.state.token = token
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

@@ -53,8 +53,13 @@ FUNCTIONS = frozenset((
 # fmt: on
 _BEFORE_BRACKETS = frozenset(("in", "and", "or", "not", "when", "then", "else", "between", "like", "ilike", "is"))
 _OPERATION = re.compile(r"[-+*/%|<>=!~,(\[]+|::|\b(?:AND|OR|NOT|LIKE|ILIKE|IN|IS|BETWEEN|CASE|WHEN)\b", re.IGNORECASE)
+_EMPTY_CALL = re.compile(r"\b(?!over\b)([a-z_][a-z_0-9]*)\s*\(\s*\)", re.IGNORECASE)
 MAX_CONDITION = 1000  # characters
 _MAX_OPERATIONS = 100  # polars takes seconds for some hundred, and some thousand end the process
+
+
+# What polars raises for a condition that it can't work out; a panic of its own is no `Exception`.
+UNUSABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Filter(BaseModel):
@@ -214,7 +219,7 @@ def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None)
             )
         # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
         kind = pl.DataFrame(schema=schema).select(condition).dtypes
-    except (pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
+    except (*UNUSABLE, ValueError, TypeError, OverflowError) as error:
         hint = "; write a date as DATE '2026-05-15'" if "date" in str(error).lower() else ""
         raise CurationError(f"filter where={text!r}: {first_line(error)}{hint}") from None
     if kind != [pl.Boolean]:
@@ -224,6 +229,8 @@ def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None)
 
 def _refuse_costly(text: str) -> None:
     bare = re.sub(r"'(?:[^']|'')*'", "''", text)
+    if empty := _EMPTY_CALL.search(bare):  # polars panics at some of them
+        raise CurationError(f"filter where={text!r}: {empty[1].upper()}() is given nothing")
     if len(text) > MAX_CONDITION or len(_OPERATION.findall(bare)) > _MAX_OPERATIONS:
         raise CurationError(
             f"filter where={text[:40]!r}…: at most {MAX_CONDITION:,} characters and {_MAX_OPERATIONS} operators"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
 from curation_assets.search.attachments import Attachments
-from curation_assets.search.filters import Filter
+from curation_assets.search.filters import UNUSABLE, Filter
 from curation_assets.search.index import SearchIndex
 
 
@@ -28,7 +27,7 @@ def matching_rows(index: SearchIndex, attachments: Attachments, chosen: Filter) 
         rows = index.rows.hstack(attachments.of(index, expression.meta.root_names()))
         try:  # beside a column, so that a condition of one value for all is stretched over them
             passes = rows.select("relative_path", _passes=expression)["_passes"]
-        except pl.exceptions.PolarsError as error:
+        except UNUSABLE as error:
             raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
         mask &= passes.fill_null(False).to_numpy()
     return np.flatnonzero(mask)

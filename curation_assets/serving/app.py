@@ -19,6 +19,7 @@ import orjson
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from curation_assets.clip.batching import Batch, BusyError
 from curation_assets.clip.predictor import ClipPredictor
 from curation_assets.clip.rows import RowError
+from curation_assets.panics import PanicsAsErrors
 from curation_assets.serving import protocol
 from curation_assets.serving.limits import Limits
 from curation_assets.serving.metrics import Metrics
@@ -271,7 +273,10 @@ def create_app(
         ClientDisconnect: _nobody_there,
         Exception: _failed,
     }
-    return Front(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers), token, metrics, access_log)
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[Middleware(PanicsAsErrors)]
+    )
+    return Front(app, token, metrics, access_log)
 
 
 def _refusal(request: Request, problem: RefusedError) -> Response:

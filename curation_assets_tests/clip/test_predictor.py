@@ -143,12 +143,30 @@ def test_an_image_may_be_written_in_every_usual_way(value: Any, predictor: ClipP
     np.testing.assert_allclose(found, expected(encoder, [Row("image", b64(jpeg(3)))]), atol=1e-6)
 
 
+def test_base64_is_read_for_addresses_and_without_padding_too(demo: Path, encoder: Encoder) -> None:
+    data = next(data for data in map(jpeg, range(99)) if b64(data).endswith("=") and {"+", "/"} <= set(b64(data)))
+    plain = b64(data)
+    forms = [
+        plain,
+        plain.rstrip("="),
+        plain.replace("+", "-").replace("/", "_"),
+        f"data:image/jpeg;base64,{plain[:-1]}",
+    ]
+    forms += [
+        plain.replace("+", "-").replace("/", "_").rstrip("="),
+        "\n".join(plain[at : at + 76] for at in range(0, len(plain), 76)),
+    ]
+    found = limited(demo).embed_rows([Row("image", form) for form in forms])
+    assert np.ptp(found, axis=0).max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
         ("not base64 at all!", "`image` is not base64"),
         ("data:image/png;base64,@@@", "`image` is not base64"),
-        ("aGVsbG", "`image` is not base64"),
+        ("aGVsb", "`image` is not base64"),
+        ("aGVsbG", "`image`: not an image: the file begins with b'hell'"),
         ("ümlaut", "`image` is not base64"),
         ("data:image/svg+xml,%3Csvg", "`image` is a data URL that isn't base64"),
         ("data:image/png;base64,", "`image`: the file is empty"),

@@ -82,6 +82,10 @@ def test_a_condition_lets_just_these_images_through(conditions: dict[str, Any], 
         ("preview IS NOT NULL", "no column preview"),
         ("EXISTS (SELECT 1)", "where"),
         ("width = 1; DROP TABLE x", "where"),
+        ("width > least()", "LEAST.. is given nothing"),
+        ("greatest ( ) > 1", "GREATEST.. is given nothing"),
+        ("coalesce()", "COALESCE.. is given nothing"),
+        ("count() > 1", "COUNT.. is given nothing"),
     ],
 )
 def test_what_is_no_condition_is_one_clear_error(condition: str, said: str) -> None:
