@@ -36,6 +36,7 @@ class RunSummary:
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
         index: what became of the search index; None where it could not be brought in line, which ``index_error`` tells.
         unlisted: folders that can't be listed, relative to the root, and why; their rows stay as they are.
+        unread: files of good rows that could not be examined, and why; their rows stay as they are.
     """
 
     chosen: ChosenModel
@@ -49,6 +50,7 @@ class RunSummary:
     index: IndexRefresh | None = None
     index_error: str | None = None
     unlisted: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -121,6 +123,7 @@ def run(
         index=refreshed,
         index_error=index_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
+        unread={path: why for scan in scans for path, why in scan.unread.items()},
     )
 
 

@@ -100,8 +100,8 @@ def run_shown(
 
 
 def exit_code(summary: RunSummary) -> int:
-    """1 if some images could not be used or some folders not be listed, else 0."""
-    return 1 if len(summary.bad) or summary.failed or summary.unlisted else 0
+    """1 if some images could not be used or examined or some folders not be listed, else 0."""
+    return 1 if len(summary.bad) or summary.failed or summary.unlisted or summary.unread else 0
 
 
 def _folder(given: str, root: str) -> str:

@@ -31,6 +31,8 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_bad(path, "not embedded", reason)
     for place, reason in summary.unlisted.items():
         print_bad(place, "not listed", f"{reason}; what the table has of it stays")
+    for path, reason in summary.unread.items():
+        print_bad(path, "not examined", f"{reason}; its row stays as it is")
     scan, embed = _totals(summary)
     again = f"{scan['outdated']:,} read otherwise by this version, " if scan["outdated"] else ""
     out.print(
@@ -152,6 +154,7 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "folders": summary.status.to_dicts(),
         "bad": summary.bad.to_dicts(),
         "unlisted": [{"folder": place, "error": reason} for place, reason in summary.unlisted.items()],
+        "unread": [{"relative_path": path, "error": reason} for path, reason in summary.unread.items()],
         "not_embedded": [{"relative_path": path, "error": reason} for path, reason in summary.failed],
     }
 

@@ -75,6 +75,8 @@ def scan_folders(
     done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan([folder], said)[0])
     for place, reason in {place: why for result in done.values() for place, why in result.unlisted.items()}.items():
         context.log.warning("%s cannot be listed, and keeps its rows: %s", printable(place), reason)
+    for path, reason in {path: why for result in done.values() for path, why in result.unread.items()}.items():
+        context.log.warning("%s could not be examined, and keeps its row: %s", printable(path), reason)
     now = [speeds.scan_speed(result) for result in done.values()]
     picture = curation.pictures.over_time(context.instance, crop_images_directory.key, now)
     return [_report(pipeline, key, result, picture) for key, result in done.items()], failed
@@ -114,6 +116,8 @@ def _facts(pipeline: Pipeline, result: ScanResult) -> md.Facts:
         facts["compared"] = dg.MetadataValue.text(told)
     if result.unlisted:
         facts["not listed"] = dg.MetadataValue.json(result.unlisted)
+    if result.unread:
+        facts["not examined"] = dg.MetadataValue.json(result.unread)
     if result.passed_over:
         facts["passed over"] = dg.MetadataValue.json(dict(result.passed_over))
     name = pipeline.settings.full_name(pipeline.settings.directory_table)

@@ -23,6 +23,8 @@ from curation_assets.images.source import ImageSource
 READER_VERSION = 2  # of everything that makes a row of a file; one more whenever a row would say something else
 # The version since which rows of a format are as now; rows without a format are of files that were refused.
 READ_ALIKE_SINCE = {"BMP": 1, "GIF": 2}
+# What says that there is no such file, or no regular one; any other error may be of the disk or of a moment.
+_NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EINVAL)
 _MAX_INT32 = 2**31 - 1  # a TIFF header can claim more than the table's columns hold
 
 
@@ -64,7 +66,12 @@ class Spent:
 
 @dataclass
 class ImageRecord:
-    """A row of the directory table but its ``folder``; the schema there describes each field."""
+    """A row of the directory table but its ``folder``; the schema there describes each field.
+
+    Attributes:
+        may_pass: no field of the table. Whether what kept the file from being read is of the moment (a disk, a right,
+            time or memory), so that nothing is known of the file itself.
+    """
 
     file_path: str
     file_name: str
@@ -90,6 +97,7 @@ class ImageRecord:
     warning: str | None = None
     reader_version: int | None = None
     pixels_as: str | None = None
+    may_pass: bool = False
 
 
 def read_record(
@@ -129,7 +137,8 @@ def read_record(
         record.status, record.error = error.status, str(error)
         return record
     except OSError as error:
-        record.status, record.error = "unreadable", _os_reason(error)
+        record.status, record.error = "unreadable", os_reason(error)
+        record.may_pass = error.errno not in _NOT_A_FILE
         return record
     finally:
         spent.read_seconds += time.perf_counter() - started
@@ -139,6 +148,7 @@ def read_record(
         facts = with_picture(_describe, data, limits.decode, stop=stop)
     except ImageError as error:
         record.status, record.error = error.status, printable(str(error))
+        record.may_pass = error.status == "unreadable"
         if error.size is not None:  # says at the next scan whether a raised limit now admits it
             record.width, record.height = (min(side, _MAX_INT32) for side in error.size)
     else:
@@ -182,7 +192,8 @@ def _time(nanoseconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(nanoseconds // 1000 / 1_000_000, UTC)
 
 
-def _os_reason(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
+    """Why a file can't be read, for its row."""
     if error.errno == errno.ENOENT:
         return "the file vanished between listing and reading, or is a broken link"
     return f"cannot be read: {error.strerror or error}"

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 
 import polars as pl
 
+from curation_assets.images.record import os_reason
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.storage import Storage
 
@@ -87,6 +88,7 @@ class Comparison:
         compared: files that were read for it.
         assumed: files that weren't, as a sample of them was the same.
         waiting: files left for the next scan.
+        unread: files that can't be read at the moment, and why.
         until: what to note once the different ones are in the table.
     """
 
@@ -95,6 +97,7 @@ class Comparison:
     compared: int = 0
     assumed: int = 0
     waiting: int = 0
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def may_differ(listed: pl.DataFrame, known: pl.DataFrame) -> bool:
@@ -149,7 +152,11 @@ def compare(
             if path not in is_same:
                 if not allowance.take(size):
                     break
-                is_same[path] = _is_same(source, path, hashes.get(path))
+                try:
+                    is_same[path] = hashlib.sha256(source.read(path)).hexdigest() == hashes.get(path)
+                except OSError as error:
+                    is_same[path] = True  # for all that is known
+                    found.unread[path] = os_reason(error)
             number += 1
         return number
 
@@ -169,6 +176,9 @@ def compare(
             done += read(fresh)
     found.compared, found.waiting = len(is_same), len(rows) - done
     found.different = [path for path, same in is_same.items() if not same]
+    unread = [number for number, (path, _, _) in enumerate(rows[:done]) if path in found.unread]
+    if unread:  # to be tried again, and what comes after it in this order
+        done = unread[0]
     if done:
         path, _, ctime_ns = rows[done - 1]
         # A time ahead of the clock would hide the edits made until the clock gets there.
@@ -177,11 +187,3 @@ def compare(
     else:
         found.until = Compared(until.ctime_ns, until.path, exact_until)
     return found
-
-
-def _is_same(source: ImageSource, path: str, sha256: str | None) -> bool:
-    """Whether a file's bytes are those of the table; one that can't be read at the moment keeps its row."""
-    try:
-        return hashlib.sha256(source.read(path)).hexdigest() == sha256
-    except OSError:
-        return True

@@ -24,7 +24,7 @@ from curation_assets.progress import Progress
 from curation_assets.scan.comparison import Allowance, Compared, ComparedNotes, compare, to_compare
 from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, read_otherwise, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
-from curation_assets.scan.rows import write_unit
+from curation_assets.scan.rows import write_unit, written_piece
 
 if TYPE_CHECKING:
     from curation_assets.scan.spark import SparkScan
@@ -163,6 +163,7 @@ class _Job:
         rows = base.read(["relative_path", "content_sha256"], listing.folder, where=asked).drop("_file")
         found = compare(files, dict(rows.iter_rows()), len(listing.files), until, self.source, self.allowance)
         result.compared, result.assumed, result.uncompared = found.compared, found.assumed, found.waiting
+        result.unread |= found.unread
         self.until[listing.folder] = found.until
         return pl.Series("relative_path", found.different, dtype=pl.String)
 
@@ -172,11 +173,9 @@ class _Job:
             yield from self.spark.carry_out(plan, reader, writer, self.source, self.limits, self.progress)
             return
         for unit in plan.units:
-            piece = ScanPiece(remove=unit.replaces)
-            if not unit.drops_only:
-                with writer.file() as stage:
-                    piece.counts = write_unit(
-                        unit, reader, stage, self.source, self.limits, self.threads, self.progress.advance
-                    )
-                piece.add = stage.files
-            yield piece
+            if unit.drops_only:
+                yield ScanPiece(remove=unit.replaces)
+                continue
+            with writer.file() as stage:
+                counts = write_unit(unit, reader, stage, self.source, self.limits, self.threads, self.progress.advance)
+            yield written_piece(unit, stage.files, counts, writer)

@@ -34,11 +34,16 @@ class Unit:
         replaces: files of the table that leave.
         keep: rows of those files that stay: ``relative_path`` and the ``file_path`` they have now.
         read: listed files to read, columns of the listing.
+        may_stay: ``relative_path`` of files to read whose rows are good, and that the listing doesn't show to be
+            others: their rows stay where the files can't be examined.
+        changes_anyway: whether there is something to write though no file could be examined.
     """
 
     replaces: list[DataFile]
     keep: pl.DataFrame
     read: pl.DataFrame
+    may_stay: frozenset[str] = frozenset()
+    changes_anyway: bool = True
 
     @property
     def drops_only(self) -> bool:
@@ -175,11 +180,16 @@ def _state_is(*states: str) -> pl.Expr:
 def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
     columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
     mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
-    read = mine.filter(_state_is("changed", "outdated")).select(columns)
+    again = mine.filter(_state_is("changed", "outdated"))
+    is_same_size = pl.col("size_bytes").is_null() | (pl.col("size_bytes") == pl.col("size_bytes_known"))
+    may_stay = frozenset(again.filter((pl.col("status") == "ok") & is_same_size)["relative_path"])
+    read = again.select(columns)
     if new is not None:
         read = pl.concat([read, new.select(columns)])
     keep = mine.filter(_state_is("unchanged", "staying")).select("relative_path", file_path="_now_at")
-    return Unit(replaced, keep, read.sort("relative_path"))
+    changes_anyway = len(replaced) != 1 or len(again) < len(read) or len(keep) + len(again) < len(mine)
+    changes_anyway |= bool(mine["_moved"].any())
+    return Unit(replaced, keep, read.sort("relative_path"), may_stay, changes_anyway)
 
 
 def _chunks(new: pl.DataFrame) -> list[pl.DataFrame]:

@@ -16,6 +16,7 @@ class UnitCounts(Spent):
 
     Attributes:
         read: files opened; ``bytes_read`` their size together.
+        unread: files of good rows that could not be examined at the moment, and why; those rows stay.
         read_seconds, decode_seconds: summed over the threads.
         write_seconds: building Arrow and writing Parquet, beside the threads.
     """
@@ -23,11 +24,13 @@ class UnitCounts(Spent):
     read: int = 0
     bytes_read: int = 0
     write_seconds: float = 0.0
+    unread: dict[str, str] = field(default_factory=dict)
 
     def add(self, counts: UnitCounts) -> None:
         """Count another one in."""
         for part in fields(UnitCounts):
-            setattr(self, part.name, getattr(self, part.name) + getattr(counts, part.name))
+            mine, other = getattr(self, part.name), getattr(counts, part.name)
+            setattr(self, part.name, mine | other if isinstance(mine, dict) else mine + other)
 
 
 @dataclass

@@ -21,9 +21,9 @@ from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_r
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.snapshot import TableReader
-from curation_assets.lake.staging import ParquetStage
+from curation_assets.lake.staging import ParquetStage, PartitionWriter, StagedFile
 from curation_assets.scan.plan import Unit
-from curation_assets.scan.result import UnitCounts
+from curation_assets.scan.result import ScanPiece, UnitCounts
 
 _IN_FLIGHT_BYTES = 128 * 2**20
 _GROUPS_A_THREAD = 16  # as many as keep the threads busy while a row group is compressed
@@ -59,11 +59,14 @@ def write_unit(
     counts = UnitCounts()
     _copy_kept(unit, table, stage)
     added = _users_columns(unit, table)
+    unread: dict[str, ImageRecord] = {}
     pool, stop = ThreadPoolExecutor(threads, "scan"), threading.Event()
     try:
         for records in _batches(_records(unit.read, source, limits, pool, threads, counts, stop)):
+            unread |= {r.relative_path: r for r in records if r.may_pass and r.relative_path in unit.may_stay}
             started = time.perf_counter()
-            stage.write(added.attached(_arrow(records)))
+            told = [record for record in records if record.relative_path not in unread]
+            stage.write(added.attached(_arrow(told)))
             counts.write_seconds += time.perf_counter() - started
             counts.read += len(records)
             counts.bytes_read += sum(record.size_bytes or 0 for record in records)
@@ -71,7 +74,40 @@ def write_unit(
     finally:
         stop.set()  # nobody waits for what is still being decoded
         pool.shutdown(wait=False, cancel_futures=True)
+    if unread:
+        counts.unread = _copy_unread(unread, unit, table, stage, added)
     return counts
+
+
+def written_piece(unit: Unit, files: list[StagedFile], counts: UnitCounts, writer: PartitionWriter) -> ScanPiece:
+    """What a commit takes of a unit that was written; nothing where all its rows stayed as they were."""
+    if not unit.changes_anyway and len(counts.unread) == len(unit.read):
+        for file in files:
+            writer.discard(file)
+        return ScanPiece(counts=counts)
+    return ScanPiece(files, unit.replaces, counts)
+
+
+def _copy_unread(
+    unread: dict[str, ImageRecord], unit: Unit, table: TableReader, stage: ParquetStage, added: _UsersColumns
+) -> dict[str, str]:
+    """Let the good rows stay of files that could not be examined, unless their bytes were read and are others.
+
+    Returns:
+        The files of those rows, and why they could not be examined.
+    """
+    stayed: dict[str, str] = {}
+    paths = pa.array(list(unread), pa.string())
+    for batch in table.batches(unit.replaces, _BATCH_ROWS):
+        rows = batch.filter(pc.is_in(batch["relative_path"], paths))
+        hashes = zip(rows["relative_path"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True)
+        same = [unread[path].content_sha256 in (None, content) for path, content in hashes]
+        rows = rows.filter(pa.array(same, pa.bool_()))
+        stayed |= {path: str(unread[path].error) for path in rows["relative_path"].to_pylist()}
+        stage.write(rows)
+    if others := [record for path, record in unread.items() if path not in stayed]:
+        stage.write(added.attached(_arrow(others)))
+    return stayed
 
 
 def _copy_kept(unit: Unit, table: TableReader, stage: ParquetStage) -> None:

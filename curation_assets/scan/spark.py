@@ -6,17 +6,17 @@ Images root and lake have to be reachable by every executor under the same names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from curation_assets.images.record import ReadLimits
 from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import TableReader
-from curation_assets.lake.staging import PartitionWriter, StagedFile
+from curation_assets.lake.staging import PartitionWriter
 from curation_assets.progress import Advance, Progress
 from curation_assets.scan.plan import ScanPlan, Unit
-from curation_assets.scan.result import ScanPiece, UnitCounts
-from curation_assets.scan.rows import write_unit
+from curation_assets.scan.result import ScanPiece
+from curation_assets.scan.rows import write_unit, written_piece
 from curation_assets.spark.units import Task, run_units
 
 if TYPE_CHECKING:
@@ -55,19 +55,12 @@ class SparkScan:
             source: of the images.
         """
         units = [ScanUnit(unit, table, writer, source, limits) for unit in plan.units if not unit.drops_only]
-        scanned = ScanPiece(remove=[file for unit in plan.units for file in unit.replaces])
+        scanned = ScanPiece(remove=[file for unit in plan.units if unit.drops_only for file in unit.replaces])
         for written in run_units(self._session(), writer.scratch, units, Advance(progress, plan.to_read)):
-            scanned.add += written.staged
+            scanned.add += written.add
+            scanned.remove += written.remove
             scanned.counts.add(written.counts)
         yield scanned
-
-
-@dataclass
-class UnitResult:
-    """What the driver learns from a task."""
-
-    counts: UnitCounts
-    staged: list[StagedFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,8 @@ class ScanUnit:
     source: ImageSource
     limits: ReadLimits
 
-    def carry_out(self, task: Task) -> UnitResult:
+    def carry_out(self, task: Task) -> ScanPiece:
         """Read, decode and write the unit's rows; on whichever executor."""
         with self.writer.file() as stage:
             counts = write_unit(self.unit, self.table, stage, self.source, self.limits, task.cores, lambda _: None)
-        return UnitResult(counts, stage.files)
+        return written_piece(self.unit, stage.files, counts, self.writer)
