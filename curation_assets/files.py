@@ -6,14 +6,17 @@ and say so.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+# What file systems say that bring nothing, or no directory, to the disk when they are asked to.
+_NOT_SYNCED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 _POLL_SECONDS = 0.2  # between two looks at a lock that another process holds
 
 
@@ -27,15 +30,23 @@ def write_whole(target: Path, content: bytes) -> None:
             os.fsync(out.fileno())
         os.chmod(draft, 0o644)
         os.replace(draft, target)
+        sync(target.parent)
     except BaseException:
-        os.unlink(draft)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
         raise
 
 
 def sync(path: Path) -> None:
-    """Bring a finished file to the disk, before anything names it."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Bring a finished file, or the entries of a directory, to the disk: before anything names them."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -53,6 +64,21 @@ def waiting_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Ite
         if on_wait is not None:
             on_wait()
         lock.acquire(poll_interval=_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def free_lock(path: Path) -> Iterator[None]:
+    """Hold the same lock if nobody else does.
+
+    Raises:
+        Timeout: of filelock: somebody does.
+    """
+    lock = FileLock(path)
+    lock.acquire(timeout=0)
     try:
         yield
     finally:

@@ -130,11 +130,14 @@ class Pipeline:
         progress: Progress,
         *,
         rescan: bool = False,
+        repair: bool = False,
         staying: pl.DataFrame | None = None,
     ) -> list[ScanResult]:
         """Bring the rows of some folders in line with the disk; a folder that is gone loses its rows.
 
         Args:
+            rescan: read every file again, and repair.
+            repair: replace data files of the table that can't be read, in place of leaving such a folder as it is.
             staying: rows that stay although their files are gone.
         """
         self.tables.directory.create()
@@ -146,17 +149,34 @@ class Pipeline:
             progress,
             threads=self.settings.worker_threads,
             rescan=rescan,
+            repair=repair,
             spark=self._spark_scan,
             staying=staying,
         )
 
+    def scan_one(self, folder: str, progress: Progress) -> ScanResult:
+        """The same of one folder.
+
+        Raises:
+            CurationError: also where it was left as it is.
+        """
+        (result,) = self.scan([folder], progress)
+        return result.checked()
+
     def embed_all(
-        self, folders: Iterable[str], model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
+        self,
+        folders: Iterable[str],
+        model: RegisteredModel,
+        progress: Progress,
+        earlier: Snapshot | None = None,
+        *,
+        repair: bool = False,
     ) -> list[EmbedResult]:
         """Bring the embeddings of some folders in line with their rows, for one model version.
 
         Args:
             earlier: an older snapshot of the embeddings, whose vectors may be copied too.
+            repair: replace data files of the table that can't be read, in place of leaving such a folder as it is.
         """
         tables = self.tables
         tables.embeddings.create()
@@ -171,14 +191,19 @@ class Pipeline:
             progress,
             earlier=earlier,
             known=self._known,
+            repair=repair,
         )
 
     def embed(
         self, folder: str, model: RegisteredModel, progress: Progress, earlier: Snapshot | None = None
     ) -> EmbedResult:
-        """The same of one folder."""
+        """The same of one folder.
+
+        Raises:
+            CurationError: also where it was left as it is.
+        """
         (result,) = self.embed_all([folder], model, progress, earlier)
-        return result
+        return result.checked()
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -33,6 +33,17 @@ class Tables:
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
 
+    def broken(self) -> list[dict[str, str]]:
+        """Data files that a read of this process failed at: table, folder, file and reason of each."""
+        found = []
+        for table in (self.directory, self.embeddings, self.zero_shot_labels):
+            if table.exists():
+                for file, reason in table.latest().broken():
+                    found.append(
+                        {"table": table.path.name, "folder": file.partition, "file": file.path, "reason": reason}
+                    )
+        return found
+
     def status(self, model: RegisteredModel | None) -> pl.DataFrame:
         """Counts of images by folder.
 

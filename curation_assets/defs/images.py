@@ -72,7 +72,7 @@ def scan_folders(
         What is to be told of each; and the errors of those that failed.
     """
     pipeline, said = curation.pipeline(), progress(context)
-    done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan([folder], said)[0])
+    done, failed = each_folder(context.log, keys, lambda folder: pipeline.scan_one(folder, said))
     for place, reason in {place: why for result in done.values() for place, why in result.unlisted.items()}.items():
         context.log.warning("%s cannot be listed, and keeps its rows: %s", printable(place), reason)
     for path, reason in {path: why for result in done.values() for path, why in result.unread.items()}.items():

@@ -47,6 +47,7 @@ def embed_folders(
     progress: Progress,
     earlier: Snapshot | None = None,
     known: KnownContents | None = None,
+    repair: bool = False,
 ) -> list[EmbedResult]:
     """Bring the embeddings of some folders in line with their images, for one model version.
 
@@ -57,6 +58,7 @@ def embed_folders(
         earlier: an older snapshot of the embeddings, whose vectors may be copied too: an image that moved from one
             folder to another may have left the first one's rows already.
         known: contents of ``model``; given again for the next folders, it reads only what has been added since.
+        repair: replace data files of the embeddings that can't be read; otherwise a folder with one is left as it is.
 
     Returns:
         What was done to each.
@@ -64,7 +66,7 @@ def embed_folders(
     Raises:
         CurationError: a table can't be read or written, or an image can't be encoded here; what was finished stays.
     """
-    job = _Job(directory, engine, progress, earlier, known or KnownContents(model), embeddings)
+    job = _Job(directory, engine, progress, earlier, known or KnownContents(model), embeddings, repair)
     images = directory.latest()
     sizes = {folder: images.bytes(folder) for folder in folders}
     results = {folder: EmbedResult(folder) for folder in folders}
@@ -82,6 +84,7 @@ def embed_folders(
             results[str(folder)].rows = len(rows)
         for folder, seconds in group.seconds.items():
             results[folder].version, results[folder].seconds = made.version, seconds
+            results[folder].broken = group.broken.get(folder)
     return list(results.values())
 
 
@@ -90,7 +93,7 @@ def embed_folder(
 ) -> EmbedResult:
     """:func:`embed_folders` of one folder."""
     (result,) = embed_folders(directory, embeddings, [folder], *arguments, **options)
-    return result
+    return result.checked()
 
 
 @dataclass
@@ -101,6 +104,7 @@ class _Job:
     earlier: Snapshot | None
     known: KnownContents
     embeddings: LakeTable
+    repair: bool
 
     @cached_property
     def removed(self) -> Snapshot:
@@ -109,9 +113,13 @@ class _Job:
 
     def bring_up_to_date(self, rows: Rewrite, result: EmbedResult) -> None:
         writer = rows.writers[result.folder]
-        work = plan_work(
-            self.directory.latest(), rows.base, result.folder, self.known, self.earlier, lambda: self.removed
-        )
+        images = self.directory.latest()
+        if self.repair and (broken := rows.base.broken(result.folder)):
+            result.lost |= {file.path: reason for file, reason in broken}
+            result.commits += rows.commit([], [file for file, _ in broken])
+        work = plan_work(images, rows.base, result.folder, self.known, self.earlier, lambda: self.removed)
+        images.refuse_broken(result.folder)
+        rows.base.refuse_broken(result.folder)
         result.current = work.plan.current
         unusable: dict[str, str] = {}
         if work.moves_rows or len(work.todo):

@@ -9,14 +9,13 @@ import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
+from curation_assets.lake import layout
 from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
 
 # Columns that an embeddings row takes over from the directory table.
 CARRIED = ("file_path", "relative_path", "file_name", "size_bytes", "created_at", "content_sha256", "pixels_as")
 _OTHERS = [column for column in CARRIED if column not in KEY]
-MERGE_BELOW_BYTES = 16 * 2**20
 MERGED_BYTES = 128 * 2**20
-SMALL_FILES = 8  # more small files than this in a folder are merged
 
 
 @dataclass
@@ -116,9 +115,9 @@ def _compare(
 
 
 def merges(files: Iterable[DataFile]) -> list[list[DataFile]]:
-    """Small files of a folder to join, each list into one file of at most ``MERGED_BYTES``; none while they are few."""
-    small = [file for file in files if file.size_bytes < MERGE_BELOW_BYTES]
-    if len(small) <= SMALL_FILES:
+    """Small files of a folder to join, each list of at most ``MERGED_BYTES``; none while they are few."""
+    small = layout.small_files(files)
+    if len(small) <= layout.SMALL_FILES:
         return []
     bins: list[list[DataFile]] = [[]]
     held = 0

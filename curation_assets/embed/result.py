@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from time import monotonic, perf_counter
 
+from curation_assets.errors import CurationError
 from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import StagedFile
 
@@ -117,6 +118,8 @@ class EmbedResult:
         seconds: of all of it; ``encode_seconds`` from the first image read to the last commit, without planning.
             Loading the model counts only on Spark, where it is part of a task.
         computed: None where nothing was encoded.
+        broken: why the folder was left as it is: a data file of its rows can't be read.
+        lost: data files of its vectors that could not be read and were replaced, and why.
     """
 
     folder: str
@@ -133,7 +136,19 @@ class EmbedResult:
     computed: DeviceUse | None = None
     stages: StageSeconds = field(default_factory=StageSeconds)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    broken: str | None = None
+    lost: dict[str, str] = field(default_factory=dict)
     _until: float = 0.0
+
+    def checked(self) -> EmbedResult:
+        """Itself.
+
+        Raises:
+            CurationError: the folder was left as it is.
+        """
+        if self.broken is not None:
+            raise CurationError(self.broken)
+        return self
 
     @property
     def images_per_second(self) -> float:

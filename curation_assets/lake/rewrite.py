@@ -10,6 +10,7 @@ from typing import Any
 
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
+from curation_assets.lake.broken import BrokenFileError, passing_over
 from curation_assets.lake.snapshot import DataFile, Snapshot
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.lake.table import LakeTable, PartitionChangedError
@@ -179,11 +180,13 @@ class GroupRewrite:
     Attributes:
         snapshot: after it.
         seconds: that each partition took, its part of what they share included.
+        broken: partitions that were left as they are, as a data file that they need can't be read, and what was said.
     """
 
     partitions: list[str]
     snapshot: Snapshot
     seconds: dict[str, float]
+    broken: dict[str, str]
 
 
 def rewrite_each(
@@ -205,13 +208,24 @@ def rewrite_each(
     Raises:
         CurationError: the table can't be read or written; what was finished stays.
     """
+    with suppress(CurationError):  # of the sweep, which nothing depends on
+        table.sweep()
     for group in groups(partitions, sizes):
         seconds = dict.fromkeys(group, 0.0)
+        broken: dict[str, str] = {}
 
-        def work_on_all(change: Rewrite, group: list[str] = group, seconds: dict[str, float] = seconds) -> None:
+        def work_on_all(
+            change: Rewrite,
+            group: list[str] = group,
+            seconds: dict[str, float] = seconds,
+            broken: dict[str, str] = broken,
+        ) -> None:
             for partition in group:
                 begun = time.monotonic()
-                work(change, partition)
+                try:
+                    passing_over(lambda partition=partition: work(change, partition))  # type: ignore[misc]
+                except BrokenFileError as error:
+                    broken[partition] = str(error)
                 seconds[partition] += time.monotonic() - begun
 
         started = time.monotonic()
@@ -220,7 +234,7 @@ def rewrite_each(
         told = info | {"folder": name}
         snapshot = rewrite(table, group, work_on_all, info=told, progress=progress, together=several)
         shared = (time.monotonic() - started - sum(seconds.values())) / len(group)
-        yield GroupRewrite(group, snapshot, {each: own + shared for each, own in seconds.items()})
+        yield GroupRewrite(group, snapshot, {each: own + shared for each, own in seconds.items()}, broken)
 
 
 def groups(partitions: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:

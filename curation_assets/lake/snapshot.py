@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from curation_assets.errors import CurationError, first_line
 from curation_assets.lake import hive
+from curation_assets.lake.broken import BrokenFileError, BrokenFiles, find_broken
 from curation_assets.lake.columns import conformed, stored_schema
 from curation_assets.lake.problems import explained_table
 from curation_assets.lake.schemas import TableSpec
@@ -56,29 +58,44 @@ class TableReader:
             columns: which; not the partition column, which is in no file. None: all, users' own too.
 
         Raises:
-            CurationError: a file of the table is missing or broken.
+            BrokenFileError: a file of the table is missing or broken.
         """
         wanted = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        with explained_table(self.storage):
-            for file in files:
-                with self.storage.parquet(file.path) as parquet:
-                    there = [name for name in wanted.names if name in parquet.schema_arrow.names]
-                    for batch in parquet.iter_batches(batch_size=batch_size, columns=there):
-                        yield conformed(batch, wanted)
+        for file in files:
+            with self._reading(file.path) as parquet:
+                there = [name for name in wanted.names if name in parquet.schema_arrow.names]
+                for batch in parquet.iter_batches(batch_size=batch_size, columns=there):
+                    yield conformed(batch, wanted)
 
     @contextmanager
     def parquet(self, path: str) -> Iterator[pq.ParquetFile]:
         """Open one file; for who goes by its row groups.
 
         Raises:
-            CurationError: it is missing or broken, found out now or within the block.
+            BrokenFileError: it is missing or broken, found out now or within the block.
         """
-        with explained_table(self.storage), self.storage.parquet(path) as parquet:
+        with self._reading(path) as parquet:
             yield parquet
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[pq.ParquetFile]:
+        with explained_table(self.storage):
+            try:
+                with self.storage.parquet(path) as parquet:
+                    yield parquet
+            except (pa.ArrowException, OSError) as error:
+                if isinstance(error, FileNotFoundError):
+                    raise BrokenFileError(self.storage.location, path, "is missing") from error
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                reason = f"is damaged ({first_line(error)})"
+                raise BrokenFileError(self.storage.location, path, reason) from error
 
 
 class Snapshot:
     """A table at one version. Reading touches only the columns and partitions that are asked for.
+
+    A data file that is missing or damaged is left out, from when a read fails at it; ``broken`` tells.
 
     Args:
         schema: of the table as it is stored; columns of the spec that it lacks are read as null.
@@ -163,7 +180,30 @@ class Snapshot:
 
     def files_of(self, partitions: Iterable[str]) -> list[DataFile]:
         """Parquet files of some partitions."""
+        return self._without_broken(self.named_files(partitions))
+
+    def named_files(self, partitions: Iterable[str]) -> list[DataFile]:
+        """The same, with those that can't be read."""
         return [file for partition in partitions for file in self._files.get(partition, ())]
+
+    def broken(self, partition: str | None = None) -> list[tuple[DataFile, str]]:
+        """Files of one partition or of all that a read failed at lately, and why."""
+        reasons = BrokenFiles.of(self.storage.location).reasons
+        files = self.named_files(self._files if partition is None else (partition,)) if reasons else []
+        return [(file, reasons[file.path]) for file in files if file.path in reasons]
+
+    def refuse_broken(self, partition: str) -> None:
+        """Say that some rows of a partition can't be read, to who would take them for gone.
+
+        Raises:
+            BrokenFileError: a file of it was found to be broken.
+        """
+        for file, reason in self.broken(partition):
+            raise BrokenFileError(self.storage.location, file.path, reason)
+
+    def _without_broken(self, files: list[DataFile]) -> list[DataFile]:
+        broken = BrokenFiles.of(self.storage.location).reasons
+        return [file for file in files if file.path not in broken] if broken else files
 
     def rows(self, partition: str | None = None) -> int:
         """Number of rows of one partition or of all, from the log alone."""
@@ -189,20 +229,25 @@ class Snapshot:
             where: only rows for which this holds; pushed down to the files.
 
         Raises:
-            CurationError: a file of the table is missing or broken.
+            CurationError: the table can't be read now. Rows of a broken file are left out.
         """
-        with explained_table(self.storage):
-            if where is None:
-                return self.scan(columns, partition, files).collect(engine="streaming")
-            needed = [*columns, *(c for c in where.meta.root_names() if c not in columns)]
-            found = self.scan(needed, partition, files).filter(where)
-            return found.select(*columns, "_file").collect(engine="streaming")
+        needed = [*columns, *(c for c in ([] if where is None else where.meta.root_names()) if c not in columns)]
+        while True:
+            chosen = self.files(partition) if files is None else self._without_broken(list(files))
+            try:
+                with explained_table(self.storage):
+                    found = self.scan(needed, files=chosen)
+                    found = found if where is None else found.filter(where)
+                    return found.select(*columns, "_file").collect(engine="streaming")
+            except CurationError:
+                if not find_broken(self.storage, [(file.path, file.size_bytes) for file in chosen], needed):
+                    raise
 
     def scan(
         self, columns: Sequence[str], partition: str | None = None, files: Sequence[DataFile] | None = None
     ) -> pl.LazyFrame:
         """Like :meth:`read`, lazily."""
-        chosen = self.files(partition) if files is None else list(files)
+        chosen = self.files(partition) if files is None else self._without_broken(list(files))
         if not chosen:
             return pl.LazyFrame(schema={c: self._types[c] for c in columns} | {"_file": pl.String})
         of = self.spec.partition_column

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 
 from curation_assets.lake import hive
 from curation_assets.lake.columns import conformed
+from curation_assets.lake.layout import FILE_BYTES, FILE_ROWS, is_full, is_large_enough
 from curation_assets.lake.schemas import TableSpec
 from curation_assets.lake.storage import Storage, StoredFile
 
 ROW_GROUP_BYTES = 32 * 2**20
 ROW_GROUP_ROWS = 2048
 SWEPT_AGE_SECONDS = 24 * 3600.0  # of what is left where there are no locks: no writer stages a file for so long
-_LOCK = "lock"
+_WRITERS, _LOCK = "_writers", "lock"
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,19 @@ class PartitionWriter:
 
     @contextmanager
     def file(self) -> Iterator[ParquetStage]:
-        """Open one new Parquet file; it is deleted unless the block ends well."""
-        name = f"{uuid.uuid4().hex}.parquet"
-        marker = f"{self._markers}/{name}"
-        self._storage.put(marker)
-        path = hive.file_path(self._spec.partition_column, self.partition, name)
-        stage = ParquetStage(self._storage, path, self.partition, self._spec, self._schema, marker)
+        """Open a new Parquet file, and further ones as rows need them; all are deleted unless the block ends well."""
+        stage = ParquetStage(self._new_file, self._schema)
         try:
             yield stage
             stage.close()
         except BaseException:
             stage.abandon()
             raise
+
+    def _new_file(self) -> _NewFile:
+        name = f"{uuid.uuid4().hex}.parquet"
+        path = hive.file_path(self._spec.partition_column, self.partition, name)
+        return _NewFile(self._storage, path, self.partition, self._spec, self._schema, f"{self._markers}/{name}")
 
     def discard(self, staged: StagedFile) -> None:
         """Delete a finished file that will not be committed."""
@@ -114,53 +116,44 @@ class PartitionWriter:
         Args:
             referenced: paths of the partition's files in the table's newest version.
         """
-        for left in self._left():
-            if not self._is_sole and left.age_seconds < SWEPT_AGE_SECONDS:
-                continue
-            name = left.path.rpartition("/")[2]
-            path = hive.file_path(self._spec.partition_column, self.partition, name)
-            if name.endswith(".parquet") and path not in referenced:
-                self._storage.delete(path)
-            self._storage.delete(left.path)
+        _sweep(self._storage, self._spec, self._markers, referenced, is_sole=self._is_sole, partition=self.partition)
 
     def has_leftovers(self) -> bool:
         """Whether there is something to sweep."""
-        return any(True for _ in self._left())
+        return any(True for _ in _left(self._storage, self._markers))
 
     @property
     def scratch(self) -> Path:
         """Folder for files that whoever holds the right to write may need; a sweep empties it."""
         return self._storage.scratch(self._markers)
 
-    def _left(self) -> Iterator[StoredFile]:
-        return (file for file in self._storage.list(self._markers) if not file.path.endswith(f"/{_LOCK}"))
-
 
 class ParquetStage:
-    """A Parquet file being written, in row groups of bounded size; use :meth:`PartitionWriter.file`."""
+    """Rows being written into Parquet files, in row groups of bounded size; use :meth:`PartitionWriter.file`.
 
-    def __init__(
-        self, storage: Storage, path: str, partition: str, spec: TableSpec, schema: pa.Schema, marker: str
-    ) -> None:
-        self._storage = storage
-        self._path = path
-        self._partition = partition
+    A file is finished, and the next one begun, when it is as large as a table's files should be.
+
+    Args:
+        new_file: begins a new one.
+        schema: of the table's files.
+    """
+
+    def __init__(self, new_file: Callable[[], _NewFile], schema: pa.Schema) -> None:
+        self._new_file = new_file
         self._schema = schema
-        self._marker = marker
-        self._rows = 0
+        self._file: _NewFile | None = new_file()
+        self._finished: list[_NewFile] = []
+        self.files: list[StagedFile] = []  # finished, as a commit takes them
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = self._waiting_rows = 0
-        self._sink = storage.output(path)
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=list(spec.dictionary),
-            column_encoding=dict.fromkeys(spec.byte_stream_split, "BYTE_STREAM_SPLIT") or None,
-            write_statistics=[c.name for c in spec.columns if c.name in ("relative_path", "mtime_ns", "size_bytes")],
-        )
-        self.staged: StagedFile | None = None
+
+    @property
+    def staged(self) -> StagedFile | None:
+        """The one file that was finished; None where there were no rows."""
+        if not self.files:
+            return None
+        (staged,) = self.files
+        return staged
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows. Columns that the batch lacks are null.
@@ -170,48 +163,115 @@ class ParquetStage:
         """
         if not batch.num_rows:
             return
-        self._waiting.append(conformed(batch, self._schema))
-        self._waiting_bytes += batch.nbytes
-        self._waiting_rows += batch.num_rows
-        if self._waiting_bytes >= ROW_GROUP_BYTES or self._waiting_rows >= ROW_GROUP_ROWS:
-            self._flush()
+        batch = conformed(batch, self._schema)
+        rows = max(FILE_ROWS, batch.num_rows * FILE_BYTES // max(1, batch.nbytes))
+        for start in range(0, batch.num_rows, rows):
+            self._add(batch.slice(start, rows))
 
     def close(self) -> None:
-        """Finish the file; ``staged`` is then what a commit takes, or None if it has no rows.
+        """Finish the last file.
 
         Raises:
             RuntimeError: whoever holds the right to write has swept: this process outlived the work it is part of.
         """
         self._flush()
-        self._writer.close()
-        self._sink.close()
-        if not self._storage.exists(self._marker):
-            raise RuntimeError(f"{self._path} was swept while it was being written")
-        if self._rows:
-            size = self._storage.size(self._path)
-            self.staged = StagedFile(self._path, size, self._rows, self._partition, self._marker)
-        else:
-            self.abandon()
-
-    @property
-    def files(self) -> list[StagedFile]:
-        """What a commit takes: the finished file, or nothing where it has no rows."""
-        return [self.staged] if self.staged else []
+        self._finish()
 
     def abandon(self) -> None:
-        """Delete the file."""
-        self._writer.close()
-        self._sink.close()
-        self._storage.delete(self._path)
-        self._storage.delete(self._marker)
+        """Delete all files."""
+        for file in [*self._finished, *([self._file] if self._file is not None else [])]:
+            file.abandon()
+        self._file, self._finished, self.files = None, [], []
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        self._waiting_bytes += batch.nbytes
+        self._waiting_rows += batch.num_rows
+        file = self._file
+        held, rows = (file.size_bytes, file.rows) if file is not None else (0, 0)
+        if (
+            self._waiting_bytes >= ROW_GROUP_BYTES
+            or self._waiting_rows >= ROW_GROUP_ROWS
+            or is_full(held + self._waiting_bytes, rows + self._waiting_rows)
+        ):
+            self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=table.num_rows)
-            self._rows += table.num_rows
+            if self._file is None:
+                self._file = self._new_file()
+            self._file.write(table)
+            if is_large_enough(self._file.size_bytes, self._file.rows):
+                self._finish()
         self._waiting.clear()
         self._waiting_bytes = self._waiting_rows = 0
+
+    def _finish(self) -> None:
+        if self._file is None:
+            return
+        file = self._file
+        self.files += file.finish()
+        self._finished.append(file)
+        self._file = None
+
+
+class _NewFile:
+    """One Parquet file of a stage, and its marker."""
+
+    def __init__(
+        self, storage: Storage, path: str, partition: str, spec: TableSpec, schema: pa.Schema, marker: str
+    ) -> None:
+        self._storage = storage
+        self._path = path
+        self._partition = partition
+        self._marker = marker
+        self.rows = 0
+        storage.put(marker, path.encode())
+        self._sink = storage.output(path)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=list(spec.dictionary),
+            column_encoding=dict.fromkeys(spec.byte_stream_split, "BYTE_STREAM_SPLIT") or None,
+            write_statistics=[c.name for c in spec.columns if c.name in ("relative_path", "mtime_ns", "size_bytes")],
+            write_page_checksum=True,
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """Written so far, without the footer."""
+        return int(self._sink.tell())
+
+    def write(self, table: pa.Table) -> None:
+        """Add a row group."""
+        self._writer.write_table(table, row_group_size=table.num_rows)
+        self.rows += table.num_rows
+
+    def finish(self) -> list[StagedFile]:
+        """Close it; one without rows is deleted."""
+        self._close()
+        if not self._storage.exists(self._marker):
+            raise RuntimeError(f"{self._path} was swept while it was being written")
+        if not self.rows:
+            self.abandon()
+            return []
+        return [StagedFile(self._path, self._storage.size(self._path), self.rows, self._partition, self._marker)]
+
+    def abandon(self) -> None:
+        """Delete it."""
+        with suppress(OSError, pa.ArrowException):  # the footer of a file that goes; on a full disk it can't be written
+            self._close()
+        self._storage.delete(self._path)
+        self._storage.delete(self._marker)
+
+    def _close(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._sink.close()
 
 
 @contextmanager
@@ -223,7 +283,7 @@ def right_to_write(
     on_wait: Callable[[str], Any] | None = None,
 ) -> Iterator[PartitionWriter]:
     """Hold the lock of a partition of a table; see ``LakeTable.writer``."""
-    markers = f"_writers/{hashlib.sha256(partition.encode()).hexdigest()[:24]}"
+    markers = f"{_WRITERS}/{hashlib.sha256(partition.encode()).hexdigest()[:24]}"
 
     def told() -> None:
         if on_wait is not None:
@@ -232,3 +292,62 @@ def right_to_write(
 
     with storage.lock(f"{markers}/{_LOCK}", told) as is_sole:
         yield PartitionWriter(storage, spec, schema, partition, markers, is_sole)
+
+
+def sweep_free(storage: Storage, spec: TableSpec, referenced: Callable[[], set[str]]) -> int:
+    """Delete what dead writers staged for any partition, also one that never comes again; who is at work isn't touched.
+
+    Args:
+        referenced: gives the paths of all files of the table's newest version; asked while the right to write is held.
+
+    Returns:
+        Bytes that were given back.
+    """
+    freed = 0
+    for name in storage.directories(_WRITERS):
+        markers = f"{_WRITERS}/{name}"
+        if not any(True for _ in _left(storage, markers)):
+            continue
+        with storage.lock_if_free(f"{markers}/{_LOCK}") as is_sole:
+            if is_sole is not None:
+                freed += _sweep(storage, spec, markers, referenced(), is_sole=is_sole)
+    return freed
+
+
+def _left(storage: Storage, markers: str) -> Iterator[StoredFile]:
+    return (file for file in storage.list(markers) if not file.path.endswith(f"/{_LOCK}"))
+
+
+def _sweep(
+    storage: Storage,
+    spec: TableSpec,
+    markers: str,
+    referenced: set[str],
+    *,
+    is_sole: bool,
+    partition: str | None = None,
+) -> int:
+    freed = 0
+    for left in _left(storage, markers):
+        if not is_sole and left.age_seconds < SWEPT_AGE_SECONDS:
+            continue
+        name = left.path.rpartition("/")[2]
+        if name.endswith(".parquet"):
+            for path in _staged_paths(storage, spec, left, name, partition):
+                if path not in referenced:
+                    with suppress(FileNotFoundError):
+                        freed += storage.size(path)
+                    storage.delete(path)
+        storage.delete(left.path)
+    return freed
+
+
+def _staged_paths(storage: Storage, spec: TableSpec, marker: StoredFile, name: str, partition: str | None) -> list[str]:
+    """Where the file of a marker may lie: where it says, in its partition, or in any (0.1.0 wrote empty markers)."""
+    of = spec.partition_column
+    if partition is not None or of is None:
+        return [hive.file_path(of, partition or hive.WHOLE, name)]
+    told = storage.get(marker.path).decode("utf-8", "replace")
+    if told.startswith(f"{of}=") and told.count("/") == 1 and told.endswith(f"/{name}"):
+        return [told]
+    return [f"{directory}/{name}" for directory in storage.directories("") if directory.startswith(f"{of}=")]

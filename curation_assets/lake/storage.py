@@ -8,18 +8,22 @@ what dead writers left is told by its age.
 from __future__ import annotations
 
 import errno
+import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import Timeout
 
-from curation_assets.files import waiting_lock, write_whole
+from curation_assets.files import free_lock, sync, waiting_lock, write_whole
 
+_SYNCING = 16  # files at once
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -58,6 +62,9 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Files right below a directory; none where it isn't there."""
 
+    def directories(self, prefix: str) -> Sequence[str]:
+        """Names of the directories right below one; none where it isn't there."""
+
     def put(self, path: str, data: bytes = b"") -> None:
         """Write a small file."""
 
@@ -73,8 +80,14 @@ class Storage(Protocol):
     def output(self, path: str) -> pa.NativeFile:
         """Open a new file to be written from its beginning to its end."""
 
-    def parquet(self, path: str) -> pq.ParquetFile:
+    def sync(self, paths: Sequence[str]) -> None:
+        """Bring finished files to the disk, and the directories' entries that lead to them."""
+
+    def parquet(self, path: str, *, verify: bool = False) -> pq.ParquetFile:
         """Open a Parquet file: the footer is read, and what is asked for then.
+
+        Args:
+            verify: compare the checksums of pages, where there are some.
 
         Raises:
             pa.ArrowException: it is no Parquet file, or a damaged one.
@@ -86,6 +99,9 @@ class Storage(Protocol):
         Args:
             on_wait: called once, if somebody else has it.
         """
+
+    def lock_if_free(self, path: str) -> AbstractContextManager[bool | None]:
+        """The same without waiting; gives None where somebody else holds it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +134,12 @@ class LocalStorage:
                 status = entry.stat()
                 yield StoredFile(f"{prefix}/{entry.name}", status.st_size, now - status.st_mtime)
 
+    def directories(self, prefix: str) -> Sequence[str]:  # noqa: D102
+        directory = self.root / prefix
+        with suppress(FileNotFoundError), os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return []
+
     def put(self, path: str, data: bytes = b"") -> None:  # noqa: D102
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,17 +161,43 @@ class LocalStorage:
         target.parent.mkdir(exist_ok=True)
         return pa.OSFile(str(target), "wb")
 
-    def parquet(self, path: str) -> pq.ParquetFile:  # noqa: D102
-        return pq.ParquetFile(self.root / path)
+    def sync(self, paths: Sequence[str]) -> None:  # noqa: D102
+        files = [self.root / path for path in paths]
+        if len(files) > 1:  # each waits for the disk, which takes several at once
+            with ThreadPoolExecutor(min(_SYNCING, len(files)), "sync") as pool:
+                list(pool.map(sync, files))
+        elif files:
+            sync(files[0])
+        directories = {above for file in files for above in (file.parent, file.parent.parent)}
+        for directory in sorted(directories):
+            if directory == self.root or self.root in directory.parents:
+                sync(directory)
+
+    def parquet(self, path: str, *, verify: bool = False) -> pq.ParquetFile:  # noqa: D102
+        return pq.ParquetFile(self.root / path, page_checksum_verification=verify)
+
+    def lock(  # noqa: D102
+        self, path: str, on_wait: Callable[[], object] | None = None
+    ) -> AbstractContextManager[bool]:
+        return self._lock(path, lambda target: waiting_lock(target, on_wait))
 
     @contextmanager
-    def lock(self, path: str, on_wait: Callable[[], object] | None = None) -> Iterator[bool]:  # noqa: D102
+    def lock_if_free(self, path: str) -> Iterator[bool | None]:  # noqa: D102
+        with ExitStack() as stack:
+            try:
+                is_held: bool | None = stack.enter_context(self._lock(path, free_lock))
+            except Timeout:
+                is_held = None
+            yield is_held
+
+    @contextmanager
+    def _lock(self, path: str, of: Callable[[Path], AbstractContextManager[None]]) -> Iterator[bool]:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             is_held = True
             try:
-                stack.enter_context(waiting_lock(target, on_wait))
+                stack.enter_context(of(target))
             except NotImplementedError:  # filelock's word for a file system without locks
                 is_held = False
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -27,11 +28,12 @@ from curation_assets.lake.problems import COMMIT_PATIENCE_SECONDS, explained_tab
 from curation_assets.lake.removed import removed_lately
 from curation_assets.lake.schemas import Column, TableSpec
 from curation_assets.lake.snapshot import DataFile, Snapshot, scan_files
-from curation_assets.lake.staging import PartitionWriter, StagedFile, right_to_write
+from curation_assets.lake.staging import PartitionWriter, StagedFile, right_to_write, sweep_free
 from curation_assets.lake.storage import LocalStorage, Storage
 
 # deltalake 1.6 decodes %20 and \ in the path of a table, and refuses control characters and bytes that aren't UTF-8.
 _IMPOSSIBLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\x00-\x1f\x7f\ud800-\udfff]")
+_SWEEP_SECONDS = 600.0
 _COMMIT = re.compile(r"\d{20}\.json")
 
 
@@ -55,6 +57,7 @@ class LakeTable:
         self.spec = spec
         self.storage: Storage = LocalStorage(path)
         self._lock = threading.Lock()
+        self._next_sweep = -math.inf
         self._latest: tuple[tuple[int, int], DeltaTable, Snapshot] | None = None  # by identity of its commit's file
 
     def exists(self) -> bool:
@@ -88,6 +91,7 @@ class LakeTable:
                     )
                 if lacking := self._lacking(self.snapshot()):
                     self._add_columns(lacking)
+                self._sync_log(self.newest_version())
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The newest version, or an earlier one, read from the log.
@@ -187,6 +191,23 @@ class LakeTable:
                 with suppress(CurationError, OSError):  # the next writer sweeps
                     self._sweep(writer)  # what a process left that died while it staged files for this one
 
+    def sweep(self) -> int:
+        """Delete what dead writers staged for any folder; at most every few minutes, as it looks at all folders.
+
+        Returns:
+            Bytes that were given back.
+
+        Raises:
+            CurationError: the table can't be read or written.
+        """
+        if time.monotonic() < self._next_sweep:
+            return 0
+        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        with explained_table(self.storage):
+            return sweep_free(
+                self.storage, self.spec, lambda: {f.path for f in self.latest().named_files(self.latest().partitions)}
+            )
+
     def replace(
         self,
         partitions: str | Sequence[str],
@@ -223,17 +244,18 @@ class LakeTable:
         chosen = [partitions] if isinstance(partitions, str) else list(partitions)
         if strange := {f.partition for f in add}.union(f.partition for f in remove).difference(chosen):
             raise ValueError(f"files of {sorted(strange)!r} in a commit of {chosen!r}")
-        expected = {file.path for file in base.files_of(chosen)}
+        expected = {file.path for file in base.named_files(chosen)}
         schema = self.latest().file_schema
         for file in add:
             file.validate(self.storage, schema)
         actions = self._actions(add, remove, data_change)
         properties = CommitProperties(custom_metadata=info or {}, max_commit_retries=0)
         with explained_table(self.storage):
+            self.storage.sync([file.path for file in add])  # before anything names them
             for attempt in _retrying():
                 with attempt, self._lock:
                     table, current = self._newest()
-                    if {file.path for file in current.files_of(chosen)} != expected:
+                    if {file.path for file in current.named_files(chosen)} != expected:
                         raise PartitionChangedError(", ".join(chosen))
                     self._latest = None  # until it is known what became of the commit
                     # No retries inside: delta-rs would rebase an append onto any version without looking again.
@@ -245,6 +267,7 @@ class LakeTable:
                         commit_properties=properties,
                     )
                     done = self._committed(table, current, add, remove)
+            self._sync_log(done.version)  # before the markers go, which say what may be deleted
         for file in add:
             file.committed(self.storage)
         return done
@@ -291,6 +314,13 @@ class LakeTable:
         added = [DataFile(file.path, file.partition, file.size_bytes, file.rows) for file in add]
         return self._remember(table, before.after(table.version(), added, remove))
 
+    def _sync_log(self, version: int) -> None:
+        """Bring a version's commit to the disk, and the checkpoint that may have come with it."""
+        names = [name for name in os.listdir(self.path / "_delta_log") if name.startswith(f"{version:020}.")]
+        if any("checkpoint" in name for name in names):
+            names.append("_last_checkpoint")
+        self.storage.sync([f"_delta_log/{name}" for name in names])
+
     def _remember(self, table: DeltaTable, snapshot: Snapshot) -> Snapshot:
         mark = self._mark(snapshot.version)
         self._latest = None if mark is None else (mark, table, snapshot)
@@ -306,7 +336,7 @@ class LakeTable:
 
     def _sweep(self, writer: PartitionWriter) -> None:
         if writer.has_leftovers():
-            writer.sweep({file.path for file in self.latest().files(writer.partition)})
+            writer.sweep({file.path for file in self.latest().named_files([writer.partition])})
 
     def _lacking(self, snapshot: Snapshot) -> list[Column]:
         """Columns that came to the spec after the table was made.

@@ -22,7 +22,7 @@ from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.scan.comparison import Allowance, Compared, ComparedNotes, compare, to_compare
-from curation_assets.scan.plan import ScanPlan, known_rows, plan_scan, read_otherwise, unreadable
+from curation_assets.scan.plan import ScanPlan, dropped, known_rows, plan_scan, read_otherwise, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
 from curation_assets.scan.rows import write_unit, written_piece
 
@@ -39,6 +39,7 @@ def scan_folders(
     *,
     threads: int,
     rescan: bool = False,
+    repair: bool = False,
     spark: SparkScan | None = None,
     staying: pl.DataFrame | None = None,
 ) -> list[ScanResult]:
@@ -50,7 +51,8 @@ def scan_folders(
     Args:
         folders: values of the ``folder`` column; one that is gone loses its rows.
         threads: how many read and decode.
-        rescan: read every file again.
+        rescan: read every file again, and repair.
+        repair: replace data files of the table that can't be read; otherwise a folder with one is left as it is.
         spark: takes the scan of a folder with many files to read.
         staying: ``relative_path`` of rows that stay although their files are gone.
 
@@ -62,7 +64,7 @@ def scan_folders(
     """
     kept = None if staying is None else staying["relative_path"]
     notes = ComparedNotes(table.storage)
-    job = _Job(source, limits, progress, threads, rescan, spark, kept, notes)
+    job = _Job(source, limits, progress, threads, rescan, rescan or repair, spark, kept, notes)
     listed = source.list_folders(folders).folders if len(folders) > 1 else {}
     sizes = {name: listing.size_bytes for name, listing in listed.items()}
     results = {folder: ScanResult(folder=folder) for folder in folders}
@@ -79,7 +81,8 @@ def scan_folders(
             results[str(folder)].statuses[str(status)] = len(rows)
         for folder, seconds in group.seconds.items():
             results[folder].version, results[folder].seconds = made.version, seconds
-            if folder in job.until:  # only now that the different ones are in the table
+            results[folder].broken = group.broken.get(folder)
+            if folder in job.until and folder not in group.broken:  # only now that the different ones are in the table
                 with suppress(OSError):
                     notes.write(folder, job.until.pop(folder))
     return list(results.values())
@@ -88,7 +91,7 @@ def scan_folders(
 def scan_folder(table: LakeTable, source: ImageSource, folder: str, *arguments: Any, **options: Any) -> ScanResult:
     """:func:`scan_folders` of one folder."""
     (result,) = scan_folders(table, source, [folder], *arguments, **options)
-    return result
+    return result.checked()
 
 
 @dataclass
@@ -98,6 +101,7 @@ class _Job:
     progress: Progress
     threads: int
     rescan: bool
+    repair: bool
     spark: SparkScan | None
     staying: pl.Series | None
     notes: ComparedNotes
@@ -108,6 +112,11 @@ class _Job:
     def bring_up_to_date(self, rows: Rewrite, result: ScanResult) -> None:
         listing = self.source.list_folder(result.folder)
         plan = self._plan(rows.base, listing, result)
+        if not self.repair:
+            rows.base.refuse_broken(result.folder)
+        elif broken := rows.base.broken(result.folder):
+            result.lost |= {file.path: reason for file, reason in broken}
+            plan.units.insert(0, dropped([file for file, _ in broken]))
         if plan.outdated and not self.announced:
             self.announced = True
             self.progress.note(

@@ -1,24 +1,24 @@
 """Which files of a folder have to be read, and which Parquet files of the table that replaces.
 
 A Parquet file can't be edited: a row leaves by writing the rest of its file anew. So work is cut into units, each of
-which replaces some Parquet files of the folder by one new file, and is committed on its own. Killed between two
+which replaces some Parquet files of the folder by new ones, and is committed on its own. Killed between two
 units, a scan goes on where it stood, and at every version each image has at most one row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
 from curation_assets.images.decode import AS_BANDS, MOST_SIDE, as_bands
 from curation_assets.images.record import READ_ALIKE_SINCE, READER_VERSION, ReadLimits
+from curation_assets.lake import layout
 from curation_assets.lake.snapshot import DataFile, Snapshot
 
-UNIT_BYTES = 192 * 2**20  # of image files: bounds a Parquet file, and what a kill can cost
+UNIT_BYTES = 192 * 2**20  # of image files, new ones or those of files of the table: bounds what a kill can cost
 UNIT_FILES = 20_000
-SMALL_FILE_BYTES = 16 * 2**20
-SMALL_FILES = 8  # more small files than this in a folder are merged, when there is something to commit anyway
 
 KNOWN_COLUMNS = (
     *("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height"),
@@ -49,6 +49,12 @@ class Unit:
     def drops_only(self) -> bool:
         """Whether nothing is written: the files just leave."""
         return not len(self.keep) and not len(self.read)
+
+
+def dropped(files: list[DataFile]) -> Unit:
+    """A unit in which files just leave."""
+    nothing = pl.DataFrame(schema={"relative_path": pl.String})
+    return Unit(files, nothing, nothing)
 
 
 @dataclass
@@ -154,15 +160,14 @@ def plan_scan(
 
     touched = set(both.filter(_state_is("changed", "outdated", "vanished") | pl.col("_moved"))["_file"].to_list())
     new = both.filter(pl.col("_state") == "new")
-    small = [f for f in files if f.size_bytes < SMALL_FILE_BYTES]
-    crowded = len(small) >= SMALL_FILES and bool(touched or len(new))
+    small = layout.small_files(files)
+    crowded = len(small) >= layout.SMALL_FILES and bool(touched or len(new))
     merge = [f for f in small if f.path in touched or crowded]
-    rewrite = [[f] for f in files if f.path in touched and f not in merge]
-    units = [_unit(both, replaced) for replaced in rewrite]
-    # Small files that change anyway, or have become many, join the first new rows in one file.
+    units = [_unit(both, group) for group in _groups([f for f in files if f.path in touched and f not in merge])]
+    # Small files that change anyway, or have become many, join the first new rows.
     first, *rest = _chunks(new) or [new]
     if merge or len(first):
-        units.append(_unit(both, merge, first))
+        units.append(_unit(both, merge, first, joins=len(merge) > 1))
     units += [_unit(both, [], chunk) for chunk in rest]
     counts = dict(both.group_by("_state").len().iter_rows())
     names = ("new", "changed", "outdated", "vanished", "staying", "unchanged")
@@ -177,7 +182,23 @@ def _state_is(*states: str) -> pl.Expr:
     return pl.col("_state").is_in(states)
 
 
-def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None) -> Unit:
+def _groups(files: list[DataFile]) -> Iterator[list[DataFile]]:
+    """Files to write anew in one unit."""
+    group: list[DataFile] = []
+    held = 0
+    for file in files:
+        if group and held + file.size_bytes > UNIT_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(file)
+        held += file.size_bytes
+    if group:
+        yield group
+
+
+def _unit(
+    both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None, *, joins: bool = False
+) -> Unit:
     columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
     mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
     again = mine.filter(_state_is("changed", "outdated"))
@@ -187,7 +208,7 @@ def _unit(both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None
     if new is not None:
         read = pl.concat([read, new.select(columns)])
     keep = mine.filter(_state_is("unchanged", "staying")).select("relative_path", file_path="_now_at")
-    changes_anyway = len(replaced) != 1 or len(again) < len(read) or len(keep) + len(again) < len(mine)
+    changes_anyway = joins or len(again) < len(read) or len(keep) + len(again) < len(mine)
     changes_anyway |= bool(mine["_moved"].any())
     return Unit(replaced, keep, read.sort("relative_path"), may_stay, changes_anyway)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
+from curation_assets.errors import CurationError
 from curation_assets.images.record import Spent
 from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import StagedFile
@@ -47,6 +48,8 @@ class ScanResult(UnitCounts):
         unlisted: what can't be listed, relative to the root, and why; rows there stay.
         statuses: rows of the folder now, by status.
         commits: versions written; 0 means the table was up to date.
+        broken: why the folder was left as it is: a data file of its rows can't be read.
+        lost: data files of its rows that could not be read and were replaced, and why.
     """
 
     folder: str = ""
@@ -65,6 +68,18 @@ class ScanResult(UnitCounts):
     passed_over: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
+    broken: str | None = None
+    lost: dict[str, str] = field(default_factory=dict)
+
+    def checked(self) -> ScanResult:
+        """Itself.
+
+        Raises:
+            CurationError: the folder was left as it is.
+        """
+        if self.broken is not None:
+            raise CurationError(self.broken)
+        return self
 
     @property
     def files(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
+from curation_assets.lake.broken import passing_over
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
@@ -60,6 +61,9 @@ class Indexes:
         """
         if not self._embeddings.exists():
             raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
+        return passing_over(lambda: self._refresh(model, progress or LogProgress()))
+
+    def _refresh(self, model: RegisteredModel, progress: Progress) -> IndexRefresh:
         # The embeddings first: whatever they hold, the rows of its images are older.
         embeddings = self._embeddings.snapshot()
         return refresh(
@@ -67,7 +71,7 @@ class Indexes:
             self._directory.snapshot(),
             embeddings,
             model,
-            progress or LogProgress(),
+            progress,
             exact_vectors=self._exact_vectors,
             probes=lambda: self._probes(model),
         )

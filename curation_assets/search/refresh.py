@@ -123,6 +123,12 @@ def as_of(base: SearchIndex | None, directory: Snapshot, embeddings: Snapshot, m
     if base is not None and base.info.embeddings_id != embeddings.table_id:
         base = None
     contents = _compare(base, directory, embeddings, model)
+    for table in (directory, embeddings):
+        for file, reason in table.broken():
+            raise CurationError(
+                f"version {table.version} of table {table.storage.location} can't be read any more: data file "
+                f"{file.path} {reason} (vacuumed?)"
+            )
     build = _Build([], [] if base is None else list(base.segments))
     if len(contents.added) or not build.arrays:
         array = np.empty((len(contents.added), model.dimension), np.float32)

@@ -61,6 +61,8 @@ def label_folder(
     def bring_up_to_date(rows: Rewrite) -> None:
         nonlocal changed
         source = embeddings.latest()
+        source.read(["relative_path"], folder)  # fails at a broken file, if there is one
+        source.refuse_broken(folder)
         if _are_current(source, rows.base, folder, model, asked) or _waits(source, folder, model):
             return
         earlier = rows.base.read([*KEY, *rows.base.added_columns], folder).drop("_file")
@@ -70,7 +72,7 @@ def label_folder(
                 kept = labelled.join(earlier, on=KEY, how="left", maintain_order="left")  # what users added
                 for batch in kept.to_arrow().to_batches():
                     stage.write(batch)
-        changed = rows.commit(stage.files, rows.base.files(folder))
+        changed = rows.commit(stage.files, rows.base.named_files([folder]))
 
     snapshot = rewrite(labels, folder, bring_up_to_date, info={"job": "label", "folder": folder})
     now = snapshot.read(["label", "margin"], folder)

@@ -22,10 +22,10 @@ from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed import spark as spark_engine
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.local import LocalEngine
-from curation_assets.embed.plan import SMALL_FILES
 from curation_assets.embed.result import EmbedResult
 from curation_assets.embed.spark import SparkEngine
 from curation_assets.errors import CurationError
+from curation_assets.lake.layout import SMALL_FILES
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import GivenEncoders, jpeg

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -18,9 +19,12 @@ from deltalake import DeltaTable
 
 from curation_assets.errors import CurationError
 from curation_assets.images.names import folder_of
+from curation_assets.lake import broken
+from curation_assets.lake.broken import BrokenFileError, BrokenFiles, why_broken
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.staging import StagedFile
+from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable, PartitionChangedError
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -392,17 +396,80 @@ def test_a_broken_log_is_one_clear_line(table: LakeTable, spoil: Callable[[Path]
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
-    [(_missing, "No such file or directory"), (_shorter, "parquet"), (lambda p: p.write_bytes(b"PAR1"), "parquet")],
+    [
+        (_missing, "is missing"),
+        (_shorter, r"has [\d,]+ of its [\d,]+ bytes"),
+        (lambda p: p.write_bytes(b"PAR1"), "has 4 of its"),
+        (lambda p: p.write_bytes(b""), "has 0 of its"),
+        (lambda p: p.write_bytes(b"\0" * p.stat().st_size), r"is damaged \(.*magic bytes"),
+    ],
 )
 @pytest.mark.parametrize("where", [None, pl.col("status") == "ok"])
-def test_a_missing_or_broken_data_file_is_one_clear_line(
+def test_a_missing_or_broken_data_file_costs_its_own_rows(
     table: LakeTable, spoil: Callable[[Path], object], reason: str, where: pl.Expr | None
 ) -> None:
     add(table, "a", ["1"])
-    spoil(table.path / table.snapshot().files("a")[0].path)
-    with pytest.raises(CurationError, match=re.escape(f"table {table.path} can't be read or written")) as error:
-        table.snapshot().read(["relative_path"], where=where)
-    assert reason in _one_line(error)
+    add(table, "a", ["2"])
+    add(table, "b", ["3"])
+    lost = next(file for file in table.snapshot().files("a") if file.rows)
+    (gone,) = table.snapshot().read(["relative_path"], files=[lost])["relative_path"]
+    spoil(table.path / lost.path)
+    snapshot = table.snapshot()
+    found = snapshot.read(["relative_path"], where=where)["relative_path"]
+    assert sorted(found) == sorted({"a/1", "a/2", "b/3"} - {gone})
+    ((file, why),) = snapshot.broken()
+    assert (file, table.snapshot().broken("b")) == (lost, [])
+    assert re.match(reason, why)
+    with pytest.raises(BrokenFileError, match=re.escape(f"table {table.path} can't be read: data file {lost.path}")):
+        snapshot.refuse_broken("a")
+    snapshot.refuse_broken("b")
+    with pytest.raises(BrokenFileError, match=re.escape(lost.path)):
+        list(snapshot.reader.batches([lost], 100))
+    assert snapshot.named_files(["a"]) != snapshot.files("a"), "a commit knows of it"
+
+
+def test_damage_within_a_file_is_found_by_its_checksum(table: LakeTable) -> None:
+    with table.writer("a") as writer:
+        with writer.file() as stage:
+            stage.write(batch(table.spec, "a", [str(number) for number in range(100)]))
+        table.replace("a", table.snapshot(), add=stage.files, remove=[])
+    (file,) = table.snapshot().files()
+    path = table.path / file.path
+    metadata = pq.ParquetFile(path).metadata.row_group(0)
+    names = [metadata.column(index).path_in_schema for index in range(metadata.num_columns)]
+    column = metadata.column(names.index("relative_path"))
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 0x10
+    path.write_bytes(data)
+    assert why_broken(table.storage, file.path, file.size_bytes) is None
+    assert why_broken(table.storage, file.path, file.size_bytes, ["status"]) is None
+    assert "is damaged" in str(why_broken(table.storage, file.path, file.size_bytes, ["relative_path"]))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_an_error_of_the_moment_breaks_no_file(table: LakeTable, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(table, "a", ["1"])
+    (file,) = table.snapshot().files()
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(LocalStorage, "parquet", fails)
+    with pytest.raises((OSError, CurationError), match=os.strerror(code)):
+        list(table.snapshot().reader.batches([file], 100))
+    assert table.snapshot().broken() == []
+
+
+def test_a_broken_file_is_looked_at_again(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(table, "a", ["1"])
+    path = table.path / table.snapshot().files()[0].path
+    whole = path.read_bytes()
+    path.unlink()
+    assert rows(table) == []
+    path.write_bytes(whole)
+    monkeypatch.setattr(broken, "_HELD_SECONDS", 0.0)
+    BrokenFiles.of(str(table.path)).note(table.snapshot().named_files(["a"])[0].path, "was away")
+    assert rows(table) == [("a", "a/1")]
 
 
 @pytest.mark.parametrize("below", [".", "catalog/schema/table"])

@@ -30,6 +30,7 @@ from curation_assets.images.listing import FolderListing, list_folder, list_fold
 from curation_assets.images.names import file_path, path_from_text
 from curation_assets.images.record import ImageRecord, ReadLimits
 from curation_assets.images.source import LocalTree
+from curation_assets.lake import layout
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
@@ -447,14 +448,15 @@ def test_many_small_scans_do_not_leave_many_small_files(maize: Scanned) -> None:
         assert maize.opened_since() == [f"more{number:02}.jpg"], "merging opens no image"
         assert maize.scan().commits == 0, "nothing is merged when there is nothing else to do"
         most = max(most, len(maize.table.snapshot().files()))
-    assert 1 < most <= plan.SMALL_FILES
+    assert 1 < most <= layout.SMALL_FILES
     maize.assert_equal_to_disk()
 
 
 def test_a_large_file_of_the_table_is_not_rewritten_for_a_new_image(
     maize: Scanned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "SMALL_FILE_BYTES", 1)
+    monkeypatch.setattr(layout, "FILE_ROWS", 1)
+    monkeypatch.setattr(layout, "FILE_BYTES", 1)
     for number in range(12):
         maize.write(f"more{number:02}.jpg", jpeg(100 + number))
         before = {file.path for file in maize.table.snapshot().files()}
@@ -572,12 +574,14 @@ def test_a_missing_table_is_an_error_and_not_a_new_table(maize: Scanned) -> None
         maize.scan()
 
 
-def test_a_missing_data_file_stops_the_scan_with_one_clear_line(maize: Scanned) -> None:
+def test_a_folder_with_a_missing_data_file_is_left_as_it_is_and_that_is_said(maize: Scanned) -> None:
     maize.scan()
     (maize.table.path / maize.table.snapshot().files()[0].path).unlink()
     maize.write("new.jpg", jpeg(9))
-    with pytest.raises(CurationError, match=r"can't be read or written: No such file or directory"):
+    version = maize.table.newest_version()
+    with pytest.raises(CurationError, match=r"data file .* is missing; `curation repair` makes its rows anew"):
         maize.scan()
+    assert maize.table.newest_version() == version
 
 
 def test_two_scans_of_one_folder_at_once_leave_every_image_once(
@@ -652,7 +656,7 @@ class FolderOverTime(RuleBasedStateMachine):
     def start(self, store: bool) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(plan, "UNIT_FILES", 3)
-        self.patch.setattr(plan, "SMALL_FILES", 3)
+        self.patch.setattr(layout, "SMALL_FILES", 3)
         self.home = Path(tempfile.mkdtemp())
         self.scanned = _scanned(self.home / "images", self.home / "lake", self.patch)
         (self.home / "images" / FOLDER).mkdir(parents=True)
