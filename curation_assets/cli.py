@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from curation_assets import __version__
-from curation_assets.commands import demo, gallery, index, ingest, model, search, serve
+from curation_assets.commands import demo, gallery, index, ingest, model, search, serve, upkeep
 from curation_assets.commands.output import err, out
 from curation_assets.errors import CurationError, first_line, is_panic
 from curation_assets.images.names import printable
@@ -35,6 +35,7 @@ app.command("map")(index.image_map)
 app.command("gallery")(gallery.gallery)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("repair")(upkeep.repair)
 app.add_typer(model.app, name="model")
 
 

@@ -36,6 +36,9 @@ class RunSummary:
         bad: rows whose status isn't ok, in the folders of this run: relative_path, status, error.
         index: what became of the search index; None where it could not be brought in line, which ``index_error`` tells.
         unlisted: folders that can't be listed, relative to the root, and why; their rows stay as they are.
+        broken: data files of the tables that can't be read: table, folder, file and reason of each. Their folders were
+            left as they are.
+        lost: those that ``rescan`` made anew: file and reason.
         unread: files of good rows that could not be examined, and why; their rows stay as they are.
     """
 
@@ -51,6 +54,8 @@ class RunSummary:
     index_error: str | None = None
     unlisted: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
+    broken: list[dict[str, str]] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -77,10 +82,11 @@ def run(
     tables = pipeline.tables
     rows = tables.known_paths()
     if folders is None:
-        _refuse_another_tree(pipeline.settings.images_root, tree, rows, prune)
+        refuse_another_tree(pipeline.settings.images_root, tree, rows, prune)
         chosen = sorted({*tree.folders, *rows["folder"]})
     else:
         chosen = folders = _named_folders(pipeline, tree, rows, folders)
+    choice = pipeline.selection.choose()  # before hours of scanning: a model that can't be had ends the run
     if folders is not None or rescan:
         question = None if prune else pipeline.prune_question(tree, chosen, is_whole=folders is None)
         staying = None if question is None else question.rows
@@ -90,7 +96,6 @@ def run(
         question = None if prune else pipeline.prune_question(tree, [change.folder for change in changes])
         scans = _scan(pipeline, changes, progress, question)
         chosen = sorted({*tree.folders, *(scan.folder for scan in scans)})
-    choice = pipeline.selection.choose()
     model = choice.model
     tables.embeddings.create()
     before = tables.embeddings.latest()
@@ -99,7 +104,7 @@ def run(
     to_embed = behind if folders is None else [folder for folder in folders if folder in behind]
     # Folders that are gone lose their rows before others copy them, so that no image ever has two.
     to_embed.sort(key=lambda folder: images.rows(folder) > 0)
-    embeds = pipeline.embed_all(to_embed, model, progress, earlier=before)
+    embeds = pipeline.embed_all(to_embed, model, progress, earlier=before, repair=rescan)
     status = tables.status(model)
     refreshed, index_error = None, None
     try:
@@ -123,6 +128,10 @@ def run(
         index=refreshed,
         index_error=index_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
+        broken=tables.broken(),
+        lost={
+            file: why for lost in (*(s.lost for s in scans), *(e.lost for e in embeds)) for file, why in lost.items()
+        },
         unread={path: why for scan in scans for path, why in scan.unread.items()},
     )
 
@@ -170,8 +179,12 @@ def _named_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, na
     return list(dict.fromkeys(folder for found in of_name.values() for folder in found))
 
 
-def _refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
-    """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows."""
+def refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
+    """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows.
+
+    Raises:
+        CurationError: it looks like that, and nobody confirmed it with ``prune``.
+    """
     if prune:
         return
     rows = rows.filter(~at_or_below(rows["relative_path"], tree.unlisted))

@@ -11,7 +11,7 @@ from rich.markup import escape
 from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, keys_of, pipeline_of, settings_of
 from curation_assets.commands.output import out, print_json
 from curation_assets.commands.progress import stoppable
-from curation_assets.commands.reports import print_bad, print_run, print_status, run_facts
+from curation_assets.commands.reports import print_bad, print_broken, print_run, print_status, run_facts
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -52,12 +52,17 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     model = pipeline.selection.current() if pipeline.tables.embeddings.exists() else None
     rows = pipeline.tables.status(model)
     totals = rows.drop("folder").sum().row(0, named=True)
+    bad = pipeline.tables.bad_files()
+    broken = pipeline.tables.broken()
     if as_json:
-        print_json({"folders": rows.to_dicts(), "total": totals})
-        return
-    print_status(rows.to_dicts(), totals)
-    for row in pipeline.tables.bad_files().iter_rows(named=True):
-        print_bad(row["relative_path"], row["status"], row["error"])
+        print_json({"folders": rows.to_dicts(), "total": totals, "broken": broken})
+    else:
+        print_status(rows.to_dicts(), totals)
+        for row in bad.iter_rows(named=True):
+            print_bad(row["relative_path"], row["status"], row["error"])
+        print_broken(broken)
+    if broken:
+        raise typer.Exit(1)
 
 
 def show(
@@ -100,8 +105,9 @@ def run_shown(
 
 
 def exit_code(summary: RunSummary) -> int:
-    """1 if some images could not be used or examined or some folders not be listed, else 0."""
-    return 1 if len(summary.bad) or summary.failed or summary.unlisted or summary.unread else 0
+    """1 if some images could not be used or examined, some folders not be listed or some rows not be read; else 0."""
+    incomplete = summary.failed or summary.unlisted or summary.unread or summary.broken
+    return 1 if len(summary.bad) or incomplete else 0
 
 
 def _folder(given: str, root: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +14,7 @@ from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
+    from curation_assets.repair import RepairReport
     from curation_assets.search.refresh import IndexRefresh
     from curation_assets.settings import Settings
 
@@ -33,6 +35,9 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_bad(place, "not listed", f"{reason}; what the table has of it stays")
     for path, reason in summary.unread.items():
         print_bad(path, "not examined", f"{reason}; its row stays as it is")
+    for file, reason in summary.lost.items():
+        out.print(f"mended {file} {reason}", markup=False)
+    print_broken(summary.broken)
     scan, embed = _totals(summary)
     again = f"{scan['outdated']:,} read otherwise by this version, " if scan["outdated"] else ""
     out.print(
@@ -154,6 +159,8 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "folders": summary.status.to_dicts(),
         "bad": summary.bad.to_dicts(),
         "unlisted": [{"folder": place, "error": reason} for place, reason in summary.unlisted.items()],
+        "broken": summary.broken,
+        "mended": [{"file": file, "reason": reason} for file, reason in summary.lost.items()],
         "unread": [{"relative_path": path, "error": reason} for path, reason in summary.unread.items()],
         "not_embedded": [{"relative_path": path, "error": reason} for path, reason in summary.failed],
     }
@@ -176,3 +183,37 @@ def print_status(rows: list[dict[str, Any]], totals: dict[str, int]) -> None:
 def print_bad(path: str, status: str, reason: str) -> None:
     """A file that can't be used, and why."""
     out.print(f"bad    {printable(path)}  {status}: {reason}", markup=False)
+
+
+def print_broken(files: list[dict[str, str]]) -> None:
+    """Data files of the tables that can't be read."""
+    for file in files:
+        where = f"{file['table']}/{file['file']}"
+        out.print(f"broken {printable(where)} {file['reason']}; folder {printable(file['folder'])}", markup=False)
+    if files:
+        out.print("       the rows in them are left out, and their folders as they are; `curation repair` mends them")
+
+
+def print_repair(report: RepairReport, *, dry_run: bool) -> None:
+    """What a repair found and did."""
+    for damage in report.found:
+        rows = f", {damage.rows:,} rows" if damage.rows else ""
+        place = "" if damage.partition is None else f"; folder {damage.partition}"
+        out.print(f"broken {printable(f'{damage.table}/{damage.file} {damage.reason}{rows}{place}')}", markup=False)
+    out.print(f"check  {report.checked:,} data files read, {len(report.found):,} faults")
+    if dry_run:
+        return
+    if report.found:
+        out.print(
+            f"mended {report.read:,} images read, {report.encoded:,} encoded, {report.labelled:,} labelled; what was "
+            "torn in a log lies in _repaired beside it"
+        )
+    if report.freed:
+        out.print(f"freed  {report.freed / 1e6:,.1f} MB of unfinished files")
+    for line in report.not_mended:
+        out.print(f"left   {printable(line)}", markup=False)
+
+
+def repair_facts(report: RepairReport) -> dict[str, Any]:
+    """The same as JSON."""
+    return asdict(report)

@@ -7,6 +7,7 @@ An error of the moment (a network disk, a right) breaks nothing and passes as it
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -66,9 +67,9 @@ class BrokenFiles:
         now = time.monotonic()
         return {path: reason for path, (until, reason) in list(self._found.items()) if now < until}
 
-    def note(self, path: str, reason: str) -> None:
-        """Leave a file out for a while."""
-        self._found[path] = (time.monotonic() + _HELD_SECONDS, reason)
+    def note(self, path: str, reason: str, *, for_good: bool = False) -> None:
+        """Leave a file out, for a while or as long as this process lives."""
+        self._found[path] = (math.inf if for_good else time.monotonic() + _HELD_SECONDS, reason)
 
 
 def why_broken(storage: Storage, path: str, size_bytes: int, columns: Sequence[str] | None = None) -> str | None:

@@ -1,0 +1,186 @@
+"""All that ``curation repair`` does: find what of a lake is damaged, and make anew what can be made anew.
+
+Rows come from the image files, vectors from the rows, labels from the vectors, so nothing is lost for good but what
+people had added to lost rows, vectors of other model versions than the champion, and rows of files that are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from curation_assets.errors import CurationError
+from curation_assets.ingest import refuse_another_tree
+from curation_assets.lake.broken import BrokenFiles, why_broken
+from curation_assets.lake.log_repair import log_faults, put_aside
+from curation_assets.lake.problems import explained_table
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.snapshot import DataFile
+from curation_assets.lake.table import LakeTable
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import Progress
+
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that can't be read.
+
+    Attributes:
+        file: in the table's folder.
+        partition: image folder whose rows it holds; None of a file of the log.
+        rows: how many, as the log says.
+    """
+
+    table: str
+    file: str
+    reason: str
+    partition: str | None = None
+    rows: int = 0
+
+
+@dataclass
+class RepairReport:
+    """What a repair found and did.
+
+    Attributes:
+        checked: data files that were read through.
+        found: what was damaged.
+        read, encoded, labelled: images whose rows, vectors and labels were made anew.
+        not_mended: what could not be, and why.
+        freed: bytes of unfinished files that dead processes had left.
+        index: whether the search index was brought in line.
+    """
+
+    checked: int = 0
+    found: list[Damage] = field(default_factory=list)
+    read: int = 0
+    encoded: int = 0
+    labelled: int = 0
+    not_mended: list[str] = field(default_factory=list)
+    freed: int = 0
+    index: bool = False
+
+
+def repair(pipeline: Pipeline, progress: Progress, *, dry_run: bool = False) -> RepairReport:
+    """Check every file of the lake's tables, and make anew what is damaged.
+
+    Nothing else should write to the lake meanwhile: the last commit of another process may look torn while it is made.
+
+    Args:
+        dry_run: only say what is damaged.
+
+    Raises:
+        CurationError: there is no table, or one that can't be mended; what was mended until then stays.
+    """
+    tables = pipeline.tables
+    there = [table for table in (tables.directory, tables.embeddings, tables.zero_shot_labels) if table.exists()]
+    if not there:
+        raise CurationError(f"there is no table at {tables.directory.path}; `curation run` creates it")
+    report = RepairReport()
+    for table in there:
+        _mend_log(table, report, dry_run)
+    broken = {table.path.name: _check(table, report, progress) for table in there}
+    if dry_run:
+        return report
+    for table in there:
+        report.freed += table.sweep()
+    _mend_rows(pipeline, broken, report, progress)
+    return report
+
+
+def _mend_log(table: LakeTable, report: RepairReport, dry_run: bool) -> None:
+    with explained_table(table.storage):
+        faults = log_faults(table.storage)
+        report.found += [Damage(table.path.name, f"_delta_log/{name}", reason) for name, reason in faults.items()]
+        if not dry_run:
+            put_aside(table.storage, faults)
+    if dry_run and faults:
+        return
+    try:
+        table.snapshot()
+    except CurationError as error:
+        raise CurationError(
+            f"{error}; its log can't be mended: move {table.path} away, and `curation run` makes it anew"
+        ) from error
+
+
+def _check(table: LakeTable, report: RepairReport, progress: Progress) -> list[str]:
+    """Read every data file of a table through; which of its partitions have a broken one."""
+    try:
+        snapshot = table.snapshot()
+    except CurationError:  # a dry run, of a table whose log is damaged
+        return []
+    files, names = snapshot.named_files(snapshot.partitions), snapshot.file_schema.names
+    progress.start(f"check {table.path.name}", len(files))
+    partitions = set()
+    for file, reason in _reasons(table, files, names):
+        progress.advance(1)
+        report.checked += 1
+        if reason is not None:
+            BrokenFiles.of(table.storage.location).note(file.path, reason, for_good=True)
+            report.found.append(Damage(table.path.name, file.path, reason, file.partition, file.rows))
+            partitions.add(file.partition)
+    return sorted(partitions)
+
+
+def _reasons(
+    table: LakeTable, files: Sequence[DataFile], columns: Sequence[str]
+) -> Iterator[tuple[DataFile, str | None]]:
+    def reason(file: DataFile) -> str | None:
+        with explained_table(table.storage):
+            return why_broken(table.storage, file.path, file.size_bytes, columns)
+
+    with ThreadPoolExecutor(_THREADS, "check") as pool:
+        yield from zip(files, pool.map(reason, files), strict=True)
+
+
+def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairReport, progress: Progress) -> None:
+    tables = pipeline.tables
+    images = broken[tables.directory.path.name]
+    vectors = broken.get(tables.embeddings.path.name, [])
+    labels = broken.get(tables.zero_shot_labels.path.name, [])
+    if images:
+        _scan(pipeline, images, report, progress)
+    model = pipeline.selection.current() if tables.embeddings.exists() else None
+    if model is None:
+        for folder in vectors:
+            _drop(tables.embeddings, folder)
+    elif images or vectors:
+        for embed in pipeline.embed_all(sorted({*images, *vectors}), model, progress, repair=True):
+            report.encoded += embed.encoded
+            report.not_mended += filter(None, [embed.broken])
+            report.not_mended += [f"{path}: not embedded: {reason}" for path, reason in embed.failed]
+    for folder in labels:
+        if model is not None and pipeline.settings.labels:
+            report.labelled += pipeline.label_zero_shot(folder, model).rows
+        else:
+            _drop(tables.zero_shot_labels, folder)
+    if model is not None:
+        pipeline.searcher.refresh(progress)
+        report.index = True
+
+
+def _scan(pipeline: Pipeline, folders: list[str], report: RepairReport, progress: Progress) -> None:
+    """Read the images of lost rows again; rows that were not lost stay where their disk may only be away."""
+    tree = pipeline.source.list_folders()
+    refuse_another_tree(pipeline.settings.images_root, tree, pipeline.tables.known_paths(), prune=False)
+    question = pipeline.prune_question(tree, folders)
+    if question is not None:
+        report.not_mended.append(f"{question.why}: their rows were kept as far as they can be read")
+    for scan in pipeline.scan(folders, progress, repair=True, staying=None if question is None else question.rows):
+        report.read += scan.read
+        report.not_mended += filter(None, [scan.broken])
+        for place, reason in (scan.unlisted | scan.unread).items():
+            report.not_mended.append(f"{place}: {reason}")
+
+
+def _drop(table: LakeTable, partition: str) -> None:
+    """Let the broken files of a partition leave a table."""
+
+    def work(change: Rewrite) -> None:
+        change.commit([], [file for file, _ in change.base.broken(partition)])
+
+    rewrite(table, partition, work, info={"job": "repair", "folder": partition})
