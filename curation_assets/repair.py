@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, first_line
 from curation_assets.ingest import refuse_another_tree
 from curation_assets.lake.broken import BrokenFiles, why_broken
 from curation_assets.lake.log_repair import log_faults, put_aside
@@ -103,7 +103,8 @@ def _mend_log(table: LakeTable, report: RepairReport, dry_run: bool) -> None:
         table.snapshot()
     except CurationError as error:
         raise CurationError(
-            f"{error}; its log can't be mended: move {table.path} away, and `curation run` makes it anew"
+            f"the log of table {table.path} can't be mended: move the table away, and `curation run` makes it anew "
+            f"({first_line(error.__cause__ or error)})"
         ) from error
 
 
@@ -113,7 +114,7 @@ def _check(table: LakeTable, report: RepairReport, progress: Progress) -> list[s
         snapshot = table.snapshot()
     except CurationError:  # a dry run, of a table whose log is damaged
         return []
-    files, names = snapshot.named_files(snapshot.partitions), snapshot.file_schema.names
+    files, names = snapshot.named_files(), snapshot.file_schema.names
     progress.start(f"check {table.path.name}", len(files))
     partitions = set()
     for file, reason in _reasons(table, files, names):

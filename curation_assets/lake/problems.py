@@ -51,5 +51,23 @@ def explained_table(storage: Storage) -> Iterator[None]:
         raise CurationError(f"lake {error.filename or table}: {error.strerror}{hint}") from error
 
 
+@contextmanager
+def explained_log(storage: Storage) -> Iterator[None]:
+    """The same for opening a table, where a torn log is what there is to say.
+
+    Raises:
+        CurationError: naming the table, the reason and what to do.
+    """
+
+    def said(reason: str) -> str:
+        return (
+            f"table {storage.location} can't be read or written: {reason}; its log is damaged, as by a power cut: "
+            "`curation repair` says what can be mended"
+        )
+
+    with explained(DeltaError, said):
+        yield
+
+
 def _full_reason(error: OSError) -> str:
     return str(error) if error.errno is not None else reason_of(error)

@@ -182,14 +182,15 @@ class Snapshot:
         """Parquet files of some partitions."""
         return self._without_broken(self.named_files(partitions))
 
-    def named_files(self, partitions: Iterable[str]) -> list[DataFile]:
-        """The same, with those that can't be read."""
-        return [file for partition in partitions for file in self._files.get(partition, ())]
+    def named_files(self, partitions: Iterable[str] | None = None) -> list[DataFile]:
+        """Parquet files of some partitions or of all, with those that can't be read."""
+        chosen = self._files if partitions is None else partitions
+        return [file for partition in chosen for file in self._files.get(partition, ())]
 
     def broken(self, partition: str | None = None) -> list[tuple[DataFile, str]]:
         """Files of one partition or of all that a read failed at lately, and why."""
         reasons = BrokenFiles.of(self.storage.location).reasons
-        files = self.named_files(self._files if partition is None else (partition,)) if reasons else []
+        files = self.named_files(None if partition is None else (partition,)) if reasons else []
         return [(file, reasons[file.path]) for file in files if file.path in reasons]
 
     def refuse_broken(self, partition: str) -> None:

@@ -24,7 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.lake import hive
-from curation_assets.lake.problems import COMMIT_PATIENCE_SECONDS, explained_table
+from curation_assets.lake.problems import COMMIT_PATIENCE_SECONDS, explained_log, explained_table
 from curation_assets.lake.removed import removed_lately
 from curation_assets.lake.schemas import Column, TableSpec
 from curation_assets.lake.snapshot import DataFile, Snapshot, scan_files
@@ -108,7 +108,7 @@ class LakeTable:
             newest = self.newest_version()
             if version is not None and not 0 <= version <= newest:
                 raise CurationError(f"table {self.path} has the versions 0 to {newest}, and no {version}")
-            return Snapshot.of(self.storage, self.spec, DeltaTable(str(self.path), version=version))
+            return Snapshot.of(self.storage, self.spec, self._opened(version))
 
     def latest(self) -> Snapshot:
         """The newest version, as cheaply as can be: what this process read before is read again only if it changed.
@@ -204,9 +204,7 @@ class LakeTable:
             return 0
         self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         with explained_table(self.storage):
-            return sweep_free(
-                self.storage, self.spec, lambda: {f.path for f in self.latest().named_files(self.latest().partitions)}
-            )
+            return sweep_free(self.storage, self.spec, lambda: {f.path for f in self.latest().named_files()})
 
     def replace(
         self,
@@ -293,6 +291,10 @@ class LakeTable:
         ]
         return actions
 
+    def _opened(self, version: int | None = None) -> DeltaTable:
+        with explained_log(self.storage):
+            return DeltaTable(str(self.path), version=version)
+
     def _newest(self) -> tuple[DeltaTable, Snapshot]:
         """The table opened at its newest version; for who holds ``_lock``."""
         if self._latest is not None:
@@ -301,7 +303,7 @@ class LakeTable:
                 return table, snapshot
         if not self.exists():
             raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
-        table = DeltaTable(str(self.path))
+        table = self._opened()
         return table, self._remember(table, Snapshot.of(self.storage, self.spec, table))
 
     def _committed(

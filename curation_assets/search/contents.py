@@ -68,7 +68,8 @@ def compare(
         positions: how many it has.
     """
     held = _NO_KEYS if keys is None else keys
-    files = {file.path: file for file in embeddings.files()}
+    # Of a file that can't be read now, an index still has what it held.
+    files = {file.path: file for file in embeddings.named_files()}
     known = set(held["_file"].unique().to_list())
     kept = held.filter(pl.col("_file").is_in(list(files)))
     new = [file for path, file in files.items() if path not in known]
@@ -126,7 +127,7 @@ def _images(rows: pl.DataFrame | None, directory: Snapshot) -> pl.DataFrame:
     wanted = [*_IMAGE_COLUMNS, "_file"]
     if rows is None:
         return directory.read(_IMAGE_COLUMNS).select(wanted)
-    files = {file.path: file for file in directory.files()}
+    files = {file.path: file for file in directory.named_files()}
     known = set(rows["_file"].unique().to_list())
     new = directory.read(_IMAGE_COLUMNS, files=[file for path, file in files.items() if path not in known])
     return pl.concat([rows.filter(pl.col("_file").is_in(list(files))).select(wanted), new.select(wanted)])
