@@ -49,6 +49,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """The same of a folder, with all that is in it."""
+    for above, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(above, name))
+        sync(Path(above))
+
+
 @contextmanager
 def waiting_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold a lock that one process of this machine has at a time; the kernel takes it back when that process dies.

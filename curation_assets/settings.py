@@ -399,17 +399,22 @@ def source_key(model_source: str) -> str:
     return str(path.relative_to(project_dir()) if path.is_relative_to(project_dir()) else path)
 
 
+_MAY_HOLD_KEYS = ("spark_conf", "serve_token", "gallery_token")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings; ``overrides`` go before environment and ``.env``.
 
     Raises:
-        CurationError: naming the variable, its value and what is allowed.
+        CurationError: naming the variable, what is allowed and, unless it may hold a key, its value.
     """
     try:
         return Settings(**overrides)
     except ValidationError as error:
         problems: dict[str, list[str]] = {}  # a setting of two types has a problem for each
         for problem in error.errors():
-            name = f"CURATION_{str(problem['loc'][0]).upper()}={str(problem['input'])!r}"
+            name = f"CURATION_{str(problem['loc'][0]).upper()}"
+            if problem["loc"][0] not in _MAY_HOLD_KEYS:
+                name += f"={str(problem['input'])!r}"
             problems.setdefault(name, []).append(problem["msg"].removeprefix("Value error, "))
         raise CurationError("; ".join(f"{name}: {', or '.join(why)}" for name, why in problems.items())) from None

@@ -5,7 +5,6 @@ With its modules ``connection``, ``versions``, ``version_files`` and ``champion`
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation_assets.clip import version_files
+from curation_assets.clip import leftovers, version_files
 from curation_assets.clip.champion import ChampionRecord, SeenSource
 from curation_assets.clip.champion_note import ChampionNote
 from curation_assets.clip.connection import Connection
@@ -303,13 +302,16 @@ class Registry:
 
         mlflow = self._connection.mlflow()
         tags = version_tags(packaging.tags(source))
-        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        experiment = self._experiment(client)
+        leftovers.sweep(self._connection, client, experiment)
+        with leftovers.scratch(self._connection) as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice about type hints; the signature is given
-            packed = packaging.package(source, Path(scratch))
-            mlflow.set_experiment(experiment_id=self._experiment(client))
-            with mlflow.start_run(run_name=f"register {self.name}") as run:
+            packed = packaging.package(source, scratch)
+            mlflow.set_experiment(experiment_id=experiment)
+            with mlflow.start_run(run_name=f"{leftovers.RUN_NAME}{self.name}") as run:
                 mlflow.set_tags(tags)
                 info = mlflow.pyfunc.log_model(name="model", **packed)
+            leftovers.sync_model(self._connection, client, info.model_id)
         return self._versions(client).create(info, run.info.run_id, tags, packaging.description(source))
 
     @property

@@ -468,3 +468,50 @@ def test_a_registry_of_its_own_leaves_the_users_mlflow_and_the_working_directory
     with pytest.raises(NotRegisteredError):
         Registry(NAME, tmp_path / "ours").champion()  # the user's, which is empty
     assert (tmp_path / "theirs" / "registry.db").exists()
+
+
+@pytest.mark.parametrize("place", ["log_model", "create_model_version"])
+def test_what_a_killed_registration_left_goes_with_the_next(
+    place: str, ready: Pipeline, other_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = with_source(ready, other_weights)
+    folder = pipeline.settings.mlflow_dir
+    pipeline.registry.versions()  # MLflow is at this registry from now on
+    client = mlflow.MlflowClient()
+    experiment = mlflow.get_experiment_by_name(pipeline.registry.name)
+    models = Path(experiment.artifact_location.removeprefix("file://")) / "models"
+    with mlflow.start_run(experiment_id=experiment.experiment_id) as run:
+        users = client.create_logged_model(experiment.experiment_id, name="theirs", source_run_id=run.info.run_id)
+    (models / users.model_id).mkdir()
+    before = {path.name for path in models.iterdir()}
+    script = f"""
+import os, signal, mlflow.pyfunc, mlflow
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+if {place!r} == "log_model":
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    real = LocalArtifactRepository.log_artifacts
+    LocalArtifactRepository.log_artifacts = lambda *a, **k: (real(*a, **k), die())
+else:
+    mlflow.MlflowClient.create_model_version = die
+Pipeline(load_settings()).selection.choose()
+"""
+    env = os.environ | {
+        "CURATION_IMAGES_ROOT": str(pipeline.settings.images_root),
+        "CURATION_LAKE_ROOT": str(pipeline.settings.lake_root),
+        "CURATION_MODEL_SOURCE": str(other_weights),
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    left = {path.name for path in models.iterdir()} - before
+    assert len(left) == 1
+    assert len(list(folder.glob("registering-*"))) == (place == "log_model")
+    assert pipeline.selection.choose().model.version == "2"
+    now = {path.name for path in models.iterdir()}
+    assert not left & now
+    assert before < now
+    assert len(now) == len(before) + 1
+    assert not list(folder.glob("registering-*"))
+    status = [run.info.status for run in client.search_runs([experiment.experiment_id])]
+    assert sorted(status) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
