@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +45,13 @@ def is_panic(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something failed, in a few words: what the system says, else what the library says first."""
+    """Why something failed, in a few words: what the system says, else what the library says first.
+
+    A full disk is told whatever it led to: a library that fails at something else in consequence says little.
+    """
+    if (full := disk_full(error)) is not None:
+        place = full.filename2 or full.filename
+        return f"{os.strerror(full.errno or 0)}{f': {place}' if place else ''}"
     if not isinstance(error, OSError):
         return first_line(error)
     if error.errno is not None:
@@ -51,6 +59,18 @@ def reason_of(error: BaseException) -> str:
     # A library in Rust gives no number: its reason stands at the end, in colours.
     lines = re.sub(r"\x1b\[\d*m|↳", "", str(error)).strip().splitlines() or [type(error).__name__]
     return re.sub(r" \(set POLARS_VERBOSE.*", "", lines[-1].strip())
+
+
+def disk_full(error: BaseException) -> OSError | None:
+    """The error of a full disk (or quota) that another error came of, or is."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        if isinstance(at, OSError) and at.errno in (errno.ENOSPC, errno.EDQUOT):
+            return at
+        seen.add(id(at))
+        at = at.__cause__ or at.__context__
+    return None
 
 
 def first_line(error: BaseException) -> str:

@@ -116,6 +116,7 @@ class Connection:
 
         for name in ("mlflow", "alembic", "databricks.sdk"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # logs what it raises as well
         theirs = {variable: os.environ.get(variable) for variable in _URI_VARIABLES}
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self._registry_uri)  # None: the same

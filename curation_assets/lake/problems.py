@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from curation_assets.errors import CurationError, explained, reason_of
+from curation_assets.errors import CurationError, disk_full, explained, reason_of
 from curation_assets.lake.storage import Storage
 
 COMMIT_PATIENCE_SECONDS = 300
@@ -19,7 +20,6 @@ _SYSTEM = (
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
-    errno.ENOSPC,
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
@@ -43,12 +43,13 @@ def explained_table(storage: Storage) -> Iterator[None]:
                     f"table {table}: no commit landed in {COMMIT_PATIENCE_SECONDS} s: {error}"
                 ) from error
     except OSError as error:
+        if (full := disk_full(error)) is not None:  # pyarrow names no file, and says first what it was writing
+            raise CurationError(f"lake {full.filename or table}: {os.strerror(full.errno or 0)}") from error
         if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
             raise CurationError(f"table {table} can't be read or written: {_full_reason(error)}") from error
         if error.errno not in _SYSTEM:
             raise
-        hint = "; check CURATION_LAKE_ROOT" if error.errno != errno.ENOSPC else ""
-        raise CurationError(f"lake {error.filename or table}: {error.strerror}{hint}") from error
+        raise CurationError(f"lake {error.filename or table}: {error.strerror}; check CURATION_LAKE_ROOT") from error
 
 
 @contextmanager

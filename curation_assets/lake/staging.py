@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from curation_assets.lake import hive
 from curation_assets.lake.columns import conformed
 from curation_assets.lake.layout import FILE_BYTES, FILE_ROWS, is_full, is_large_enough
+from curation_assets.lake.problems import explained_table
 from curation_assets.lake.schemas import TableSpec
 from curation_assets.lake.storage import Storage, StoredFile
 
@@ -227,18 +228,20 @@ class _NewFile:
         self._partition = partition
         self._marker = marker
         self.rows = 0
-        storage.put(marker, path.encode())
-        self._sink = storage.output(path)
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=list(spec.dictionary),
-            column_encoding=dict.fromkeys(spec.byte_stream_split, "BYTE_STREAM_SPLIT") or None,
-            write_statistics=[c.name for c in spec.columns if c.name in ("relative_path", "mtime_ns", "size_bytes")],
-            write_page_checksum=True,
-        )
+        statistics = [c.name for c in spec.columns if c.name in ("relative_path", "mtime_ns", "size_bytes")]
+        with explained_table(storage):
+            storage.put(marker, path.encode())
+            self._sink = storage.output(path)
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=list(spec.dictionary),
+                column_encoding=dict.fromkeys(spec.byte_stream_split, "BYTE_STREAM_SPLIT") or None,
+                write_statistics=statistics,
+                write_page_checksum=True,
+            )
 
     @property
     def size_bytes(self) -> int:
@@ -247,12 +250,14 @@ class _NewFile:
 
     def write(self, table: pa.Table) -> None:
         """Add a row group."""
-        self._writer.write_table(table, row_group_size=table.num_rows)
+        with explained_table(self._storage):
+            self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
 
     def finish(self) -> list[StagedFile]:
         """Close it; one without rows is deleted."""
-        self._close()
+        with explained_table(self._storage):
+            self._close()
         if not self._storage.exists(self._marker):
             raise RuntimeError(f"{self._path} was swept while it was being written")
         if not self.rows:
