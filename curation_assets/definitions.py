@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from curation_assets.defs.dead_runs import build_dead_runs_sensor
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
 from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
@@ -39,6 +40,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
         ],
         jobs=[ingest_image_folder, ingest_image_folders, register_clip_model, refresh_search_index],
         sensors=[
+            build_dead_runs_sensor(settings),
             build_new_images_sensor(settings),
             embeddings_automation_sensor,
             build_search_index_sensor(settings),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_data_version
 from curation_assets.defs.images import crop_images_directory
@@ -19,6 +20,26 @@ from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 
 _NOTE: md.Facts = {"note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")}
+
+
+_behind: dict[str, tuple[tuple[object, ...], frozenset[str]]] = {}
+
+
+def not_embedded(pipeline: Pipeline, model: RegisteredModel) -> frozenset[str]:
+    """Folders of the directory table whose vectors of a model aren't in line with their rows.
+
+    Kept while both tables stay as they are: a sensor asks at every tick, and reading the tables takes a while.
+    """
+    tables = pipeline.tables
+    images = tables.directory.latest()
+    vectors = tables.embeddings.latest() if tables.embeddings.exists() else None
+    state = (images.table_id, images.version, vectors and (vectors.table_id, vectors.version), model)
+    place = str(tables.directory.path)
+    known = _behind.get(place)
+    if known is None or known[0] != state:
+        known = state, frozenset(images.folders if vectors is None else folders_behind(images, vectors, model))
+        _behind[place] = known
+    return known[1]
 
 
 def promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> Iterator[dg.AssetMaterialization]:
@@ -40,11 +61,13 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
 
     They carry the data versions that runs would have given, so that nothing looks stale because of them.
     """
+    if not folders:
+        return
     model, tables = pipeline.registry.champion(), pipeline.tables
     images = tables.directory.latest()
     vectors = tables.embeddings.latest() if tables.embeddings.exists() else None
     run = md.mlflow_run(pipeline, model)
-    behind = set(folders_behind(images, vectors, model)) if vectors is not None else set(folders)
+    behind = not_embedded(pipeline, model)
     for folder in folders:
         content = tables.content_version([folder])
         bad = tables.bad_files([folder])

@@ -1,5 +1,6 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
-from curation_assets.defs.state import covered, run_key_for
+from curation_assets.defs.state import ATTEMPT, Attempt, Wait, covered, next_attempt
 from curation_assets.defs.tags import OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
@@ -164,10 +165,13 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
         wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
         if all(data_version(context.instance, of) == wanted for of in (image_search_index.key, image_map.key)):
             return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
-        latest = latest_run(context.instance, refresh_search_index.name)
-        key = run_key_for(image_search_index.key.to_user_string(), wanted, latest, run_key_is_used(context.instance))
-        if key is None:
-            return dg.SkipReason(f"asked for already; run {latest.run_id[:8]} tells" if latest else "asked for already")
-        return dg.RunRequest(key)
+        latest, now = latest_run(context.instance, refresh_search_index.name), time.time()
+        asset = image_search_index.key.to_user_string()
+        found = next_attempt(asset, wanted, latest, run_key_is_used(context.instance), now)
+        if isinstance(found, Attempt):
+            return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
+        if not found.finished:
+            return dg.SkipReason(f"asked for already; run {found.run_id[:8]} tells")
+        return dg.SkipReason(f"asked for already; {Wait(asset, found).told(now)}")
 
     return search_index_sensor

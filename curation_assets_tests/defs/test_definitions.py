@@ -78,6 +78,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     status = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     assert status == {
+        "dead_runs_sensor": dg.DefaultSensorStatus.RUNNING,
         "new_images_sensor": dg.DefaultSensorStatus.RUNNING,
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,

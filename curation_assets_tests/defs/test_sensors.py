@@ -291,7 +291,7 @@ def test_partitions_stored_by_a_tick_that_died_do_not_hide_their_folders(
     assert keys(tick()) == ["maize"]
 
 
-def test_a_run_that_failed_is_not_asked_for_again(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
+def test_a_run_that_failed_is_not_asked_for_again_at_once(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
     fill("maize")
     result = tick(launch=False)
     store_run(instance, (result.run_requests or [])[0], "FAILURE")
