@@ -15,10 +15,12 @@ import polars as pl
 
 from curation_assets.defs.workers import ServerAnswer
 from curation_assets.images.listing import TreeListing, at_or_below
+from curation_assets.images.names import printable
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.scan.changes import FolderChange
 
 FOLDERS_A_RUN, FILES_A_RUN = 10, 1000  # that are asked for together
+_NAME_SHOWN = 100  # characters of a folder's name in a list of them
 ATTEMPT = "curation/attempt"  # tag of a run that isn't the first at its state
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60.0, 24 * 3600.0  # between two attempts; each wait is twice the one before
 
@@ -80,7 +82,9 @@ class Wait:
     def told(self, now: float) -> str:
         """For people."""
         what = f"run {self.run.run_id[:8]} {self.run.status.upper()}, attempt {self.run.attempt}"
-        return f"{self.name} ({what}, {again_told(self.run, now)})"
+        name = printable(self.name)
+        name = name if len(name) <= _NAME_SHOWN else f"{name[: _NAME_SHOWN - 1]}…"
+        return f"{name} ({what}, {again_told(self.run, now)})"
 
 
 def again_told(run: LatestRun, now: float) -> str:
