@@ -1,17 +1,34 @@
-"""What happened outside Dagster (``curation run``, a promotion), told to Dagster: its pages then show what is."""
+"""What happened outside Dagster (``curation run``, a promotion), told to Dagster: its pages then show what is.
+
+Materializations are a tick's asset events. Checks of them are reported by the next tick, at once: an evaluation names
+the stored materialization that it is of, or Dagster doesn't count it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
-from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_data_version
-from curation_assets.defs.images import crop_images_directory
+from curation_assets.defs.embeddings import (
+    ALL_EMBEDDED,
+    crop_images_directory_embeddings,
+    embeddings_data_version,
+    vector_checks,
+)
+from curation_assets.defs.images import (
+    ALL_USABLE,
+    FEW_BAD,
+    TABLE_VERSION,
+    crop_images_directory,
+    folder_checks,
+    table_checks,
+)
 from curation_assets.defs.model import clip_model, model_facts
-from curation_assets.defs.reports import FolderReport
+from curation_assets.defs.reports import Check, FolderReport, evaluations
 from curation_assets.defs.runs import data_version
 from curation_assets.defs.tags import DATA_VERSION
 from curation_assets.embed.plan import folders_behind
@@ -52,7 +69,7 @@ def promotion(instance: dg.DagsterInstance, pipeline: Pipeline) -> Iterator[dg.A
     if data_version(instance, clip_model.key) == model.fingerprint:
         return
     facts = model_facts(pipeline, model, pipeline.registry.overruled())
-    found = {"found": dg.MetadataValue.text("another champion in the registry; reported without a run")}
+    found = {"found": dg.MetadataValue.text("the champion of the registry; reported without a run")}
     yield dg.AssetMaterialization(clip_model.key, metadata=facts | found, tags={DATA_VERSION: model.fingerprint})
 
 
@@ -96,3 +113,66 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
         inputs = {crop_images_directory.key: content, clip_model.key: model.fingerprint}
         key = crop_images_directory_embeddings.key
         yield FolderReport(key, key_of(folder), version, facts, pictures, inputs=inputs).materialization()
+
+
+_CHECKED = 100  # folders whose checks are reported in one tick
+
+
+def report_checks(instance: dg.DagsterInstance, pipeline: Pipeline, in_line: Collection[str]) -> int:
+    """Evaluate what no run has: checks of folders that were told of from outside, and of a table that changed.
+
+    Args:
+        in_line: folders that match their rows.
+
+    Returns:
+        How many folders' checks were reported.
+    """
+    table = pipeline.tables.directory.latest()
+    if not table.folders:
+        return 0
+    asset = crop_images_directory.key
+    known = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(asset, ALL_USABLE)])
+    evaluation = next((record.evaluation for record in known.values() if record and record.evaluation), None)
+    seen = evaluation.metadata.get(TABLE_VERSION) if evaluation else None
+    if seen is None or seen.value != f"{table.table_id}.{table.version}":
+        for event in evaluations(instance, asset, None, table_checks(pipeline)):
+            instance.report_runless_asset_event(event)
+    reported = 0
+    for folder in _unchecked(instance, crop_images_directory.key, FEW_BAD, in_line):
+        _report(instance, crop_images_directory.key, folder, folder_checks(pipeline, folder))
+        reported += 1
+    model = pipeline.registry.champion()
+    embedded = set(in_line) - not_embedded(pipeline, model) if pipeline.tables.embeddings.exists() else set()
+    for folder in _unchecked(instance, crop_images_directory_embeddings.key, ALL_EMBEDDED, embedded):
+        _report(instance, crop_images_directory_embeddings.key, folder, vector_checks(pipeline, folder, model))
+        reported += 1
+    return reported
+
+
+def _report(instance: dg.DagsterInstance, asset: dg.AssetKey, folder: str, checks: Sequence[Check]) -> None:
+    for event in evaluations(instance, asset, key_of(folder), checks):
+        instance.report_runless_asset_event(event)
+
+
+def _unchecked(instance: dg.DagsterInstance, asset: dg.AssetKey, check: str, folders: Collection[str]) -> list[str]:
+    """Of some folders those that Dagster knows materialized, but whose newest materialization no check was made of."""
+    infos = instance.event_log_storage.get_asset_check_partition_info([dg.AssetCheckKey(asset, check)])
+    planned = {
+        info.latest_planned_run_id
+        for info in infos
+        if info.latest_execution_status is AssetCheckExecutionRecordStatus.PLANNED
+    }
+    under_way = {
+        run.run_id
+        for run in (instance.get_runs(dg.RunsFilter(run_ids=list(planned))) if planned else [])
+        if not run.is_finished
+    }
+    known = {
+        info.partition_key
+        for info in infos
+        if info.latest_planned_run_id in under_way
+        or (info.is_current and info.latest_execution_status is not AssetCheckExecutionRecordStatus.PLANNED)
+    }
+    open_keys = {key_of(folder): folder for folder in folders}.items()
+    materialized = instance.get_materialized_partitions(asset)
+    return [folder for key, folder in open_keys if key in materialized and key not in known][:_CHECKED]

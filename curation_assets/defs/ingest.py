@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
-from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders
-from curation_assets.defs.reports import Event, plan, tell_each
+from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
+from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
 from curation_assets.defs.search import image_search_index, index_refresh
@@ -50,7 +50,9 @@ def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[d
 def scan(context: dg.OpExecutionContext, curation: CurationResource, key: str) -> Iterator[Event | dg.Output[str]]:
     """As ``crop_images_directory`` does of a partition."""
     with trying_again(context):
-        yield from tell_each(context.instance, *scan_folders(context, curation, [key]))
+        reports, failed = scan_folders(context, curation, [key])
+        yield from evaluations(context.instance, crop_images_directory.key, None, table_checks(curation.pipeline()))
+        yield from tell_each(context.instance, reports, failed)
         yield dg.Output(key)
 
 

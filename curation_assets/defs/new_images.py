@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs.asking import NOT_EMBEDDED, ask
-from curation_assets.defs.external_events import materializations, not_embedded, promotion
+from curation_assets.defs.external_events import materializations, not_embedded, promotion, report_checks
 from curation_assets.defs.images import FOLDERS, crop_images_directory
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_model, register_clip_model
@@ -76,11 +77,12 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
                 "meant, backfill their partitions to remove the rows"
             )
         try:
-            if waiting := _model_is_missing(context.instance, pipeline):
+            if waiting := _model_is_missing(context.instance, pipeline, tree):
                 return waiting
             found = list(promotion(context.instance, pipeline))
             found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
             behind = _behind(pipeline, tree, changes)
+            report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         cursor = Cursor.of(context.cursor)
@@ -175,13 +177,17 @@ def _partition_requests(
         yield FOLDERS.build_delete_request(gone)
 
 
-def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason | None:
+def _model_is_missing(
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing
+) -> dg.SensorResult | dg.SkipReason | None:
     """Register the model before the first folder, so that a new project needs no manual first step.
 
-    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs.
+    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs. A
+    champion that the command line made vectors with is only told to Dagster, as a promotion is.
     """
+    champion = pipeline.selection.current()
     known = instance.get_latest_materialization_event(clip_model.key) is not None
-    if known and pipeline.selection.current() is not None:
+    if champion is not None and (known or _is_in_use(pipeline, champion)):
         return None
     latest, now = latest_run(instance, register_clip_model.name), time.time()
     asset, source = clip_model.key.to_user_string(), pipeline.settings.model_source
@@ -189,6 +195,12 @@ def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.Se
     if isinstance(found, Attempt):
         tags = {ATTEMPT: str(found.number)} if found.number > 1 else {}
         request = dg.RunRequest(found.run_key, job_name=register_clip_model.name, tags=tags)
-        return dg.SensorResult(run_requests=[request])
+        partitions = list(_partition_requests(instance, pipeline, tree, []))  # people can choose them meanwhile
+        return dg.SensorResult(run_requests=[request], dynamic_partitions_requests=partitions)
     hint = f"; see its log, then materialize clip_model; {again_told(found, now)}" if found.finished else ""
     return dg.SkipReason(f"waiting for clip_model: run {found.run_id[:8]} is {found.status}{hint}")
+
+
+def _is_in_use(pipeline: Pipeline, champion: RegisteredModel) -> bool:
+    """Whether there is a folder with all vectors of a model."""
+    return not not_embedded(pipeline, champion).issuperset(pipeline.tables.directory.latest().folders)

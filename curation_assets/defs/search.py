@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.embeddings import crop_images_directory_embeddings
 from curation_assets.defs.resources import CurationResource
@@ -16,12 +17,12 @@ from curation_assets.defs.running import Context, failing_for_good, progress, tr
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
 from curation_assets.defs.state import ATTEMPT, Attempt, Wait, covered, next_attempt
-from curation_assets.defs.tags import OWNERS
+from curation_assets.defs.tags import DATA_VERSION, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.pipeline import Pipeline
 from curation_assets.search import image_map as maps
-from curation_assets.search.index import IndexInfo
+from curation_assets.search.index import IndexInfo, read_info
 from curation_assets.search.refresh import IndexRefresh
 from curation_assets.search.standing import look
 from curation_assets.settings import Settings
@@ -135,6 +136,34 @@ refresh_search_index = dg.define_asset_job(
 )
 
 
+def _made_elsewhere(
+    instance: dg.DagsterInstance, pipeline: Pipeline, champion: RegisteredModel, wanted: str
+) -> Iterator[dg.AssetMaterialization]:
+    """Events of an index and a map that the command line brought in line, of which Dagster knows nothing yet.
+
+    Not where standing queries are set: a run tells of what they hold.
+    """
+    if pipeline.settings.standing_queries or any(
+        instance.get_latest_materialization_event(of) for of in (image_search_index.key, image_map.key)
+    ):
+        return
+    path = pipeline.searcher.location_of(champion)
+    try:
+        info, points = read_info(path), maps.read(maps.location_of(path))
+    except CurationError:  # it is damaged: a run makes it anew, or says so
+        return
+    if info is None or index_version(info) != wanted:
+        return
+    facts: dict[str, Any] = {"note": "found in line with the tables; made outside Dagster"}
+    tags = {DATA_VERSION: wanted}
+    of_index = {"images": info.images, "vectors": info.vectors, "search": info.kind, "recall at 10": info.recall}
+    yield dg.AssetMaterialization(image_search_index.key, metadata=of_index | facts, tags=tags)
+    if points is not None and len(points) == info.vectors:
+        if len(points):
+            facts["picture"] = md.picture(maps.draw(points), "map of the images", "png")
+        yield dg.AssetMaterialization(image_map.key, metadata={"images": len(points)} | facts, tags=tags)
+
+
 def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
     """The sensor of the search index, with the interval of the settings.
 
@@ -153,7 +182,7 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def search_index_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> dg.RunRequest | dg.SkipReason | dg.SensorResult:
         pipeline = curation.pipeline()
         tables = pipeline.tables
         if tables.embeddings.newest_version() < 1 or (champion := pipeline.selection.current()) is None:
@@ -165,6 +194,8 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
         wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
         if all(data_version(context.instance, of) == wanted for of in (image_search_index.key, image_map.key)):
             return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
+        if told := list(_made_elsewhere(context.instance, pipeline, champion, wanted)):
+            return dg.SensorResult(asset_events=told, skip_reason="the index and the map were made outside Dagster")
         latest, now = latest_run(context.instance, refresh_search_index.name), time.time()
         asset = image_search_index.key.to_user_string()
         found = next_attempt(asset, wanted, latest, run_key_is_used(context.instance), now)

@@ -19,6 +19,8 @@ GRAPH = {
 CHECKS = {
     ("crop_images_directory", "directory_key_is_unique", True),
     ("crop_images_directory", "few_bad_files", False),
+    ("crop_images_directory", "few_bad_files_anywhere", False),
+    ("crop_images_directory", "every_file_is_usable", False),
     ("crop_images_directory_embeddings", "embeddings_key_is_unique", True),
     ("crop_images_directory_embeddings", "every_image_embedded_once", True),
     ("crop_images_directory_embeddings", "vectors_are_unit", True),
