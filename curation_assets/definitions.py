@@ -6,6 +6,7 @@ import dagster as dg
 
 from curation_assets.defs.dead_runs import build_dead_runs_sensor
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
+from curation_assets.defs.everything import bring_everything_in_line
 from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
@@ -38,7 +39,13 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             *([labels] if labels else []),
             *([clip_endpoint] if on_databricks else []),
         ],
-        jobs=[ingest_image_folder, ingest_image_folders, register_clip_model, refresh_search_index],
+        jobs=[
+            bring_everything_in_line,
+            ingest_image_folder,
+            ingest_image_folders,
+            register_clip_model,
+            refresh_search_index,
+        ],
         sensors=[
             build_dead_runs_sensor(settings),
             build_new_images_sensor(settings),

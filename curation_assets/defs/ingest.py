@@ -18,7 +18,7 @@ from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
 from curation_assets.defs.search import image_search_index, index_refresh
-from curation_assets.defs.tags import DATA_VERSION, GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
+from curation_assets.defs.tags import GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 
 ingest_image_folder = dg.define_asset_job(
     "ingest_image_folder",
@@ -70,8 +70,7 @@ def refresh(
 ) -> Iterator[dg.AssetMaterialization | dg.Output[int]]:
     """As ``image_search_index`` does."""
     with trying_again(context), index_refresh(context, curation.pipeline()) as told:
-        tags = {DATA_VERSION: told.data_version}
-        yield dg.AssetMaterialization(image_search_index.key, metadata=told.metadata, tags=tags)
+        yield told.materialization(image_search_index.key)
         yield dg.Output(len(keys))
 
 

@@ -21,6 +21,7 @@ from curation_assets.defs.tags import DATA_VERSION, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import Progress
 from curation_assets.search import image_map as maps
 from curation_assets.search.index import IndexInfo, read_info
 from curation_assets.search.refresh import IndexRefresh
@@ -48,10 +49,14 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What the page of the index is told."""
+    """What the page of the index, or of the map, is told."""
 
     data_version: str
     metadata: Mapping[str, Any]
+
+    def materialization(self, asset: dg.AssetKey) -> dg.AssetMaterialization:
+        """Its event, as a job of ops records it."""
+        return dg.AssetMaterialization(asset, metadata=self.metadata, tags={DATA_VERSION: self.data_version})
 
 
 @contextmanager
@@ -111,22 +116,29 @@ def _facts(done: IndexRefresh) -> dict[str, Any]:
 )
 def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Bring the map in line with the index."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        index = pipeline.searcher.refresh(progress(context)).index
-        done = maps.refresh(index, progress(context))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(index_version(index.info)),
-        metadata={
-            "images": done.info.images,
-            "new": done.new,
-            "laid out by t-SNE": done.info.laid_out,
-            "laid out anew": done.fresh_layout,
-            "seconds": round(done.seconds, 3),
-            "embeddings table version": done.info.embeddings_version,
-        }
-        | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}),
-    )
+        told = map_refresh(curation.pipeline(), progress(context))
+    return dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
+
+
+def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
+    """Bring the map in line with the index, and that with the tables.
+
+    Raises:
+        CurationError: nothing is embedded yet, or one of them can't be written.
+    """
+    index = pipeline.searcher.refresh(said).index
+    done = maps.refresh(index, said)
+    facts = {
+        "images": done.info.images,
+        "new": done.new,
+        "laid out by t-SNE": done.info.laid_out,
+        "laid out anew": done.fresh_layout,
+        "seconds": round(done.seconds, 3),
+        "embeddings table version": done.info.embeddings_version,
+    }
+    picture = {"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}
+    return IndexReport(index_version(index.info), facts | picture)
 
 
 refresh_search_index = dg.define_asset_job(
@@ -156,7 +168,12 @@ def _made_elsewhere(
         return
     facts: dict[str, Any] = {"note": "found in line with the tables; made outside Dagster"}
     tags = {DATA_VERSION: wanted}
-    of_index = {"images": info.images, "vectors": info.vectors, "search": info.kind, "recall at 10": info.recall}
+    of_index: dict[str, Any] = {
+        "images": info.images,
+        "vectors": info.vectors,
+        "search": info.kind,
+        "recall at 10": info.recall,
+    }
     yield dg.AssetMaterialization(image_search_index.key, metadata=of_index | facts, tags=tags)
     if points is not None and len(points) == info.vectors:
         if len(points):
