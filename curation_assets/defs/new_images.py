@@ -108,10 +108,14 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         waiting_for = f"{len(settling.waiting)} still being written, {len(settling.ready)} asked for already"
         differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
         without = f"{len(behind)} match it but lack vectors" if behind else ""
-        told = list(filter(None, [waits_told(asking.waits, looked), _not_done(tree, question)]))
-        for line in told:
-            context.log.warning(line)
-        skipped = "; ".join(filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", without, *told]))
+        waits, left = waits_told(asking.waits, looked), _not_done(tree, question)
+        if waits:
+            context.log.info(waits)
+        if left:
+            context.log.warning(left)
+        skipped = "; ".join(
+            filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", without, waits, left])
+        )
         return dg.SensorResult(
             run_requests=asking.requests,
             skip_reason=None if asking.requests else skipped,

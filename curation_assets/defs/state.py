@@ -92,14 +92,14 @@ def again_told(run: LatestRun, now: float) -> str:
     return f"again in {_in_words(max(run.again_at - now, 0))}"
 
 
-def waits_told(waits: Sequence[Wait], now: float, most: int = 5) -> str:
+def waits_told(waits: Sequence[Wait], now: float, noun: str = "folder", most: int = 5) -> str:
     """What waits to be tried again, in a line of bounded length, the next first; empty where nothing does."""
     if not waits:
         return ""
     soonest = sorted(waits, key=lambda wait: wait.run.again_at)
     more = f" and {len(waits) - most} more" if len(waits) > most else ""
-    folders = "folder waits" if len(waits) == 1 else "folders wait"
-    return f"{len(waits)} {folders} to be tried again: {', '.join(w.told(now) for w in soonest[:most])}{more}"
+    number = f"1 {noun} waits" if len(waits) == 1 else f"{len(waits)} {noun}s wait"
+    return f"{number} to be tried again: {', '.join(w.told(now) for w in soonest[:most])}{more}"
 
 
 def _in_words(seconds: float) -> str:

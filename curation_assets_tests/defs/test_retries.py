@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent, DagsterEventType
 
+from curation_assets.definitions import build_defs
 from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.search import build_search_index_sensor
@@ -289,3 +290,38 @@ def test_decisions_over_values() -> None:
     assert next_registration("k", "s", done, unused, 1001) == Attempt("k:s:12345678", 2)
     again = LatestRun("87654321-9", "k:s:12345678", True, True, ended=1000, attempt=2)
     assert next_registration("k", "s", again, unused, 1001) == again
+
+
+def test_labels_that_a_killed_run_did_not_make_are_asked_for_again(
+    ready: Pipeline, instance: dg.DagsterInstance, clock: Clock
+) -> None:
+    defs = build_defs(ready.settings.model_copy(update={"labels": ["a leaf", "an orange"]}))
+    instance.add_dynamic_partitions("image_folders", ["maize", "rye"])
+    labels = dg.AssetKey("image_labels")
+    sensor = defs.get_repository_def().get_sensor_def("retry_sensor")
+
+    def planned(partition: str, **tags: str) -> dg.DagsterRun:
+        run = instance.add_run(dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.STARTED, tags=tags))
+        event = DagsterEvent.build_asset_materialization_planned_event(
+            run.job_name, "image_labels", AssetMaterializationPlannedData(labels, partition=partition)
+        )
+        instance.report_dagster_event(event, run.run_id)
+        return run
+
+    def evaluate() -> Any:
+        return sensor(dg.build_sensor_context(instance=instance, definitions=defs))
+
+    run = planned("maize")
+    assert "nothing waits" in evaluate().skip_message
+    for number, minutes in enumerate((1, 2, 4), 1):
+        instance.report_run_failed(run)
+        clock.ahead += minutes * MINUTE - 5
+        assert f"image_labels of maize (run {run.run_id[:8]} FAILURE, attempt {number}" in evaluate().skip_message
+        clock.ahead += 6
+        (request,) = evaluate().run_requests
+        assert (request.partition_key, list(request.asset_selection or [])) == ("maize", [labels])
+        run = planned("maize", **request.tags)
+    instance.report_runless_asset_event(dg.AssetMaterialization(labels, partition="maize"))
+    instance.report_run_failed(run)
+    clock.ahead += LONGEST_WAIT_SECONDS
+    assert "nothing waits" in evaluate().skip_message
