@@ -6,7 +6,9 @@ the stored materialization that it is of, or Dagster doesn't count it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -33,6 +35,7 @@ from curation_assets.defs.runs import data_version
 from curation_assets.defs.tags import DATA_VERSION
 from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.vectors import is_current
+from curation_assets.errors import CurationError
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 
@@ -115,42 +118,47 @@ def materializations(pipeline: Pipeline, folders: list[str]) -> Iterator[dg.Asse
         yield FolderReport(key, key_of(folder), version, facts, pictures, inputs=inputs).materialization()
 
 
-_CHECKED = 100  # folders whose checks are reported in one tick
+_CHECKING_SECONDS = 10  # that checks of folders may take of a tick
 
 
-def report_checks(instance: dg.DagsterInstance, pipeline: Pipeline, in_line: Collection[str]) -> int:
+def report_checks(instance: dg.DagsterInstance, pipeline: Pipeline, in_line: Collection[str]) -> None:
     """Evaluate what no run has: checks of folders that were told of from outside, and of a table that changed.
+
+    What isn't come to is left to the next tick.
 
     Args:
         in_line: folders that match their rows.
-
-    Returns:
-        How many folders' checks were reported.
     """
+    until = time.monotonic() + _CHECKING_SECONDS
     table = pipeline.tables.directory.latest()
     if not table.folders:
-        return 0
-    asset = crop_images_directory.key
-    known = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(asset, ALL_USABLE)])
+        return
+    images, vectors = crop_images_directory.key, crop_images_directory_embeddings.key
+    known = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(images, ALL_USABLE)])
     evaluation = next((record.evaluation for record in known.values() if record and record.evaluation), None)
     seen = evaluation.metadata.get(TABLE_VERSION) if evaluation else None
     if seen is None or seen.value != f"{table.table_id}.{table.version}":
-        for event in evaluations(instance, asset, None, table_checks(pipeline)):
-            instance.report_runless_asset_event(event)
-    reported = 0
-    for folder in _unchecked(instance, crop_images_directory.key, FEW_BAD, in_line):
-        _report(instance, crop_images_directory.key, folder, folder_checks(pipeline, folder))
-        reported += 1
+        _report(instance, images, None, lambda: table_checks(pipeline))
     model = pipeline.registry.champion()
     embedded = set(in_line) - not_embedded(pipeline, model) if pipeline.tables.embeddings.exists() else set()
-    for folder in _unchecked(instance, crop_images_directory_embeddings.key, ALL_EMBEDDED, embedded):
-        _report(instance, crop_images_directory_embeddings.key, folder, vector_checks(pipeline, folder, model))
-        reported += 1
-    return reported
+    for folder in _unchecked(instance, images, FEW_BAD, in_line):
+        if time.monotonic() > until:
+            return
+        _report(instance, images, folder, partial(folder_checks, pipeline, folder))
+    for folder in _unchecked(instance, vectors, ALL_EMBEDDED, embedded):
+        if time.monotonic() > until:
+            return
+        _report(instance, vectors, folder, partial(vector_checks, pipeline, folder, model))
 
 
-def _report(instance: dg.DagsterInstance, asset: dg.AssetKey, folder: str, checks: Sequence[Check]) -> None:
-    for event in evaluations(instance, asset, key_of(folder), checks):
+def _report(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, folder: str | None, evaluate: Callable[[], Sequence[Check]]
+) -> None:
+    try:
+        checks = evaluate()
+    except CurationError:  # a file of the table is broken: the sensor has other folders to look after
+        return
+    for event in evaluations(instance, asset, None if folder is None else key_of(folder), checks):
         instance.report_runless_asset_event(event)
 
 
@@ -175,4 +183,4 @@ def _unchecked(instance: dg.DagsterInstance, asset: dg.AssetKey, check: str, fol
     }
     open_keys = {key_of(folder): folder for folder in folders}.items()
     materialized = instance.get_materialized_partitions(asset)
-    return [folder for key, folder in open_keys if key in materialized and key not in known][:_CHECKED]
+    return [folder for key, folder in open_keys if key in materialized and key not in known]
