@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecordStatus,
+)
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
@@ -134,8 +137,10 @@ def report_checks(instance: dg.DagsterInstance, pipeline: Pipeline, in_line: Col
     if not table.folders:
         return
     images, vectors = crop_images_directory.key, crop_images_directory_embeddings.key
-    known = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(images, ALL_USABLE)])
-    evaluation = next((record.evaluation for record in known.values() if record and record.evaluation), None)
+    done = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(images, ALL_USABLE), limit=1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+    )
+    evaluation = done[0].evaluation if done else None
     seen = evaluation.metadata.get(TABLE_VERSION) if evaluation else None
     if seen is None or seen.value != f"{table.table_id}.{table.version}":
         _report(instance, images, None, lambda: table_checks(pipeline))

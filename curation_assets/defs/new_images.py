@@ -82,9 +82,12 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
             found = list(promotion(context.instance, pipeline))
             found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
             behind = _behind(pipeline, tree, changes)
-            report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
+        try:
+            report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
+        except Exception:  # what pages show must not keep a folder from its run
+            context.log.exception("the checks of what was made outside Dagster could not be reported")
         cursor = Cursor.of(context.cursor)
         certain, question = _without_what_is_in_question(pipeline, tree, changes)
         settling = settle(

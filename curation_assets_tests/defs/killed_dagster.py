@@ -79,8 +79,8 @@ def trial(base: Path, kills: int, seed: int) -> Outcome:
     dev = DagsterDev(env, base / "dg_last.log")
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            wait_for("every image has its vector", lambda: _vectors(pipeline) == made, 900)
-            wait_for("no run is under way", lambda: not instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)), 300)
+            wait_for("every image has its vector", lambda: _vectors(pipeline) == made, 400)
+            wait_for("no run is under way", lambda: not instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)), 120)
             wait_for("no slot is held", lambda: not _slots(instance), 120)
             runs = instance.get_runs()
             ended = sum(run.status is dg.DagsterRunStatus.FAILURE and _was_ended(instance, run) for run in runs)

@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent, DagsterEventType
 
 from curation_assets.defs import state
 from curation_assets.defs.new_images import build_new_images_sensor
@@ -597,6 +599,29 @@ def test_folders_made_by_the_command_line_get_checks_too(tick: Tick, fill: Any, 
             dg.AssetCheckKey(dg.AssetKey("crop_images_directory"), "every_file_is_usable"), 10
         )
         assert len(history) == 1  # the table is as it was
+
+
+def test_a_check_that_a_killed_run_was_to_evaluate_is_evaluated_by_the_sensor(
+    fill: Any, ready: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill("maize", 3)
+    run(ready, LogProgress())
+    images, check = dg.AssetKey("crop_images_directory"), "every_file_is_usable"
+    with dg.DagsterInstance.local_temp() as instance:
+        report_model(instance, ready)
+        killed = instance.add_run(dg.DagsterRun("ingest_image_folder", status=dg.DagsterRunStatus.STARTED))
+        event = DagsterEvent(
+            DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+            killed.job_name,
+            event_specific_data=AssetCheckEvaluationPlanned(asset_key=images, check_name=check),
+        )
+        instance.report_dagster_event(event, killed.run_id)
+        instance.report_run_failed(killed)
+        sensor = build_new_images_sensor(ready.settings)
+        sensor(dg.build_sensor_context(instance=instance), curation=CurationResource.of(ready.settings))
+        latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(images, check)])
+        assert [record.status.value for record in latest.values()] == ["SUCCEEDED"]
+    assert "could not be reported" not in caplog.text
 
 
 def test_partitions_of_a_new_project_can_be_chosen_while_the_model_is_registered(
