@@ -18,7 +18,6 @@ from curation_assets.defs.runs import as_latest, is_asked, latest_run
 from curation_assets.defs.settling import short_name
 from curation_assets.defs.state import (
     ATTEMPT,
-    FIRST_WAIT_SECONDS,
     Asked,
     Attempt,
     LatestRun,
@@ -47,7 +46,7 @@ class Asking:
         requests: runs.
         keys: partitions of theirs, in the order in which they are asked for.
         waits: folders that were tried and will be again.
-        behind: since when folders of which no run is known are without all vectors, by a short hash of their name.
+        behind: since when folders are seen to match their rows and lack vectors, by a short hash of their name.
         last: the folder that was looked at last.
     """
 
@@ -121,10 +120,8 @@ def _asked(
     latest = _latest_of(instance, key)
     found: Attempt | LatestRun | None
     if change.what == NOT_EMBEDDED:
-        found = next_embedding(key, fingerprint, newer(latest, attempts.latest(key)), now)
-        if found is None:
-            since = asking.behind.setdefault(short_name(change.folder), now)
-            found = Attempt(f"{key}:{fingerprint}:behind") if now - since > FIRST_WAIT_SECONDS else None
+        since = asking.behind.setdefault(short_name(change.folder), now)
+        found = next_embedding(key, fingerprint, newer(latest, attempts.latest(key)), since, now)
     else:
         found = next_attempt(key, fingerprint, latest, partial(_is_used, instance, key), now)
     if isinstance(found, Attempt):

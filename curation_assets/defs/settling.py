@@ -35,7 +35,7 @@ class Cursor:
     Attributes:
         after: the folder that was asked for last.
         looks: of folders that are waited for, by a short hash of their name.
-        behind: since when folders are seen without all vectors of which no run is known, likewise.
+        behind: since when folders are seen to match their rows and lack vectors, likewise.
     """
 
     after: str | None = None

@@ -144,21 +144,28 @@ def run_key_for(key: str, fingerprint: str, latest: LatestRun | None, is_used: C
     return f"{base}:{latest.run_id[:8]}" if is_used(base) else base
 
 
-def next_embedding(key: str, fingerprint: str, latest: LatestRun | None, now: float) -> Attempt | LatestRun | None:
+def next_embedding(
+    key: str, fingerprint: str, latest: LatestRun | None, since: float, now: float
+) -> Attempt | LatestRun | None:
     """The same for a folder that matches its rows, but of which images lack a vector.
 
     The automation embeds what changed. What it asked for, or a run that brought the folder in, may have ended without;
-    then it is the sensor's to ask, a minute later at the earliest.
+    then it is the sensor's to ask, when the automation has had its turn.
+
+    Args:
+        since: when it was first seen so.
 
     Returns:
-        None where no run tells since when it is so.
+        None while it is the automation's turn.
     """
-    if latest is None:
+    base = f"{key}:{fingerprint}"
+    if latest is not None:
+        number = latest.attempt if is_of_state(latest.run_key, base) else 1
+        if not latest.finished or now < latest.ended + wait_after(number):
+            return replace(latest, attempt=number)
+    if now <= since + FIRST_WAIT_SECONDS:
         return None
-    number = latest.attempt if is_of_state(latest.run_key, f"{key}:{fingerprint}") else 1
-    if not latest.finished or now < latest.ended + wait_after(number):
-        return replace(latest, attempt=number)
-    return Attempt(f"{key}:{fingerprint}:{latest.run_id[:8]}", number + 1)
+    return Attempt(f"{base}:behind") if latest is None else Attempt(f"{base}:{latest.run_id[:8]}", number + 1)
 
 
 def is_of_state(run_key: str | None, base: str) -> bool:

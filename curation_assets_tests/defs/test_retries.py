@@ -172,13 +172,14 @@ def test_a_folder_whose_embedding_was_killed_is_asked_for_again(
     (request,) = requests(tick(launch=False))
     ready.scan(["maize"], LogProgress())
     end(instance, request, "FAILURE")
-    assert "1 match it but lack vectors" in reason(tick(launch=False))
+    first = tick(launch=False)
+    assert "1 match it but lack vectors" in reason(first)
     clock.ahead += MINUTE + 1
-    (again,) = requests(tick(launch=False))
+    (again,) = requests(tick(first.cursor, launch=False))
     assert (again.partition_key, again.tags["curation/change"]) == ("maize", "not embedded")
     end(instance, again, "FAILURE")
     clock.ahead += 2 * MINUTE - 5
-    assert keys(tick(launch=False)) == []
+    assert keys(tick(first.cursor, launch=False)) == []
     ready.embed("maize", ready.registry.champion(), LogProgress())
     clock.ahead += LONGEST_WAIT_SECONDS
     assert keys(tick(launch=False)) == []
@@ -211,7 +212,23 @@ def test_an_embedding_that_the_automation_asked_for_and_that_was_killed_is_asked
     assert keys(tick(cursor, launch=False)) == []  # under way
     instance.report_run_failed(run)
     clock.ahead += MINUTE + 1
-    assert keys(tick(launch=False)) == ["maize"]
+    assert keys(tick(cursor, launch=False)) == ["maize"]
+
+
+def test_a_promotion_is_left_to_the_automation_first(
+    tick: Tick, fill: Any, ready: Pipeline, clock: Clock, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize")
+    end(instance, requests(tick(launch=False))[0], "SUCCESS")
+    ready.scan(["maize"], LogProgress())
+    ready.embed("maize", ready.registry.champion(), LogProgress())
+    clock.ahead += LONGEST_WAIT_SECONDS
+    assert keys(tick(launch=False)) == []
+    monkeypatch.setattr("curation_assets.defs.new_images.not_embedded", lambda *_: frozenset({"maize"}))
+    first = tick(launch=False)
+    assert keys(first) == []
+    clock.ahead += MINUTE + 1  # it was switched off, say
+    assert keys(tick(first.cursor, launch=False)) == ["maize"]
 
 
 def test_the_model_is_asked_for_again_when_its_registration_failed(
@@ -282,9 +299,12 @@ def test_decisions_over_values() -> None:
     assert next_attempt("k", "s", ended, unused, 1239) == ended
     assert next_attempt("k", "s", ended, unused, 1241) == Attempt("k:s:12345678", 4)
     assert next_attempt("k", "other", ended, unused, 1001) == Attempt("k:other")
-    assert next_embedding("k", "s", None, 5000) is None
+    assert next_embedding("k", "s", None, 5000, 5060) is None
+    assert next_embedding("k", "s", None, 5000, 5061) == Attempt("k:s:behind")
     by_automation = LatestRun("12345678-9", None, True, status="failure", ended=1000)
-    assert next_embedding("k", "s", by_automation, 1061) == Attempt("k:s:12345678", 2)
+    assert next_embedding("k", "s", by_automation, 900, 1059) == by_automation
+    assert next_embedding("k", "s", by_automation, 900, 1061) == Attempt("k:s:12345678", 2)
+    assert next_embedding("k", "s", by_automation, 1061, 1062) is None
     assert next_registration("k", "s2", ended, unused, 1001) == Attempt("k:s2")
     done = LatestRun("12345678-9", "k:s", True, True, ended=1000)
     assert next_registration("k", "s", done, unused, 1001) == Attempt("k:s:12345678", 2)
