@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_workspace/lake CURATION_MODEL_SOURCE=demo \
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
+# `dg` compares it with the project's .venv and warns of another; and of Dagster's own preview of something not used here.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PYTHONWARNINGS := ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview
 
 .PHONY: help demo gallery-demo test dev dev-demo lint package format docs benchmark train-model evaluate-model clean
 
@@ -18,13 +21,15 @@ test: $(VENV)/dev-installed  ## Set up, then run every test
 	$(BIN)/pytest -n auto
 
 dev: $(VENV)/run-installed  ## Open Dagster's UI on http://127.0.0.1:3000, with daemon and sensors
-	$(BIN)/dg dev --host 127.0.0.1
+	@echo "Dagster on http://127.0.0.1:3000 in some ten seconds; Ctrl-C ends it"
+	@$(BIN)/dg dev --host 127.0.0.1
 
 gallery-demo: demo  ## Open the demo's images in the gallery, on http://127.0.0.1:8080
 	$(DEMO) $(BIN)/curation gallery
 
 dev-demo: demo  ## The same, on the demo's images and tables
-	$(DEMO) $(BIN)/dg dev --host 127.0.0.1
+	@echo "Dagster on http://127.0.0.1:3000 in some ten seconds; Ctrl-C ends it"
+	@$(DEMO) $(BIN)/dg dev --host 127.0.0.1
 
 lint: $(VENV)/dev-installed  ## Lint, formatting, types, definitions
 	$(BIN)/ruff check .
@@ -55,13 +60,19 @@ evaluate-model: $(VENV)/dev-installed  ## The table of the embedded model's card
 clean:  ## Remove the environment and the demo's files
 	rm -rf $(VENV) demo_workspace
 
+INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+SAY := @echo "Installing into $(VENV): some minutes the first time, most of them for downloads (torch, Spark)"
+
 $(VENV)/bin/pip:
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making an environment in $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(SAY)
+	@$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(SAY)
+	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/run-installed

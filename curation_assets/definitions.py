@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dagster as dg
 
+from curation_assets.defs.dead_runs import build_dead_runs_sensor
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
+from curation_assets.defs.everything import bring_everything_in_line
 from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
 from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.retries import build_retry_sensor
 from curation_assets.defs.search import build_search_index_sensor, image_map, image_search_index, refresh_search_index
 from curation_assets.defs.tags import EXECUTOR
 from curation_assets.defs.zero_shot_labels import build_labels_sensor, build_zero_shot_labels
@@ -26,6 +29,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     settings = settings or load_settings()
     labels = build_zero_shot_labels(settings) if settings.labels else None
     on_databricks = workspace_uri() is not None
+    automated = [*([labels] if labels else []), *([clip_endpoint] if on_databricks else [])]
     return dg.Definitions(
         assets=[
             image_folders,
@@ -34,16 +38,23 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             crop_images_directory_embeddings,
             image_search_index,
             image_map,
-            *([labels] if labels else []),
-            *([clip_endpoint] if on_databricks else []),
+            *automated,
         ],
-        jobs=[ingest_image_folder, ingest_image_folders, register_clip_model, refresh_search_index],
+        jobs=[
+            bring_everything_in_line,
+            ingest_image_folder,
+            ingest_image_folders,
+            register_clip_model,
+            refresh_search_index,
+        ],
         sensors=[
+            build_dead_runs_sensor(settings),
             build_new_images_sensor(settings),
             embeddings_automation_sensor,
             build_search_index_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
+            *([build_retry_sensor(settings, automated)] if automated else []),
         ],
         resources={"curation": CurationResource.of(settings)},
         executor=EXECUTOR,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, as_matrix, is_current
+from curation_assets.images.names import printable
 from curation_assets.lake.snapshot import Snapshot
 
 UNIT_TOLERANCE = 1e-3
@@ -47,6 +50,42 @@ def bad_file_share(directory: Snapshot, folders: list[str], limit: float) -> Out
     share = bad / files if files else 0.0
     found = f"{bad} of {files} files can't be used ({share:.1%}; the limit is {limit:.1%})"
     return Outcome(share <= limit, found, {"files": files, "bad": bad, "share": share, "limit": limit})
+
+
+_NAMED = 5  # folders or files in a description
+
+
+def few_bad_files_anywhere(directory: Snapshot, limit: float) -> Outcome:
+    """In no folder of the table more than ``limit`` of the files are unusable; names the worst ones."""
+    bad = (pl.col("status") != "ok").sum()
+    folders = directory.read(["folder", "status"]).group_by("folder").agg(files=pl.len(), bad=bad)
+    folders = folders.filter(pl.col("bad") > 0).with_columns(share=pl.col("bad") / pl.col("files"))
+    folders = folders.sort(["share", "bad", "folder"], descending=[True, True, False])
+    over = folders.filter(pl.col("share") > limit)
+    named = _named(over if len(over) else folders, lambda row: f"{row[0]!r} {row[3]:.1%} ({row[2]} of {row[1]})")
+    found = f"in {len(over)} of {len(directory.folders)} folders more than {limit:.1%} of the files can't be used"
+    found += f"{': ' if len(over) else '; the worst: '}{named}" if named else ""
+    worst = float(folders["share"][0]) if len(folders) else 0.0
+    numbers = {"folders": len(directory.folders), "folders_over_limit": len(over), "worst_share": worst, "limit": limit}
+    return Outcome(not len(over), found, numbers)
+
+
+def every_file_is_usable(directory: Snapshot) -> Outcome:
+    """No file of the table is unusable; names some."""
+    columns = ["folder", "relative_path", "status"]
+    rows = directory.read(columns, where=pl.col("status") != "ok").select(columns).sort("relative_path")
+    files, folders = directory.rows(), rows["folder"].n_unique()
+    named = _named(rows, lambda row: f"{row[1]!r} ({row[2]})")
+    found = f"{len(rows)} of {files} files can't be used" + (
+        f", in {folders} folder{'s' * (folders != 1)}: {named}" if named else ""
+    )
+    return Outcome(not len(rows), found, {"files": files, "bad": len(rows), "folders_with_bad": folders})
+
+
+def _named(rows: pl.DataFrame, told: Callable[[tuple[Any, ...]], str]) -> str:
+    """The first rows in words, and how many are left."""
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return ", ".join(printable(told(row)) for row in rows.head(_NAMED).iter_rows()) + more
 
 
 def every_image_embedded_once(

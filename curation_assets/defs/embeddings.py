@@ -101,22 +101,27 @@ def _champion(pipeline: Pipeline) -> RegisteredModel:
         return pipeline.registry.champion()
 
 
+def vector_checks(pipeline: Pipeline, folder: str, model: RegisteredModel) -> list[Check]:
+    """What must hold of a folder's vectors."""
+    images, table = pipeline.tables.directory.latest(), pipeline.tables.embeddings.latest()
+    return [
+        Check(KEY_UNIQUE, integrity.key_is_unique(table, [folder])),
+        Check(ALL_EMBEDDED, integrity.every_image_embedded_once(images, table, [folder], model)),
+        Check(UNIT, integrity.vectors_are_unit(table, [folder], model)),
+    ]
+
+
 def _report(
     pipeline: Pipeline, key: str, model: RegisteredModel, run: dg.MetadataValue, result: EmbedResult, picture: md.Facts
 ) -> FolderReport:
-    images, table = pipeline.tables.directory.latest(), pipeline.tables.embeddings.latest()
-    folders, content = [result.folder], pipeline.tables.content_version([result.folder])
+    images, content = pipeline.tables.directory.latest(), pipeline.tables.content_version([result.folder])
     return FolderReport(
         crop_images_directory_embeddings.key,
         key,
         embeddings_data_version(content, model, result.rows),
         _facts(pipeline, model, run, result),
         md.thumbnails(images, result.folder) | picture,
-        [
-            Check(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
-            Check(ALL_EMBEDDED, integrity.every_image_embedded_once(images, table, folders, model)),
-            Check(UNIT, integrity.vectors_are_unit(table, folders, model)),
-        ],
+        vector_checks(pipeline, result.folder, model),
         {crop_images_directory.key: content, clip_model.key: model.fingerprint},
     )
 

@@ -1,4 +1,7 @@
-"""How the steps of a run are carried out: a process each only where two of them could run at the same time."""
+"""How the steps of a run are carried out: a process each only where two of them could run at the same time.
+
+Either executor notes first which process carries the run out, so that a run whose process is gone can be told.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,17 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.in_process import InProcessExecutor
+
+from curation_assets.defs.workers import record_worker
+
+
+class OneProcessExecutor(InProcessExecutor):
+    """Dagster's in-process executor."""
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """Carry the plan out."""
+        record_worker(plan_context.instance, plan_context.run_id)
+        yield from super().execute(plan_context, execution_plan)
 
 
 class FewProcessesExecutor(dg.Executor):
@@ -38,6 +52,7 @@ class FewProcessesExecutor(dg.Executor):
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Carry the plan out."""
+        record_worker(plan_context.instance, plan_context.run_id)
         executor = self._processes
         if all(len(level) == 1 for level in execution_plan.get_steps_to_execute_by_level()):
             executor = InProcessExecutor(self.retries, self.step_dependency_config)
@@ -54,3 +69,15 @@ def few_processes_executor(context: dg.InitExecutorContext) -> FewProcessesExecu
     create = dg.multiprocess_executor.executor_creation_fn
     assert create is not None
     return FewProcessesExecutor(create(context))
+
+
+@dg.executor(
+    name="in_process",
+    config_schema=dg.in_process_executor.config_schema.as_field(),
+)
+def one_process_executor(context: dg.InitExecutorContext) -> OneProcessExecutor:
+    """The executor of all steps in the run's own process, with the configuration of Dagster's own."""
+    create = dg.in_process_executor.executor_creation_fn
+    assert create is not None
+    own = create(context)
+    return OneProcessExecutor(own.retries, own.step_dependency_config)

@@ -18,6 +18,9 @@ from curation_assets.scan.result import ScanResult, compared_line
 
 NAME = "crop_images_directory"
 KEY_UNIQUE, FEW_BAD = "directory_key_is_unique", "few_bad_files"
+FEW_BAD_ANYWHERE, ALL_USABLE = "few_bad_files_anywhere", "every_file_is_usable"  # of the whole table
+
+TABLE_VERSION = "checked version"  # among the facts of a check of the whole table
 
 # One partition for each image folder; its key is `partition_keys.key_of` the folder.
 FOLDERS = dg.DynamicPartitionsDefinition(name="image_folders")
@@ -25,7 +28,8 @@ FOLDERS = dg.DynamicPartitionsDefinition(name="image_folders")
 image_folders = dg.AssetSpec(
     "image_folders",
     description="Folders of photographs under `CURATION_IMAGES_ROOT`, as cameras, phones and drones leave them. "
-    "`new_images_sensor` watches them.",
+    "`new_images_sensor` watches them: it adds a partition for each within half a minute, and starts its run. To bring "
+    "all in line at once, launch the job `bring_everything_in_line`.",
     group_name="images",
     owners=OWNERS,
     kinds={"file"},
@@ -47,11 +51,21 @@ def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCh
     kinds={"python", "deltalake"},
     description="Every image file of a folder as one row of a Delta table: path, size, times, hash, format, EXIF, "
     "preview, and the file itself as base64. A file that can't be used is a row with its reason. Unchanged files are "
-    "not opened again.",
+    "not opened again. `new_images_sensor` adds the partitions, one a folder; where none can be chosen yet, no image "
+    "folder was found so far.",
     metadata={"dagster/column_schema": md.column_schema(DIRECTORY)},
     check_specs=[
         _check(KEY_UNIQUE, "No file has two rows.", blocking=True),
-        _check(FEW_BAD, "Few files are unusable (CURATION_BAD_FILE_LIMIT)."),
+        _check(FEW_BAD, "Few files of the folder are unusable (CURATION_BAD_FILE_LIMIT)."),
+        dg.AssetCheckSpec(
+            FEW_BAD_ANYWHERE,
+            asset=NAME,
+            description="In no folder of the whole table more files are unusable than CURATION_BAD_FILE_LIMIT; names "
+            "the worst folders.",
+        ),
+        dg.AssetCheckSpec(
+            ALL_USABLE, asset=NAME, description="No file of the whole table is unusable; names those that are, and why."
+        ),
     ],
 )
 def crop_images_directory(
@@ -60,7 +74,7 @@ def crop_images_directory(
     """Scan the run's folders."""
     with trying_again(context):
         reports, failed = scan_folders(context, curation, context.partition_keys)
-        yield from tell(context, reports, failed)
+        yield from tell(context, reports, failed, table_checks(curation.pipeline()))
 
 
 def scan_folders(
@@ -82,18 +96,37 @@ def scan_folders(
     return [_report(pipeline, key, result, picture) for key, result in done.items()], failed
 
 
+def folder_checks(pipeline: Pipeline, folder: str) -> list[Check]:
+    """What must hold of a folder's rows."""
+    table, limit = pipeline.tables.directory.latest(), pipeline.settings.bad_file_limit
+    return [
+        Check(KEY_UNIQUE, integrity.key_is_unique(table, [folder])),
+        Check(FEW_BAD, integrity.bad_file_share(table, [folder], limit), blocking=False),
+    ]
+
+
+def table_checks(pipeline: Pipeline) -> list[Check]:
+    """What should hold of the whole table, whoever wrote it: seen without looking into partitions."""
+    table = pipeline.tables.directory.latest()
+    seen: md.Facts = {TABLE_VERSION: dg.MetadataValue.text(f"{table.table_id}.{table.version}")}
+    usable = integrity.every_file_is_usable(table)
+    bad: md.Facts = {} if usable.passed else {"why bad": md.bad_files(pipeline.tables.bad_files().rows())}
+    anywhere = integrity.few_bad_files_anywhere(table, pipeline.settings.bad_file_limit)
+    return [
+        Check(FEW_BAD_ANYWHERE, anywhere, blocking=False, facts=seen),
+        Check(ALL_USABLE, usable, blocking=False, facts=bad | seen),
+    ]
+
+
 def _report(pipeline: Pipeline, key: str, result: ScanResult, picture: md.Facts) -> FolderReport:
-    table, limit, folders = pipeline.tables.directory.latest(), pipeline.settings.bad_file_limit, [result.folder]
+    table, folders = pipeline.tables.directory.latest(), [result.folder]
     return FolderReport(
         crop_images_directory.key,
         key,
         pipeline.tables.content_version(folders),
         _facts(pipeline, result),
         md.thumbnails(table, result.folder) | picture,
-        [
-            Check(KEY_UNIQUE, integrity.key_is_unique(table, folders)),
-            Check(FEW_BAD, integrity.bad_file_share(table, folders, limit), blocking=False),
-        ],
+        folder_checks(pipeline, result.folder),
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import dagster as dg
 
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
-from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders
-from curation_assets.defs.reports import Event, plan, tell_each
+from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
+from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
 from curation_assets.defs.search import image_search_index, index_refresh
-from curation_assets.defs.tags import DATA_VERSION, GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
+from curation_assets.defs.tags import GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 
 ingest_image_folder = dg.define_asset_job(
     "ingest_image_folder",
@@ -50,7 +50,9 @@ def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[d
 def scan(context: dg.OpExecutionContext, curation: CurationResource, key: str) -> Iterator[Event | dg.Output[str]]:
     """As ``crop_images_directory`` does of a partition."""
     with trying_again(context):
-        yield from tell_each(context.instance, *scan_folders(context, curation, [key]))
+        reports, failed = scan_folders(context, curation, [key])
+        yield from evaluations(context.instance, crop_images_directory.key, None, table_checks(curation.pipeline()))
+        yield from tell_each(context.instance, reports, failed)
         yield dg.Output(key)
 
 
@@ -68,8 +70,7 @@ def refresh(
 ) -> Iterator[dg.AssetMaterialization | dg.Output[int]]:
     """As ``image_search_index`` does."""
     with trying_again(context), index_refresh(context, curation.pipeline()) as told:
-        tags = {DATA_VERSION: told.data_version}
-        yield dg.AssetMaterialization(image_search_index.key, metadata=told.metadata, tags=tags)
+        yield told.materialization(image_search_index.key)
         yield dg.Output(len(keys))
 
 

@@ -2,44 +2,42 @@
 
 Its truth is the directory table. It asks for a run as long as a folder on disk differs from its rows, and never because
 a partition doesn't exist yet: the daemon stores new partitions before it reserves runs, and if it is killed in between,
-a sensor that looks for new partitions only has lost those folders for good. What keeps it from asking twice is what
-runs were asked for, which is in their tags: the run key of a run of one folder, two tags for each folder of a run of
-several (``state.folder_tags``).
+a sensor that looks for new partitions only has lost those folders for good. Nor does it matter how a run ended: what
+keeps the sensor from asking twice, and lets it ask again later, is in ``asking``.
 """
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 
 import dagster as dg
 
-from curation_assets.defs.external_events import materializations, promotion
+from curation_assets.clip.versions import RegisteredModel
+from curation_assets.defs.asking import NOT_EMBEDDED, ask
+from curation_assets.defs.external_events import materializations, not_embedded, promotion, report_checks
 from curation_assets.defs.images import FOLDERS, crop_images_directory
-from curation_assets.defs.ingest import folders_config, ingest_image_folder, ingest_image_folders
+from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_model, register_clip_model
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.runs import is_asked, latest_run, run_key_is_used
 from curation_assets.defs.settling import Cursor, settle
 from curation_assets.defs.state import (
-    Asked,
-    LatestRun,
-    batch_key,
-    batches,
+    ATTEMPT,
+    Attempt,
+    again_told,
     folder_tags,
     missing_partitions,
-    model_run_key,
-    newer,
+    next_registration,
     rotate,
-    run_key_for,
     unrecorded,
     vanished_partitions,
+    waits_told,
 )
-from curation_assets.defs.tags import PARTITION, RUN_KEY
+from curation_assets.defs.tags import PARTITION
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
 from curation_assets.images.names import printable
-from curation_assets.partition_keys import folder_of_key, key_of
+from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.scan.changes import FolderChange
 from curation_assets.settings import Settings
@@ -79,48 +77,65 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
                 "meant, backfill their partitions to remove the rows"
             )
         try:
-            if waiting := _model_is_missing(context.instance, pipeline):
+            if waiting := _model_is_missing(context.instance, pipeline, tree):
                 return waiting
             found = list(promotion(context.instance, pipeline))
             found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
+            behind = _behind(pipeline, tree, changes)
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
+        try:
+            report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
+        except Exception:  # what pages show must not keep a folder from its run
+            context.log.exception("the checks of what was made outside Dagster could not be reported")
         cursor = Cursor.of(context.cursor)
-        asking, question = _without_what_is_in_question(pipeline, tree, changes)
+        certain, question = _without_what_is_in_question(pipeline, tree, changes)
         settling = settle(
             tree,
-            asking,
+            certain,
             cursor.looks,
             now=looked,
             seconds=pipeline.settings.settle_seconds,
             limit=pipeline.settings.settle_limit_seconds,
         )
-        table_id = pipeline.tables.directory.latest().table_id
-        requests: list[dg.RunRequest] = []
-        asked: list[str] = []
-        wanted = _asked(context.instance, tree, rotate(settling.ready, cursor.after), table_id)
-        for batch in batches(itertools.takewhile(lambda _: time.monotonic() - started < _TICK_SECONDS, wanted)):
-            requests.append(_request(batch))
-            asked += [folder.key for folder in batch]
-            if len(requests) == pipeline.settings.sensor_max_runs:
-                break
-        folders = [folder_of_key(key) for key in asked]
-        after = folders[-1] if folders else cursor.after
+        asking = ask(
+            context.instance,
+            tree,
+            rotate([*settling.ready, *behind], cursor.after),
+            pipeline.tables.directory.latest().table_id,
+            behind=cursor.behind,
+            until=started + _TICK_SECONDS,
+            most=pipeline.settings.sensor_max_runs,
+            now=looked,
+        )
         waiting_for = f"{len(settling.waiting)} still being written, {len(settling.ready)} asked for already"
         differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
-        told = _not_done(tree, question)
-        if told:
-            context.log.warning(told)
-        skipped = "; ".join(filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", told]))
+        without = f"{len(behind)} match it but lack vectors" if behind else ""
+        waits, left = waits_told(asking.waits, looked), _not_done(tree, question)
+        if waits:
+            context.log.info(waits)
+        if left:
+            context.log.warning(left)
+        skipped = "; ".join(
+            filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", without, waits, left])
+        )
         return dg.SensorResult(
-            run_requests=requests,
-            skip_reason=None if requests else skipped,
-            cursor=cursor.text(after, settling.looks, folders),
+            run_requests=asking.requests,
+            skip_reason=None if asking.requests else skipped,
+            cursor=cursor.text(asking.last or cursor.after, settling.looks, asking.folders, asking.behind),
             asset_events=found,
-            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asked)),
+            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asking.keys)),
         )
 
     return new_images_sensor
+
+
+def _behind(pipeline: Pipeline, tree: TreeListing, changes: list[FolderChange]) -> list[FolderChange]:
+    """Folders that match their rows, but of which images lack a vector."""
+    differing = {change.folder for change in changes}
+    without = not_embedded(pipeline, pipeline.registry.champion())
+    folders = sorted(folder for folder in without if folder in tree.folders and folder not in differing)
+    return [FolderChange(folder, tree.folders[folder].fingerprint, NOT_EMBEDDED) for folder in folders]
 
 
 def _without_what_is_in_question(
@@ -147,44 +162,6 @@ def _not_done(tree: TreeListing, question: str | None) -> str:
     return "; ".join(told)
 
 
-def _asked(
-    instance: dg.DagsterInstance, tree: TreeListing, changes: Iterable[FolderChange], table_id: str
-) -> Iterator[Asked]:
-    """Those of the changes that a run has to be asked for; a table that was made anew has run keys of its own."""
-    for change in changes:
-        key = key_of(change.folder)
-        fingerprint = f"{change.fingerprint}.{table_id[:8]}"
-        if run_key := run_key_for(key, fingerprint, _latest_of(instance, key), partial(_is_used, instance, key)):
-            files = len(tree.folders[change.folder].files) if change.folder in tree.folders else 0
-            yield Asked(key, run_key, change.what, files)
-
-
-def _latest_of(instance: dg.DagsterInstance, key: str) -> LatestRun | None:
-    """The newest run of a folder, whichever job it is of."""
-    (tag, _), (state, _) = folder_tags(key, "any").items()
-    return newer(
-        latest_run(instance, ingest_image_folder.name, {PARTITION: key}),
-        latest_run(instance, ingest_image_folders.name, {tag: key}, run_key=state),
-    )
-
-
-def _is_used(instance: dg.DagsterInstance, key: str, run_key: str) -> bool:
-    """Whether a run was ever asked for a state of a folder."""
-    return is_asked(instance, {RUN_KEY: run_key}) or is_asked(instance, folder_tags(key, run_key))
-
-
-def _request(batch: Sequence[Asked]) -> dg.RunRequest:
-    """The run of one folder is one of its assets' partition; of several, of the job that keeps them apart."""
-    tags = {"curation/change": ", ".join(sorted({folder.what for folder in batch}))}
-    if len(batch) == 1:
-        (folder,) = batch
-        return dg.RunRequest(folder.run_key, job_name=ingest_image_folder.name, partition_key=folder.key, tags=tags)
-    for folder in batch:
-        tags |= folder_tags(folder.key, folder.run_key)
-    config = folders_config([folder.key for folder in batch])
-    return dg.RunRequest(batch_key(batch), job_name=ingest_image_folders.name, run_config=config, tags=tags)
-
-
 def _made_elsewhere(instance: dg.DagsterInstance, tree: TreeListing, changes: list[FolderChange]) -> list[str]:
     """Folders that match their rows, but that Dagster has neither run nor recorded: the command line made them."""
     known = instance.get_materialized_partitions(crop_images_directory.key)
@@ -207,19 +184,30 @@ def _partition_requests(
         yield FOLDERS.build_delete_request(gone)
 
 
-def _model_is_missing(instance: dg.DagsterInstance, pipeline: Pipeline) -> dg.SensorResult | dg.SkipReason | None:
+def _model_is_missing(
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing
+) -> dg.SensorResult | dg.SkipReason | None:
     """Register the model before the first folder, so that a new project needs no manual first step.
 
-    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs.
+    Both have to know it: the registry, which embeddings read, and Dagster, whose automation waits for all inputs. A
+    champion that the command line made vectors with is only told to Dagster, as a promotion is.
     """
+    champion = pipeline.selection.current()
     known = instance.get_latest_materialization_event(clip_model.key) is not None
-    if known and pipeline.selection.current() is not None:
+    if champion is not None and (known or _is_in_use(pipeline, champion)):
         return None
-    latest = latest_run(instance, register_clip_model.name)
-    base = f"{clip_model.key.to_user_string()}:{pipeline.settings.model_source}"
-    run_key = model_run_key(base, latest, run_key_is_used(instance))
-    if run_key is not None:
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key, job_name=register_clip_model.name)])
-    assert latest is not None
-    hint = "; see its log, then materialize clip_model" if latest.finished else ""
-    return dg.SkipReason(f"waiting for clip_model: run {latest.run_id[:8]} is {latest.status}{hint}")
+    latest, now = latest_run(instance, register_clip_model.name), time.time()
+    asset, source = clip_model.key.to_user_string(), pipeline.settings.model_source
+    found = next_registration(asset, source, latest, run_key_is_used(instance), now)
+    if isinstance(found, Attempt):
+        tags = {ATTEMPT: str(found.number)} if found.number > 1 else {}
+        request = dg.RunRequest(found.run_key, job_name=register_clip_model.name, tags=tags)
+        partitions = list(_partition_requests(instance, pipeline, tree, []))  # people can choose them meanwhile
+        return dg.SensorResult(run_requests=[request], dynamic_partitions_requests=partitions)
+    hint = f"; see its log, then materialize clip_model; {again_told(found, now)}" if found.finished else ""
+    return dg.SkipReason(f"waiting for clip_model: run {found.run_id[:8]} is {found.status}{hint}")
+
+
+def _is_in_use(pipeline: Pipeline, champion: RegisteredModel) -> bool:
+    """Whether there is a folder with all vectors of a model."""
+    return not not_embedded(pipeline, champion).issuperset(pipeline.tables.directory.latest().folders)

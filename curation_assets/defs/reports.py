@@ -32,11 +32,13 @@ class Check:
 
     Attributes:
         blocking: what comes after must not run if it fails; else it is a warning.
+        facts: beside the outcome's numbers.
     """
 
     name: str
     outcome: Outcome
     blocking: bool = True
+    facts: Facts = field(default_factory=dict)
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
@@ -73,25 +75,32 @@ class FolderReport:
     def events(self, instance: dg.DagsterInstance) -> Iterator[Event]:
         """The materialization, then the checks of it; a blocking one that fails fails the step that yields it."""
         yield self.materialization()
-        chosen = dg.AssetRecordsFilter(self.asset, asset_partitions=[self.key])
-        target = None
-        if records := instance.fetch_materializations(chosen, limit=1).records:
-            of = records[0]
-            target = AssetCheckEvaluationTargetMaterializationData(
-                storage_id=of.storage_id, run_id=of.run_id, timestamp=of.timestamp
-            )
-        for check in self.checks:
-            yield dg.AssetCheckEvaluation(
-                self.asset,
-                check.name,
-                check.outcome.passed,
-                metadata=dict(check.outcome.numbers),
-                target_materialization_data=target,
-                severity=check.severity,
-                description=check.outcome.description,
-                blocking=check.blocking,
-                partition=self.key,
-            )
+        yield from evaluations(instance, self.asset, self.key, self.checks)
+
+
+def evaluations(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, key: str | None, checks: Sequence[Check]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Events of checks, of a partition's newest materialization, or without a partition of the whole asset."""
+    target = None
+    chosen = dg.AssetRecordsFilter(asset, asset_partitions=None if key is None else [key])
+    if records := instance.fetch_materializations(chosen, limit=1).records:
+        of = records[0]
+        target = AssetCheckEvaluationTargetMaterializationData(
+            storage_id=of.storage_id, run_id=of.run_id, timestamp=of.timestamp
+        )
+    for check in checks:
+        yield dg.AssetCheckEvaluation(
+            asset,
+            check.name,
+            check.outcome.passed,
+            metadata={**check.outcome.numbers, **check.facts},
+            target_materialization_data=target,
+            severity=check.severity,
+            description=check.outcome.description,
+            blocking=check.blocking,
+            partition=key,
+        )
 
 
 def plan(context: dg.OpExecutionContext, assets: Sequence[dg.AssetKey], keys: Sequence[str]) -> None:
@@ -128,31 +137,42 @@ def each_folder(
 
 
 def tell(
-    context: dg.AssetExecutionContext, reports: Sequence[FolderReport], failed: Mapping[str, Exception]
+    context: dg.AssetExecutionContext,
+    reports: Sequence[FolderReport],
+    failed: Mapping[str, Exception],
+    whole: Sequence[Check] = (),
 ) -> Iterator[Any]:
     """Hand a run's reports to Dagster, as an asset yields them: a MaterializeResult, and events.
+
+    Args:
+        whole: checks of the whole asset.
 
     Raises:
         Failure: after all was told, if any folder failed; names them.
     """
     if failed:
+        if reports:
+            yield from evaluations(context.instance, reports[0].asset, None, whole)
         yield from tell_each(context.instance, reports, failed)
     if context.has_partition_key:
         (report,) = reports
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(report.data_version),
             metadata=report.pictures | report.facts,
-            check_results=[_result(check.name, [check]) for check in report.checks],
+            check_results=[_result(check) for check in [*report.checks, *whole]],
         )
         return
     # The step's output comes with a materialization of every partition, in which what is a folder's own can't be; each
-    # folder's own event follows and is then the newest.
+    # folder's own event follows and is then the newest. So it is with checks: Dagster would store the evaluation that
+    # comes with an output without its partition, so outputs are given bare, and evaluations as events.
     for report in reports:
         context.add_asset_metadata(report.facts, partition_key=report.key)
-    names = list(dict.fromkeys(check.name for report in reports for check in report.checks))
-    checks = [[check for report in reports for check in report.checks if check.name == name] for name in names]
-    yield dg.MaterializeResult(check_results=[_result(of[0].name, of) for of in checks])
+    yield dg.MaterializeResult()
+    for name in sorted(check.name for check in context.selected_asset_check_keys):
+        check = dg.AssetCheckKey(context.asset_key, name)
+        yield dg.Output(None, output_name=context.assets_def.get_output_name_for_asset_check_key(check))
     yield from tell_each(context.instance, reports, {})
+    yield from evaluations(context.instance, context.asset_key, None, whole)
 
 
 def tell_each(
@@ -184,17 +204,12 @@ def failure(failed: Mapping[str, Exception], done: int = 0) -> dg.Failure:
     return error
 
 
-def _result(name: str, checks: Sequence[Check]) -> dg.AssetCheckResult:
-    """One check's outcomes of all folders as Dagster takes them of a step: counts summed, shares the largest."""
-    bad = [check.outcome for check in checks if not check.outcome.passed]
-    numbers: dict[str, int | float] = {}
-    for check in checks:
-        for what, number in check.outcome.numbers.items():
-            known = numbers.get(what, number - number)
-            numbers[what] = known + number if isinstance(number, int) else max(known, number)
-    description = "; ".join(dict.fromkeys(outcome.description for outcome in bad or [checks[0].outcome]))
-    if not bad and len(checks) > 1:
-        description = f"{len(checks)} folders: {description}"
+def _result(check: Check) -> dg.AssetCheckResult:
+    """A check's outcome as Dagster takes it of a step of one partition."""
     return dg.AssetCheckResult(
-        passed=not bad, check_name=name, severity=checks[0].severity, description=description, metadata=dict(numbers)
+        passed=check.outcome.passed,
+        check_name=check.name,
+        severity=check.severity,
+        description=check.outcome.description,
+        metadata={**check.outcome.numbers, **check.facts},
     )

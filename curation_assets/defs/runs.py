@@ -5,26 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import dagster as dg
+from dagster._core.storage.dagster_run import RunRecord
 
-from curation_assets.defs.state import LatestRun
+from curation_assets.defs.state import ATTEMPT, LatestRun
 from curation_assets.defs.tags import DATA_VERSION, RUN_KEY
 
 
 def latest_run(
-    instance: dg.DagsterInstance, job_name: str, tags: Mapping[str, str] | None = None, run_key: str = RUN_KEY
+    instance: dg.DagsterInstance,
+    job_name: str,
+    tags: Mapping[str, str] | None = None,
+    run_key: str = RUN_KEY,
+    attempt: str = ATTEMPT,
 ) -> LatestRun | None:
     """The newest run of a job, or of those of its runs that have these tags.
 
     Args:
         run_key: the tag that says what it was asked for.
+        attempt: the tag that says how often that was asked for.
     """
     chosen = dg.RunsFilter(job_name=job_name, tags=dict(tags or {}))
     records = instance.get_run_records(chosen, limit=1)
-    if not records:
-        return None
-    run, created = records[0].dagster_run, records[0].create_timestamp.timestamp()
-    asked = run.tags.get(run_key)
-    return LatestRun(run.run_id, asked, run.is_finished, run.is_success, run.status.value.lower(), created)
+    return as_latest(records[0], run_key, attempt) if records else None
+
+
+def as_latest(record: RunRecord, run_key: str = RUN_KEY, attempt: str = ATTEMPT) -> LatestRun:
+    """What sensors need to know of a run."""
+    run, number = record.dagster_run, record.dagster_run.tags.get(attempt, "")
+    return LatestRun(
+        run.run_id,
+        run.tags.get(run_key),
+        run.is_finished,
+        run.is_success,
+        run.status.value.lower(),
+        record.create_timestamp.timestamp(),
+        (record.end_time or record.update_timestamp.timestamp()) if run.is_finished else 0,
+        int(number) if number.isdecimal() else 1,
+    )
 
 
 def is_asked(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> bool:

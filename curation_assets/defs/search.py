@@ -1,5 +1,6 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,19 +9,21 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.embeddings import crop_images_directory_embeddings
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
-from curation_assets.defs.state import covered, run_key_for
-from curation_assets.defs.tags import OWNERS
+from curation_assets.defs.state import ATTEMPT, Attempt, Wait, covered, next_attempt
+from curation_assets.defs.tags import DATA_VERSION, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import Progress
 from curation_assets.search import image_map as maps
-from curation_assets.search.index import IndexInfo
+from curation_assets.search.index import IndexInfo, read_info
 from curation_assets.search.refresh import IndexRefresh
 from curation_assets.search.standing import look
 from curation_assets.settings import Settings
@@ -46,10 +49,14 @@ def image_search_index(context: dg.AssetExecutionContext, curation: CurationReso
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What the page of the index is told."""
+    """What the page of the index, or of the map, is told."""
 
     data_version: str
     metadata: Mapping[str, Any]
+
+    def materialization(self, asset: dg.AssetKey) -> dg.AssetMaterialization:
+        """Its event, as a job of ops records it."""
+        return dg.AssetMaterialization(asset, metadata=self.metadata, tags={DATA_VERSION: self.data_version})
 
 
 @contextmanager
@@ -109,22 +116,29 @@ def _facts(done: IndexRefresh) -> dict[str, Any]:
 )
 def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Bring the map in line with the index."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        index = pipeline.searcher.refresh(progress(context)).index
-        done = maps.refresh(index, progress(context))
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(index_version(index.info)),
-        metadata={
-            "images": done.info.images,
-            "new": done.new,
-            "laid out by t-SNE": done.info.laid_out,
-            "laid out anew": done.fresh_layout,
-            "seconds": round(done.seconds, 3),
-            "embeddings table version": done.info.embeddings_version,
-        }
-        | ({"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}),
-    )
+        told = map_refresh(curation.pipeline(), progress(context))
+    return dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
+
+
+def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
+    """Bring the map in line with the index, and that with the tables.
+
+    Raises:
+        CurationError: nothing is embedded yet, or one of them can't be written.
+    """
+    index = pipeline.searcher.refresh(said).index
+    done = maps.refresh(index, said)
+    facts = {
+        "images": done.info.images,
+        "new": done.new,
+        "laid out by t-SNE": done.info.laid_out,
+        "laid out anew": done.fresh_layout,
+        "seconds": round(done.seconds, 3),
+        "embeddings table version": done.info.embeddings_version,
+    }
+    picture = {"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}
+    return IndexReport(index_version(index.info), facts | picture)
 
 
 refresh_search_index = dg.define_asset_job(
@@ -132,6 +146,39 @@ refresh_search_index = dg.define_asset_job(
     selection=[image_search_index, image_map],
     description="Bring the search index in line with the tables, then the map.",
 )
+
+
+def _made_elsewhere(
+    instance: dg.DagsterInstance, pipeline: Pipeline, champion: RegisteredModel, wanted: str
+) -> Iterator[dg.AssetMaterialization]:
+    """Events of an index and a map that the command line brought in line, of which Dagster knows nothing yet.
+
+    Not where standing queries are set: a run tells of what they hold.
+    """
+    if pipeline.settings.standing_queries or any(
+        instance.get_latest_materialization_event(of) for of in (image_search_index.key, image_map.key)
+    ):
+        return
+    path = pipeline.searcher.location_of(champion)
+    try:
+        info, points = read_info(path), maps.read(maps.location_of(path))
+    except CurationError:  # it is damaged: a run makes it anew, or says so
+        return
+    if info is None or index_version(info) != wanted:
+        return
+    facts: dict[str, Any] = {"note": "found in line with the tables; made outside Dagster"}
+    tags = {DATA_VERSION: wanted}
+    of_index: dict[str, Any] = {
+        "images": info.images,
+        "vectors": info.vectors,
+        "search": info.kind,
+        "recall at 10": info.recall,
+    }
+    yield dg.AssetMaterialization(image_search_index.key, metadata=of_index | facts, tags=tags)
+    if points is not None and len(points) == info.vectors:
+        if len(points):
+            facts["picture"] = md.picture(maps.draw(points), "map of the images", "png")
+        yield dg.AssetMaterialization(image_map.key, metadata={"images": len(points)} | facts, tags=tags)
 
 
 def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -152,7 +199,7 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def search_index_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
-    ) -> dg.RunRequest | dg.SkipReason:
+    ) -> dg.RunRequest | dg.SkipReason | dg.SensorResult:
         pipeline = curation.pipeline()
         tables = pipeline.tables
         if tables.embeddings.newest_version() < 1 or (champion := pipeline.selection.current()) is None:
@@ -164,10 +211,15 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
         wanted = covered(embeddings.table_id, embeddings.version, directory.version, champion.fingerprint)
         if all(data_version(context.instance, of) == wanted for of in (image_search_index.key, image_map.key)):
             return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
-        latest = latest_run(context.instance, refresh_search_index.name)
-        key = run_key_for(image_search_index.key.to_user_string(), wanted, latest, run_key_is_used(context.instance))
-        if key is None:
-            return dg.SkipReason(f"asked for already; run {latest.run_id[:8]} tells" if latest else "asked for already")
-        return dg.RunRequest(key)
+        if told := list(_made_elsewhere(context.instance, pipeline, champion, wanted)):
+            return dg.SensorResult(asset_events=told, skip_reason="the index and the map were made outside Dagster")
+        latest, now = latest_run(context.instance, refresh_search_index.name), time.time()
+        asset = image_search_index.key.to_user_string()
+        found = next_attempt(asset, wanted, latest, run_key_is_used(context.instance), now)
+        if isinstance(found, Attempt):
+            return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
+        if not found.finished:
+            return dg.SkipReason(f"asked for already; run {found.run_id[:8]} tells")
+        return dg.SkipReason(f"asked for already; {Wait(asset, found).told(now)}")
 
     return search_index_sensor

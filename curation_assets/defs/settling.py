@@ -35,10 +35,12 @@ class Cursor:
     Attributes:
         after: the folder that was asked for last.
         looks: of folders that are waited for, by a short hash of their name.
+        behind: since when folders are seen to match their rows and lack vectors, likewise.
     """
 
     after: str | None = None
     looks: Mapping[str, Look] = field(default_factory=dict)
+    behind: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str | None) -> Cursor:
@@ -46,16 +48,25 @@ class Cursor:
         try:
             told = json.loads(text or "")
             looks = {key: Look(*look) for key, look in told["looks"].items()}
-            return cls(told["after"], looks)
+            return cls(told["after"], looks, {key: float(since) for key, since in told.get("behind", {}).items()})
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls(text or None)
 
-    def text(self, after: str | None, looks: Mapping[str, Look], done: Iterable[str]) -> str:
+    def text(
+        self,
+        after: str | None,
+        looks: Mapping[str, Look],
+        done: Iterable[str],
+        behind: Mapping[str, float] | None = None,
+    ) -> str:
         """As it is kept, without the looks of folders that a run is asked for."""
-        gone = {_short(folder) for folder in done}
+        gone = {short_name(folder) for folder in done}
         kept = {key: [look.state, round(look.since, 1), round(look.waiting, 1)] for key, look in looks.items()}
         oldest = sorted((key for key in kept if key not in gone), key=lambda key: looks[key].waiting)[:_MOST_LOOKS]
-        return json.dumps({"after": after, "looks": {key: kept[key] for key in oldest}}, separators=(",", ":"))
+        told: dict[str, object] = {"after": after, "looks": {key: kept[key] for key in oldest}}
+        if behind:
+            told["behind"] = dict(sorted(behind.items(), key=lambda item: item[1])[:_MOST_LOOKS])
+        return json.dumps(told, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ def settle(
         if listing is None or listing.settled(seconds, round(now * 1e9)):
             ready.append(change)
             continue
-        key, state = _short(change.folder), _state(listing)
+        key, state = short_name(change.folder), _state(listing)
         before = looks.get(key)
         same = before is not None and before.state == state
         look = Look(state, before.since if before and same else now, before.waiting if before else now)
@@ -112,8 +123,9 @@ def settle(
 
 
 def _state(listing: FolderListing) -> str:
-    return _short(f"{listing.fingerprint} {listing.changed_ns}")
+    return short_name(f"{listing.fingerprint} {listing.changed_ns}")
 
 
-def _short(text: str) -> str:
+def short_name(text: str) -> str:
+    """A short hash of a folder's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from curation_assets.defs.executor import few_processes_executor
+from curation_assets.defs.executor import few_processes_executor, one_process_executor
 
 OWNERS = ["team:curation"]
 
@@ -38,4 +38,4 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL,
 FOLDERS_A_BACKFILL_RUN = dg.BackfillPolicy.multi_run(25)
 
 # Of a job whose steps could run at the same time, and need not: all in the run's own process, one after the other.
-ONE_PROCESS = dg.in_process_executor
+ONE_PROCESS = one_process_executor

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
+from sqlalchemy import text
 
 from curation_assets.definitions import build_defs
 from curation_assets.defs.ingest import folders_config
@@ -255,3 +256,66 @@ def backfill(defs: dg.Definitions, instance: dg.DagsterInstance, start: str, end
 def latest(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> Any:
     events = instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[partition]), limit=1)
     return events.records[0].asset_materialization
+
+
+TABLE_CHECKS = {"few_bad_files_anywhere", "every_file_is_usable"}
+
+
+def stored_checks(instance: dg.DagsterInstance, run_id: str) -> dict[tuple[str, str | None], str]:
+    """Rows that Dagster's pages read: check and partition → status, of one run."""
+    with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        rows = connection.execute(
+            text("SELECT check_name, partition, execution_status FROM asset_check_executions WHERE run_id = :run"),
+            {"run": run_id},
+        ).fetchall()
+    assert len({row[:2] for row in rows}) == len(rows)
+    return {(name, partition): status for name, partition, status in rows}
+
+
+@pytest.mark.parametrize("folders", [["maize", "rye", "wheat"], ["rye"]])
+def test_checks_of_a_backfill_run_are_stored_with_their_partitions(
+    folders: list[str], defs: dg.Definitions, fill: Any, images: Path
+) -> None:
+    for folder in ("maize", "rye", "wheat"):
+        fill(folder, 3)
+    (images / "rye" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with dg.DagsterInstance.local_temp() as instance:
+        assert ingest(defs, instance, "maize", "rye", "wheat").success
+        result = backfill(defs, instance, folders[0], folders[-1])
+        assert result.success
+        stored = stored_checks(instance, result.run_id)
+        names = {name for name, _ in stored}
+        assert {(name, of) for name, of in stored if name not in TABLE_CHECKS} == {
+            (name, folder) for name in names - TABLE_CHECKS for folder in folders
+        }
+        assert {(name, of) for name, of in stored if name in TABLE_CHECKS} == {(name, None) for name in TABLE_CHECKS}
+        failed = {key for key, status in stored.items() if status == "FAILED"}
+        assert failed == {("few_bad_files", "rye"), *((name, None) for name in TABLE_CHECKS)}
+        assert set(stored.values()) == {"SUCCEEDED", "FAILED"}
+
+
+def test_checks_of_the_whole_table_see_a_folder_behind_a_newer_good_one(
+    defs: dg.Definitions, fill: Any, images: Path, instance: dg.DagsterInstance, ready: Pipeline
+) -> None:
+    fill("maize", 10)
+    (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    fill("rye", 20)
+    assert ingest(defs, instance, "maize").success
+    result = defs.resolve_job_def("ingest_image_folder").execute_in_process(
+        instance=instance, partition_key=_added(instance, "rye")
+    )
+    assert result.success
+    found = {of.check_name: of for of in result.get_asset_check_evaluations() if of.partition is None}
+    assert set(found) == TABLE_CHECKS
+    assert {(of.passed, of.severity) for of in found.values()} == {(False, dg.AssetCheckSeverity.WARN)}
+    assert found["few_bad_files_anywhere"].description == (
+        "in 1 of 2 folders more than 5.0% of the files can't be used: 'maize' 9.1% (1 of 11)"
+    )
+    assert found["every_file_is_usable"].description == (
+        "1 of 31 files can't be used, in 1 folder: 'maize/broken.jpg' (corrupt)"
+    )
+
+
+def _added(instance: dg.DagsterInstance, key: str) -> str:
+    instance.add_dynamic_partitions("image_folders", [key])
+    return key

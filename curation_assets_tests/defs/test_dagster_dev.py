@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -15,6 +16,7 @@ from curation_assets.search import image_map
 from curation_assets.search.index import read_info
 from curation_assets.settings import load_settings
 from curation_assets_tests.defs.dagster_process import DagsterDev, environment, stop, wait_for
+from curation_assets_tests.defs.killed_dagster import trial
 
 pytestmark = pytest.mark.slow
 DIRECTORY, EMBEDDINGS = "crop_images_directory", "crop_images_directory_embeddings"
@@ -117,3 +119,9 @@ def _log_says(dev: DagsterDev, run: str, event: str, step: str) -> bool:
         ... on MessageEvent { eventType stepKey } } } } }"""
     events = dev.ask(query, id=run)["logsForRun"]["events"]
     return any(entry.get("eventType") == event and entry.get("stepKey") == step for entry in events)
+
+
+def test_a_dagster_that_is_killed_whole_again_and_again_ends_with_every_folder_done(tmp_path: Path) -> None:
+    outcome = trial(tmp_path, kills=int(os.environ.get("CURATION_TEST_KILLS", "3")), seed=3)
+    assert outcome.vectors == outcome.images
+    assert (outcome.under_way, outcome.slots) == (0, 0)

@@ -19,6 +19,8 @@ GRAPH = {
 CHECKS = {
     ("crop_images_directory", "directory_key_is_unique", True),
     ("crop_images_directory", "few_bad_files", False),
+    ("crop_images_directory", "few_bad_files_anywhere", False),
+    ("crop_images_directory", "every_file_is_usable", False),
     ("crop_images_directory_embeddings", "embeddings_key_is_unique", True),
     ("crop_images_directory_embeddings", "every_image_embedded_once", True),
     ("crop_images_directory_embeddings", "vectors_are_unit", True),
@@ -78,6 +80,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     status = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     assert status == {
+        "dead_runs_sensor": dg.DefaultSensorStatus.RUNNING,
         "new_images_sensor": dg.DefaultSensorStatus.RUNNING,
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,

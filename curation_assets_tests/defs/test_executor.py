@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from curation_assets.defs.tags import EXECUTOR
+from curation_assets.defs.tags import EXECUTOR, ONE_PROCESS
+from curation_assets.defs.workers import Worker
 
 
 @dg.op
@@ -32,6 +33,12 @@ def apart() -> None:
     first.alias("two")()
 
 
+@dg.job(executor_def=ONE_PROCESS)
+def together() -> None:
+    first.alias("one")()
+    first.alias("two")()
+
+
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as local:
@@ -46,3 +53,12 @@ def test_steps_in_turn_share_the_runs_process_and_others_have_one_each(
         assert result.success
         pids = {event.pid for event in result.all_events if event.step_key is not None}
     assert len(pids - {None}) == processes
+
+
+@pytest.mark.parametrize("job", [in_turn, apart, together])
+def test_a_run_notes_which_process_carries_it_out(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
+    this = Worker.this()
+    with dg.execute_job(dg.reconstructable(job), instance) as result:
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert Worker.of(run) == this

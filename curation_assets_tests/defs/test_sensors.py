@@ -9,18 +9,23 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent, DagsterEventType
 
 from curation_assets.defs import state
 from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.search import build_search_index_sensor
 from curation_assets.defs.settling import Cursor, Look
 from curation_assets.defs.state import Asked, LatestRun, batches, rotate, run_key_for
 from curation_assets.images.listing import TreeListing
 from curation_assets.images.source import LocalTree
+from curation_assets.ingest import run
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.scan.changes import FolderChange
+from curation_assets.search import image_map
 from curation_assets.settings import Settings
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.defs.conftest import folders_of, report_model
@@ -291,7 +296,7 @@ def test_partitions_stored_by_a_tick_that_died_do_not_hide_their_folders(
     assert keys(tick()) == ["maize"]
 
 
-def test_a_run_that_failed_is_not_asked_for_again(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
+def test_a_run_that_failed_is_not_asked_for_again_at_once(tick: Tick, fill: Any, instance: dg.DagsterInstance) -> None:
     fill("maize")
     result = tick(launch=False)
     store_run(instance, (result.run_requests or [])[0], "FAILURE")
@@ -527,3 +532,102 @@ def test_a_folder_is_not_asked_for_again_although_its_last_run_was_of_another_jo
     back = tick()
     assert keys(back) == ["maize"]
     assert keys(tick()) == []
+
+
+def test_what_the_command_made_stands_on_every_page_after_the_first_tick(
+    fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize", 3)
+    run(ready, LogProgress())
+    image_map.refresh(ready.searcher.open(), LogProgress())
+    resource = CurationResource.of(ready.settings)
+    for build in (build_new_images_sensor, build_search_index_sensor):
+        result = build(ready.settings)(dg.build_sensor_context(instance=instance), curation=resource)
+        assert isinstance(result, dg.SensorResult)
+        assert not result.run_requests
+        for event in result.asset_events:
+            instance.report_runless_asset_event(event)
+    assets = (
+        "clip_model",
+        "crop_images_directory",
+        "crop_images_directory_embeddings",
+        "image_search_index",
+        "image_map",
+    )
+    for asset in assets:
+        assert instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None, asset
+    again = build_search_index_sensor(ready.settings)(dg.build_sensor_context(instance=instance), curation=resource)
+    assert "the index covers" in reason(dg.SensorResult(skip_reason=again))
+
+
+def test_folders_made_by_the_command_line_get_checks_too(tick: Tick, fill: Any, ready: Pipeline, images: Path) -> None:
+    with dg.DagsterInstance.local_temp() as instance:
+        report_model(instance, ready)
+        fill("maize", 10)
+        (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+        fill("rye", 3)
+        run(ready, LogProgress())
+        sensor = build_new_images_sensor(ready.settings)
+        for _ in range(2):
+            context = dg.build_sensor_context(instance=instance)
+            result = sensor(context, curation=CurationResource.of(ready.settings))
+            for event in result.asset_events:
+                instance.report_runless_asset_event(event)
+        infos = instance.event_log_storage.get_asset_check_partition_info(
+            [
+                dg.AssetCheckKey(dg.AssetKey(asset), check)
+                for asset, check in (
+                    ("crop_images_directory", "few_bad_files"),
+                    ("crop_images_directory", "every_file_is_usable"),
+                    ("crop_images_directory", "few_bad_files_anywhere"),
+                    ("crop_images_directory_embeddings", "every_image_embedded_once"),
+                )
+            ]
+        )
+        seen = {(info.check_key.name, info.partition_key): info.latest_execution_status.value for info in infos}
+        assert seen == {
+            ("few_bad_files", "maize"): "FAILED",
+            ("few_bad_files", "rye"): "SUCCEEDED",
+            ("every_file_is_usable", None): "FAILED",
+            ("few_bad_files_anywhere", None): "FAILED",
+            ("every_image_embedded_once", "maize"): "SUCCEEDED",
+            ("every_image_embedded_once", "rye"): "SUCCEEDED",
+        }
+        assert all(info.is_current for info in infos if info.partition_key)
+        sensor(dg.build_sensor_context(instance=instance), curation=CurationResource.of(ready.settings))
+        history = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("crop_images_directory"), "every_file_is_usable"), 10
+        )
+        assert len(history) == 1  # the table is as it was
+
+
+def test_a_check_that_a_killed_run_was_to_evaluate_is_evaluated_by_the_sensor(
+    fill: Any, ready: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill("maize", 3)
+    run(ready, LogProgress())
+    images, check = dg.AssetKey("crop_images_directory"), "every_file_is_usable"
+    with dg.DagsterInstance.local_temp() as instance:
+        report_model(instance, ready)
+        killed = instance.add_run(dg.DagsterRun("ingest_image_folder", status=dg.DagsterRunStatus.STARTED))
+        event = DagsterEvent(
+            DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+            killed.job_name,
+            event_specific_data=AssetCheckEvaluationPlanned(asset_key=images, check_name=check),
+        )
+        instance.report_dagster_event(event, killed.run_id)
+        instance.report_run_failed(killed)
+        sensor = build_new_images_sensor(ready.settings)
+        sensor(dg.build_sensor_context(instance=instance), curation=CurationResource.of(ready.settings))
+        latest = instance.event_log_storage.get_latest_asset_check_execution_by_key([dg.AssetCheckKey(images, check)])
+        assert [record.status.value for record in latest.values()] == ["SUCCEEDED"]
+    assert "could not be reported" not in caplog.text
+
+
+def test_partitions_of_a_new_project_can_be_chosen_while_the_model_is_registered(
+    fill: Any, ready: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    fill("maize")
+    context = dg.build_sensor_context(instance=instance)
+    result = build_new_images_sensor(ready.settings)(context, curation=CurationResource.of(ready.settings))
+    assert [request.partition_keys for request in result.dynamic_partitions_requests] == [["maize"]]

@@ -35,6 +35,14 @@ def test_speed_is_of_the_encoding_and_its_share_of_all_devices() -> None:
     assert sum(value for name, value in values.items() if name.startswith("share of ") and "limit" not in name) == 1
 
 
+def test_speed_and_seconds_do_not_contradict_each_other() -> None:
+    facts = speed_history.embed_speed(encoded(5000, 2.0))
+    assert facts["images per second"].value * facts["seconds"].value == pytest.approx(5000, rel=0.01)
+    assert facts["seconds in all"].value == 7
+    scanned = speed_history.scan_speed(ScanResult(folder="maize", read=30, new=30, seconds=2.5))
+    assert scanned["images per second"].value * scanned["seconds"].value == pytest.approx(30, rel=0.01)
+
+
 def test_a_device_of_unknown_limit_has_a_speed_and_no_share() -> None:
     result = encoded(10, 1.0)
     result.computed = DeviceUse("cuda:0", 1, "bfloat16", 160e9, None)
