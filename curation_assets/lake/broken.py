@@ -48,10 +48,10 @@ class BrokenFileError(CurationError):
 
 
 class BrokenFiles:
-    """Those of one table that a read of this process failed at, for a minute each."""
+    """Those of one table that a read of this process failed at, for a minute each, or until they have another size."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[float, str]] = {}
+        self._found: dict[str, tuple[float, str, Callable[[], bool]]] = {}
 
     @classmethod
     def of(cls, location: str) -> BrokenFiles:
@@ -65,11 +65,24 @@ class BrokenFiles:
         if not self._found:
             return {}
         now = time.monotonic()
-        return {path: reason for path, (until, reason) in list(self._found.items()) if now < until}
+        return {
+            path: reason
+            for path, (until, reason, is_as_it_was) in list(self._found.items())
+            if now < until and is_as_it_was()
+        }
 
-    def note(self, path: str, reason: str, *, for_good: bool = False) -> None:
-        """Leave a file out, for a while or as long as this process lives."""
-        self._found[path] = (math.inf if for_good else time.monotonic() + _HELD_SECONDS, reason)
+    def note(self, path: str, reason: str, storage: Storage | None = None, *, for_good: bool = False) -> None:
+        """Leave a file out, for a while or as long as this process lives.
+
+        Args:
+            storage: where it lies: it is left out only as long as its size stays.
+        """
+        size = _size(storage, path) if storage is not None else None
+        self._found[path] = (
+            math.inf if for_good else time.monotonic() + _HELD_SECONDS,
+            reason,
+            lambda: storage is None or _size(storage, path) == size,
+        )
 
 
 def why_broken(storage: Storage, path: str, size_bytes: int, columns: Sequence[str] | None = None) -> str | None:
@@ -119,7 +132,7 @@ def find_broken(storage: Storage, files: Iterable[tuple[str, int]], columns: Seq
             except OSError:
                 continue
             if reason is not None:
-                noted.note(path, reason)
+                noted.note(path, reason, storage)
                 found = True
         if found:
             return True
@@ -140,6 +153,13 @@ def passing_over(work: Callable[[], T]) -> T:
             if error.path in noted.reasons:
                 raise
             noted.note(error.path, error.reason)
+
+
+def _size(storage: Storage, path: str) -> int | None:
+    try:
+        return storage.size(path)
+    except OSError:
+        return None
 
 
 def _read_through(parquet: pq.ParquetFile, columns: Sequence[str]) -> None:

@@ -467,6 +467,7 @@ def test_a_broken_file_is_looked_at_again(table: LakeTable, monkeypatch: pytest.
     path.unlink()
     assert rows(table) == []
     path.write_bytes(whole)
+    assert rows(table) == [("a", "a/1")], "it has come back"
     monkeypatch.setattr(broken, "_HELD_SECONDS", 0.0)
     BrokenFiles.of(str(table.path)).note(table.snapshot().named_files(["a"])[0].path, "was away")
     assert rows(table) == [("a", "a/1")]
