@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation_assets.callers import LeftError, current
+
 Vectors = NDArray[np.float32]
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,7 @@ class MicroBatcher:
         self._waiting: dict[str, deque[_Request]] = {kind: deque() for kind in compute}
         self._preparing: Counter[str] = Counter()
         self._admitted = self._submitted = 0
+        self._admissions: set[Admission] = set()
         self._closed = self._given_up = False
         self._thread = LazyPool(1, "clip-batches")
 
@@ -126,7 +129,8 @@ class MicroBatcher:
     def admit(self, rows: Mapping[str, int], timeout: float | None = None) -> Iterator[Admission]:
         """Take a place in the queue before costly preparation.
 
-        At the end of the block it is given back, and what no pass has begun with is not computed any more.
+        At the end of the block it is given back, and what no pass has begun with is not computed any more. So it is
+        when whoever this thread works for leaves (``callers``): then nothing in the block waits any longer.
 
         Args:
             rows: of each kind.
@@ -144,12 +148,15 @@ class MicroBatcher:
             if self._admitted and self._admitted + number > self.max_queue:
                 raise BusyError(f"{self._admitted} rows are in work and {self.max_queue} may be: try again later")
             self._admitted += number
+            self._admissions.add(admission)
             self._preparing.update(rows)
         try:
-            yield admission
+            with current().telling(admission.withdraw):
+                yield admission
         finally:
             with self._changed:
                 self._admitted -= number
+                self._admissions.discard(admission)
                 self._preparing.subtract(admission.preparing)
                 for request in admission.requests:
                     self._give_up(request, CancelledError())
@@ -166,20 +173,23 @@ class MicroBatcher:
             self._closed = True
             self._changed.wait_for(lambda: not self._admitted, timeout)
             self._given_up = True
+            for admission in self._admissions:
+                admission.stop.set()
             for requests in self._waiting.values():
                 for request in list(requests):
                     self._give_up(request, _closed())
             self._changed.wait_for(lambda: not self._admitted)
         self._thread.close()
 
-    def _submit(self, kind: str, items: Sequence[Any]) -> _Request:
+    def _submit(self, admission: Admission, kind: str, items: Sequence[Any]) -> _Request:
         with self._changed:
             self._submitted += 1
             request = _Request(kind, items, self._submitted)
+            admission.requests.append(request)
             self._preparing[kind] -= len(items)
             self._changed.notify_all()
-            if self._given_up:
-                request.future.set_exception(_closed())
+            if self._given_up or admission._left:
+                request.future.set_exception(_closed() if self._given_up else LeftError())
                 return request
             self._waiting[kind].append(request)
             for _ in range(-(-len(items) // self._max_batch[kind])):  # one that finds nothing left to do is no matter
@@ -292,7 +302,7 @@ class LazyPool:
                 self._pool.shutdown()
 
 
-@dataclass
+@dataclass(eq=False)
 class Admission:
     """A place in the queue, from :meth:`MicroBatcher.admit`.
 
@@ -300,20 +310,35 @@ class Admission:
         preparing: rows of each kind not yet submitted.
         deadline: by ``time.monotonic()``, after which nobody waits; None: there is none.
         requests: submitted.
+        stop: set when what is being prepared isn't wanted any more; it may be ended.
     """
 
     _batcher: MicroBatcher
     preparing: Counter[str]
     deadline: float | None
     requests: list[_Request] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+    _left: bool = False
+
+    def withdraw(self) -> None:
+        """Nobody waits any more: fail what no pass has begun with, and wake up whoever waits for :meth:`result`."""
+        with self._batcher._changed:
+            self._left = True
+            self.stop.set()
+            for request in self.requests:
+                self._batcher._give_up(request, LeftError())
+            self._batcher._changed.notify_all()
 
     def check(self) -> None:
         """Ask between two steps of a long preparation whether it is still wanted.
 
         Raises:
             ClosedError: the batcher was closed, and waits no longer.
+            LeftError: nobody waits for it.
             TimeoutError: the time is up.
         """
+        if self._left:
+            raise LeftError
         if self._batcher._given_up:
             raise _closed()
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -327,8 +352,7 @@ class Admission:
         if not 0 < len(items) <= self.preparing[kind]:
             raise ValueError(f"{len(items)} items where {self.preparing[kind]} are left of those admitted")
         self.preparing[kind] -= len(items)
-        self.requests.append(self._batcher._submit(kind, items))
-        return self.requests[-1].future
+        return self._batcher._submit(self, kind, items).future
 
     def result(self, future: Future[Vectors]) -> Vectors:
         """Wait for what :meth:`submit` gave.

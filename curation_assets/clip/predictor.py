@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from functools import partial
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
@@ -21,6 +21,7 @@ import pybase64
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from curation_assets.callers import LeftError, current
 from curation_assets.clip.batching import Admission, LazyPool, MicroBatcher
 from curation_assets.clip.rows import Row, RowError
 from curation_assets.errors import CurationError
@@ -126,6 +127,7 @@ class ClipPredictor:
             RowError: a row can't be used, or there are too many; the message names the row and says why.
             BusyError: too many rows are waiting already, or the predictor is closed (``ClosedError``).
             TimeoutError: it took too long.
+            LeftError: whoever this thread works for has left (``callers``).
         """
         if len(rows) > self.config.max_rows:
             raise RowError(None, f"{len(rows)} rows are more than the {self.config.max_rows} of a request (`max_rows`)")
@@ -136,9 +138,7 @@ class ClipPredictor:
             if texts := places["text"]:
                 futures["text"] = admission.submit("text", [rows[i].value for i in texts])
             if images := places["image"]:
-                decode = partial(self._pixels, admission)
-                pixels = list(self._decoders.get().map(decode, images, [rows[i].value for i in images]))
-                futures["image"] = admission.submit("image", pixels)
+                futures["image"] = admission.submit("image", self._decode_all(admission, rows, images))
             for kind, future in futures.items():
                 vectors[places[kind]] = admission.result(future)
         finite = np.isfinite(vectors).all(axis=1)
@@ -158,8 +158,8 @@ class ClipPredictor:
         """Refuse new requests, finish those at work, and end the threads.
 
         Args:
-            timeout: seconds after which they fail with ``ClosedError``, but for the images being decoded and the pass
-                in progress; None: however long they take.
+            timeout: seconds after which they fail with ``ClosedError``, but for the pass in progress and pictures that
+                are decoded here, which takes moments; None: however long they take.
         """
         self.batcher.close(timeout)
         self._decoders.close()
@@ -167,13 +167,31 @@ class ClipPredictor:
     def _embed_images(self, pixels: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self._encoder.embed_images(np.stack(pixels))
 
+    def _decode_all(self, admission: Admission, rows: Sequence[Row], images: Sequence[int]) -> list[NDArray[np.uint8]]:
+        """Pixels of the images among some rows, in order; the first error stands for all."""
+        pool = self._decoders.get()
+        coming = [pool.submit(self._pixels, admission, row, rows[row].value) for row in images]
+
+        def cancel() -> None:
+            for one in coming:
+                one.cancel()
+
+        try:
+            with current().telling(cancel):
+                return [one.result() for one in coming]
+        except CancelledError:
+            raise LeftError from None
+        finally:
+            cancel()
+
     def _pixels(self, admission: Admission, row: int, value: str | bytes) -> NDArray[np.uint8]:
         admission.check()
         data = value if isinstance(value, bytes) else self._decoded(row, value)
         self._check_bytes(row, len(data))
         try:
-            return self._encoder.preprocessing.load(data, self._decode)
+            return self._encoder.preprocessing.load(data, self._decode, admission.stop)
         except ImageError as error:
+            admission.check()  # then nobody waits for it, and the image may be a good one
             if error.status == "too_large" and error.size is not None:
                 width, height = error.size
                 limit = f"more than {self.config.max_pixels:,} (`max_pixels`)"

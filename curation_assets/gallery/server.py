@@ -9,7 +9,6 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of
 
 _STOP_SECONDS = 10
-_MOST_HEADER_BYTES = 65_536
 
 
 def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = False) -> None:
@@ -37,13 +36,8 @@ def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = Fals
         from curation_assets.gallery.gallery import Gallery
 
         app = create_app(Gallery(pipeline), token=token, hosts_checked=is_loopback(host))
-        config = config_of(
-            app,
-            _STOP_SECONDS,
-            # httptools is quicker, and puts no limit to the headers of a request: only for this machine's own user.
-            http="auto" if is_loopback(host) else "h11",
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-        )
+        # httptools is quicker, and less strict: only for this machine's own user.
+        config = config_of(app, _STOP_SECONDS, is_strict=not is_loopback(host))
         url = f"{url_of(listener)}/"
         if open_browser:
             webbrowser.open(url)  # it waits, as the socket listens already

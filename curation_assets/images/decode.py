@@ -68,6 +68,7 @@ class Picture:
         is_plain: whether its header tells all that decoding costs.
         remarks: what a user should know of an image that is usable all the same; decoding may add some.
         pixels_as: how the pixels are made, where that is not as the first version of this program did.
+        stop: ends waiting for another large picture when it is set.
     """
 
     format: str
@@ -78,6 +79,7 @@ class Picture:
     is_plain: bool = True
     remarks: list[str] = field(default_factory=list)
     pixels_as: str | None = None
+    stop: threading.Event | None = None
     _decode: Callable[[int], Image.Image] = field(default=lambda _: Image.new("RGB", (1, 1)))
     _profile: bytes | None = None
     _turns_itself: bool = False
@@ -191,7 +193,7 @@ def upright_rgb(picture: Picture, orientation: int | None, at_least: tuple[int, 
         ImageError: the pixel data is truncated or broken.
     """
     try:
-        with one_large_at_a_time(picture.pixels):
+        with one_large_at_a_time(picture.pixels, picture.stop):
             factor = _factor(picture, at_least)
             stored = picture._decode(factor)
             if stored.size == picture.size and factor > 1:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, TypeVar
 
+from curation_assets.callers import current
 from curation_assets.images.decode import BIG_PIXELS, Picture, one_large_at_a_time, open_image
 from curation_assets.images.decoder_process import send
 from curation_assets.images.errors import ImageError
@@ -63,7 +64,7 @@ def with_picture(
 
     Args:
         function: of a module, not of another function; it, its arguments and its result can be pickled.
-        stop: ends the work when it is set.
+        stop: ends the work when it is set; None: when whoever this thread works for leaves (``callers``).
 
     Returns:
         What the function returned.
@@ -71,11 +72,13 @@ def with_picture(
     Raises:
         ImageError: the image can't be used; ``unreadable`` where it took too long, or its decoder died.
     """
+    stop = current().left if stop is None else stop
     kind = identify(data)
     limit = _QUICK.get(kind or "", 0)
     if kind is None or (limit and len(data) <= _QUICK_BYTES):
         picture = open_image(data, options.max_pixels, options.bands)  # or it says what the file isn't
         if picture.is_plain and picture.cost <= limit:
+            picture.stop = stop
             return function(picture, *arguments)
     process = _DecoderProcess.idle_or_new(options.max_pixels)
     try:
@@ -182,6 +185,8 @@ class _DecoderProcess:
     def _read(self, size: int, until: float, seconds: float, stop: threading.Event | None) -> bytes:
         assert self._process.stdout is not None
         descriptor, found = self._process.stdout.fileno(), bytearray()
+        answers = select.poll()  # select.select() knows no descriptors beyond 1,023, which many clients may take
+        answers.register(descriptor, select.POLLIN)
         while len(found) < size:
             if stop is not None and stop.is_set():
                 raise ImageError("unreadable", "it was not waited for")
@@ -190,7 +195,7 @@ class _DecoderProcess:
                 raise ImageError(
                     "unreadable", f"decoding it takes longer than {seconds:g} seconds (CURATION_DECODE_SECONDS)"
                 )
-            if select.select([descriptor], [], [], min(left, _LOOK_SECONDS))[0]:
+            if answers.poll(1000 * min(left, _LOOK_SECONDS)):
                 part = os.read(descriptor, min(size - len(found), 2**20))
                 if not part:
                     raise self._died()

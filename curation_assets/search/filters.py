@@ -48,12 +48,15 @@ FUNCTIONS = frozenset((
     "ifnull", "if", "lower", "upper", "initcap", "length", "char_length", "substr", "substring", "left",
     "right", "trim", "ltrim", "rtrim", "starts_with", "ends_with", "strpos", "regexp_like", "concat", "extract",
     "date_part", "strftime", "date", "cast", "try_cast", "avg", "min", "max", "sum", "count", "median",
-    "stddev", "over",
+    "stddev",
 ))
 # fmt: on
 _BEFORE_BRACKETS = frozenset(("in", "and", "or", "not", "when", "then", "else", "between", "like", "ilike", "is"))
 _OPERATION = re.compile(r"[-+*/%|<>=!~,(\[]+|::|\b(?:AND|OR|NOT|LIKE|ILIKE|IN|IS|BETWEEN|CASE|WHEN)\b", re.IGNORECASE)
-_EMPTY_CALL = re.compile(r"\b(?!over\b)([a-z_][a-z_0-9]*)\s*\(\s*\)", re.IGNORECASE)
+# What a condition is made of beside its own words: texts, quoted names; and what hides where those end.
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|(--|/\*|\$|(?<!\w)[a-zA-Z]&?(?=')|['"`])""")
+_WINDOW = re.compile(r"\b(?:over|window|qualify)\b", re.IGNORECASE)
+_EMPTY_CALL = re.compile(r"\b([a-z_][a-z_0-9]*)\s*\(\s*\)", re.IGNORECASE)
 MAX_CONDITION = 1000  # characters
 _MAX_OPERATIONS = 100  # polars takes seconds for some hundred, and some thousand end the process
 
@@ -228,7 +231,16 @@ def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None)
 
 
 def _refuse_costly(text: str) -> None:
-    bare = re.sub(r"'(?:[^']|'')*'", "''", text)
+    if hidden := next((found[1] for found in _QUOTED.finditer(text) if found[1]), None):
+        raise CurationError(
+            f"filter where={text!r}: {hidden} can't be used: write 'text' and \"name\" plainly, and no comments"
+        )
+    bare = _QUOTED.sub(lambda found: "''" if found[0].startswith("'") else found[0], text)
+    if found := _WINDOW.search(_QUOTED.sub("", bare)):
+        raise CurationError(
+            f"filter where={text!r}: a window function ({found[0].upper()}) would count over all images, not over those "
+            "that meet the conditions, and can't be used"
+        )
     if empty := _EMPTY_CALL.search(bare):  # polars panics at some of them
         raise CurationError(f"filter where={text!r}: {empty[1].upper()}() is given nothing")
     if len(text) > MAX_CONDITION or len(_OPERATION.findall(bare)) > _MAX_OPERATIONS:

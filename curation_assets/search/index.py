@@ -178,6 +178,13 @@ class SearchIndex:
         """(positions,) which belong to an image; None if all do."""
         return None if self.info.vectors == self.info.positions else self.row_of >= 0
 
+    @cached_property
+    def copies(self) -> NDArray[np.int64]:
+        """(rows,) how many other images have the same content; 0 where it isn't known."""
+        content = pl.col("content_sha256")
+        others = pl.when(content.is_null()).then(0).otherwise(pl.len().over(content) - 1)
+        return self.rows.select(others.cast(pl.Int64)).to_series().to_numpy()
+
     def nearest(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None, *, approximate: bool = True
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

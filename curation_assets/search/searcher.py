@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from curation_assets.callers import current
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
@@ -36,6 +38,7 @@ from curation_assets.search.index import SearchIndex
 from curation_assets.search.indexes import Indexes
 from curation_assets.search.matching import matching_rows
 from curation_assets.search.measuring import PROBE_TEXTS
+from curation_assets.search.ordering import Sort, distinct, ordered, without_contents_of
 from curation_assets.search.query import Picture, Query, Text
 from curation_assets.search.ranking import best_rows
 from curation_assets.search.refresh import IndexRefresh
@@ -55,22 +58,51 @@ class SearchResult:
 
     Attributes:
         numbers: (n,) rows of ``index.rows`` that were found, best first.
-        rows: these images: ``filters.COLUMNS``, ``file_path``, ``position`` (of the vector, null without),
-            and ``score``, the cosine with the query (null without one).
+        scores: (n,) cosines with the query; None without one.
         total: how many images the search could have given, had it been asked for all.
         index: the index that answered.
         approximate: whether it answered approximately.
         behind: how far the tables have gone on since, in a sentence; None if they have not.
+        sort: what a list is ordered by; None of a search by a query.
+        distinct: whether each content stands once.
     """
 
     numbers: NDArray[np.int64]
-    rows: pl.DataFrame
+    scores: NDArray[np.float32] | None
     total: int
     query: Query
     filter: Filter
     index: SearchIndex
     approximate: bool
     behind: str | None
+    sort: Sort | None = None
+    distinct: bool = False
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """These images: ``filters.COLUMNS``, ``file_path``, ``position`` (of the vector, null without), and ``score``,
+        the cosine with the query (null without one)."""
+        score = [None] * len(self.numbers) if self.scores is None else self.scores
+        return self.index.rows[self.numbers].drop("_file").with_columns(pl.Series("score", score, pl.Float32))
+
+    @property
+    def copies(self) -> NDArray[np.int64]:
+        """(n,) how many other images of the index have the same content."""
+        return self.index.copies[self.numbers]
+
+    def chosen(self, keys: Iterable[str]) -> SearchResult:
+        """Those of these images whose relative path is among some, in the same order."""
+        asked = self.index.rows["relative_path"].is_in(pl.Series(list(keys), dtype=pl.String).implode()).to_numpy()
+        return self._part(asked[self.numbers])
+
+    def batches(self, size: int = 20_000) -> Iterator[SearchResult]:
+        """The same in parts, so that not all rows need be in memory at once."""
+        for start in range(0, len(self.numbers), size):
+            yield self._part(slice(start, start + size))
+
+    def _part(self, which: slice | NDArray[np.bool_]) -> SearchResult:
+        scores = None if self.scores is None else self.scores[which]
+        return replace(self, numbers=self.numbers[which], scores=scores)
 
     def provenance(self) -> dict[str, Any]:
         """What was asked of which versions: enough to get the same answer again."""
@@ -78,6 +110,8 @@ class SearchResult:
         return {
             "query": self.query.facts(),
             "filter": self.filter.facts(),
+            "sort": None if self.sort is None else str(self.sort),
+            "distinct": self.distinct,
             "model": info.model_name,
             "model_version": info.model_version,
             "model_fingerprint": info.model_fingerprint,
@@ -174,18 +208,22 @@ class Searcher:
         k: int = 12,
         *,
         offset: int = 0,
+        sort: str | None = None,
+        distinct: bool = False,
         exact: bool = False,
         filter: Filter | None = None,
         model_version: str | None = None,
         table_version: int | None = None,
         **conditions: Any,
     ) -> SearchResult:
-        """The images nearest to a query, best first; without a query, images in the order of their paths.
+        """The images nearest to a query, best first; without a query, a list of images.
 
         Args:
             query: what to look for; a text or several mean these texts with equal weight.
             k: how many images.
             offset: how many of the best to leave out, for the next page; such a search is exact.
+            sort: the column that a list is in the order of: ``captured_at``, ``size_bytes:desc``; None is the path.
+            distinct: of images of the same content only the first.
             exact: never use an approximate index: for the first page, so that others follow without gap or repeat.
             filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
             model_version: whose vectors to search; None is the champion.
@@ -197,32 +235,52 @@ class Searcher:
         if k < 1 or offset < 0:
             raise CurationError(f"k={k}, offset={offset}: ask for at least one image, from 0 on")
         query, chosen = as_query(query), _as_filter(filter, conditions)
+        order = Sort.of(sort, self._attachments) if sort is not None else None
+        if order is not None and query:
+            raise CurationError(f"sort={sort!r}: what a query finds comes by its cosine; only a list can be sorted")
         model = self.model(model_version)
         index = self._indexes.open(model, table_version)
-        return self._search(index, model, query, chosen, k, offset, exact)
+        if not query:
+            return self._list(index, chosen, order or Sort(), distinct, k, offset)
+        return self._search(index, model, query, chosen, k, offset, exact, distinct)
+
+    def _list(
+        self, index: SearchIndex, chosen: Filter, sort: Sort, is_distinct: bool, k: int, offset: int
+    ) -> SearchResult:
+        rows = ordered(index, self._attachments, self.matching(index, chosen), sort)
+        current().check()
+        rows = distinct(index, rows) if is_distinct else rows
+        found = rows[offset : offset + k]
+        return SearchResult(
+            found, None, len(rows), Query(), chosen, index, False, self.behind(index), sort, is_distinct
+        )
 
     def _search(
-        self, index: SearchIndex, model: RegisteredModel, query: Query, chosen: Filter, k: int, offset: int, exact: bool
+        self,
+        index: SearchIndex,
+        model: RegisteredModel,
+        query: Query,
+        chosen: Filter,
+        k: int,
+        offset: int,
+        exact: bool,
+        is_distinct: bool = False,
     ) -> SearchResult:
         rows = self.matching(index, chosen)
-        approximate = False
-        if query:
-            vector = query.vector(
-                lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key)
-            )
-            for part in query.parts:
-                if isinstance(part, Picture) and part.model_fingerprint != model.fingerprint:
-                    raise CurationError(f"{part.name} was embedded with another model version; give it once more")
-            approximate = not exact and not offset and index.is_approximate(k + len(query.likes), rows)
-            found, scores, total = best_rows(index, query, vector, rows, offset + k, approximate)
-            found, scores = found[offset:], scores[offset:]
-            score = pl.Series("score", scores, pl.Float32)
-        else:
-            total = len(index.rows) if rows is None else len(rows)
-            found = np.arange(total)[offset : offset + k] if rows is None else rows[offset : offset + k]
-            score = pl.Series("score", [None] * len(found), pl.Float32)
-        shown = index.rows[found].drop("_file").with_columns(score)
-        return SearchResult(found, shown, total, query, chosen, index, approximate, self.behind(index))
+        if is_distinct:
+            rows = without_contents_of(index, distinct(index, rows), query.likes)
+        current().check()
+        vector = query.vector(
+            lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key)
+        )
+        for part in query.parts:
+            if isinstance(part, Picture) and part.model_fingerprint != model.fingerprint:
+                raise CurationError(f"{part.name} was embedded with another model version; give it once more")
+        approximate = not exact and not offset and index.is_approximate(k + len(query.likes), rows)
+        found, scores, total = best_rows(index, query, vector, rows, offset + k, approximate)
+        found, scores = found[offset:], scores[offset:]
+        behind = self.behind(index)
+        return SearchResult(found, scores, total, query, chosen, index, approximate, behind, None, is_distinct)
 
     def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
         """Numbers of the rows of an index that a filter lets through; None means all.
@@ -265,6 +323,8 @@ class Searcher:
         model = self.model(model_version)
         index = self._indexes.open(model, table_version)
         most = len(index.rows) if k is None else k
+        if not query:
+            return self.label(self._list(index, chosen, Sort(), False, most, offset), labels)
         return self.label(self._search(index, model, query, chosen, most, offset, exact=k is None), labels)
 
     def label(self, result: SearchResult, labels: Sequence[str]) -> pl.DataFrame:
@@ -278,10 +338,10 @@ class Searcher:
         vectors = self.embed_texts(check_labels(labels), self.model(index.info.model_version))
         names = images.select("relative_path", "folder")
         positions = images["position"].to_numpy()
-        best = [
-            label_vectors(index.take(positions[start : start + _LABELLED]), vectors, labels)
-            for start in range(0, len(positions), _LABELLED)
-        ]
+        best = []
+        for start in range(0, len(positions), _LABELLED):
+            current().check()
+            best.append(label_vectors(index.take(positions[start : start + _LABELLED]), vectors, labels))
         empty = pl.DataFrame(schema={"label": pl.String, "score": pl.Float32, "margin": pl.Float32})
         return pl.concat([names, pl.concat([empty, *best])], how="horizontal")
 

@@ -25,11 +25,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from curation_assets.callers import Caller
 from curation_assets.clip.batching import Batch, BusyError
 from curation_assets.clip.predictor import ClipPredictor
 from curation_assets.clip.rows import RowError
 from curation_assets.panics import PanicsAsErrors
 from curation_assets.serving import protocol
+from curation_assets.serving.bodies import Bodies, Body, CrowdedError, SlowError, TooLargeError
+from curation_assets.serving.leaving import while_waited_for
 from curation_assets.serving.limits import Limits
 from curation_assets.serving.metrics import Metrics
 from curation_assets.serving.protocol import RefusedError
@@ -40,7 +43,6 @@ RETRY_AFTER_SECONDS = 1
 OPEN_PATHS = frozenset({"/ping", "/health"})  # asked by load balancers, which have no token
 PATHS = OPEN_PATHS | {"/version", "/metrics", "/invocations"}
 _HELD_BODIES = 4  # bodies of the largest size that may be in memory at once
-_DRAINED_BODIES = 4  # of one that is too large, so that its sender gets to read the answer
 _BUSY_HEADERS = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 _CLOSE = {"Connection": "close"}  # the rest of the body isn't read
 _NO_TOKEN = RefusedError(
@@ -50,13 +52,15 @@ _NO_TOKEN = RefusedError(
     "token",
     {"WWW-Authenticate": "Bearer"},
 )
+_STOPPING = RefusedError(503, "TEMPORARILY_UNAVAILABLE", "this server is stopping; try another", "stopping", _CLOSE)
 
 
 class Scorer:
-    """``/invocations``: admits a request, reads it, and has its rows embedded on a thread.
+    """``/invocations``: reads a request, admits it, and has its rows embedded on a thread.
 
     A request counts, with its bytes, until its thread is done with it, even if its client has had a 504 long ago: so
-    what is in memory and at work stays within the limits. Rows that no pass has begun with go with their time.
+    what is in memory and at work stays within the limits. Rows that no pass has begun with go with their time, or with
+    their client.
 
     Args:
         predictor: that embeds; calls from many threads go into one forward pass.
@@ -68,39 +72,32 @@ class Scorer:
         self._predictor = predictor
         self._limits = limits
         self._metrics = metrics
-        self._requests = self._bytes = 0
+        self._bodies = Bodies(_HELD_BODIES * limits.max_body_bytes)
+        self._requests = self._open = 0  # at work; and with those being received
         self._lock = threading.Lock()  # of these two
         # Threads mostly wait for their batch: fewer than there are requests would keep batches small.
         self._threads = ThreadPoolExecutor(limits.max_requests, "invocations")
 
     async def invocations(self, request: Request) -> Response:
         """Answer a request; raises ``RefusedError`` for every answer but 200."""
-        if self._requests >= self._limits.max_requests:
-            raise _busy(f"{self._requests} requests are at work, which is the limit")
-        self._count(requests=1)
+        self._refuse_many()
         deadline = time.monotonic() + self._limits.timeout_seconds
-        content = bytearray()
+        self._count(open_=1)
         work: Future[tuple[bytes, int]] | None = None
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
-                async for chunk in self._body(request):
-                    self._count(bytes_=len(chunk))
-                    content += chunk
-                content_type = request.headers.get("content-type")
-                work = self._threads.submit(self._score, content, content_type, deadline)
-                body, rows = await asyncio.wrap_future(work)  # cancelled with it, unless its thread has begun
+                body, caller = await self._received(request), Caller()
+                work = self._begun(body, caller, request.headers.get("content-type"), deadline)
+                answer, rows = await while_waited_for(request, work, caller)
         except TimeoutError:
             raise RefusedError(
                 504, "DEADLINE_EXCEEDED", "request processing time exceeded the limit", "timeout"
             ) from None
         finally:
-            held = len(content)
             if work is None:
-                self._count(requests=-1, bytes_=-held)
-            else:
-                work.add_done_callback(lambda _: self._count(requests=-1, bytes_=-held))
+                self._count(open_=-1)
         request.state.rows = rows
-        return Response(body, media_type=protocol.JSON)
+        return Response(answer, media_type=protocol.JSON)
 
     def observe(self, batch: Batch) -> None:
         """Count a forward pass."""
@@ -117,40 +114,59 @@ class Scorer:
         self._predictor.close(timeout=0)
         self._threads.shutdown()
 
-    def _count(self, requests: int = 0, bytes_: int = 0) -> None:
+    def _refuse_many(self) -> None:
+        if self._requests >= self._limits.max_requests:
+            raise _busy(f"{self._requests} requests are at work, which is the limit")
+
+    def _count(self, open_: int = 0, requests: int = 0) -> None:
         with self._lock:
+            self._open += open_
             self._requests += requests
-            self._bytes += bytes_
-            self._metrics.in_flight.set(self._requests)
+            self._metrics.in_flight.set(self._open)
 
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
-        """The chunks of a body.
-
-        Raises:
-            RefusedError: it is too large (413), or there are too many already (429).
-        """
+    async def _received(self, request: Request) -> Body:
         most = self._limits.max_body_bytes
-        announced = int(request.headers.get("content-length", 0))
-        if announced > most and "expect" in request.headers:
-            raise _too_large(most)  # before anything of it is sent
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > _DRAINED_BODIES * most:
-                raise _too_large(most)
-            if max(announced, size) > most:
-                continue
-            if self._bytes + len(chunk) > _HELD_BODIES * most:
-                raise _busy("too many bytes are being received")
-            yield chunk
-        if size > most:
-            raise _too_large(most)
+        try:
+            return await self._bodies.receive(request, most, self._limits.timeout_seconds)
+        except TooLargeError:
+            raise RefusedError(
+                413, "REQUEST_LIMIT_EXCEEDED", f"the body is larger than {most:,} bytes, the limit", "body", _CLOSE
+            ) from None
+        except CrowdedError:
+            raise _busy("too many bytes are being received") from None
+        except SlowError:
+            raise RefusedError(
+                408, "DEADLINE_EXCEEDED", "the body came slowly, and others needed its place", "timeout", _CLOSE
+            ) from None
 
-    def _score(self, content: bytearray, content_type: str | None, deadline: float) -> tuple[bytes, int]:
+    def _begun(
+        self, body: Body, caller: Caller, content_type: str | None, deadline: float
+    ) -> Future[tuple[bytes, int]]:
+        """A request's work, on a thread; it counts until it is done."""
+        try:
+            self._refuse_many()  # again, as others were admitted while it was read
+            work = self._threads.submit(self._score, caller, body.content, content_type, deadline)
+        except BaseException:
+            body.release()
+            raise
+        self._count(requests=1)
+
+        def end(_: Future[tuple[bytes, int]]) -> None:
+            body.release()
+            self._count(open_=-1, requests=-1)
+
+        work.add_done_callback(end)
+        return work
+
+    def _score(
+        self, caller: Caller, content: bytearray, content_type: str | None, deadline: float
+    ) -> tuple[bytes, int]:
         """Runs on a thread: body → body of the answer, and its rows; TimeoutError when the time is up."""
+        caller.check()
         rows = protocol.parse(content, content_type, self._limits.max_rows)
         try:
-            vectors = self._predictor.embed_rows(rows, deadline - time.monotonic())
+            with caller.asking():
+                vectors = self._predictor.embed_rows(rows, deadline - time.monotonic())
         except RowError as error:
             raise protocol.bad_request(str(error), "INVALID_PARAMETER_VALUE") from None
         except BusyError as error:
@@ -181,13 +197,13 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status, sent = time.perf_counter(), 500, 0
+        start, status, sent, started = time.perf_counter(), 500, 0, False
         scope.setdefault("state", {})
 
         async def counted_send(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -195,6 +211,9 @@ class Front:
         try:
             app = self._app if self._may_pass(scope) else _refusal(Request(scope), _NO_TOKEN)
             await app(scope, receive, counted_send)
+        except asyncio.CancelledError:  # the server was stopped, and its patience is at an end
+            if not started:
+                await _refusal(Request(scope), _STOPPING)(scope, receive, counted_send)
         except Exception:  # Starlette raises it again when the client has its answer, which says nothing of it
             logger.exception("%s %s failed", scope["method"], scope["path"])
         finally:
@@ -303,9 +322,3 @@ def _failed(request: Request, _error: Exception) -> Response:
 
 def _busy(message: str) -> RefusedError:
     return RefusedError(429, "REQUEST_LIMIT_EXCEEDED", f"{message}; try again later", "busy", _BUSY_HEADERS)
-
-
-def _too_large(most: int) -> RefusedError:
-    return RefusedError(
-        413, "REQUEST_LIMIT_EXCEEDED", f"the body is larger than {most:,} bytes, the limit", "body", _CLOSE
-    )

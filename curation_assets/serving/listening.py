@@ -57,18 +57,25 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{shown}:{address[1]}"
 
 
-def config_of(app: ASGIApp | functools.partial[ASGIApp], stop_seconds: int, **more: Any) -> Config:
-    """uvicorn's configuration, quiet and without what only a proxy may say.
+def config_of(
+    app: ASGIApp | functools.partial[ASGIApp], stop_seconds: int, *, is_strict: bool = False, **more: Any
+) -> Config:
+    """uvicorn's configuration, quiet, without what only a proxy may say, and with connections watched.
 
     Args:
         app: the application, or with ``factory=True`` what makes it.
         stop_seconds: that requests at work get to be finished in.
+        is_strict: whether requests are read by h11, which is slower.
         more: of uvicorn's options.
     """
     from uvicorn import Config
 
+    from curation_assets.serving.connections import MOST_HEADER_BYTES, WatchedH11, WatchedHttpTools
+
     return Config(
         app,
+        http=WatchedH11 if is_strict else WatchedHttpTools,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         lifespan="on",
         interface="asgi3",
         ws="none",

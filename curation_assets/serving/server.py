@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SMALL = 20_000_000  # parameters; a forward pass of fewer is over before a second thread has woken up
+_STOP_SECONDS = 8  # that requests at work get to be finished in
 _STARTUP_FAILURE = 3  # uvicorn's exit code of a worker that need not be tried again
 
 
@@ -180,7 +181,7 @@ def _create_worker_or_exit(plan: Plan) -> ASGIApp:
 
 
 def _config(app: ASGIApp | functools.partial[ASGIApp], plan: Plan, factory: bool = False) -> Config:
-    stop_seconds = round(plan.limits.timeout_seconds) + 5
+    stop_seconds = min(round(plan.limits.timeout_seconds) + 5, _STOP_SECONDS)
     return config_of(app, stop_seconds, factory=factory, workers=plan.workers, timeout_worker_healthcheck=30)
 
 
