@@ -36,6 +36,7 @@ app.command("gallery")(gallery.gallery)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("repair")(upkeep.repair)
+app.command("maintain")(upkeep.maintain)
 app.add_typer(model.app, name="model")
 
 

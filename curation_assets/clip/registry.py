@@ -201,6 +201,28 @@ class Registry:
                 for model, registered_at in found
             ]
 
+    def in_use(self) -> list[RegisteredModel]:
+        """Versions that somebody uses or may go back to: the champion, the one before it, that of ``MODEL_SOURCE``.
+
+        And those that another alias names. The champion first.
+
+        Raises:
+            NotRegisteredError: none is registered yet.
+            CurationError: the registry can't be reached.
+        """
+        with self._reading() as client:
+            listed = {model.version: model for model, _ in self._versions(client).listed()}
+            record = self._record(client)
+            champion = record.current()
+            earlier = [version for version in record.history()[:-1] if version in listed]
+            wanted = [str(champion.version)] if champion is not None else []
+            wanted += earlier[-1:]
+            for version, model in listed.items():
+                is_source = record.source is not None and model.fingerprint == record.source.fingerprint
+                if is_source or client.get_model_version(self.name, version).aliases:
+                    wanted.append(version)
+            return [listed[version] for version in dict.fromkeys(wanted) if version in listed]
+
     def overruled(self) -> RegisteredModel | None:
         """The version of ``MODEL_SOURCE``, where another one was promoted and is the champion.
 

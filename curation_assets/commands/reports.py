@@ -14,6 +14,7 @@ from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
+    from curation_assets.maintain import MaintenanceReport
     from curation_assets.repair import RepairReport
     from curation_assets.search.refresh import IndexRefresh
     from curation_assets.settings import Settings
@@ -217,3 +218,22 @@ def print_repair(report: RepairReport, *, dry_run: bool) -> None:
 def repair_facts(report: RepairReport) -> dict[str, Any]:
     """The same as JSON."""
     return asdict(report)
+
+
+def print_maintenance(report: MaintenanceReport, *, dry_run: bool) -> None:
+    """What a maintenance did, or would do."""
+    would = "would be " if dry_run else ""
+    for table in report.tables:
+        done = [
+            f"{table.joined:,} small files {would}joined ({table.joined_bytes / 1e6:,.1f} MB)",
+            f"{table.vacuumed:,} files of old versions {would}deleted ({table.vacuumed_bytes / 1e6:,.1f} MB)",
+        ]
+        if table.dropped_rows:
+            done.append(f"{table.dropped_rows:,} vectors of unused versions {would}let go")
+        if table.unfinished_bytes:
+            done.append(f"{table.unfinished_bytes / 1e6:,.1f} MB of unfinished files deleted")
+        out.print(f"table  {table.table}: {', '.join(done)}")
+    for name in report.indexes:
+        out.print(f"index  {name} {would}deleted", markup=False)
+    if report.kept:
+        out.print(f"kept   vectors and indexes of version {', '.join(report.kept)}")

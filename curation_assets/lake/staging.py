@@ -165,7 +165,7 @@ class ParquetStage:
         if not batch.num_rows:
             return
         batch = conformed(batch, self._schema)
-        rows = max(FILE_ROWS, batch.num_rows * FILE_BYTES // max(1, batch.nbytes))
+        rows = max(FILE_ROWS // 4, batch.num_rows * FILE_BYTES // max(1, 4 * batch.nbytes))
         for start in range(0, batch.num_rows, rows):
             self._add(batch.slice(start, rows))
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -205,6 +206,30 @@ class LakeTable:
         self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         with explained_table(self.storage):
             return sweep_free(self.storage, self.spec, lambda: {f.path for f in self.latest().named_files()})
+
+    def vacuum(self, retention_hours: int, *, dry_run: bool = False) -> dict[str, int]:
+        """Delete files that no version of some last hours names, and those that no version ever named.
+
+        Args:
+            retention_hours: fewer than a week's are taken as they are: whoever asks for them means it.
+
+        Returns:
+            Path → bytes of each file that went, or would.
+
+        Raises:
+            CurationError: the table can't be read or written.
+        """
+        with explained_table(self.storage):
+            table = self._opened()
+
+            def vacuum(dry_run: bool) -> list[str]:
+                return table.vacuum(retention_hours, dry_run, enforce_retention_duration=False, full=True)
+
+            paths = [unquote(path) for path in vacuum(dry_run=True)]
+            sizes = {path: self.storage.size(path) for path in paths if self.storage.exists(path)}
+            if sizes and not dry_run:
+                vacuum(dry_run=False)
+            return sizes
 
     def replace(
         self,
