@@ -15,6 +15,7 @@ from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.retries import build_retry_sensor
 from curation_assets.defs.search import build_search_index_sensor, image_map, image_search_index, refresh_search_index
 from curation_assets.defs.tags import EXECUTOR
+from curation_assets.defs.upkeep import lake_maintenance, maintain_lake, maintain_lake_weekly
 from curation_assets.defs.zero_shot_labels import build_labels_sensor, build_zero_shot_labels
 from curation_assets.settings import Settings, load_settings
 from curation_assets.workspace import workspace_uri
@@ -38,6 +39,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             crop_images_directory_embeddings,
             image_search_index,
             image_map,
+            lake_maintenance,
             *automated,
         ],
         jobs=[
@@ -46,7 +48,9 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             ingest_image_folders,
             register_clip_model,
             refresh_search_index,
+            maintain_lake,
         ],
+        schedules=[maintain_lake_weekly],
         sensors=[
             build_dead_runs_sensor(settings),
             build_new_images_sensor(settings),

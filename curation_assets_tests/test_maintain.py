@@ -125,4 +125,4 @@ def test_a_change_writes_a_bounded_part_of_a_folder(images: Path, pipeline: Pipe
     written = sum(file.size_bytes for file in table.snapshot().files() if file.path not in known)
     assert 0 < written <= layout.FILE_BYTES
     assert max(file.size_bytes for file in table.snapshot().files()) <= layout.FILE_BYTES
-    assert not layout.small_files(table.snapshot().files()[1:-1])
+    assert len(layout.small_files(table.snapshot().files())) <= 1, "what is left of 500"

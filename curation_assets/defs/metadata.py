@@ -75,8 +75,8 @@ def thumbnails(directory: Snapshot, folder: str) -> Facts:
     """A row of a few of the folder's pictures; nothing if it has none."""
     previews: list[bytes] = []
     for file in directory.files(folder):  # file by file: a folder's previews together may be gigabytes
-        rows = directory.scan(["preview", "status"], files=[file]).filter(pl.col("status") == "ok")
-        previews += rows.head(THUMBNAILS - len(previews)).collect()["preview"].to_list()
+        rows = directory.read(["preview"], files=[file], where=pl.col("status") == "ok")
+        previews += rows.head(THUMBNAILS - len(previews))["preview"].to_list()
         if len(previews) == THUMBNAILS:
             break
     if not previews:

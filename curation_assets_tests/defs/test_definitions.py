@@ -15,6 +15,7 @@ GRAPH = {
     "crop_images_directory_embeddings": ("embeddings", {"crop_images_directory", "clip_model"}, True),
     "image_search_index": ("search", {"crop_images_directory_embeddings"}, False),
     "image_map": ("search", {"image_search_index"}, False),
+    "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
     ("crop_images_directory", "directory_key_is_unique", True),
