@@ -270,9 +270,7 @@ class Searcher:
         if is_distinct:
             rows = without_contents_of(index, distinct(index, rows), query.likes)
         current().check()
-        vector = query.vector(
-            lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key)
-        )
+        vector = query.vector(lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key))
         for part in query.parts:
             if isinstance(part, Picture) and part.model_fingerprint != model.fingerprint:
                 raise CurationError(f"{part.name} was embedded with another model version; give it once more")
