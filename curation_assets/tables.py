@@ -122,6 +122,14 @@ class Tables:
         found = self.directory.latest().read(columns, where=pl.col("relative_path") == relative_path)
         return found.drop("_file").row(0, named=True) if len(found) else None
 
+    def copies_of(self, row: dict[str, Any]) -> list[str]:
+        """Relative paths of other images with the content of one, given by its row of the directory table; sorted."""
+        if row["content_sha256"] is None:
+            return []
+        same = pl.col("content_sha256") == row["content_sha256"]
+        found = self.directory.latest().read(["relative_path"], where=same)["relative_path"]
+        return sorted(path for path in found if path != row["relative_path"])
+
     def vectors_of(self, relative_path: str) -> pl.DataFrame:
         """Vectors of an image: model_name, model_version, content_sha256, dimension, embedded_at of each."""
         if not self.embeddings.exists():

@@ -82,8 +82,9 @@ def show(
     vectors = pipeline.tables.vectors_of(row["relative_path"]).to_dicts()
     for vector in vectors:
         vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
+    copies = pipeline.tables.copies_of(row)
     if as_json:
-        print_json({"image": row, "embeddings": vectors})
+        print_json({"image": row, "embeddings": vectors, "copies": copies})
         return
     for name, value in row.items():
         if value is not None:
@@ -92,6 +93,8 @@ def show(
         stale = "" if vector["current_content"] else ", of an earlier content"
         text = f"{vector['model_name']} version {vector['model_version']}, {vector['dimension']} floats{stale}"
         out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
+    for copy in copies:
+        out.print(f"[bold]{'copy':<15}[/] {escape(printable(copy))}")
 
 
 def run_shown(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from curation_assets.pipeline import Pipeline
     from curation_assets.search.filters import Filter
     from curation_assets.search.query import Query
-    from curation_assets.search.searcher import SearchResult
+    from curation_assets.search.searcher import Searcher, SearchResult
 
+_EVERYTHING = 10**9  # images
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -47,6 +50,12 @@ def search(
         list[str] | None, typer.Argument(help="What the images should show; several are added up.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many images.")] = 12,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Leave out that many of the first.")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="All images, however many there are.")] = False,
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="A list's order: COLUMN or COLUMN:desc, say captured_at:desc [path].")
+    ] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Of copies only the first.")] = False,
     image: Annotated[list[Path] | None, typer.Option("--image", help="An image file to look for the like of.")] = None,
     like: Annotated[list[str] | None, typer.Option("--like", help="A stored image, by its relative path.")] = None,
     unwanted: Annotated[list[str] | None, typer.Option("--not", help="A text that they should not show.")] = None,
@@ -73,11 +82,23 @@ def search(
     images: ImagesOption = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a table: a header, and a line an image.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the images found as a page, in one file.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
 ) -> None:
-    """Find images by words, by an example, or by both; the best first. Scores are cosines."""
+    """Find images by words, by an example, or by both, the best first; without either, list what meets the filters.
+
+    Scores are cosines. `(2 copies)` says that two other images have the same content.
+    """
     quiet_libraries()
+    if label:
+        from curation_assets.search.zero_shot import check_labels
+
+        check_labels(label)  # before anything is printed
+    if everything and (html is not None or open_page):
+        raise CurationError("--all makes no page: leave out --html and --open, or choose how many with -k")
+    if as_json and as_csv:
+        raise CurationError("--json and --csv are two ways to print: choose one")
     pipeline = pipeline_of(settings_of(images, lake))
     query = _query(pipeline, texts or [], image or [], like or [], unwanted or [], weight, model_version)
     chosen = _filter(
@@ -90,25 +111,27 @@ def search(
         has_gps=gps,
         where=where,
     )
+    from curation_assets.search.export import write_csv
+
     versions = {"model_version": model_version, "table_version": as_of}
     searcher = pipeline.searcher
-    found = searcher.search(query, k, filter=chosen, **versions)  # type: ignore[arg-type]
-    rows = found.rows
-    if label:
-        columns = searcher.label(found, label).select("relative_path", "label", "margin")
-        rows = rows.join(columns, on="relative_path", how="left", maintain_order="left")
+    most = _EVERYTHING if everything else k
+    found = searcher.search(query, most, offset=offset, sort=sort, distinct=distinct, filter=chosen, **versions)  # type: ignore[arg-type]
     if html is None and open_page:
         html = Path(tempfile.mkdtemp(prefix="curation-")) / "search.html"
     if html is not None and html.is_dir():
         raise CurationError(f"--html {html} is a folder; name the file to write")
     if html is not None:
-        _write_page(pipeline, html, found, rows, model_version)
+        _write_page(pipeline, html, found, _rows(searcher, found, label), model_version)
     if found.behind:
         err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
+    parts = (_rows(searcher, part, label) for part in found.batches())
     if as_json:
-        print_json(found.provenance() | {"total": found.total, "images": _shown(rows)})
+        _print_json(found, parts)
+    elif as_csv:
+        write_csv(sys.stdout.buffer, (part.drop("position") for part in parts), {})
     else:
-        _print_found(found, rows)
+        _print_found(found, parts)
         if html is not None:
             out.print(f"page  {html}", markup=False)
     if open_page and html is not None and not webbrowser.open(Path(os.path.abspath(html)).as_uri()):
@@ -158,8 +181,6 @@ def _query(
         )
     parts += [Like(_stored(pipeline, key)) for key in likes]
     parts += [Text(text, -1.0) for text in unwanted]
-    if not parts:
-        raise CurationError("say what to look for: a text, --image FILE or --like PATH")
     return Query(tuple(parts))
 
 
@@ -193,15 +214,50 @@ def _write_page(
     write_page(html, searcher.model(model_version), [(printable(title), rows)], previews)
 
 
-def _print_found(found: SearchResult, rows: pl.DataFrame) -> None:
-    if not len(rows):
+def _rows(searcher: Searcher, found: SearchResult, labels: list[str] | None) -> pl.DataFrame:
+    """The images found, with their number of copies, the column that they are sorted by, and their labels."""
+    import polars as pl
+
+    rows = found.rows.with_columns(pl.Series("copies", found.copies, pl.Int64))
+    if found.sort is not None and found.sort.column not in rows.columns:
+        rows = rows.hstack(searcher.further(found.index, found.numbers, [found.sort.column]))
+    if labels:
+        columns = searcher.label(found, labels).select("relative_path", "label", "margin")
+        rows = rows.join(columns, on="relative_path", how="left", maintain_order="left")
+    return rows
+
+
+def _print_json(found: SearchResult, parts: Iterable[pl.DataFrame]) -> None:
+    """One document, written part by part."""
+    from curation_assets.search.export import write_objects
+
+    head = json.dumps(found.provenance() | {"total": found.total}, indent=2, ensure_ascii=False, default=str)
+    out_bytes = sys.stdout.buffer
+    sys.stdout.flush()
+    out_bytes.write(head.removesuffix("\n}").encode("utf-8", "backslashreplace") + b',\n  "images": ')
+    write_objects(out_bytes, (part.drop("position") for part in parts))
+    out_bytes.write(b"\n}\n")
+    out_bytes.flush()
+
+
+def _print_found(found: SearchResult, parts: Iterable[pl.DataFrame]) -> None:
+    number = len(found.numbers)
+    if not found.total:
         out.print("no image meets the conditions")
         return
-    for row in rows.iter_rows(named=True):
-        said = f"  {row['label']} (+{row['margin']:.3f})" if row.get("label") else ""
-        out.print(f"{row['score']:.3f}  {printable(row['relative_path'])}{said}", markup=False)
-    if found.total > len(rows):
-        err.print(f"{len(rows):,} of {found.total:,} images, by cosine; -k shows more", markup=False)
+    by = None if found.sort is None or found.sort.column == "relative_path" else found.sort.column
+    for part in parts:
+        for row in part.iter_rows(named=True):
+            said = f"  {row['label']} (+{row['margin']:.3f})" if row.get("label") else ""
+            if row["copies"]:
+                said += f"  ({row['copies']:,} {'copy' if row['copies'] == 1 else 'copies'})"
+            before = "" if row["score"] is None else f"{row['score']:.3f}  "
+            if by is not None:
+                before = f"{'-' if row[by] is None else printable(str(row[by]))}  "
+            out.print(f"{before}{printable(row['relative_path'])}{said}", markup=False)
+    if found.total > number:
+        order = "by cosine" if found.sort is None else f"by {found.sort}"
+        err.print(f"{number:,} of {found.total:,} images, {order}; -k or --all shows more", markup=False)
 
 
 def _print_labels(found: pl.DataFrame, labels: list[str]) -> None:
@@ -217,8 +273,3 @@ def _print_labels(found: pl.DataFrame, labels: list[str]) -> None:
         cells = [f"{counts.get(text, 0):,}" for text in labels]
         table.add_row(escape(printable(str(folder))), *cells, f"{margin:.3f}")
     out.print(table)
-
-
-def _shown(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(rows.drop("position").write_json())
-    return found

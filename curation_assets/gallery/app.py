@@ -27,6 +27,7 @@ from curation_assets.gallery.gallery import Gallery
 from curation_assets.gallery.security import Guard
 from curation_assets.images.names import printable
 from curation_assets.panics import PanicsAsErrors
+from curation_assets.serving.bodies import BodyError, CrowdedError, SlowError
 
 _ABOUT = """Looking at the images of a lake, searching them, and taking a choice along.
 
@@ -54,7 +55,7 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         threading.Thread(target=gallery.warm_up, name="warm-up", daemon=True).start()
         yield
-        gallery.files.close()
+        gallery.close()
 
     app = FastAPI(
         title="curation gallery",
@@ -67,6 +68,7 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     app.add_exception_handler(CurationError, _cant)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(BodyError, _not_taken)
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(PanicsAsErrors)
     app.state.gallery = gallery
@@ -159,6 +161,15 @@ def _refused(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and message == "Not Found":
         message = f"there is no {request.url.path} here; /docs lists what there is"
     return _problem(request, error.status_code, message, error.headers)
+
+
+def _not_taken(request: Request, error: Exception) -> Response:
+    headers = {"Connection": "close"}
+    if isinstance(error, CrowdedError):
+        return _problem(request, 429, "too much is being sent at once: try again in a moment", {"Retry-After": "1"})
+    if isinstance(error, SlowError):
+        return _problem(request, 408, "the body came slowly, and others needed its place", headers)
+    return _problem(request, 413, "the body is larger than the limit", headers)
 
 
 def _failed(request: Request, _error: Exception) -> Response:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
+from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -16,6 +15,7 @@ from curation_assets.gallery import responses
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.points import Maps
 from curation_assets.gallery.requests import LabelRequest, MapLabelsRequest, SearchRequest, Versions
+from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
@@ -25,10 +25,14 @@ from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import SearchResult
 from curation_assets.search.zero_shot import check_labels
+from curation_assets.serving.bodies import Bodies
+from curation_assets.serving.leaving import Threads
 
 logger = logging.getLogger(__name__)
 
-_UPLOADS, _FILES, _EXPORTS = 4, 4, 2  # at work at once: each is in memory as a whole
+_UPLOADS, _FILES, _EXPORTS, _SEARCHES = 4, 4, 2, 8  # at work at once: of the first three each is in memory as a whole
+_WAITING = 64  # for each of them
+_HELD_UPLOADS = 8  # of the largest size
 
 
 class Gallery:
@@ -43,10 +47,18 @@ class Gallery:
         self.searcher = pipeline.searcher
         self.files = Files(self.searcher, self.settings)
         self.uploads = Uploads()
-        self.uploading = asyncio.Semaphore(_UPLOADS)
-        self.reading = threading.Semaphore(_FILES)
-        self.exporting = threading.Semaphore(_EXPORTS)
+        self.bodies = Bodies(_HELD_UPLOADS * self.settings.gallery_max_upload_bytes + 2 * MOST_BODY_BYTES)
+        self.uploading = Threads("uploads", _UPLOADS, _WAITING)
+        self.reading = Threads("files", _FILES, _WAITING)
+        self.exporting = Threads("exports", _EXPORTS, _WAITING)
+        self.searching = Threads("searches", _SEARCHES, _WAITING)
         self.maps = Maps(self.searcher)
+
+    def close(self) -> None:
+        """End the threads; what is at work is finished, or given up where nobody waits for it."""
+        for threads in (self.uploading, self.reading, self.exporting, self.searching):
+            threads.close()
+        self.files.close()
 
     def warm_up(self) -> None:
         """Load what the first visitors need; what fails here is told to them when they ask for it."""
@@ -89,6 +101,8 @@ class Gallery:
             self._query(asked),
             k,
             offset=offset,
+            sort=asked.sort,
+            distinct=asked.distinct,
             exact=True,  # pages follow each other without gap or repeat
             filter=asked.filter(),
             model_version=asked.model_version,
@@ -152,7 +166,7 @@ def _row_number(index: SearchIndex, key: str) -> int:
     return number
 
 
-def found_image(row: dict[str, Any], versions: Versions) -> responses.FoundImage:
+def found_image(row: dict[str, Any], versions: Versions, copies: int = 0) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
     mark = {"v": content[:16]} if content else {}
@@ -172,12 +186,15 @@ def found_image(row: dict[str, Any], versions: Versions) -> responses.FoundImage
         content_sha256=content,
         thumbnail=address("/thumbnail", row["relative_path"], versions, mark) if row["status"] == "ok" else None,
         page=address("/image", row["relative_path"], versions),
+        copies=copies,
     )
 
 
-def found_images(rows: pl.DataFrame, versions: Versions) -> list[responses.FoundImage]:
-    """Some rows, as answers show them."""
-    return [found_image(row, versions) for row in rows.iter_rows(named=True)]
+def found_images(rows: pl.DataFrame, versions: Versions, copies: Iterable[int]) -> list[responses.FoundImage]:
+    """Some rows, as answers show them, with how many copies each has."""
+    return [
+        found_image(row, versions, int(number)) for row, number in zip(rows.iter_rows(named=True), copies, strict=True)
+    ]
 
 
 def address(path: str, key: str, versions: Versions, more: dict[str, str] | None = None, name: str = "key") -> str:

@@ -73,6 +73,13 @@ class SearchRequest(Versions):
         None, max_length=100_000, description="A polygon on the map, at least three corners: `x1,y1;x2,y2;x3,y3`."
     )
 
+    sort: str | None = Field(
+        None,
+        max_length=100,
+        description="Column that a list without a query is in the order of: `captured_at:desc` [path].",
+    )
+    distinct: bool = Field(False, description="Of images of the same content only the first.")
+
     def filter(self) -> Filter:
         """The conditions.
 

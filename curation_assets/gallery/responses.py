@@ -52,6 +52,7 @@ class FoundImage(BaseModel):
     content_sha256: str | None
     thumbnail: str | None = Field(description="Address of its preview; null where there is none.")
     page: str = Field(description="Address of its page.")
+    copies: int = Field(0, description="How many other images have the same content.")
 
 
 class SearchAnswer(BaseModel):
@@ -62,6 +63,8 @@ class SearchAnswer(BaseModel):
     index: IndexFacts
     query: list[dict[str, Any]] = Field(description="The parts of the query, with their weights.")
     filter: dict[str, Any] = Field(description="The conditions.")
+    sort: str | None = Field(description="What a list is in the order of; null with a query.")
+    distinct: bool = Field(description="Whether each content stands once.")
     described: str = Field(description="The query in a line, for people.")
 
 

@@ -32,6 +32,7 @@ MOST_BODY_BYTES = 64_000_000  # of anything but an image, which has a limit of i
 COOKIE = "curation_gallery"
 _COOKIE_DAYS = 30
 _MOST_LOGIN_BYTES = 10_000
+_LOGIN_SECONDS = 20
 _PAUSE_SECONDS = 0.5  # after a wrong token, so that guessing takes long
 _guessing = asyncio.Lock()
 _FORMS = ("/login", "/logout")
@@ -59,9 +60,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # what a GET would be answered with, but for the body
+            scope = {**scope, "method": "GET"}
 
         async def with_headers(message: Message) -> None:
             nonlocal started
+            if is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
@@ -75,6 +81,9 @@ class Guard:
             await (refusal or self._app)(scope, receive, with_headers)
         except ClientDisconnect:
             pass  # nobody is there to be told
+        except asyncio.CancelledError:  # the gallery was stopped, and its patience is at an end
+            if not started:
+                await _problem(503, "the gallery is stopping", {"Connection": "close"})(scope, receive, with_headers)
         except Exception:  # what the application itself didn't expect
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if not started:
@@ -116,10 +125,14 @@ class Guard:
 async def log_in(request: Request, token: str | None) -> Response | tuple[str, str]:
     """Answer the login form: with a cookie and the way back, or with the way back and what was wrong."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_LOGIN_BYTES:
-            return "/", "that is no token"
+    try:
+        async with asyncio.timeout(_LOGIN_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MOST_LOGIN_BYTES:
+                    return "/", "that is no token"
+    except TimeoutError:
+        return "/", "the token took too long to arrive"
     form = parse_qs(body.decode("utf-8", "replace"))
     given, back = form.get("token", [""])[0], way_back(form.get("next", ["/"])[0])
     if token is not None and not hmac.compare_digest(given.encode(), token.encode()):

@@ -238,7 +238,7 @@ def _refuse_costly(text: str) -> None:
     bare = _QUOTED.sub(lambda found: "''" if found[0].startswith("'") else found[0], text)
     if found := _WINDOW.search(_QUOTED.sub("", bare)):
         raise CurationError(
-            f"filter where={text!r}: a window function ({found[0].upper()}) would count over all images, not over those "
+            f"filter where={text!r}: a window function ({found[0].upper()}) would go over all images, not only those "
             "that meet the conditions, and can't be used"
         )
     if empty := _EMPTY_CALL.search(bare):  # polars panics at some of them

@@ -67,7 +67,7 @@ def ordered(
     if values["value"].dtype.is_float():
         values = values.with_columns(pl.col("value").fill_nan(None))
     found = values.sort("value", descending=sort.descending, nulls_last=True, maintain_order=True)
-    return found["number"].to_numpy()
+    return np.asarray(found["number"].to_numpy(), np.int64)
 
 
 def distinct(index: SearchIndex, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -75,7 +75,8 @@ def distinct(index: SearchIndex, rows: NDArray[np.int64] | None) -> NDArray[np.i
     numbers = np.arange(len(index.rows)) if rows is None else rows
     content = index.rows["content_sha256"]
     content = content if rows is None else content[numbers]
-    return numbers[(content.is_null() | content.is_first_distinct()).to_numpy()]
+    is_first: NDArray[np.bool_] = (content.is_null() | content.is_first_distinct()).to_numpy()
+    return numbers[is_first]
 
 
 def without_contents_of(index: SearchIndex, rows: NDArray[np.int64], keys: tuple[str, ...]) -> NDArray[np.int64]:
@@ -84,4 +85,7 @@ def without_contents_of(index: SearchIndex, rows: NDArray[np.int64], keys: tuple
     contents = index.rows["content_sha256"][asked].drop_nulls() if asked else pl.Series(dtype=pl.String)
     if not len(contents):
         return rows
-    return rows[~index.rows["content_sha256"][rows].is_in(contents.implode()).fill_null(False).to_numpy()]
+    is_asked: NDArray[np.bool_] = (
+        index.rows["content_sha256"][rows].is_in(contents.implode()).fill_null(False).to_numpy()
+    )
+    return np.asarray(rows[~is_asked], np.int64)

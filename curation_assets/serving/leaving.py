@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
-from typing import TypeVar
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from curation_assets.callers import Caller
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 async def while_waited_for(request: Request, work: Future[_T], caller: Caller) -> _T:
@@ -39,3 +42,43 @@ async def while_waited_for(request: Request, work: Future[_T], caller: Caller) -
 async def _has_left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+class Threads:
+    """Some threads for one kind of work, and those who wait for them.
+
+    Args:
+        name: of the threads.
+        number: of them.
+        waiting: how many may wait; more are refused with 429.
+    """
+
+    def __init__(self, name: str, number: int, waiting: int) -> None:
+        self._pool = ThreadPoolExecutor(number, name)
+        self._most = number + waiting
+        self._open = 0
+
+    async def run(self, request: Request, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call a function on one of the threads for a request whose body was read, as long as it is waited for.
+
+        Raises:
+            ClientDisconnect: the client has left.
+            HTTPException: too many wait already (429).
+        """
+        if self._open >= self._most:
+            raise HTTPException(429, "too much is asked for at once: try again in a moment", {"Retry-After": "1"})
+        caller = Caller()
+
+        def work() -> _T:
+            with caller.asking():
+                return function(*args, **kwargs)
+
+        self._open += 1
+        try:
+            return await while_waited_for(request, self._pool.submit(work), caller)
+        finally:
+            self._open -= 1
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

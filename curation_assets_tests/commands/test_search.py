@@ -133,7 +133,10 @@ def test_a_run_whose_index_cannot_be_written_is_finished_all_the_same(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["search"], "say what to look for"),
+        (["search", "--sort", "colour"], "no column 'colour'"),
+        (["search", "leaf", "--sort", "width"], "only a list can be sorted"),
+        (["search", "--all", "--html", "x.html"], "--all makes no page"),
+        (["search", "--where", "count() over () > 1"], "window function"),
         (["search", " "], "empty"),
         (["search", "--not", "sky"], "only what not"),
         (["search", "leaf", "--not", "leaf"], "cancel"),

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlencode
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -558,9 +559,10 @@ def exported(client: TestClient, form: str, **asked: Any) -> tuple[pl.DataFrame,
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame, json.loads(table.schema.metadata[b"curation_provenance"]), answer.headers
-    first = answer.text.splitlines()[0]
-    provenance = json.loads(first.removeprefix("# curation_provenance: "))
-    return pl.read_csv(answer.content, comment_prefix="#", infer_schema_length=None), provenance, answer.headers
+    provenance = json.loads(answer.headers["curation-provenance"])
+    frame = pl.read_csv(answer.content, infer_schema_length=None)
+    assert pd.read_csv(BytesIO(answer.content)).columns.tolist() == frame.columns
+    return frame, provenance, answer.headers
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "json"])

@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import IO, Annotated, Any
 
 import polars as pl
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import iterate_in_threadpool
+from starlette.responses import StreamingResponse
+from starlette.types import Message
 
+from curation_assets.callers import current
+from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
-from curation_assets.gallery.export import MEDIA_TYPES, WRITERS
-from curation_assets.gallery.gallery import GalleryOf
+from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import ExportRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
+from curation_assets.search.export import MEDIA_TYPES, WRITERS
 
 _EVERYTHING = 10**9  # images
+_BODY_SECONDS = 60
+_MOST_HEADER = 6_000  # bytes that every client and proxy takes
+_CHUNK = 2**18
 
-router = APIRouter()
+
+class _WholeBody(APIRoute):
+    """A route whose body is there before anything else is done for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_whole(request: Request) -> Response:
+            body = await request.app.state.gallery.bodies.receive(request, MOST_BODY_BYTES, _BODY_SECONDS)
+            rest = request.receive
+            messages: Iterator[Message] = iter(
+                [{"type": "http.request", "body": bytes(body.content), "more_body": False}]
+            )
+
+            async def receive() -> Message:
+                return next(messages, None) or await rest()
+
+            try:
+                return await handle(Request(request.scope, receive))
+            finally:
+                body.release()
+
+        return handle_whole
+
+
+router = APIRouter(route_class=_WholeBody)
 
 
 @router.post(
@@ -30,28 +68,67 @@ router = APIRouter()
         413: {"model": responses.Problem, "description": "Too many keys."},
     },
 )
-def export(gallery: GalleryOf, asked: Annotated[ExportRequest, Body()]) -> Response:
-    """The rows of a result, or of the images that were selected of it, in a file that says where they come from.
+async def export(gallery: GalleryOf, request: Request, asked: Annotated[ExportRequest, Body()]) -> Response:
+    """The rows of a result, or of the images that were selected of it, in a file; 400 where there are none.
 
     The provenance is the query, the filter, the versions of model and tables, and when it was exported.
 
     - `json`: `{"provenance": {…}, "images": […]}`
     - `parquet`: the provenance is JSON under `curation_provenance` in the schema's metadata
-    - `csv`: the first line is `# curation_provenance: {…}`, then come header and rows; texts are quoted, so
-      `polars.read_csv(…, comment_prefix="#")` and `pandas.read_csv(…, skiprows=1)` read it. Values are exact: a
-      spreadsheet may take one that begins with `=` for a formula.
+    - `csv`: header and rows; texts are quoted. Values are exact: a spreadsheet may take one that begins with `=` for a
+      formula.
+
+    With each of them the answer's header `Curation-Provenance` holds the provenance as JSON too, without the query and
+    the filter where they are too long for a header.
     """
-    with gallery.exporting:
-        found = gallery.search(asked.search, _EVERYTHING)
-        rows = found.rows.drop("position").hstack(gallery.searcher.further(found.index, found.numbers))
-        provenance = found.provenance() | {"total": found.total}
-        if asked.keys is not None:
-            rows = rows.filter(pl.col("relative_path").is_in(asked.keys))
-            provenance |= {"selected": len(set(asked.keys))}
-        content = WRITERS[asked.format](rows, provenance | {"rows": len(rows)})
+    file, provenance = await gallery.exporting.run(request, _written, gallery, asked)
     name = f"images-{datetime.now(UTC):%Y%m%d-%H%M%S}.{asked.format}"
-    return Response(
-        content,
-        media_type=MEDIA_TYPES[asked.format],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Length": str(file.seek(0, os.SEEK_END)),
+        "Curation-Provenance": _in_a_header(provenance),
+    }
+    return StreamingResponse(_sent(file), media_type=MEDIA_TYPES[asked.format], headers=headers)
+
+
+def _written(gallery: Gallery, asked: ExportRequest) -> tuple[IO[bytes], dict[str, Any]]:
+    """The file, without a name: while a client takes it, it lies on the disk, and holds no place."""
+    found = gallery.search(asked.search, _EVERYTHING)
+    provenance = found.provenance() | {"total": found.total}
+    if asked.keys is not None:
+        found = found.chosen(asked.keys)
+        provenance |= {"selected": len(set(asked.keys))}
+    if not len(found.numbers):
+        raise CurationError("there is nothing to export: no image meets this search and selection")
+    provenance |= {"rows": len(found.numbers)}
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for part in found.batches():
+            current().check()
+            yield part.rows.drop("position").hstack(gallery.searcher.further(part.index, part.numbers))
+
+    file = tempfile.TemporaryFile()  # noqa: SIM115 whoever sends it closes it
+    try:
+        WRITERS[asked.format](file, parts(), provenance)
+    except BaseException:
+        file.close()
+        raise
+    return file, provenance
+
+
+def _in_a_header(provenance: dict[str, Any]) -> str:
+    text = json.dumps(provenance)
+    if len(text) > _MOST_HEADER:
+        text = json.dumps({name: value for name, value in provenance.items() if name not in ("query", "filter")})
+    return text
+
+
+async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
+    def chunks() -> Iterator[bytes]:
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+    with file:
+        async for chunk in iterate_in_threadpool(chunks()):
+            yield chunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
@@ -24,12 +24,15 @@ def image(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> respon
 
 
 @router.get("/api/exif", tags=["images"], summary="EXIF tags", responses=NOT_THERE)
-def exif(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> responses.ExifTags:
+async def exif(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> responses.ExifTags:
     """Every EXIF tag of the stored file, in short; at most 300."""
+    return await gallery.reading.run(request, _tags, gallery, asked)
+
+
+def _tags(gallery: Gallery, asked: ImageRequest) -> responses.ExifTags:
     index = gallery.open(asked)
-    with gallery.reading:
-        data = gallery.files.original(index, gallery.row(index, asked.key))
-        return responses.ExifTags(tags=read_tags(data, gallery.settings.decode_options))
+    data = gallery.files.original(index, gallery.row(index, asked.key))
+    return responses.ExifTags(tags=read_tags(data, gallery.settings.decode_options))
 
 
 def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
@@ -46,15 +49,16 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
             embeddings_table_version=index.info.embeddings_version,
             embedded_at=row["embedded_at"],
         )
-    copies = gallery.searcher.exact_duplicates(index, asked.key).head(_MOST_COPIES)
+    copies = gallery.searcher.exact_duplicates(index, asked.key)
+    number = len(copies)
     mark = {"v": row["content_sha256"][:16]} if row["content_sha256"] else {}
     hidden = ("position", "_file", "embedded_at")
     columns = {name: value for name, value in row.items() if name not in hidden}
     return responses.ImageFacts(
-        image=found_image(row, asked),
+        image=found_image(row, asked, number),
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
-        copies=found_images(copies, asked),
+        copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),
         picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,
         original=address("/original", asked.key, asked),
         dagster=gallery.dagster_link(row["folder"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import GalleryOf
@@ -14,6 +14,8 @@ router = APIRouter()
 
 
 @router.get("/api/labels", tags=["labels"], summary="Zero-shot labels")
-def labels(gallery: GalleryOf, asked: Annotated[LabelRequest, Query()]) -> responses.LabelsAnswer:
+async def labels(
+    gallery: GalleryOf, request: Request, asked: Annotated[LabelRequest, Query()]
+) -> responses.LabelsAnswer:
     """Which of some texts suits each image best, for a part of what a search finds."""
-    return gallery.labels(asked)
+    return await gallery.searching.run(request, gallery.labels, asked)

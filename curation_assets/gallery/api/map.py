@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
-from curation_assets.gallery.gallery import GalleryOf, found_image
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
 from curation_assets.gallery.points import Points, encoded, labels_of
 from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, Versions
 from curation_assets.images.names import printable
@@ -45,8 +45,14 @@ def map_point(gallery: GalleryOf, asked: Annotated[MapPointRequest, Query()]) ->
 
 
 @router.get("/api/map/labels", tags=["map"], summary="Labels of all points", responses=NOT_THERE)
-def map_labels(gallery: GalleryOf, asked: Annotated[MapLabelsRequest, Query()]) -> responses.MapLabels:
+async def map_labels(
+    gallery: GalleryOf, request: Request, asked: Annotated[MapLabelsRequest, Query()]
+) -> responses.MapLabels:
     """Which of some texts suits each point's image best."""
+    return await gallery.searching.run(request, _map_labels, gallery, asked)
+
+
+def _map_labels(gallery: Gallery, asked: MapLabelsRequest) -> responses.MapLabels:
     index = gallery.open(asked)
     points = _same_map(gallery.maps.of(index), asked.id)
     names = check_labels(gallery.labels_of(asked))

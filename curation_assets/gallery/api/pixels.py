@@ -35,9 +35,9 @@ def thumbnail(gallery: GalleryOf, request: Request, asked: Annotated[ImageReques
     response_class=Response,
     responses=file_answer("image/jpeg", "JPEG, at most 1,600 pixels."),
 )
-def picture(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
+async def picture(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """A large upright JPEG, made of the stored file whatever its format."""
-    return _jpeg(gallery, request, asked, "picture")
+    return await gallery.reading.run(request, _jpeg, gallery, request, asked, "picture")
 
 
 @router.get(
@@ -47,8 +47,12 @@ def picture(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest,
     response_class=Response,
     responses=file_answer("application/octet-stream", "Its bytes."),
 )
-def original(gallery: GalleryOf, asked: Annotated[ImageRequest, Query()]) -> Response:
+async def original(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """The bytes of the file as they were scanned: from the table, or where it doesn't hold them from the disk."""
+    return await gallery.reading.run(request, _original, gallery, asked)
+
+
+def _original(gallery: Gallery, asked: ImageRequest) -> Response:
     index = gallery.open(asked)
     row = gallery.row(index, asked.key)
     return Response(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
-from curation_assets.gallery.gallery import GalleryOf, found_images
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
 from curation_assets.images.names import printable
 
@@ -15,15 +15,23 @@ router = APIRouter()
 
 
 @router.get("/api/search", tags=["search"], summary="Find images")
-def search(gallery: GalleryOf, asked: Annotated[PageRequest, Query()]) -> responses.SearchAnswer:
-    """Images that meet the conditions: nearest to the query first, or without one in the order of their paths."""
+async def search(
+    gallery: GalleryOf, request: Request, asked: Annotated[PageRequest, Query()]
+) -> responses.SearchAnswer:
+    """Images that meet the conditions: nearest to the query first, or without one in the order of a column."""
+    return await gallery.searching.run(request, _search, gallery, asked)
+
+
+def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
     found = gallery.search(asked, asked.k, asked.offset)
     gallery.files.expect(found.index, found.rows)
     return responses.SearchAnswer(
         total=found.total,
-        images=found_images(found.rows, asked),
+        images=found_images(found.rows, asked, found.copies),
         index=gallery.index_facts(found.index),
         query=found.query.facts(),
         filter=found.filter.facts(),
+        sort=None if found.sort is None else str(found.sort),
+        distinct=found.distinct,
         described=printable(found.query.describe()),
     )
