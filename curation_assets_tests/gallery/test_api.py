@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -558,9 +560,8 @@ def exported(client: TestClient, form: str, **asked: Any) -> tuple[pl.DataFrame,
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame, json.loads(table.schema.metadata[b"curation_provenance"]), answer.headers
-    first = answer.text.splitlines()[0]
-    provenance = json.loads(first.removeprefix("# curation_provenance: "))
-    return pl.read_csv(answer.content, comment_prefix="#", infer_schema_length=None), provenance, answer.headers
+    provenance = json.loads(answer.headers["curation-provenance"])
+    return pl.read_csv(answer.content, infer_schema_length=None), provenance, answer.headers
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "json"])
@@ -594,6 +595,45 @@ def test_an_export_that_can_not_be_made_is_refused_in_a_sentence(client: TestCli
     answer = client.post("/api/export", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert list(answer.json()) == ["error"]
+
+
+def test_the_first_line_of_a_csv_is_its_header(client: TestClient) -> None:
+    answer = client.post("/api/export", json={"format": "csv", "keys": HOSTILE})
+    header, first = list(csv.reader(StringIO(answer.text, newline="")))[:2]
+    assert {"relative_path", "score"} <= set(header)
+    assert len(set(header)) == len(header) == len(first)
+    assert pd.read_csv(BytesIO(answer.content))["relative_path"].to_list() == sorted(HOSTILE)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_a_result_without_images_is_a_file_without_rows(client: TestClient, form: str) -> None:
+    answer = client.post("/api/export", json={"format": form, "search": {"min_side": 1_000_000}})
+    assert answer.status_code == 200
+    provenance = json.loads(answer.headers["curation-provenance"])
+    assert (provenance["total"], provenance["rows"]) == (0, 0)
+    if form == "json":
+        assert answer.json()["images"] == []
+        return
+    read = pd.read_csv if form == "csv" else pd.read_parquet
+    frame = read(BytesIO(answer.content))
+    assert len(frame) == 0
+    assert {"relative_path", "score", "width"} <= set(frame.columns)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_provenance_too_long_for_a_header_says_what_it_leaves_out(client: TestClient, form: str) -> None:
+    where = "width > 0 AND relative_path <> '" + "å" * 900 + "'"
+    body = {"format": form, "keys": [PLAIN], "search": {"where": where, "status": ["ok"]}}
+    answer = client.post("/api/export", json=body)
+    assert answer.status_code == 200, answer.text
+    header = answer.headers["curation-provenance"]
+    assert header.isascii()
+    assert len(header) <= 4000
+    provenance = json.loads(header)
+    assert provenance["left_out"] == ["filter"]
+    assert (provenance["rows"], provenance["model_version"]) == (1, "1")
+    if form == "json":
+        assert answer.json()["provenance"]["filter"]["where"] == where
 
 
 def test_an_export_of_too_many_keys_is_refused(client: TestClient) -> None:
@@ -910,3 +950,39 @@ def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, m
     made._coming[row["content_sha256"]] = Future()
     assert made.thumbnail(index, row).startswith(b"\xff\xd8")
     made.close()
+
+
+# ----------------------------------------------------------------------- HEAD
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/folders", 200),
+        ("/map", 200),
+        ("/docs", 200),
+        ("/openapi.json", 200),
+        ("/login", 200),
+        ("/static/gallery.css", 200),
+        ("/api/search?k=2", 200),
+        ("/api/folders", 200),
+        (f"/thumbnail?key={PLAIN}", 200),
+        (f"/original?key={PLAIN}", 200),
+        (f"/image?key={PLAIN}", 200),
+        ("/image?key=nowhere.jpg", 404),
+        ("/api/export", 405),
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_body(client: TestClient, path: str, status: int) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, whole.status_code) == (status, status)
+    assert head.content == b""
+    assert dict(head.headers) == dict(whole.headers)
+
+
+def test_head_asks_for_the_token_as_get_does(lake: Pipeline) -> None:
+    client = client_of(lake, token="secret", follow_redirects=False)
+    for headers, status in (({}, 401), (HTML, 303), ({"Authorization": "Bearer secret"}, 200)):
+        assert client.head("/folders", headers=headers).status_code == status
+        assert client.get("/folders", headers=headers).status_code == status

@@ -9,7 +9,7 @@ import polars as pl
 from fastapi import APIRouter, Body, Response
 
 from curation_assets.gallery import responses
-from curation_assets.gallery.export import MEDIA_TYPES, WRITERS
+from curation_assets.gallery.export import HEADER, MEDIA_TYPES, WRITERS, provenance_header
 from curation_assets.gallery.gallery import GalleryOf
 from curation_assets.gallery.requests import ExportRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
@@ -31,15 +31,17 @@ router = APIRouter()
     },
 )
 def export(gallery: GalleryOf, asked: Annotated[ExportRequest, Body()]) -> Response:
-    """The rows of a result, or of the images that were selected of it, in a file that says where they come from.
+    """The rows of a result, or of the images that were selected of it, in a file, and where they come from.
 
     The provenance is the query, the filter, the versions of model and tables, and when it was exported.
 
     - `json`: `{"provenance": {…}, "images": […]}`
     - `parquet`: the provenance is JSON under `curation_provenance` in the schema's metadata
-    - `csv`: the first line is `# curation_provenance: {…}`, then come header and rows; texts are quoted, so
-      `polars.read_csv(…, comment_prefix="#")` and `pandas.read_csv(…, skiprows=1)` read it. Values are exact: a
+    - `csv`: header and rows, texts quoted. The provenance stands in the answer's header only. Values are exact: a
       spreadsheet may take one that begins with `=` for a formula.
+
+    With every format the answer's header `Curation-Provenance` holds the provenance as JSON, at most 4,000 characters;
+    what is too long for that is left out and named in its `left_out`. A result without images is a file without rows.
     """
     with gallery.exporting:
         found = gallery.search(asked.search, _EVERYTHING)
@@ -48,10 +50,14 @@ def export(gallery: GalleryOf, asked: Annotated[ExportRequest, Body()]) -> Respo
         if asked.keys is not None:
             rows = rows.filter(pl.col("relative_path").is_in(asked.keys))
             provenance |= {"selected": len(set(asked.keys))}
-        content = WRITERS[asked.format](rows, provenance | {"rows": len(rows)})
+        provenance |= {"rows": len(rows)}
+        content = WRITERS[asked.format](rows, provenance)
     name = f"images-{datetime.now(UTC):%Y%m%d-%H%M%S}.{asked.format}"
     return Response(
         content,
         media_type=MEDIA_TYPES[asked.format],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            HEADER: provenance_header(provenance),
+        },
     )
