@@ -24,6 +24,7 @@ from curation_assets.errors import CurationError
 from curation_assets.gallery import api, pages
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery
+from curation_assets.gallery.head import HeadAsGet
 from curation_assets.gallery.security import Guard
 from curation_assets.images.names import printable
 from curation_assets.panics import PanicsAsErrors
@@ -79,7 +80,7 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     app.add_api_route("/vendor/{name}", _vendor, include_in_schema=False)
     static = files("curation_assets.gallery").joinpath("static")
     app.mount("/static", StaticFiles(directory=str(static)))
-    return Guard(app, token, hosts_checked)
+    return HeadAsGet(Guard(app, token, hosts_checked))
 
 
 def _vendor(name: str) -> Response:

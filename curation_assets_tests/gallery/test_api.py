@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -598,6 +599,30 @@ def test_an_export_that_can_not_be_made_is_refused_in_a_sentence(client: TestCli
     assert list(answer.json()) == ["error"]
 
 
+def test_the_first_line_of_a_csv_is_its_header(client: TestClient) -> None:
+    answer = client.post("/api/export", json={"format": "csv", "keys": HOSTILE})
+    header, first = list(csv.reader(StringIO(answer.text, newline="")))[:2]
+    assert {"relative_path", "score"} <= set(header)
+    assert len(set(header)) == len(header) == len(first)
+    assert pd.read_csv(BytesIO(answer.content))["relative_path"].to_list() == sorted(HOSTILE)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_provenance_too_long_for_a_header_says_what_it_leaves_out(client: TestClient, form: str) -> None:
+    where = "width > 0 AND relative_path <> '" + "å" * 900 + "'"
+    body = {"format": form, "keys": [PLAIN], "search": {"where": where, "status": ["ok"]}}
+    answer = client.post("/api/export", json=body)
+    assert answer.status_code == 200, answer.text
+    header = answer.headers["curation-provenance"]
+    assert header.isascii()
+    assert len(header) <= 4000
+    provenance = json.loads(header)
+    assert provenance["left_out"] == ["filter"]
+    assert (provenance["rows"], provenance["model_version"]) == (1, "1")
+    if form == "json":
+        assert answer.json()["provenance"]["filter"]["where"] == where
+
+
 def test_an_export_of_too_many_keys_is_refused(client: TestClient) -> None:
     body = json.dumps({"format": "csv", "keys": ["x" * 65_000_000]})
     answer = client.post("/api/export", content=body, headers={"Content-Type": "application/json"})
@@ -912,3 +937,39 @@ def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, m
     made._coming[row["content_sha256"]] = Future()
     assert made.thumbnail(index, row).startswith(b"\xff\xd8")
     made.close()
+
+
+# ----------------------------------------------------------------------- HEAD
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/folders", 200),
+        ("/map", 200),
+        ("/docs", 200),
+        ("/openapi.json", 200),
+        ("/login", 200),
+        ("/static/gallery.css", 200),
+        ("/api/search?k=2", 200),
+        ("/api/folders", 200),
+        (f"/thumbnail?key={PLAIN}", 200),
+        (f"/original?key={PLAIN}", 200),
+        (f"/image?key={PLAIN}", 200),
+        ("/image?key=nowhere.jpg", 404),
+        ("/api/export", 405),
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_body(client: TestClient, path: str, status: int) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert (head.status_code, whole.status_code) == (status, status)
+    assert head.content == b""
+    assert dict(head.headers) == dict(whole.headers)
+
+
+def test_head_asks_for_the_token_as_get_does(lake: Pipeline) -> None:
+    client = client_of(lake, token="secret", follow_redirects=False)
+    for headers, status in (({}, 401), (HTML, 303), ({"Authorization": "Bearer secret"}, 200)):
+        assert client.head("/folders", headers=headers).status_code == status
+        assert client.get("/folders", headers=headers).status_code == status

@@ -442,9 +442,44 @@ def test_a_whole_result_is_exported(visit: Open, tmp_path: Path) -> None:
         page.get_by_role("button", name="Export all").click()
     assert re.fullmatch(r"images-\d{8}-\d{6}\.csv", started.value.suggested_filename)
     started.value.save_as(tmp_path / "all.csv")
-    rows = pl.read_csv(tmp_path / "all.csv", comment_prefix="#")
+    rows = pl.read_csv(tmp_path / "all.csv")
     assert len(rows) == 30 + len(HOSTILE)
     assert set(HOSTILE) <= set(rows["relative_path"])
+
+
+def test_an_empty_result_is_not_offered_for_export(visit: Open) -> None:
+    page = visit().go("/?min_side=1000000")
+    count(page).to_have_text("No image meets the conditions.")
+    expect(page.get_by_role("button", name="Nothing to export")).to_be_disabled()
+    page.get_by_role("button", name="Clear all").click()
+    expect(page.get_by_role("button", name="Export all")).to_be_enabled()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1366, 768)])
+def test_all_filters_are_in_sight_on_a_small_laptop(visit: Open, width: int, height: int) -> None:
+    page = visit().go("/")
+    page.set_viewport_size({"width": width, "height": height})
+    page.reload()
+    expect(page.locator("#columns")).to_be_in_viewport(ratio=1)
+    buttons = page.locator(".ask-do").bounding_box()
+    lowest = page.locator("#columns").bounding_box()
+    assert buttons is not None
+    assert lowest is not None
+    assert lowest["y"] + lowest["height"] <= buttons["y"]  # not beneath them
+
+
+def test_on_a_phone_the_lowest_filter_is_reached_and_the_folders_table_fits(visit: Open) -> None:
+    window = visit()
+    page = window.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    window.go("/")
+    page.locator("#filters > summary").click()
+    page.locator("textarea[name=where]").scroll_into_view_if_needed()
+    expect(page.locator("textarea[name=where]")).to_be_in_viewport(ratio=1)
+    window.go("/folders")
+    expect(page.get_by_role("columnheader", name="Not usable")).to_be_in_viewport(ratio=1)
+    table = page.get_by_role("region", name="Folders in this one")
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
 
 
 # ------------------------------------------------------------------ one image

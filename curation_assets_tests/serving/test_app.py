@@ -266,6 +266,13 @@ def test_paths_and_methods_that_are_not_there_are_named(client: TestClient) -> N
     assert metric(client, 'curation_requests_total{path="other",status="404"}') == 1
 
 
+@pytest.mark.parametrize("path", ["/ping", "/health", "/version"])
+def test_head_is_answered_as_get_is(client: TestClient, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert head.status_code == 200
+    assert dict(head.headers) == dict(whole.headers)
+
+
 def test_ping_health_and_version_answer_as_mlflow_s_server_does(client: TestClient) -> None:
     import mlflow
 

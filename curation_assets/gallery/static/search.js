@@ -128,6 +128,7 @@ async function start(restored = null) {
   stop = new AbortController();
   loading = false;
   total = 0;
+  showExport(true);
   tiles.clear();
   byId("more").hidden = true;
   byId("count").textContent = "Searching …";
@@ -170,7 +171,10 @@ async function more(k = PAGE) {
     byId("notices").replaceChildren(notice(sentence(error.message), "alert"));
     byId("more").hidden = !tiles.images.length;
   } finally {
-    if (mine === run) loading = false;
+    if (mine === run) {
+      loading = false;
+      showExport();
+    }
   }
   if (mine === run && !byId("more").hidden && isNear(byId("more"))) await more();
 }
@@ -264,6 +268,13 @@ function asBody() {
   return body;
 }
 
+/** Offer the whole result where there is one. */
+function showExport(searching = false) {
+  const button = byId("export-all").querySelector("button");
+  button.disabled = !total;
+  button.textContent = total || searching ? "Export all" : "Nothing to export";
+}
+
 async function exportAs(format, keys, button) {
   button.disabled = true;
   try {
@@ -273,6 +284,7 @@ async function exportAs(format, keys, button) {
     byId("notices").replaceChildren(notice(sentence(error.message), "alert"));
   } finally {
     button.disabled = false;
+    showExport(loading);
   }
 }
 
