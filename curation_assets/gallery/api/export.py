@@ -78,8 +78,8 @@ async def export(gallery: GalleryOf, request: Request, asked: Annotated[ExportRe
     - `csv`: header and rows; texts are quoted. Values are exact: a spreadsheet may take one that begins with `=` for a
       formula.
 
-    With each of them the answer's header `Curation-Provenance` holds the provenance as JSON too, at most 4,000 characters;
-    what is too long for that is left out and named in its `left_out`.
+    With each of them the answer's header `Curation-Provenance` holds the provenance as JSON too, at most 4,000
+    characters; what is too long for that is left out and named in its `left_out`.
     """
     file, provenance = await gallery.exporting.run(request, _written, gallery, asked)
     name = f"images-{datetime.now(UTC):%Y%m%d-%H%M%S}.{asked.format}"
