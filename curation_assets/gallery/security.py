@@ -60,14 +60,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
-        is_head = scope["method"] == "HEAD"
-        if is_head:  # what a GET would be answered with, but for the body
-            scope = {**scope, "method": "GET"}
 
         async def with_headers(message: Message) -> None:
             nonlocal started
-            if is_head and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)

@@ -73,16 +73,12 @@ def test_pages_join_to_the_whole_with_words_and_without(curation: Curation) -> N
 
 def test_a_table_begins_with_its_header(curation: Curation) -> None:
     rows = list(csv.DictReader(io.StringIO(curation("search", "--all", "--csv")[1])))
-    assert [(row["relative_path"], row["copies"]) for row in rows[3:]] == [
-        (EVERY[3], "0"),
-        (EVERY[4], "2"),
-        (EVERY[5], "2"),
-    ]
+    told = [(row["relative_path"], row["copies"]) for row in rows[3:]]
+    assert told == [(EVERY[3], "0"), (EVERY[4], "2"), (EVERY[5], "2")]
 
 
 def test_show_names_the_copies(curation: Curation) -> None:
     assert json.loads(curation("show", "b/twin.jpg", "--json")[1])["copies"] == ["a/photo_0002.jpg", "b/again.jpg"]
-    assert [line.split()[1] for line in curation("show", EVERY[2])[1].splitlines() if line.startswith("copy")] == EVERY[
-        4:
-    ]
+    lines = curation("show", EVERY[2])[1].splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("copy")] == EVERY[4:]
     assert json.loads(curation("show", EVERY[0], "--json")[1])["copies"] == []

@@ -5,13 +5,16 @@ import csv
 import json
 import re
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
 
+import httpx
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -21,6 +24,7 @@ from deltalake import DeltaTable
 from PIL import Image
 from starlette.testclient import TestClient
 
+from curation_assets.callers import current
 from curation_assets.errors import CurationError
 from curation_assets.gallery import files
 from curation_assets.gallery.api import uploads
@@ -32,6 +36,7 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.query import Picture
+from curation_assets.search.searcher import Searcher
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
     BYTES,
@@ -973,3 +978,83 @@ def test_head_asks_for_the_token_as_get_does(lake: Pipeline) -> None:
     for headers, status in (({}, 401), (HTML, 303), ({"Authorization": "Bearer secret"}, 200)):
         assert client.head("/folders", headers=headers).status_code == status
         assert client.get("/folders", headers=headers).status_code == status
+
+
+# ------------------------------------------------------------ lists and clients
+
+
+def test_lists_are_sorted_fold_copies_and_tell_of_them(client: TestClient) -> None:
+    sizes = [image["size_bytes"] for image in search(client, sort="size_bytes:desc", k=500)["images"]]
+    assert sizes == sorted(sizes, reverse=True)
+    answer = search(client, sort="path:desc", distinct=True, k=500)
+    paths = [image["relative_path"] for image in answer["images"]]
+    assert (answer["sort"], answer["distinct"], answer["total"]) == ("relative_path:desc", True, ALL - 1)
+    assert paths == sorted(paths, key=str.encode, reverse=True)
+    assert "kinds/copy.jpg" not in paths
+    assert {image["relative_path"]: image["copies"] for image in search(client, folder="kinds")["images"]} == {
+        "kinds/copy.jpg": 1
+    } | {f"kinds/{name}": 0 for name in ("cut.jpg", "deep.png", "empty.jpg", "page.jpg", "print.tif", "told.jpg")}
+    found = search(client, text="rust", distinct=True, k=500)
+    assert (found["total"], found["sort"]) == (USABLE - 1, None)
+    assert refusal(client, "/api/search", text="rust", sort="width")[0] == 400
+    assert "no column 'colour'" in refusal(client, "/api/search", sort="colour")[1]
+    rows, provenance, _ = exported(client, "csv", search={"sort": "size:desc", "distinct": True})
+    assert rows["size_bytes"].is_sorted(descending=True)
+    assert (provenance["sort"], len(rows)) == ("size_bytes:desc", ALL - 1)
+
+
+def test_an_export_of_nothing_is_refused_in_a_sentence(client: TestClient) -> None:
+    for form in ("csv", "parquet", "json"):
+        for asked in ({"search": {"name": "nowhere"}}, {"keys": []}, {"keys": ["nowhere.jpg"]}):
+            answer = client.post("/api/export", json={"format": form, **asked})
+            assert (answer.status_code, "nothing to export" in answer.json()["error"]) == (400, True)
+
+
+def connected(address: str) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+UPLOAD = "POST /api/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+
+
+def test_slow_uploads_shut_nobody_elses_out(address: str) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connected(address)) for _ in range(100)]
+        for one in slow:
+            one.sendall(f"{UPLOAD}Content-Length: 100000\r\n\r\n--x\r\n".encode())
+        for seed in range(6):
+            for one in slow:
+                one.sendall(b"a")
+            answer = httpx.post(f"{address}/api/images", files={"file": ("a.jpg", drawn(seed))}, timeout=20)
+            assert answer.status_code == 201
+        answer = httpx.post(f"{address}/api/export", json={"format": "csv", "search": {}}, timeout=20)
+        assert answer.status_code == 200
+
+
+def test_clients_that_leave_in_a_search_or_an_export_give_their_places_back(
+    lake: Pipeline, monkeypatch: pytest.MonkeyPatch, serve: Callable[..., str]
+) -> None:
+    began: list[float] = []
+
+    def slow(*_: Any) -> Any:
+        began.append(time.monotonic())
+        while True:
+            current().check()
+            time.sleep(0.02)
+
+    real = Searcher.matching
+    monkeypatch.setattr(Searcher, "matching", lambda self, i, f: slow() if f.name == "slow" else real(self, i, f))
+    address = serve(lake)
+    body = json.dumps({"format": "csv", "search": {"name": "slow"}})
+    head = f"POST /api/export HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = head.replace("Host: a", "Host: 127.0.0.1")
+    for request in (f"{head}\r\n{body}", "GET /api/search?name=slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"):
+        for _ in range(30):
+            with connected(address) as connection:
+                connection.sendall(request.encode())
+                time.sleep(0.02)
+        answer = httpx.post(f"{address}/api/export", json={"format": "csv", "search": {}}, timeout=5)
+        assert answer.status_code == 200
+        assert httpx.get(f"{address}/api/search?k=1", timeout=5).status_code == 200
+    assert began

@@ -82,3 +82,13 @@ export function shot(image) {
 
 /** A cosine, or nothing where images aren't ranked. */
 export const scored = (image) => (image.score === null ? "" : `cosine ${image.score.toFixed(3)}`);
+
+/** How many other images have the same content, in words; nothing where none has. */
+export const copied = (image) => (image.copies ? `${number(image.copies)} ${image.copies === 1 ? "copy" : "copies"}` : "");
+
+/** The mark of an image that has copies. */
+export function copyMark(image) {
+  if (!image.copies) return null;
+  const title = `${number(image.copies)} other ${image.copies === 1 ? "image has" : "images have"} the same content`;
+  return el("span", { className: "copies", title, textContent: copied(image) });
+}

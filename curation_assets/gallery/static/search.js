@@ -4,7 +4,7 @@ import { isTyping, Tiles } from "./tiles.js";
 
 const PAGE = 60;
 const MOST = 500; // images of one answer
-const SINGLE = ["name", "camera", "captured_from", "captured_to", "min_side", "min_bytes", "max_bytes", "has_gps", "where"];
+const SINGLE = ["name", "camera", "captured_from", "captured_to", "min_side", "min_bytes", "max_bytes", "has_gps", "where", "sort", "distinct"];
 const FIRST_OF = ["folder", "format", "status"]; // several may be in the address, the form has room for one
 const ON_CHIPS = {
   like: "like", image: "your image", region: "region of the map", folder: "folder", format: "format", status: "status",
@@ -21,7 +21,7 @@ let total = 0;
 let run = 0; // counts searches, so that a late answer to an earlier one is dropped
 let loading = false;
 let stop = new AbortController();
-let described = "";
+let sorted = null; // the column of a list
 let built = ""; // the index that the images shown come from
 
 // ---------------------------------------------------------------- the form
@@ -107,8 +107,11 @@ function readForm() {
     if (value) read.append(name, field.dataset.scale ? String(Math.round(Number(value) * Number(field.dataset.scale))) : value);
   }
   for (const [name, value] of onChips()) if (name !== "weight" || sameTexts) read.append(name, value);
+  if (ranks(read)) read.delete("sort"); // what a query finds comes by its cosine
   return read;
 }
+
+const ranks = (parameters) => ["text", "not", "like", "image"].some((name) => parameters.has(name));
 
 // ----------------------------------------------------------------- searching
 
@@ -159,7 +162,8 @@ async function more(k = PAGE) {
       return;
     }
     total = answer.total;
-    described = answer.described;
+    sorted = answer.sort;
+    byId("export-all").querySelector("button").disabled = !total;
     tiles.add(answer.images, total);
     if (first) showFirst(answer);
     const shown = tiles.images.length;
@@ -167,6 +171,7 @@ async function more(k = PAGE) {
     byId("more").hidden = !answer.images.length || shown >= total;
   } catch (error) {
     if (mine !== run || error.name === "AbortError") return;
+    byId("export-all").querySelector("button").disabled = !tiles.images.length;
     byId("count").textContent = tiles.images.length ? told(tiles.images.length) : "Nothing was found.";
     byId("notices").replaceChildren(notice(sentence(error.message), "alert"));
     byId("more").hidden = !tiles.images.length;
@@ -185,7 +190,8 @@ const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?
 function told(shown) {
   const images = total === 1 ? "image" : "images";
   if (!total) return "No image meets the conditions.";
-  const order = described === "all images" ? "in the order of their paths" : "the nearest first";
+  const column = sorted?.replace(":desc", "");
+  const order = !sorted ? "the nearest first" : sorted === "relative_path" ? "in the order of their paths" : `by ${column}`;
   return shown < total ? `${number(shown)} of ${number(total)} ${images}, ${order}` : `${number(total)} ${images}, ${order}`;
 }
 
