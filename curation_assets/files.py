@@ -57,6 +57,13 @@ def sync_tree(folder: Path) -> None:
         sync(Path(above))
 
 
+def can_write(folder: Path) -> bool:
+    """Whether this process may write into a folder, or make it where it is not there yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 @contextmanager
 def waiting_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold a lock that one process of this machine has at a time; the kernel takes it back when that process dies.

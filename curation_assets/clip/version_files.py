@@ -14,7 +14,7 @@ from curation_assets.clip.notes import are_settled, read_note, states, write_not
 from curation_assets.clip.source import model_files
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
-from curation_assets.files import waiting_lock
+from curation_assets.files import can_write, waiting_lock
 from curation_assets.workspace import is_workspace
 
 if TYPE_CHECKING:
@@ -93,11 +93,19 @@ def _checked_files(connection: Connection, model: RegisteredModel, note: FilesNo
     """Folder of a version's artifacts: the registry's own where that is on this machine, else a copy."""
     client = connection.client()
     download = connection.mlflow().artifacts.download_artifacts
-    if _is_here(connection, client, model):  # then nothing is copied
-        artifacts = Path(download(artifact_uri=model.uri)) / "artifacts"
+    if (here := _place_here(connection, client, model)) is not None:  # then nothing is copied
+        # By its place: asked for by the version's name MLflow writes a file into the folder, which may be read-only.
+        artifacts = Path(download(artifact_uri=here)) / "artifacts"
         return artifacts, note.check(artifacts)
     downloads = connection.folder / "downloads"
     copy = downloads / model.fingerprint
+    if not can_write(downloads):
+        with suppress(CurationError, OSError):
+            return copy / "artifacts", note.check(copy / "artifacts")
+        raise CurationError(
+            f"{model.uri} has to be downloaded to {downloads}, which can't be written: make it writable, or run this "
+            "once where it is"
+        )
     downloads.mkdir(parents=True, exist_ok=True)
     with waiting_lock(downloads / f"{model.fingerprint}.lock"):
         with suppress(CurationError, OSError):  # not there, or no longer what was downloaded
@@ -112,9 +120,9 @@ def _checked_files(connection: Connection, model: RegisteredModel, note: FilesNo
     return copy / "artifacts", found
 
 
-def _is_here(connection: Connection, client: Any, model: RegisteredModel) -> bool:
-    """Whether the registry keeps a version's files in this machine's file system."""
+def _place_here(connection: Connection, client: Any, model: RegisteredModel) -> str | None:
+    """Where the registry keeps a version's files in this machine's file system; None if it keeps them elsewhere."""
     if is_workspace(connection.registry_uri):
-        return False
-    location = client.get_model_version_download_uri(model.name, model.version)
-    return urlsplit(location).scheme in ("", "file")
+        return None
+    location = str(client.get_model_version_download_uri(model.name, model.version))
+    return location if urlsplit(location).scheme in ("", "file") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
+from curation_assets.files import can_write
 from curation_assets.lake.broken import passing_over
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search.index import SearchIndex, read_info
 from curation_assets.search.refresh import IndexRefresh, as_of, refresh
+
+logger = logging.getLogger(__name__)
 
 _HELD = 3  # indexes of model versions, and of earlier versions of the table, kept open
 
@@ -77,7 +81,7 @@ class Indexes:
         )
 
     def open(self, model: RegisteredModel, embeddings_version: int | None = None) -> SearchIndex:
-        """The index of a model version; built if there is none.
+        """The index of a model version; built if there is none, in memory where nothing can be written.
 
         Args:
             embeddings_version: of that table, to search it and the directory table as they were then; None is the
@@ -126,9 +130,26 @@ class Indexes:
             index = SearchIndex.open(path)
             if index is not None and not (index.info.is_of(model) and self._is_of_these_tables(index)):
                 index = None
-        if index is None or (not index.info.vectors and self.behind(index)):
-            return self.refresh(model).index
-        return index
+        if index is not None and (index.info.vectors or not self.behind(index)):
+            return index
+        return self.refresh(model).index if can_write(path) else self._in_memory(model, held)
+
+    def _in_memory(self, model: RegisteredModel, held: SearchIndex | None) -> SearchIndex:
+        """An index of the tables as they are, where there is none and none can be written: a read-only lake's."""
+        if not self._embeddings.exists():
+            raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
+        embeddings, directory = self._embeddings.snapshot(), self._directory.snapshot()
+        if held is not None and held.path is None and held.info.is_of(model):
+            info = held.info
+            covered = info.embeddings_id, info.embeddings_version, info.directory_id, info.directory_version
+            if covered == (embeddings.table_id, embeddings.version, directory.table_id, directory.version):
+                return held
+        logger.warning(
+            "there is no search index in %s, which can't be written: it is made in memory, at every start; "
+            "CURATION_INDEX_ROOT chooses another place",
+            self._path,
+        )
+        return as_of(None, directory, embeddings, model)
 
     def _as_of(self, model: RegisteredModel, embeddings_version: int) -> SearchIndex:
         embeddings = self._embeddings.snapshot(embeddings_version)

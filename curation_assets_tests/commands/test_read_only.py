@@ -1,0 +1,110 @@
+"""A lake that can't be written, on a read-only mount or of somebody else, is searched, shown and browsed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+
+CURATION = Path(sys.executable).with_name("curation")
+_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
+BROWSE = """
+from starlette.testclient import TestClient
+from curation_assets.gallery.app import create_app
+from curation_assets.gallery.gallery import Gallery
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+
+with TestClient(create_app(Gallery(Pipeline(load_settings()))), base_url="http://127.0.0.1") as client:
+    for path in ("/", "/folders", "/api/search?text=leaf", "/api/labels?label=a&label=b", "/api/folders"):
+        print(path, client.get(path).status_code)
+    for page in ("image", "thumbnail", "picture", "original", "api/exif"):
+        print(page, client.get(f"/{page}", params={"key": "a/photo_0000.jpg"}).status_code)
+"""
+
+
+@pytest.fixture
+def read_only(pipeline: Pipeline, fill: Callable[..., list[Path]]) -> Iterator[Pipeline]:
+    """A lake with its registry and without an index, in which nothing can be written and nothing is noted yet."""
+    fill("a", 3)
+    run(pipeline, LogProgress())
+    settings = pipeline.settings
+    shutil.rmtree(settings.mlflow_dir / "notes")
+    shutil.rmtree(settings.index_dir, ignore_errors=True)
+    home = settings.mlflow_dir.parent
+    places = [home, *(place for place in home.rglob("*") if not place.is_symlink())]
+    modes = {place: place.stat().st_mode for place in places}
+    for place, mode in modes.items():
+        place.chmod(mode & ~0o222)
+    yield pipeline
+    for place, mode in modes.items():
+        place.chmod(mode)
+
+
+def files_of(lake: Pipeline) -> set[Path]:
+    return set(lake.settings.mlflow_dir.parent.rglob("*"))
+
+
+def obeying_modes(lake: Pipeline, *command: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as one for whom modes hold, which they don't for root with all its capabilities."""
+    libc = ctypes.CDLL(None)
+    settings = lake.settings
+    places = {"CURATION_LAKE_ROOT": settings.lake_root, "CURATION_IMAGES_ROOT": settings.images_root}
+    return subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | {k: str(v) for k, v in places.items()} | {"CURATION_MODEL_SOURCE": "demo"},
+        preexec_fn=lambda: libc.prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline) -> None:
+    before = files_of(read_only)
+    wrote = obeying_modes(read_only, "touch", read_only.settings.lake_root / "file")
+    assert wrote.returncode != 0  # or the rest would show nothing
+    found = obeying_modes(read_only, CURATION, "search", "leaf", "-k", "2")
+    assert found.returncode == 0, found.stderr
+    assert "2 of 3 images" in found.stdout + found.stderr
+    assert found.stderr.count("there is no search index in") == 1
+    assert "CURATION_INDEX_ROOT" in found.stderr
+    for command in (["status"], ["show", "a/photo_0000.jpg"], ["label", "leaf", "soil"], ["model", "list"]):
+        done = obeying_modes(read_only, CURATION, *command)
+        assert done.returncode == 0, (command, done.stderr)
+    browsed = obeying_modes(read_only, sys.executable, "-c", BROWSE)
+    assert browsed.returncode == 0, browsed.stderr
+    assert [line.rpartition(" ")[2] for line in browsed.stdout.splitlines()] == ["200"] * 10
+    indexed = obeying_modes(read_only, CURATION, "index")
+    assert indexed.returncode == 2
+    assert "can't be written: Permission denied" in indexed.stderr
+    assert "Traceback" not in indexed.stderr
+    assert files_of(read_only) == before
+
+
+def test_an_index_in_memory_is_held_until_the_tables_change(
+    pipeline: Pipeline, fill: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation_assets.search.indexes.can_write", lambda _: False)
+    fill("a", 3)
+    run(pipeline, LogProgress())
+    shutil.rmtree(pipeline.settings.index_dir, ignore_errors=True)
+    first = pipeline.searcher.open()
+    assert first.path is None
+    assert pipeline.searcher.open() is first
+    fill("b", 2)
+    run(pipeline, LogProgress())
+    shutil.rmtree(pipeline.settings.index_dir, ignore_errors=True)
+    second = pipeline.searcher.open()
+    assert (second.path, second.info.images) == (None, 5)
