@@ -1,8 +1,8 @@
 """The ``curation`` command.
 
 Exit codes: 0 done; 1 finished, but some images could not be used (each is named); 2 the call or the configuration is
-wrong (one line says how); 130 stopped with Ctrl-C, to be run again. Results go to standard output, progress to
-standard error.
+wrong (one line says how); 130 stopped with Ctrl-C and 143 with SIGTERM, to be run again. Results go to standard output,
+progress to standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from curation_assets import __version__
+from curation_assets import __version__, stopping
 from curation_assets.commands import demo, gallery, index, ingest, model, search, serve, upkeep
 from curation_assets.commands.output import err, out
 from curation_assets.errors import CurationError, first_line, is_panic
@@ -45,8 +45,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that isn't UTF-8 still gets every name
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    stop = stopping.watch()
     try:
         app()
+    except SystemExit as end:
+        if stop.number is not None and end.code == 130:
+            sys.exit(stop.code)
+        raise
+    except KeyboardInterrupt:
+        sys.exit(stop.code)
     except CurationError as error:
         _fail(printable(str(error)))
     except OSError as error:
@@ -55,6 +62,8 @@ def main() -> None:
         if not is_panic(error):
             raise
         _fail(printable(f"a library gave up, which is a fault of its own: {first_line(error)}"))
+    finally:
+        stop.hand_over()
 
 
 def _fail(message: str) -> None:

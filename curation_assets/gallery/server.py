@@ -8,7 +8,7 @@ from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of
 
-_STOP_SECONDS = 10
+_STOP_SECONDS = 5
 
 
 def serve(pipeline: Pipeline, *, host: str, port: int, open_browser: bool = False) -> None:

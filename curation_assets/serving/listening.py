@@ -14,13 +14,31 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from curation_assets.errors import CurationError
+from curation_assets.stopping import end_within, hand_over
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from uvicorn import Config
 
 BACKLOG = 2048
+_END_SECONDS = 3  # for what a server has at work when its patience with requests is at an end
 _INTERRUPTED = 130  # exit code, as of every command that Ctrl-C ends
+
+
+class EndsInTime:
+    """Around a worker's application: ends its process where what is at work outlasts the server."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
+        async def watched() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                end_within(_END_SECONDS, 0)
+            return message
+
+        await self._app(scope, watched if scope["type"] == "lifespan" else receive, send)
 
 
 @contextmanager
@@ -104,8 +122,11 @@ def run(config: Config, listener: socket.socket, ready: str) -> None:
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if sig == signal.SIGINT and self.should_exit:
                 os._exit(_INTERRUPTED)  # anything milder waits for the threads, so for the model
+            if not self.should_exit:
+                end_within((config.timeout_graceful_shutdown or 0) + _END_SECONDS, 0)
             super().handle_exit(sig, frame)
 
+    hand_over()
     server = Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after it has stopped: for this handler, not for one that ends the process.

@@ -21,8 +21,9 @@ from curation_assets.clip.registry import Registry
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.serving.limits import Limits
-from curation_assets.serving.listening import config_of, is_loopback, listening, run, url_of
+from curation_assets.serving.listening import EndsInTime, config_of, is_loopback, listening, run, url_of
 from curation_assets.settings import Settings
+from curation_assets.stopping import hand_over
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -153,6 +154,7 @@ def _serve_in_workers(plan: Plan, listener: socket.socket, ready: str) -> None:
     config = _config(functools.partial(_create_worker_or_exit, plan), plan, factory=True)
     with tempfile.TemporaryDirectory(prefix="curation-metrics-") as folder, _environment(folder):
         print(ready, file=sys.stderr, flush=True)
+        hand_over()
         supervisor = Multiprocess(config, [listener])
 
         def interrupt(number: int, _frame: FrameType | None) -> None:
@@ -171,7 +173,7 @@ def _serve_in_workers(plan: Plan, listener: socket.socket, ready: str) -> None:
 def _create_worker_or_exit(plan: Plan) -> ASGIApp:
     """In a worker process: an error that the next try would meet again ends the whole server."""
     try:
-        return create_worker(plan)
+        return EndsInTime(create_worker(plan))
     except Exception as error:
         if isinstance(error, CurationError):
             print(f"error: {error}", file=sys.stderr, flush=True)
