@@ -278,7 +278,9 @@ class Registry:
 
     def _not_registered(self) -> NotRegisteredError:
         hint = "materialize the asset clip_model, or use `curation run`"
-        return NotRegisteredError(f"no CLIP model is registered as {self.name}: {hint}")
+        place = f" in {self.folder / 'mlflow.db'}" if self._connection.is_default else ""
+        other = "; --lake (CURATION_LAKE_ROOT) names another lake" if place else ""
+        return NotRegisteredError(f"no CLIP model is registered as {self.name}{place}: {hint}{other}")
 
     def _versions(self, client: Any) -> Versions:
         return Versions(self._connection, client, self.name)

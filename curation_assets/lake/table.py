@@ -105,7 +105,7 @@ class LakeTable:
         """
         with explained_table(self.storage):
             if not self.exists():
-                raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
+                raise self._absent()
             newest = self.newest_version()
             if version is not None and not 0 <= version <= newest:
                 raise CurationError(f"table {self.path} has the versions 0 to {newest}, and no {version}")
@@ -316,6 +316,12 @@ class LakeTable:
         ]
         return actions
 
+    def _absent(self) -> CurationError:
+        return CurationError(
+            f"there is no table at {self.path}; `curation run` creates it, and --lake (CURATION_LAKE_ROOT) names another "
+            "lake"
+        )
+
     def _opened(self, version: int | None = None) -> DeltaTable:
         with explained_log(self.storage):
             return DeltaTable(str(self.path), version=version)
@@ -327,7 +333,7 @@ class LakeTable:
             if self._mark(snapshot.version) == mark and self._mark(snapshot.version + 1) is None:
                 return table, snapshot
         if not self.exists():
-            raise CurationError(f"there is no table at {self.path}; `curation run` creates it")
+            raise self._absent()
         table = self._opened()
         return table, self._remember(table, Snapshot.of(self.storage, self.spec, table))
 

@@ -64,7 +64,10 @@ class Indexes:
             CurationError: nothing is embedded yet, or the index can't be written.
         """
         if not self._embeddings.exists():
-            raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
+            raise CurationError(
+                f"nothing to search: there is no table {self._embeddings.path}; run `curation run`, or name another lake "
+                "with --lake (CURATION_LAKE_ROOT)"
+            )
         return passing_over(lambda: self._refresh(model, progress or LogProgress()))
 
     def _refresh(self, model: RegisteredModel, progress: Progress) -> IndexRefresh:
@@ -137,7 +140,10 @@ class Indexes:
     def _in_memory(self, model: RegisteredModel, held: SearchIndex | None) -> SearchIndex:
         """An index of the tables as they are, where there is none and none can be written: a read-only lake's."""
         if not self._embeddings.exists():
-            raise CurationError(f"nothing to search: there is no table {self._embeddings.path}; run `curation run`")
+            raise CurationError(
+                f"nothing to search: there is no table {self._embeddings.path}; run `curation run`, or name another lake "
+                "with --lake (CURATION_LAKE_ROOT)"
+            )
         embeddings, directory = self._embeddings.snapshot(), self._directory.snapshot()
         if held is not None and held.path is None and held.info.is_of(model):
             info = held.info
