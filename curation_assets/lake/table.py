@@ -318,8 +318,8 @@ class LakeTable:
 
     def _absent(self) -> CurationError:
         return CurationError(
-            f"there is no table at {self.path}; `curation run` creates it, and --lake (CURATION_LAKE_ROOT) names another "
-            "lake"
+            f"there is no table at {self.path}; `curation run` creates it, and --lake (CURATION_LAKE_ROOT) names "
+            "another lake"
         )
 
     def _opened(self, version: int | None = None) -> DeltaTable:

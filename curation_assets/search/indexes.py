@@ -63,11 +63,7 @@ class Indexes:
         Raises:
             CurationError: nothing is embedded yet, or the index can't be written.
         """
-        if not self._embeddings.exists():
-            raise CurationError(
-                f"nothing to search: there is no table {self._embeddings.path}; run `curation run`, or name another lake "
-                "with --lake (CURATION_LAKE_ROOT)"
-            )
+        self._require_table()
         return passing_over(lambda: self._refresh(model, progress or LogProgress()))
 
     def _refresh(self, model: RegisteredModel, progress: Progress) -> IndexRefresh:
@@ -112,6 +108,13 @@ class Indexes:
             )
         return index
 
+    def _require_table(self) -> None:
+        if not self._embeddings.exists():
+            raise CurationError(
+                f"nothing to search: there is no table {self._embeddings.path}; run `curation run`, or name another "
+                "lake with --lake (CURATION_LAKE_ROOT)"
+            )
+
     def behind(self, index: SearchIndex) -> str | None:
         """How far the tables have gone on since an index was made, in a sentence; None if they have not."""
         if index.path is None:
@@ -139,11 +142,7 @@ class Indexes:
 
     def _in_memory(self, model: RegisteredModel, held: SearchIndex | None) -> SearchIndex:
         """An index of the tables as they are, where there is none and none can be written: a read-only lake's."""
-        if not self._embeddings.exists():
-            raise CurationError(
-                f"nothing to search: there is no table {self._embeddings.path}; run `curation run`, or name another lake "
-                "with --lake (CURATION_LAKE_ROOT)"
-            )
+        self._require_table()
         embeddings, directory = self._embeddings.snapshot(), self._directory.snapshot()
         if held is not None and held.path is None and held.info.is_of(model):
             info = held.info
