@@ -55,7 +55,7 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     bad = pipeline.tables.bad_files()
     broken = pipeline.tables.broken()
     if as_json:
-        print_json({"folders": rows.to_dicts(), "total": totals, "broken": broken})
+        print_json({"folders": rows.to_dicts(), "total": totals} | ({"broken": broken} if broken else {}))
     else:
         print_status(rows.to_dicts(), totals)
         for row in bad.iter_rows(named=True):
