@@ -86,7 +86,9 @@ def run(
         chosen = sorted({*tree.folders, *rows["folder"]})
     else:
         chosen = folders = _named_folders(pipeline, tree, rows, folders)
-    choice = pipeline.selection.choose()  # before hours of scanning: a model that can't be had ends the run
+    # Before hours of scanning: a lake that can't be written and a model that can't be had end the run.
+    tables.directory.create()
+    choice = pipeline.selection.choose()
     if folders is not None or rescan:
         question = None if prune else pipeline.prune_question(tree, chosen, is_whole=folders is None)
         staying = None if question is None else question.rows

@@ -280,11 +280,11 @@ MODELS = {
 
 
 @pytest.mark.parametrize(("env", "fragments"), MODELS.values(), ids=MODELS)
-def test_a_model_that_cannot_be_had_is_one_line_after_the_scan(
+def test_a_model_that_cannot_be_had_is_one_line_before_the_scan(
     env: dict[str, str], fragments: list[str], curation: Curation, home: Path
 ) -> None:
     assert_one_line(curation("run", **env), *fragments)
-    assert table(home).snapshot().rows() == 4
+    assert table(home).snapshot().rows() == 0
 
 
 def data_file(home: Path, embeddings: bool = False) -> Path:
@@ -303,12 +303,7 @@ def cut(path: Path) -> None:
 BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "garbage in the log": (lambda h: log_file(h).write_text("garbage"), "crop_images_directory "),
     "a gap in the log": (lambda h: log_file(h).unlink(), "crop_images_directory "),
-    "a missing data file": (lambda h: data_file(h).unlink(), "crop_images_directory "),
-    "a cut data file": (lambda h: cut(data_file(h)), "crop_images_directory "),
-    "an empty data file": (lambda h: data_file(h).write_bytes(b""), "crop_images_directory "),
     "garbage in the embeddings log": (lambda h: log_file(h, True).write_text("garbage"), "_embeddings "),
-    "a missing embeddings file": (lambda h: data_file(h, True).unlink(), "_embeddings "),
-    "a cut embeddings file": (lambda h: cut(data_file(h, True)), "_embeddings "),
     "a broken registry": (lambda h: (h / "mlflow" / "mlflow.db").write_bytes(b"garbage" * 999), "mlflow.db "),
 }
 
@@ -320,13 +315,26 @@ def test_a_broken_table_is_one_line_of_status_that_names_it(breakage: str, break
     assert_one_line(run_in(breakable, site, "status"), fragment)
 
 
-@pytest.mark.parametrize(
-    "breakage", ["garbage in the log", "a cut data file", "a missing embeddings file", "a broken registry"]
-)
+@pytest.mark.parametrize("breakage", ["garbage in the log", "a broken registry"])
 def test_a_broken_table_is_one_line_of_a_run_that_names_it(breakage: str, breakable: Path, site: Path) -> None:
     break_it, fragment = BREAKAGES[breakage]
     break_it(breakable)
     assert_one_line(run_in(breakable, site, "run", "--prune"), fragment)  # the lake is of another tree
+
+
+@pytest.mark.parametrize("embeddings", [False, True], ids=["images", "embeddings"])
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, lambda path: path.write_bytes(b"")], ids=["gone", "cut", "empty"])
+def test_a_broken_data_file_is_named_by_status_and_costs_its_own_rows(
+    spoil: Callable[[Path], Any], embeddings: bool, breakable: Path, site: Path
+) -> None:
+    path = data_file(breakable, embeddings)
+    spoil(path)
+    done = run_in(breakable, site, "status")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{path.parent.parent.name}/{path.parent.name}/{path.name}" in done.stdout
+    assert "`curation repair`" in done.stdout
+    (said,) = json.loads(run_in(breakable, site, "status", "--json").stdout)["broken"]
+    assert (said["folder"], path.name in said["file"]) == ("a", True)
 
 
 def test_another_tree_is_refused_unless_told_to_prune(lake: Path, home: Path, curation: Curation) -> None:

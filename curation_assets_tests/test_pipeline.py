@@ -234,11 +234,11 @@ def test_the_embeddings_catch_up_after_a_run_that_got_no_further_than_the_scan(r
     assert (len(summary.scans), summary.embeds[0].encoded) == (0, 2)
 
 
-def test_a_model_that_cannot_be_had_keeps_what_was_scanned(pipeline: Pipeline, fill: Fill) -> None:
+def test_a_model_that_cannot_be_had_ends_a_run_before_the_scan(pipeline: Pipeline, fill: Fill) -> None:
     fill("a", 2)
     with pytest.raises(CurationError, match="CURATION_MODEL_SOURCE"):
         run(with_settings(pipeline, model_source="nobody-at-all/clip-that-is-not-there"))
-    assert pipeline.tables.directory.snapshot().rows() == 2
+    assert pipeline.tables.directory.snapshot().rows() == 0
 
 
 def test_status_counts_ok_bad_embedded_and_stale(ready: Pipeline, fill: Fill, images: Path) -> None:

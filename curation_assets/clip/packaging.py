@@ -140,7 +140,7 @@ def _package_subset(scratch: Path) -> Path:
     """Copy of the modules that a loaded model needs, so that it runs where this package isn't installed."""
     target = scratch / _PACKAGE.name
     target.mkdir()
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "callers.py"):
         shutil.copy(_PACKAGE / name, target)
     for name in ("images", "clip"):
         # without the folder of demo weights, which a model of other weights has no use for

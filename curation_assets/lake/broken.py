@@ -48,7 +48,7 @@ class BrokenFileError(CurationError):
 
 
 class BrokenFiles:
-    """Those of one table that a read of this process failed at, for a minute each, or until they have another size."""
+    """Those of one table that a read of this process failed at, for a minute each, or until they are written again."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[float, str, Callable[[], bool]]] = {}
@@ -75,13 +75,13 @@ class BrokenFiles:
         """Leave a file out, for a while or as long as this process lives.
 
         Args:
-            storage: where it lies: it is left out only as long as its size stays.
+            storage: where it lies: it is left out only as long as nobody writes it again.
         """
-        size = _size(storage, path) if storage is not None else None
+        stamp = storage.stamp(path) if storage is not None else None
         self._found[path] = (
             math.inf if for_good else time.monotonic() + _HELD_SECONDS,
             reason,
-            lambda: storage is None or _size(storage, path) == size,
+            lambda: storage is None or storage.stamp(path) == stamp,
         )
 
 
@@ -145,21 +145,17 @@ def passing_over(work: Callable[[], T]) -> T:
     Raises:
         BrokenFileError: leaving it out didn't help.
     """
+    tried: set[str] = set()
     while True:
         try:
             return work()
         except BrokenFileError as error:
-            noted = BrokenFiles.of(error.location)
-            if error.path in noted.reasons:
+            if error.path in tried:
                 raise
-            noted.note(error.path, error.reason)
-
-
-def _size(storage: Storage, path: str) -> int | None:
-    try:
-        return storage.size(path)
-    except OSError:
-        return None
+            tried.add(error.path)
+            noted = BrokenFiles.of(error.location)
+            if error.path not in noted.reasons:  # found in another process
+                noted.note(error.path, error.reason)
 
 
 def _read_through(parquet: pq.ParquetFile, columns: Sequence[str]) -> None:

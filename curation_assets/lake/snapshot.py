@@ -84,11 +84,11 @@ class TableReader:
                 with self.storage.parquet(path) as parquet:
                     yield parquet
             except (pa.ArrowException, OSError) as error:
-                if isinstance(error, FileNotFoundError):
-                    raise BrokenFileError(self.storage.location, path, "is missing") from error
-                if isinstance(error, OSError) and error.errno is not None:
+                is_missing = isinstance(error, FileNotFoundError)
+                if isinstance(error, OSError) and error.errno is not None and not is_missing:
                     raise
-                reason = f"is damaged ({first_line(error)})"
+                reason = "is missing" if is_missing else f"is damaged ({first_line(error)})"
+                BrokenFiles.of(self.storage.location).note(path, reason, self.storage)
                 raise BrokenFileError(self.storage.location, path, reason) from error
 
 

@@ -56,6 +56,9 @@ class Storage(Protocol):
     def size(self, path: str) -> int:
         """Bytes of a file."""
 
+    def stamp(self, path: str) -> object:
+        """What changes when a file is written again; None where it isn't there."""
+
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
 
@@ -122,6 +125,13 @@ class LocalStorage:
 
     def size(self, path: str) -> int:  # noqa: D102
         return (self.root / path).stat().st_size
+
+    def stamp(self, path: str) -> object:  # noqa: D102
+        try:
+            status = (self.root / path).stat()
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
 
     def exists(self, path: str) -> bool:  # noqa: D102
         return (self.root / path).exists()

@@ -514,4 +514,5 @@ Pipeline(load_settings()).selection.choose()
     assert len(now) == len(before) + 1
     assert not list(folder.glob("registering-*"))
     status = [run.info.status for run in client.search_runs([experiment.experiment_id])]
-    assert sorted(status) == ["FINISHED", "FINISHED", "FINISHED", "KILLED"]
+    assert status.count("KILLED") == (place == "log_model"), "the other run had come to its end"
+    assert set(status) <= {"FINISHED", "KILLED"}
