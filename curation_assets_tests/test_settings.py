@@ -261,3 +261,11 @@ def test_the_page_names_every_setting_once() -> None:
     assert {f"| `CURATION_{name.upper()}` |" for name in Settings.model_fields} == {
         line[: line.index("|", 1) + 1] for line in page.splitlines() if line.startswith("| `CURATION_")
     }
+
+
+@pytest.mark.parametrize("value", ['{"fs.key": "SECRET",', '["SECRET"]', '{"fs.key": ["SECRET"]}', "fs.key=SECRET"])
+def test_a_malformed_setting_that_may_hold_keys_is_not_printed(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_SPARK_CONF", value)
+    with pytest.raises(CurationError, match=r"^CURATION_SPARK_CONF: ") as raised:
+        load_settings()
+    assert "SECRET" not in str(raised.value)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import threading
 from pathlib import Path
@@ -12,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curation_assets.errors import CurationError
 from curation_assets.lake import staging
 from curation_assets.lake.hive import hive_directory
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.staging import PartitionWriter, StagedFile
+from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.lake.test_table import ODD_FOLDERS, add, batch, rows
 
@@ -201,6 +205,39 @@ def test_what_a_killed_process_left_is_swept_and_what_it_committed_stays(table: 
     landed = [("a", "a/new")] if scenario == "after the commit" else []
     assert rows(table) == [*landed, ("a", "a/old"), ("b", "b/other")]
     assert data_files(table) == {file.path for file in table.snapshot().files()}
+
+
+@pytest.mark.parametrize("is_earlier", [False, True], ids=["now", "an empty marker of 0.1.0"])
+def test_what_is_left_of_a_folder_that_never_comes_again_goes_too(table: LakeTable, is_earlier: bool) -> None:
+    add(table, "b", ["other"])
+    process = SPAWN.Process(target=_die, args=(table.path, "before the commit"))
+    process.start()
+    process.join(60)
+    if is_earlier:
+        markers(table)[0].write_bytes(b"")
+    (left,) = data_files(table) - {file.path for file in table.snapshot().files()}
+    size = (table.path / left).stat().st_size
+    with table.writer("c") as writer:
+        mine = stage(writer, "c", ["1"])
+        assert LakeTable(table.path, DIRECTORY).sweep() == size
+        assert data_files(table) == {mine.path, *(file.path for file in table.snapshot().files())}
+        table.replace("c", table.snapshot(), add=[mine], remove=[])
+    assert markers(table) == []
+    assert rows(table) == [("b", "b/other"), ("c", "c/1")]
+
+
+@pytest.mark.parametrize("where", ["output", "put"])
+def test_a_full_disk_names_the_lake(table: LakeTable, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+
+    monkeypatch.setattr(LocalStorage, where, full)
+    with (
+        pytest.raises(CurationError, match=re.escape(f"lake {table.path}: No space left on device")),
+        table.writer("a") as writer,
+        writer.file(),
+    ):
+        pass
 
 
 def test_a_sweep_deletes_exactly_the_marked_files_that_the_table_does_not_name(table: LakeTable) -> None:

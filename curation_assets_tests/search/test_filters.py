@@ -86,6 +86,10 @@ def test_a_condition_lets_just_these_images_through(conditions: dict[str, Any], 
         ("greatest ( ) > 1", "GREATEST.. is given nothing"),
         ("coalesce()", "COALESCE.. is given nothing"),
         ("count() > 1", "COUNT.. is given nothing"),
+        ("/* ' */ least() /* ' */ > 1", "can't be used"),
+        ("width > 1 -- ' least()", "can't be used"),
+        ("camera = $$ least() $$", "can't be used"),
+        ("camera = E'\\' OR least() OR '", "can't be used"),
     ],
 )
 def test_what_is_no_condition_is_one_clear_error(condition: str, said: str) -> None:
