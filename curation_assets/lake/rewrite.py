@@ -208,7 +208,7 @@ def rewrite_each(
     Raises:
         CurationError: the table can't be read or written; what was finished stays.
     """
-    with suppress(CurationError):  # of the sweep, which nothing depends on
+    with suppress(CurationError, OSError):  # of the sweep, which nothing depends on
         table.sweep()
     for group in groups(partitions, sizes):
         seconds = dict.fromkeys(group, 0.0)
