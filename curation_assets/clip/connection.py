@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from curation_assets.clip import database
 from curation_assets.errors import CurationError, explained
 from curation_assets.files import waiting_lock
 from curation_assets.workspace import is_workspace, workspace_config
@@ -137,7 +139,10 @@ class Connection:
             return mlflow.MlflowClient()
         self.folder.mkdir(parents=True, exist_ok=True)
         # MLflow migrates a database that it opens, which goes wrong for good when two processes do it at once.
-        with waiting_lock(self.folder / "open.lock") if os.access(self.folder, os.W_OK) else nullcontext():
+        is_ours = os.access(self.folder, os.W_OK)
+        with waiting_lock(self.folder / "open.lock") if is_ours else nullcontext():
+            if is_ours:
+                database.put_in_line(self.folder / "mlflow.db")
             client = mlflow.MlflowClient()
             client.get_experiment_by_name("Default")  # the tracking store is opened, and the registry's
             client.search_registered_models(max_results=1)
@@ -158,6 +163,7 @@ class Connection:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
+        ours = (MlflowException, SQLAlchemyError, sqlite3.Error, CommandError, ImportError, OSError)
         hint = "CURATION_LAKE_ROOT, beside which it lies" if self.is_default else "MLFLOW_TRACKING_URI"
         if self._is_registry_elsewhere:
             hint = f"MLFLOW_REGISTRY_URI={self._registry_uri} and {hint}"
@@ -165,7 +171,7 @@ class Connection:
         def sentence(reason: str) -> str:
             return without_password(f"model registry {self.tracking_uri} can't be used: {reason}; check {hint}")
 
-        with explained((MlflowException, SQLAlchemyError, CommandError, ImportError, OSError), sentence):
+        with explained(ours, sentence):
             yield
 
 
