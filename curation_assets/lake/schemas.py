@@ -120,6 +120,18 @@ DIRECTORY = TableSpec(
             came_later=True,
         ),
         _PIXELS_AS,
+        Column(
+            "scan_sharpness",
+            pa.float32(),
+            "sharpness as the scan measured it while it had the bytes; the quality table holds what counts",
+            came_later=True,
+        ),
+        Column(
+            "scan_sharpness_version",
+            pa.int32(),
+            "of the measure in scan_sharpness; null where the scan measured none",
+            came_later=True,
+        ),
     ),
     key=("relative_path",),
     dictionary=("format", "mode", "camera", "status", "error", "warning", "pixels_as"),
@@ -165,4 +177,29 @@ ZERO_SHOT_LABELS = TableSpec(
     ),
     key=("relative_path",),
     dictionary=("label", "choices", "model_name", "model_version", "model_fingerprint"),
+)
+
+QUALITY = TableSpec(
+    description="One row per usable image: how sharp, bright, contrasty and colourful it is; scores, no verdicts",
+    columns=(
+        _RELATIVE,
+        _FOLDER,
+        _SHA256,
+        Column("sharpness", pa.float32(), "0 to 1: how fine the sharpest parts are, for the picture's size"),
+        Column("brightness", pa.float32(), "0 to 1: mean luma; of the preview, as all but sharpness"),
+        Column("contrast", pa.float32(), "0 to 1: luma's 98th less its 2nd percentile"),
+        Column("clipped", pa.float32(), "share of pixels, 0 to 1, that are as dark or as bright as can be"),
+        Column("entropy", pa.float32(), "bits, 0 to 8, of the histogram of luma"),
+        Column("colourfulness", pa.float32(), "Hasler and Suesstrunk's M3: 0 is grey, 100 very colourful"),
+        Column("aspect_ratio", pa.float32(), "width by height, upright"),
+        Column("width", pa.int32(), "pixels, upright, as in the directory table"),
+        Column("height", pa.int32(), "pixels, upright, as in the directory table"),
+        Column("camera", pa.string(), "EXIF make and model, as in the directory table"),
+        _PIXELS_AS,
+        Column("measures_version", pa.int32(), "of all the measures; a row of another version is measured again"),
+        Column("measured_at", _UTC, "when, UTC"),
+        Column("error", pa.string(), "why some measures are null"),
+    ),
+    key=("relative_path",),
+    dictionary=("camera", "pixels_as", "error"),
 )

@@ -1,0 +1,1 @@
+"""What is wrong with images: a module a subject, pure functions over frames and matrices; no Dagster, no output."""
