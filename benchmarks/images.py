@@ -44,13 +44,13 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
 MEMORY = """
 import sys
 from curation_assets.images.decode import open_image
-from curation_assets.images.preview import preview
+from curation_assets.images.preview import jpeg_of
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 data = sys.stdin.buffer.read()
 before = peak()
 picture = open_image(data, 10**9)
-preview(picture)
+jpeg_of(picture, 384, 80)
 print((peak() - before) / picture.width / picture.height)
 """
 

@@ -122,7 +122,24 @@ def _standing_queries(value: Any) -> Any:
 
 TextList = Annotated[list[str], NoDecode, BeforeValidator(_json_list)]
 StandingQueries = Annotated[dict[str, float | None], NoDecode, BeforeValidator(_standing_queries)]
+
+
+def _limits(value: Any) -> Any:
+    given = _parsed(value) if isinstance(value, str) else value
+    if not isinstance(given, dict):
+        raise ValueError('give a JSON object of kinds and numbers, for example {"blurry": 0.4, "dark": 0.25}')
+    if given:
+        from curation_assets.curate.problems import thresholds
+
+        try:
+            thresholds(given)
+        except CurationError as error:
+            raise ValueError(str(error)) from None
+    return given
+
+
 JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
+Limits = Annotated[dict[str, float], NoDecode, BeforeValidator(_limits)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -285,6 +302,13 @@ class Settings(BaseSettings):
         ),
     )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
+    problem_thresholds: Limits = Field(
+        default_factory=dict,
+        description=(
+            "from which score on an image has a problem, where not by default: a JSON object of kinds and numbers, for "
+            'example `{"blurry": 0.4}`; see [curation.md](curation.md)'
+        ),
+    )
     gallery_token: SecretStr | None = Field(
         None, min_length=1, description="that visitors of `curation gallery` give; needed to listen beyond this machine"
     )

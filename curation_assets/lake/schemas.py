@@ -188,6 +188,13 @@ QUALITY = TableSpec(
         Column("sharpness", pa.float32(), "0 to 1: how fine the sharpest parts are, for the picture's size"),
         Column("brightness", pa.float32(), "0 to 1: mean luma; of the preview, as all but sharpness"),
         Column("contrast", pa.float32(), "0 to 1: luma's 98th less its 2nd percentile"),
+        Column("shadows", pa.float32(), "0 to 1: luma's 5th percentile"),
+        Column("highlights", pa.float32(), "0 to 1: luma's 99th percentile"),
+        Column(
+            "exposure",
+            pa.float32(),
+            "0 to 1.5: mean luma of all but a white background, and half the share of it that is clipped bright",
+        ),
         Column("clipped", pa.float32(), "share of pixels, 0 to 1, that are as dark or as bright as can be"),
         Column("entropy", pa.float32(), "bits, 0 to 8, of the histogram of luma"),
         Column("colourfulness", pa.float32(), "Hasler and Suesstrunk's M3: 0 is grey, 100 very colourful"),

@@ -19,7 +19,7 @@ from curation_assets.images import guard
 from curation_assets.images.decode import BIG_PIXELS, Picture
 from curation_assets.images.errors import ImageError
 from curation_assets.images.guard import DecodeOptions, with_picture
-from curation_assets.images.preview import preview
+from curation_assets.images.preview import jpeg_of
 from curation_assets_tests.images.test_decode import encoded, four_corners
 
 TIFF = encoded(Image.new("F", (96, 64)), "TIFF")  # a raster: worked at in another process
@@ -206,13 +206,13 @@ def test_a_large_picture_takes_at_most_sixteen_bytes_a_pixel(kind: str, tmp_path
 import sys
 from pathlib import Path
 from curation_assets.images.decode import open_image
-from curation_assets.images.preview import preview
+from curation_assets.images.preview import jpeg_of
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 data = Path(sys.argv[1]).read_bytes()
 before = peak()
 picture = open_image(data, 10**9)
-preview(picture)
+jpeg_of(picture, 384, 80)
 print((peak() - before - 2 * len(data)) / picture.width / picture.height)
 """
     done = subprocess.run(
@@ -242,5 +242,5 @@ def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatc
     data = big("progressive JPEG")
     pictures = [decode.open_image(data, 10**9) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        assert len(set(pool.map(preview, pictures))) == 1
+        assert len(set(pool.map(lambda picture: jpeg_of(picture, 384, 80), pictures))) == 1
     assert most == 1, "although each is decoded at an eighth of its size"

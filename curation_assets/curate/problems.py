@@ -1,0 +1,228 @@
+"""Kinds of problem: which score tells of each, from which threshold on, and how that moves with a picture's own group.
+
+Scores are stored, verdicts are not: other thresholds judge the same rows otherwise at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from curation_assets.errors import CurationError
+
+GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
+_DEVIATIONS = 3.0  # robust ones of the group, from its median on
+_LEAST_DEVIATION = 0.02  # of the logarithm of a score: pictures of one group are never quite alike
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        meaning: one sentence.
+        advice: what to do about it.
+        score: what is compared with the threshold, over columns of the quality table; documented by ``scale``.
+        default: the threshold.
+        is_low: whether low scores are the bad ones.
+        sway: by what share of itself the threshold moves, at most, towards or away from what is usual in the group.
+        unless: pictures that it never is.
+    """
+
+    name: str
+    meaning: str
+    advice: str
+    score: pl.Expr
+    scale: str
+    default: float
+    is_low: bool = True
+    sway: float = 0.0
+    unless: pl.Expr | None = None
+
+
+_SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()
+_ELONGATION = pl.max_horizontal(pl.col("aspect_ratio"), 1 / pl.col("aspect_ratio"))
+
+_KINDS = (
+    Kind(
+        "blurry",
+        "no part of the picture is sharp: out of focus, or the camera moved",
+        "look at the softest, and leave out those that show too little for the task",
+        pl.col("sharpness"),
+        "sharpness",
+        0.45,
+        sway=0.25,
+    ),
+    Kind(
+        "dark",
+        "even the brightest parts are dark: underexposed, at night, or a covered lens",
+        "leave them out, or brighten them when training",
+        pl.col("highlights"),
+        "highlights",
+        0.32,
+        sway=0.25,
+    ),
+    Kind(
+        "bright",
+        "the subject is washed out: overexposed, or against the light",
+        "leave them out where what matters is burnt out",
+        pl.col("exposure"),
+        "exposure",
+        1.0,
+        is_low=False,
+        sway=0.25,
+    ),
+    Kind(
+        "low_information",
+        "there is hardly anything on it: blank, a wall, the sky, a lens cap",
+        "leave them out",
+        pl.col("entropy"),
+        "entropy, in bits",
+        3.0,
+        sway=0.25,
+        unless=pl.col("contrast") > 0.25,
+    ),
+    Kind(
+        "odd_aspect",
+        "far longer than wide, or wider than long, than the others: a strip, a crop, a screenshot",
+        "look whether they are photographs of the kind you want",
+        _ELONGATION,
+        "longer by shorter side",
+        3.0,
+        is_low=False,
+        sway=0.4,
+    ),
+    Kind(
+        "odd_size",
+        "far smaller or larger than the others of its folder: a thumbnail, or of another camera",
+        "look whether a larger version is to be had",
+        _SIDE,
+        "times larger or smaller than its group's median side",
+        4.0,
+        is_low=False,
+    ),
+    Kind(
+        "grayscale",
+        "it has no colours",
+        "leave them out, or train with colours taken away now and then",
+        pl.col("colourfulness"),
+        "colourfulness",
+        2.0,
+    ),
+)
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The threshold of every kind, by its name."""
+
+    values: Mapping[str, float]
+
+    def __getitem__(self, kind: str) -> float:
+        return self.values[kind]
+
+
+def thresholds(given: Mapping[str, Any] | None = None) -> Thresholds:
+    """The thresholds, those that are given in place of the defaults.
+
+    Raises:
+        CurationError: one is of no kind, or no number above 0.
+    """
+    values = {name: kind.default for name, kind in KINDS.items()}
+    for name, value in (given or {}).items():
+        values[check_kind(name)] = _number(name, value)
+    return Thresholds(MappingProxyType(values))
+
+
+def check_kind(name: str) -> str:
+    """A kind's name.
+
+    Raises:
+        CurationError: there is no such kind; it names the nearest.
+    """
+    if name in KINDS:
+        return name
+    near = difflib.get_close_matches(name, KINDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
+    raise CurationError(f"no kind of problem is called {name!r}; {hint}")
+
+
+def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
+    """Say of every picture which problems it has.
+
+    A threshold moves with the picture's own group, the others of its folder and camera, or if those are few of its
+    folder, or of its camera: to three robust deviations beyond the group's median, by at most the kind's sway. So a
+    folder of soft close-ups isn't blurred altogether, and one soft picture among sharp ones stands out.
+
+    Args:
+        rows: of the quality table, of the whole lake, as groups are made of them.
+
+    Returns:
+        The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null) and ``<kind>_severity``:
+        1 at the threshold, more beyond; null where its score is.
+    """
+    grouped = rows.with_columns(_group=_group(rows))
+    columns: list[pl.Expr] = []
+    for kind in KINDS.values():
+        columns += _verdict(kind, limits[kind.name])
+    return grouped.with_columns(columns).drop("_group")
+
+
+def problem_names(rows: pl.DataFrame) -> pl.Series:
+    """The kinds that :func:`judged` found of each, as ``blurry, dark``; null where there is none."""
+    named = [pl.when(pl.col(name)).then(pl.lit(name)) for name in KINDS]
+    joined = pl.concat_str(named, separator=", ", ignore_nulls=True)
+    return rows.select(problems=pl.when(joined != "").then(joined))["problems"]
+
+
+def _group(rows: pl.DataFrame) -> pl.Series:
+    """A number for the pictures that each is judged among; null where they are too few."""
+    by: list[tuple[list[str], pl.Expr]] = [
+        (["folder", "camera"], pl.lit(value=True)),
+        (["folder"], pl.lit(value=True)),
+        (["camera"], pl.col("camera").is_not_null()),
+    ]
+    chosen = pl.lit(None, pl.UInt32)
+    for number, (columns, counts) in reversed(list(enumerate(by))):
+        place = pl.struct(columns).rank("dense").cast(pl.UInt32) * len(by) + number
+        chosen = pl.when((pl.len().over(columns) >= GROUP_LEAST) & counts).then(place).otherwise(chosen)
+    return rows.select(_group=chosen)["_group"]
+
+
+def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
+    score = kind.score.cast(pl.Float64)
+    log = pl.when(score > 0).then(score.log())
+    in_group = pl.col("_group").is_not_null()
+    middle = log.median().over("_group")
+    deviation = pl.max_horizontal((log - middle).abs().median().over("_group") * 1.4826, pl.lit(_LEAST_DEVIATION))
+    if kind.name == "odd_size":
+        score = pl.when(in_group).then((log - middle).abs().exp())
+        limit = pl.max_horizontal((_DEVIATIONS * deviation).exp(), pl.lit(threshold))
+    elif kind.sway:
+        away = -_DEVIATIONS if kind.is_low else _DEVIATIONS
+        own = (middle + away * deviation).exp().clip(threshold * (1 - kind.sway), threshold * (1 + kind.sway))
+        limit = pl.when(in_group & own.is_not_null()).then(own).otherwise(threshold)
+    else:
+        limit = pl.lit(threshold)
+    severity = 2 - score / limit if kind.is_low else score / limit
+    is_one = (severity > 1).fill_null(value=False)
+    if kind.unless is not None:
+        is_one &= ~kind.unless.fill_null(value=False)
+    return [is_one.alias(kind.name), severity.alias(f"{kind.name}_severity")]
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number <= 0:
+        raise CurationError(f"the threshold of {name} is a number above 0, not {value!r}")
+    return number
