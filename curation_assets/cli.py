@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from curation_assets import __version__, stopping
-from curation_assets.commands import demo, gallery, index, ingest, model, search, serve, upkeep
+from curation_assets.commands import curate, demo, gallery, index, ingest, model, search, serve, upkeep
 from curation_assets.commands.output import err, out
 from curation_assets.errors import CurationError, first_line, is_panic
 from curation_assets.images.names import printable
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("run")(ingest.run)
 app.command("status")(ingest.status)
 app.command("show")(ingest.show)
+app.command("curate")(curate.curate)
+app.command("problems")(curate.problems)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

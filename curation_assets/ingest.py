@@ -22,6 +22,7 @@ from curation_assets.scan.prune import PruneQuestion
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
+    from curation_assets.curate.quality import QualityResult
     from curation_assets.search.refresh import IndexRefresh
 
 
@@ -40,6 +41,8 @@ class RunSummary:
             left as they are.
         lost: those that ``rescan`` made anew: file and reason.
         unread: files of good rows that could not be examined, and why; their rows stay as they are.
+        quality: what was measured, by folder; None where that was left out or could not be done, which
+            ``quality_error`` tells.
     """
 
     chosen: ChosenModel
@@ -56,6 +59,8 @@ class RunSummary:
     unread: dict[str, str] = field(default_factory=dict)
     broken: list[dict[str, str]] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
+    quality: list[QualityResult] | None = None
+    quality_error: str | None = None
 
 
 def run(
@@ -65,14 +70,16 @@ def run(
     folders: list[str] | None = None,
     rescan: bool = False,
     prune: bool = False,
+    curate: bool = True,
 ) -> RunSummary:
-    """Scan, register, embed: every folder, or those named; then bring the search index in line.
+    """Scan, register, embed: every folder, or those named; then bring quality and the search index in line.
 
     Args:
         folders: image folders, or folders that hold some; None takes all on disk and all in the table.
         rescan: read every file again, also those that look unchanged.
         prune: go on although the images root looks like another tree than the table's or parts of it like disks that
             aren't mounted, and remove rows.
+        curate: whether the curation tables are brought in line too.
 
     Raises:
         CurationError: nothing to work on, or something is set wrong; what was committed until then stays. Or rows
@@ -108,6 +115,12 @@ def run(
     to_embed.sort(key=lambda folder: images.rows(folder) > 0)
     embeds = pipeline.embed_all(to_embed, model, progress, earlier=before, repair=rescan)
     status = tables.status(model)
+    quality, quality_error = None, None
+    if curate:
+        try:
+            quality = _measure(pipeline, folders, progress, repair=rescan)
+        except CurationError as error:  # the same: the next run tries again
+            quality_error = str(error)
     refreshed, index_error = None, None
     try:
         refreshed = pipeline.searcher.refresh(progress, model.version)
@@ -129,13 +142,23 @@ def run(
         failed=[failure for embed in embeds for failure in embed.failed],
         index=refreshed,
         index_error=index_error,
+        quality=quality,
+        quality_error=quality_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
         broken=tables.broken(),
         lost={
-            file: why for lost in (*(s.lost for s in scans), *(e.lost for e in embeds)) for file, why in lost.items()
+            file: why
+            for lost in (*(s.lost for s in scans), *(e.lost for e in embeds), *(q.lost for q in quality or ()))
+            for file, why in lost.items()
         },
         unread={path: why for scan in scans for path, why in scan.unread.items()},
     )
+
+
+def _measure(pipeline: Pipeline, folders: list[str] | None, progress: Progress, *, repair: bool) -> list[QualityResult]:
+    if folders is None:
+        return pipeline.measure_all(progress, repair=repair)
+    return pipeline.measure(folders, progress, repair=repair)
 
 
 def scan_changed(pipeline: Pipeline, tree: TreeListing, progress: Progress) -> list[ScanResult]:

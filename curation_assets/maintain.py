@@ -75,7 +75,7 @@ def maintain(
         CurationError: there is no table, or the lake can't be read or written; what was done stays.
     """
     tables = pipeline.tables
-    there = [table for table in (tables.directory, tables.embeddings, tables.zero_shot_labels) if table.exists()]
+    there = tables.there
     if not there:
         raise CurationError(f"there is no table at {tables.directory.path}; `curation run` creates it")
     report = MaintenanceReport()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from curation_assets.clip.encoders import Encoders
 from curation_assets.clip.registry import Registry
@@ -30,9 +32,11 @@ from curation_assets.settings import Settings
 from curation_assets.tables import Tables
 
 if TYPE_CHECKING:
-    import polars as pl
     from pyspark.sql import SparkSession
 
+    from curation_assets.curate.problems import Thresholds
+    from curation_assets.curate.quality import QualityResult
+    from curation_assets.curate.spark import SparkMeasuring
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
@@ -90,6 +94,7 @@ class Pipeline:
     @cached_property
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
+        from curation_assets.curate.columns import ProblemSource, quality_source
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -101,8 +106,20 @@ class Pipeline:
             self.encoders.load,
             self.settings.index_dir,
             self.settings.search_exact_vectors,
-            [label_source(self.tables.zero_shot_labels), warning_source(self.tables.directory)],
+            [
+                label_source(self.tables.zero_shot_labels),
+                quality_source(self.tables.quality),
+                ProblemSource(self.tables.quality, self.thresholds),
+                warning_source(self.tables.directory),
+            ],
         )
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """From which score on an image has a problem."""
+        from curation_assets.curate.problems import thresholds
+
+        return thresholds(self.settings.problem_thresholds)
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
@@ -205,6 +222,54 @@ class Pipeline:
         (result,) = self.embed_all([folder], model, progress, earlier)
         return result.checked()
 
+    def measure(self, folders: Iterable[str], progress: Progress, *, repair: bool = False) -> list[QualityResult]:
+        """Bring the quality rows of some folders in line with their images.
+
+        Args:
+            repair: replace data files of the table that can't be read, in place of leaving such a folder as it is.
+        """
+        from curation_assets.curate.quality import measure_folders
+
+        tables = self.tables
+        tables.quality.create()
+        return measure_folders(
+            tables.directory,
+            tables.quality,
+            list(folders),
+            self.settings.decode_options,
+            progress,
+            threads=self.settings.worker_threads,
+            repair=repair,
+            spark=self._spark_measuring,
+        )
+
+    def measure_all(self, progress: Progress, *, repair: bool = False) -> list[QualityResult]:
+        """The same of every folder that is behind."""
+        from curation_assets.curate.quality import folders_behind
+
+        tables = self.tables
+        tables.quality.create()
+        return self.measure(folders_behind(tables.directory.latest(), tables.quality.latest()), progress, repair=repair)
+
+    def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Measures of an image, given by its row of the directory table, and the names of its problems.
+
+        None where it isn't measured.
+        """
+        from curation_assets.curate.columns import QUALITY_COLUMNS
+        from curation_assets.curate.overview import judged_rows
+        from curation_assets.curate.problems import KINDS
+
+        if self.tables.quality.newest_version() < 1:
+            return None
+        rows = judged_rows(self.tables.quality, self.thresholds).filter(
+            pl.col("relative_path").eq(row["relative_path"]) & pl.col("content_sha256").eq(row["content_sha256"])
+        )
+        if not len(rows):
+            return None
+        found = rows.row(0, named=True)
+        return {name: found[name] for name in QUALITY_COLUMNS} | {"problems": [n for n in KINDS if found[n]]}
+
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.
 
@@ -237,6 +302,14 @@ class Pipeline:
         from curation_assets.scan.spark import SparkScan
 
         return SparkScan(self._session, self.settings.spark_scan_files)
+
+    @cached_property
+    def _spark_measuring(self) -> SparkMeasuring | None:
+        if self.settings.engine != "spark":
+            return None
+        from curation_assets.curate.spark import SparkMeasuring
+
+        return SparkMeasuring(self._session, self.settings.spark_scan_files)
 
     def _session(self) -> SparkSession:
         from curation_assets.spark.session import open_session

@@ -48,7 +48,7 @@ class RepairReport:
     Attributes:
         checked: data files that were read through.
         found: what was damaged.
-        read, encoded, labelled: images whose rows, vectors and labels were made anew.
+        read, encoded, labelled, measured: images whose rows, vectors, labels and measures were made anew.
         not_mended: what could not be, and why.
         freed: bytes of unfinished files that dead processes had left.
         index: whether the search index was brought in line.
@@ -59,6 +59,7 @@ class RepairReport:
     read: int = 0
     encoded: int = 0
     labelled: int = 0
+    measured: int = 0
     not_mended: list[str] = field(default_factory=list)
     freed: int = 0
     index: bool = False
@@ -76,7 +77,7 @@ def repair(pipeline: Pipeline, progress: Progress, *, dry_run: bool = False) -> 
         CurationError: there is no table, or one that can't be mended; what was mended until then stays.
     """
     tables = pipeline.tables
-    there = [table for table in (tables.directory, tables.embeddings, tables.zero_shot_labels) if table.exists()]
+    there = tables.there
     if not there:
         raise CurationError(f"there is no table at {tables.directory.path}; `curation run` creates it")
     report = RepairReport()
@@ -143,6 +144,7 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
     images = broken[tables.directory.path.name]
     vectors = broken.get(tables.embeddings.path.name, [])
     labels = broken.get(tables.zero_shot_labels.path.name, [])
+    measures = broken.get(tables.quality.path.name, [])
     if images:
         _scan(pipeline, images, report, progress)
     model = pipeline.selection.current() if tables.embeddings.exists() else None
@@ -159,6 +161,10 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
             report.labelled += pipeline.label_zero_shot(folder, model).rows
         else:
             _drop(tables.zero_shot_labels, folder)
+    if tables.quality.exists() and (images or measures):
+        for result in pipeline.measure(sorted({*images, *measures}), progress, repair=True):
+            report.measured += result.measured
+            report.not_mended += filter(None, [result.broken])
     if model is not None:
         pipeline.searcher.refresh(progress)
         report.index = True

@@ -225,7 +225,7 @@ class Settings(BaseSettings):
         description=("sets `spark.task.resource.gpu.amount`; a fraction shares a GPU between tasks, 0 asks for none"),
     )
     spark_scan_files: int = Field(
-        10_000, ge=0, description="files to read in a folder from which on Spark scans it too"
+        10_000, ge=0, description="files to read or measure in a folder from which on Spark does that too"
     )
     spark_read_by_name: bool = Field(
         False, description="`true`: Spark reads the directory table by its name in the catalog, not by its files"
@@ -300,6 +300,9 @@ class Settings(BaseSettings):
         description=(
             "texts that the asset `image_labels` chooses between, as a JSON list; none: there is no such asset"
         ),
+    )
+    quality_table: Name = Field(
+        "crop_images_directory_quality", description="table of how sharp, bright and colourful each image is"
     )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(

@@ -10,7 +10,7 @@ import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, ZERO_SHOT_LABELS
+from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, QUALITY, ZERO_SHOT_LABELS
 from curation_assets.lake.snapshot import partitions_in_parts
 from curation_assets.lake.table import LakeTable
 from curation_assets.settings import Settings
@@ -26,22 +26,27 @@ class Tables:
         directory: a row for every image file.
         embeddings: a vector for every usable image and model version.
         zero_shot_labels: the label of every embedded image.
+        quality: measures of every usable image.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
+        self.quality = LakeTable(settings.table_path(settings.quality_table), QUALITY)
+
+    @property
+    def there(self) -> list[LakeTable]:
+        """Those that exist."""
+        every = (self.directory, self.embeddings, self.zero_shot_labels, self.quality)
+        return [table for table in every if table.exists()]
 
     def broken(self) -> list[dict[str, str]]:
         """Data files that a read of this process failed at: table, folder, file and reason of each."""
         found = []
-        for table in (self.directory, self.embeddings, self.zero_shot_labels):
-            if table.exists():
-                for file, reason in table.latest().broken():
-                    found.append(
-                        {"table": table.path.name, "folder": file.partition, "file": file.path, "reason": reason}
-                    )
+        for table in self.there:
+            for file, reason in table.latest().broken():
+                found.append({"table": table.path.name, "folder": file.partition, "file": file.path, "reason": reason})
         return found
 
     def status(self, model: RegisteredModel | None) -> pl.DataFrame:
@@ -121,6 +126,17 @@ class Tables:
         columns = [c.name for c in DIRECTORY.columns if c.name not in ("image_base64", "preview")]
         found = self.directory.latest().read(columns, where=pl.col("relative_path") == relative_path)
         return found.drop("_file").row(0, named=True) if len(found) else None
+
+    def pictures(self, paths: Iterable[str]) -> dict[str, tuple[str, bytes | None]]:
+        """Of some images the full path and the preview, by relative path."""
+        wanted = pl.Series("relative_path", sorted(set(paths)), dtype=pl.String)
+        where = pl.col("relative_path").is_in(wanted.implode())
+        rows = self.directory.latest().read(["relative_path", "file_path"], where=where)
+        found: dict[str, tuple[str, bytes | None]] = {}
+        for (file,), part in rows.group_by("_file"):
+            previews = self.directory.cells(str(file), "preview", part["relative_path"].to_list())
+            found |= {path: (where, previews.get(path)) for path, where in part.drop("_file").iter_rows()}
+        return found
 
     def copies_of(self, row: dict[str, Any]) -> list[str]:
         """Relative paths of other images with the content of one, given by its row of the directory table; sorted."""

@@ -44,7 +44,7 @@ def demo(as_json: JsonOption = False) -> None:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
     from curation_assets.pipeline import Pipeline
     from curation_assets.search import image_map
-    from curation_assets.search.page import write_page
+    from curation_assets.search.page import write_search_page
 
     # Never the user's own registry: the embedded model would become its champion.
     pipeline = Pipeline(settings, own_registry=True)
@@ -55,7 +55,7 @@ def demo(as_json: JsonOption = False) -> None:
     found = [(query, searcher.search(query, HITS).rows) for query in QUERIES]
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
-    write_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
+    write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, keys_of, pipeline_of, settings_of
+from curation_assets.commands.options import (
+    ImagesOption,
+    JsonOption,
+    LakeOption,
+    folder_of,
+    keys_of,
+    pipeline_of,
+    settings_of,
+)
 from curation_assets.commands.output import out, print_json
 from curation_assets.commands.progress import stoppable
 from curation_assets.commands.reports import print_bad, print_broken, print_run, print_status, run_facts
 from curation_assets.errors import CurationError
-from curation_assets.images.names import printable, text_from_path
+from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
     from curation_assets.ingest import RunSummary
@@ -32,12 +39,15 @@ def run(
         bool,
         typer.Option("--prune", help="Remove the rows of images that are gone, though most are or a whole disk is."),
     ] = False,
+    curate: Annotated[
+        bool, typer.Option("--curate/--no-curate", help="End by measuring the quality of new images.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Scan the folders, register the model, embed every image. Running it again finishes or updates the work."""
     settings = settings_of(images, lake)
-    chosen = None if folders is None else [_folder(folder, str(settings.images_root)) for folder in folders]
-    summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune)
+    chosen = None if folders is None else [folder_of(folder, str(settings.images_root)) for folder in folders]
+    summary = run_shown(pipeline_of(settings), folders=chosen, rescan=rescan, prune=prune, curate=curate)
     if as_json:
         print_json(run_facts(settings, summary))
     else:
@@ -83,8 +93,10 @@ def show(
     for vector in vectors:
         vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
     copies = pipeline.tables.copies_of(row)
+    quality = pipeline.quality_of(row)
     if as_json:
-        print_json({"image": row, "embeddings": vectors, "copies": copies})
+        facts = {"image": row, "embeddings": vectors, "copies": copies}
+        print_json(facts | ({} if quality is None else {"quality": quality}))
         return
     for name, value in row.items():
         if value is not None:
@@ -93,31 +105,33 @@ def show(
         stale = "" if vector["current_content"] else ", of an earlier content"
         text = f"{vector['model_name']} version {vector['model_version']}, {vector['dimension']} floats{stale}"
         out.print(f"[bold]{'embedded':<15}[/] {escape(text)}")
+    for name, value in (quality or {}).items():
+        if value is not None:
+            shown = f"{value:.3f}" if isinstance(value, float) else ", ".join(value) or "none"
+            out.print(f"[bold]{name:<15}[/] {escape(shown)}")
     for copy in copies:
         out.print(f"[bold]{'copy':<15}[/] {escape(printable(copy))}")
 
 
 def run_shown(
-    pipeline: Pipeline, *, folders: list[str] | None = None, rescan: bool = False, prune: bool = False
+    pipeline: Pipeline,
+    *,
+    folders: list[str] | None = None,
+    rescan: bool = False,
+    prune: bool = False,
+    curate: bool = True,
 ) -> RunSummary:
     """Scan, register and embed, with progress."""
     from curation_assets.ingest import run as ingest
 
     with stoppable() as shown:
-        return ingest(pipeline, shown, folders=folders, rescan=rescan, prune=prune)
+        return ingest(pipeline, shown, folders=folders, rescan=rescan, prune=prune, curate=curate)
 
 
 def exit_code(summary: RunSummary) -> int:
     """1 if some images could not be used or examined, some folders not be listed or some rows not be read; else 0."""
     incomplete = summary.failed or summary.unlisted or summary.unread or summary.broken
     return 1 if len(summary.bad) or incomplete else 0
-
-
-def _folder(given: str, root: str) -> str:
-    """The name of a folder as the tables have it, of the ways in which a shell may write it."""
-    path = os.path.normpath(given) if given else "."
-    inside = path == root or path.startswith(root + os.sep)
-    return text_from_path(os.path.relpath(path, root) if inside else path)
 
 
 def _human(name: str, value: Any) -> str:

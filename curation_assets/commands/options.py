@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.errors import CurationError
 from curation_assets.images.names import text_from_path
 
 if TYPE_CHECKING:
     from curation_assets.pipeline import Pipeline
+    from curation_assets.search.filters import Filter
     from curation_assets.settings import Settings
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
@@ -26,6 +28,7 @@ WhereOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model-version", help="Search with another version than the champion.")
 ]
+DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
 
 
@@ -46,6 +49,43 @@ def pipeline_of(settings: Settings) -> Pipeline:
     from curation_assets.pipeline import Pipeline
 
     return Pipeline(settings)
+
+
+def texts_of(folders: list[str] | None) -> list[str] | None:
+    """Folders as the tables name them."""
+    return None if folders is None else [text_from_path(folder) for folder in folders]
+
+
+def filter_of(**conditions: Any) -> Filter:
+    """The conditions that are given; None is not given."""
+    from curation_assets.search.filters import make_filter
+
+    return make_filter(**conditions)
+
+
+def folder_of(given: str, root: str) -> str:
+    """The name of a folder as the tables have it, of the ways in which a shell may write it."""
+    path = os.path.normpath(given) if given else "."
+    inside = path == root or path.startswith(root + os.sep)
+    return text_from_path(os.path.relpath(path, root) if inside else path)
+
+
+def folders_of(pipeline: Pipeline, given: list[str]) -> list[str]:
+    """The image folders of the tables that names stand for: each itself, and all below it.
+
+    Raises:
+        CurationError: a name stands for none.
+    """
+    from curation_assets.images.walk import is_within
+
+    known = {folder for table in pipeline.tables.there for folder in table.latest().folders}
+    found: dict[str, None] = {}
+    for name in (folder_of(each, str(pipeline.settings.images_root)) for each in given):
+        below = sorted(folder for folder in known if is_within(folder, name))
+        if not below:
+            raise CurationError(f"no image folder {name!r} in {pipeline.tables.directory.path}; `curation run` adds it")
+        found |= dict.fromkeys(below)
+    return list(found)
 
 
 def keys_of(settings: Settings, file: str) -> list[str]:

@@ -13,6 +13,9 @@ from curation_assets.commands.output import out
 from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from curation_assets.curate.quality import QualityResult
     from curation_assets.ingest import RunSummary
     from curation_assets.maintain import MaintenanceReport
     from curation_assets.repair import RepairReport
@@ -65,6 +68,13 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
         f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s{_speed(embed)}"
     )
+    if summary.quality is not None:
+        for result in summary.quality:
+            for path, reason in (result.done.failed | result.done.waiting).items():
+                print_bad(path, "not measured", reason)
+        out.print(f"quality {quality_line(summary.quality)}")
+    elif summary.quality_error is not None:
+        out.print(f"quality not brought in line: {summary.quality_error}", markup=False)
     if summary.index is not None:
         out.print(f"index  {index_line(summary.index)}")
     elif summary.index_error is not None:
@@ -104,6 +114,35 @@ def index_facts(done: IndexRefresh) -> dict[str, Any]:
         "directory_table_version": info.directory_version,
         "model_version": info.model_version,
         "seconds": done.seconds,
+    }
+
+
+def quality_line(done: Sequence[QualityResult]) -> str:
+    """What measuring did."""
+    facts = quality_facts(done)
+    again = f", {facts['read_again']:,} of them decoded again" if facts["read_again"] else ""
+    speed = f", {facts['measured'] / facts['seconds']:,.0f}/s" if facts["measured"] and facts["seconds"] else ""
+    return (
+        f"{facts['measured']:,} images measured{again}, {facts['removed']:,} rows removed, "
+        f"{facts['seconds']:.1f} s{speed}"
+    )
+
+
+def quality_facts(done: Sequence[QualityResult]) -> dict[str, Any]:
+    """The same for ``--json``."""
+    return {
+        "measured": sum(result.measured for result in done),
+        "read_again": sum(result.done.read_again for result in done),
+        "removed": sum(result.removed for result in done),
+        "commits": sum(result.commits for result in done),
+        "seconds": sum(result.seconds for result in done),
+        "failed": [
+            {"relative_path": path, "error": reason} for result in done for path, reason in result.done.failed.items()
+        ],
+        "waiting": [
+            {"relative_path": path, "error": reason} for result in done for path, reason in result.done.waiting.items()
+        ],
+        "broken": [result.broken for result in done if result.broken is not None],
     }
 
 
@@ -153,6 +192,8 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         },
         "scan": scan,
         "embed": embed,
+        "quality": None if summary.quality is None else quality_facts(summary.quality),
+        "quality_error": summary.quality_error,
         "index": None if summary.index is None else index_facts(summary.index),
         "index_error": summary.index_error,
         "passed_over": dict(Counter(summary.tree.passed_over)),
@@ -206,8 +247,8 @@ def print_repair(report: RepairReport, *, dry_run: bool) -> None:
         return
     if report.found:
         out.print(
-            f"mended {report.read:,} images read, {report.encoded:,} encoded, {report.labelled:,} labelled; what was "
-            "torn in a log lies in _repaired beside it"
+            f"mended {report.read:,} images read, {report.encoded:,} encoded, {report.labelled:,} labelled, "
+            f"{report.measured:,} measured; what was torn in a log lies in _repaired beside it"
         )
     if report.freed:
         out.print(f"freed  {report.freed / 1e6:,.1f} MB of unfinished files")

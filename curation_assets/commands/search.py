@@ -10,13 +10,14 @@ import webbrowser
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from curation_assets.commands.options import (
+    DATES,
     AsOfOption,
     FolderOption,
     ImagesOption,
@@ -24,9 +25,11 @@ from curation_assets.commands.options import (
     LakeOption,
     ModelOption,
     WhereOption,
+    filter_of,
     keys_of,
     pipeline_of,
     settings_of,
+    texts_of,
 )
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries
@@ -37,12 +40,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curation_assets.pipeline import Pipeline
-    from curation_assets.search.filters import Filter
     from curation_assets.search.query import Query
     from curation_assets.search.searcher import Searcher, SearchResult
 
 _EVERYTHING = 10**9  # images
-_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 def search(
@@ -69,10 +70,10 @@ def search(
     name: Annotated[str | None, typer.Option("--name", help="Part of the path.")] = None,
     camera: Annotated[str | None, typer.Option("--camera", help="Part of make and model.")] = None,
     captured_from: Annotated[
-        datetime | None, typer.Option("--from", formats=_DATES, help="Captured then or later (UTC).")
+        datetime | None, typer.Option("--from", formats=DATES, help="Captured then or later (UTC).")
     ] = None,
     captured_to: Annotated[
-        datetime | None, typer.Option("--to", formats=_DATES, help="Captured before then (UTC).")
+        datetime | None, typer.Option("--to", formats=DATES, help="Captured before then (UTC).")
     ] = None,
     min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
     gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
@@ -101,8 +102,8 @@ def search(
         raise CurationError("--json and --csv are two ways to print: choose one")
     pipeline = pipeline_of(settings_of(images, lake))
     query = _query(pipeline, texts or [], image or [], like or [], unwanted or [], weight, model_version)
-    chosen = _filter(
-        folder=_texts_of(folder),
+    chosen = filter_of(
+        folder=texts_of(folder),
         name=None if name is None else text_from_path(name),
         camera=camera,
         captured_from=captured_from,
@@ -150,7 +151,7 @@ def label(
     """Zero-shot labels: which of some texts suits each image best, counted by folder; --json has every image."""
     quiet_libraries()
     pipeline = pipeline_of(settings_of(None, lake))
-    chosen = _filter(folder=_texts_of(folder), where=where)
+    chosen = filter_of(folder=texts_of(folder), where=where)
     found = pipeline.searcher.labels(labels, filter=chosen, model_version=model_version, table_version=as_of)
     if as_json:
         print_json({"labels": labels, "images": found.to_dicts()})
@@ -190,28 +191,17 @@ def _stored(pipeline: Pipeline, file: str) -> str:
     return next((key for key in keys if pipeline.tables.row(key) is not None), keys[0])
 
 
-def _texts_of(folders: list[str] | None) -> list[str] | None:
-    """Folders as the tables name them."""
-    return None if folders is None else [text_from_path(folder) for folder in folders]
-
-
-def _filter(**conditions: Any) -> Filter:
-    from curation_assets.search.filters import make_filter
-
-    return make_filter(**conditions)
-
-
 def _write_page(
     pipeline: Pipeline, html: Path, found: SearchResult, rows: pl.DataFrame, model_version: str | None
 ) -> None:
-    from curation_assets.search.page import write_page
+    from curation_assets.search.page import write_search_page
 
     title = found.query.describe()
     if found.filter:
         title += " · " + ", ".join(f"{name} {value}" for name, value in found.filter.facts().items())
     searcher = pipeline.searcher
     previews = searcher.previews(found.index, rows["relative_path"])
-    write_page(html, searcher.model(model_version), [(printable(title), rows)], previews)
+    write_search_page(html, searcher.model(model_version), [(printable(title), rows)], previews)
 
 
 def _rows(searcher: Searcher, found: SearchResult, labels: list[str] | None) -> pl.DataFrame:

@@ -178,8 +178,7 @@ def _partition_requests(
     existing = set(instance.get_dynamic_partitions(str(FOLDERS.name)))
     if missing := missing_partitions(tree, asked, existing, _NEW_PARTITIONS):
         yield FOLDERS.build_add_request(missing)
-    every = (pipeline.tables.directory, pipeline.tables.embeddings, pipeline.tables.zero_shot_labels)
-    in_tables = {folder for table in every if table.exists() for folder in table.latest().folders}
+    in_tables = {folder for table in pipeline.tables.there for folder in table.latest().folders}
     if gone := vanished_partitions(tree, asked, existing, in_tables):
         yield FOLDERS.build_delete_request(gone)
 

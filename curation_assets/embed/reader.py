@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -32,7 +32,8 @@ class RowGroup:
     Attributes:
         file: the Parquet file's ``DataFile.path``.
         index: of the group in its file.
-        rows: its images to embed, in the order they are stored: ``relative_path``, ``content_sha256``, ``file_path``.
+        rows: its images to embed, in the order they are stored: ``relative_path``,
+            ``content_sha256``, ``file_path`` and what else was asked for.
     """
 
     file: str
@@ -74,18 +75,19 @@ class Batch:
     stages: StageSeconds
 
 
-def row_groups(table: TableReader, rows: pl.DataFrame) -> Iterator[RowGroup]:
+def row_groups(table: TableReader, rows: pl.DataFrame, also: Sequence[str] = ()) -> Iterator[RowGroup]:
     """Find the row groups that hold some rows; reads one small column of each file.
 
     Args:
         table: reads the directory table.
         rows: ``relative_path``, ``content_sha256``, ``file_path`` and ``_file``.
+        also: further columns that the row groups' rows shall have.
 
     Raises:
         CurationError: a file of the directory table is missing or broken.
     """
     for (file,), wanted in rows.partition_by("_file", as_dict=True, maintain_order=True).items():
-        by_path = wanted.select("relative_path", "content_sha256", "file_path")
+        by_path = wanted.select(list(dict.fromkeys(["relative_path", "content_sha256", "file_path", *also])))
         with table.parquet(str(file)) as parquet:
             groups = range(parquet.num_row_groups)
             names = [parquet.read_row_group(group, columns=["relative_path"])["relative_path"] for group in groups]

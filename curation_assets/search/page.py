@@ -1,11 +1,12 @@
-"""A page of what several searches found, with thumbnails; one file that needs nothing beside it."""
+"""A page of images in sections, with thumbnails; one file that needs nothing beside it."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,21 +24,63 @@ class Tile:
         name: relative path as people read it.
         link: ``file:`` address of the image itself.
         thumbnail: ``data:`` address of its preview; empty where the table holds none.
-        score: cosine of query and image; None where the images are not ranked.
-        label: what it was labelled as, with the margin; None without labels.
+        label: what is said of it.
+        score: what it is here for, in small print.
     """
 
     name: str
     link: str
     thumbnail: str
-    score: float | None
     label: str | None = None
+    score: str | None = None
 
 
-def write_page(
+@dataclass(frozen=True)
+class Section:
+    """Images under a title.
+
+    Attributes:
+        note: what to know of them.
+    """
+
+    title: str
+    tiles: Sequence[Tile]
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above all.
+
+    Attributes:
+        detail: in small print.
+        warning: a sentence to heed, after its beginning in bold.
+    """
+
+    title: str
+    text: str
+    detail: str = ""
+    warning: tuple[str, str] | None = None
+
+
+def write_page(page: Path, heading: Heading, sections: Sequence[Section]) -> None:
+    """Write the page, replacing what was there.
+
+    Args:
+        page: the HTML file.
+    """
+    environment = Environment(
+        loader=PackageLoader("curation_assets.search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    text = environment.get_template("page.html").render(heading=heading, sections=sections)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, text.encode())
+
+
+def write_search_page(
     page: Path, model: RegisteredModel, found: list[tuple[str, pl.DataFrame]], previews: Mapping[str, bytes]
 ) -> None:
-    """Write the page, replacing what was there.
+    """Write the page of some searches.
 
     Args:
         page: the HTML file.
@@ -45,23 +88,32 @@ def write_page(
         found: what each search is called, with its images as in ``SearchResult.rows``, perhaps with their ``label``.
         previews: JPEG by relative path, as ``Searcher.previews`` gives them.
     """
-    searches = [
-        (name, [_tile(row, previews.get(row["relative_path"])) for row in hits.iter_rows(named=True)])
-        for name, hits in found
-    ]
-    environment = Environment(
-        loader=PackageLoader("curation_assets.search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    warning = (
+        "For demonstration only.",
+        "The embedded model is small and knows little more than the kinds of photographs it was trained on. Base no "
+        "decision on it.",
     )
-    text = environment.get_template("page.html").render(searches=searches, model=model)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page, text.encode())
+    heading = Heading(
+        "Search over the photographs",
+        "For each search, the photographs whose vectors lie nearest to it, best first.",
+        f"{model.name} version {model.version} · {model.source} · {model.dimension} floats · "
+        f"{model.parameters:,} parameters",
+        warning if model.demonstration else None,
+    )
+    write_page(page, heading, [Section(name, _found(hits, previews)) for name, hits in found])
 
 
-def _tile(row: dict[str, object], preview: bytes | None) -> Tile:
+def tile(row: Mapping[str, Any], preview: bytes | None, label: str | None = None, score: str | None = None) -> Tile:
+    """An image on the page, of its ``relative_path`` and ``file_path``."""
     thumbnail = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}" if preview else ""
     link = Path(path_from_text(str(row["file_path"]))).as_uri()
-    label = f"{row['label']} (+{row['margin']:.3f})" if row.get("label") else None
-    score = row["score"]
-    return Tile(
-        printable(str(row["relative_path"])), link, thumbnail, None if score is None else float(str(score)), label
-    )
+    return Tile(printable(str(row["relative_path"])), link, thumbnail, label, score)
+
+
+def _found(hits: pl.DataFrame, previews: Mapping[str, bytes]) -> list[Tile]:
+    tiles = []
+    for row in hits.iter_rows(named=True):
+        label = f"{row['label']} (+{row['margin']:.3f})" if row.get("label") else None
+        score = None if row["score"] is None else f"cosine {row['score']:.3f}"
+        tiles.append(tile(row, previews.get(row["relative_path"]), label, score))
+    return tiles

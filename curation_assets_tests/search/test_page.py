@@ -14,7 +14,7 @@ from PIL import Image
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.search.page import write_page
+from curation_assets.search.page import write_search_page
 from curation_assets_tests.conftest import jpeg
 
 MODEL = RegisteredModel("c.s.m", "7", "f", 64, 224, 1, "demo", True, "run")
@@ -53,7 +53,7 @@ def scanned(pipeline: Pipeline, names: tuple[str, ...]) -> pl.DataFrame:
 def page_of(pipeline: Pipeline, found: list[tuple[str, pl.DataFrame]], model: RegisteredModel = MODEL) -> Elements:
     page = pipeline.settings.lake_root / "pages" / "search.html"
     previews = dict(pipeline.tables.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
-    write_page(page, model, found, previews)
+    write_search_page(page, model, found, previews)
     assert [path.name for path in page.parent.iterdir()] == ["search.html"]
     return Elements(page.read_text(encoding="utf-8"))
 

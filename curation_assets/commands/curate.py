@@ -1,0 +1,255 @@
+"""``curation curate`` and ``problems``: what is wrong with the images, brought in line and shown."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation_assets.commands.options import (
+    DATES,
+    FolderOption,
+    ImagesOption,
+    JsonOption,
+    LakeOption,
+    WhereOption,
+    filter_of,
+    folders_of,
+    pipeline_of,
+    settings_of,
+    texts_of,
+)
+from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.progress import quiet_libraries, stoppable
+from curation_assets.commands.reports import print_bad, quality_facts, quality_line
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable, text_from_path
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curation_assets.curate.overview import KindCount
+    from curation_assets.curate.problems import Kind, Thresholds
+    from curation_assets.pipeline import Pipeline
+    from curation_assets.search.filters import Filter
+
+_EVERYTHING = 10**9  # images
+_ON_A_PAGE = 24  # of each kind
+
+
+def curate(
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Option("--folders", help="Only this folder (relative to the root) and what is below it; repeatable."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring what is known of the images' quality in line with the tables; `curation run` ends with it."""
+    settings = settings_of(images, lake)
+    pipeline = pipeline_of(settings)
+    if not pipeline.tables.directory.exists():
+        raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
+    with stoppable() as shown:
+        if folders is None:
+            done = pipeline.measure_all(shown)
+        else:
+            done = pipeline.measure(folders_of(pipeline, folders), shown)
+    facts = quality_facts(done)
+    if as_json:
+        print_json({"quality": facts})
+    else:
+        for result in done:
+            for path, reason in (result.done.failed | result.done.waiting).items():
+                print_bad(path, "not measured", reason)
+        out.print(f"quality {quality_line(done)}")
+        out.print("`curation problems` shows what is wrong")
+    raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] else 0)
+
+
+def problems(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind: its images, the worst first.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many images of a kind.")] = 24,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Leave out that many of the worst.")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="All images, however many there are.")] = False,
+    threshold: Annotated[
+        list[str] | None, typer.Option("--threshold", help="KIND=NUMBER, in place of the setting; repeatable.")
+    ] = None,
+    folder: FolderOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Part of the path.")] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="Part of make and model.")] = None,
+    captured_from: Annotated[
+        datetime | None, typer.Option("--from", formats=DATES, help="Captured then or later (UTC).")
+    ] = None,
+    captured_to: Annotated[
+        datetime | None, typer.Option("--to", formats=DATES, help="Captured before then (UTC).")
+    ] = None,
+    min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
+    gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
+    where: WhereOption = None,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Of a kind: a header, and a line an image.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the images as a page, in one file.")] = None,
+) -> None:
+    """What is wrong with the images: of each kind how many, some examples, what to do; of one kind its images."""
+    quiet_libraries()
+    from curation_assets.curate import problems as kinds
+    from curation_assets.curate.overview import judged_rows, overview
+
+    chosen_kind = None if kind is None else kinds.KINDS[kinds.check_kind(kind)]
+    if as_json and as_csv:
+        raise CurationError("--json and --csv are two ways to print: choose one")
+    if as_csv and chosen_kind is None:
+        raise CurationError("--csv prints the images of one kind: name it, for example `curation problems blurry`")
+    if html is not None and html.is_dir():
+        raise CurationError(f"--html {html} is a folder; name the file to write")
+    pipeline = pipeline_of(settings_of(images, lake))
+    limits = kinds.thresholds(dict(pipeline.settings.problem_thresholds) | _given(threshold or []))
+    rows = judged_rows(pipeline.tables.quality, limits)
+    chosen = filter_of(
+        folder=texts_of(folder),
+        name=None if name is None else text_from_path(name),
+        camera=camera,
+        captured_from=captured_from,
+        captured_to=captured_to,
+        min_side=min_side,
+        has_gps=gps,
+        where=where,
+    )
+    rows = _meeting(pipeline, rows, chosen)
+    most = _EVERYTHING if everything else k
+    counts = overview(rows, limits)
+    if chosen_kind is not None:
+        counts = [count for count in counts if count.kind is chosen_kind]
+        _show_kind(rows, chosen_kind, limits, offset, most, as_json=as_json, as_csv=as_csv)
+    elif as_json:
+        print_json(_overview_facts(rows, counts))
+    else:
+        _print_overview(rows, counts)
+    if html is not None:
+        _write_page(pipeline, html, rows, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
+        err.print(f"page  {html}", markup=False)
+
+
+def _given(texts: list[str]) -> dict[str, str]:
+    given = {}
+    for text in texts:
+        kind, equals, number = text.partition("=")
+        if not equals:
+            raise CurationError(f"--threshold {text!r}: write KIND=NUMBER, for example blurry=0.4")
+        given[kind.strip()] = number.strip()
+    return given
+
+
+def _meeting(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFrame:
+    """The rows that meet the conditions; what they have to meet is asked of the index, as in a search."""
+    if not chosen:
+        return rows
+    found = pipeline.searcher.search((), _EVERYTHING, filter=chosen)
+    if found.behind:
+        err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
+    return rows.join(found.rows.select("relative_path"), on="relative_path", how="semi", maintain_order="left")
+
+
+def _limit(kind: Kind, threshold: float) -> str:
+    return f"{kind.scale} {'<' if kind.is_low else '>'} {threshold:g}"
+
+
+def _print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
+    from curation_assets.curate.overview import any_problem
+
+    out.print(f"{len(rows):,} images measured, {any_problem(rows):,} with a problem")
+    if failed := rows["error"].is_not_null().sum():
+        out.print(f"{failed:,} could not be measured in full; `curation curate` says why at first", markup=False)
+    for count in counts:
+        kind = count.kind
+        head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {_limit(kind, count.threshold)}"
+        out.print(f"\n[bold]{head}[/]" if count.images else f"\n{head}")
+        if count.images:
+            out.print(f"  {kind.meaning}", markup=False)
+            for path in count.examples:
+                out.print(f"  {printable(path)}", markup=False)
+            out.print(f"  → {kind.advice}: `curation problems {kind.name}`", markup=False)
+    out.print("\nA threshold moves with the folder and camera; docs/curation.md says how, and how sure each kind is.")
+
+
+def _overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any]:
+    from curation_assets.curate.overview import any_problem
+
+    return {
+        "images": len(rows),
+        "with_problem": any_problem(rows),
+        "not_measured": int(rows["error"].is_not_null().sum()),
+        "kinds": [
+            {
+                "kind": count.kind.name,
+                "images": count.images,
+                "share": count.share,
+                "threshold": count.threshold,
+                "examples": count.examples,
+                "meaning": count.kind.meaning,
+                "advice": count.kind.advice,
+            }
+            for count in counts
+        ],
+    }
+
+
+def _show_kind(
+    rows: pl.DataFrame, kind: Kind, limits: Thresholds, offset: int, most: int, *, as_json: bool, as_csv: bool
+) -> None:
+    from curation_assets.curate.overview import score_of, worst
+    from curation_assets.curate.problems import problem_names
+    from curation_assets.search.export import write_csv
+
+    found = worst(rows, kind.name)
+    total, found = len(found), found.slice(offset, most)
+    scores = score_of(found, kind.name)
+    listed = found.select("relative_path", "content_sha256", "folder").with_columns(
+        scores, severity=found[f"{kind.name}_severity"], problems=problem_names(found)
+    )
+    if as_json:
+        facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
+        print_json(facts | {"found": listed.to_dicts()})
+    elif as_csv:
+        write_csv(sys.stdout.buffer, [listed], {})
+    elif not total:
+        out.print(f"no image is {kind.name}: {_limit(kind, limits[kind.name])}")
+    else:
+        for path, score, names in listed.select("relative_path", "score", "problems").iter_rows():
+            others = ", ".join(other for other in names.split(", ") if other != kind.name)
+            also = f"  (also {others})" if others else ""
+            out.print(f"{score:.3f}  {printable(path)}{also}", markup=False)
+        if total > len(listed):
+            err.print(f"{len(listed):,} of {total:,} images, the worst first; -k or --all shows more", markup=False)
+
+
+def _write_page(
+    pipeline: Pipeline, html: Path, rows: pl.DataFrame, counts: list[KindCount], offset: int, most: int
+) -> None:
+    from curation_assets.curate.overview import any_problem, score_of, worst
+    from curation_assets.search.page import Heading, Section, tile, write_page
+
+    chosen = {count.kind.name: worst(rows, count.kind.name).slice(offset, most) for count in counts if count.images}
+    pictures = pipeline.tables.pictures({path for found in chosen.values() for path in found["relative_path"]})
+    sections = []
+    for count in counts:
+        if (found := chosen.get(count.kind.name)) is None:
+            continue
+        shown = zip(found["relative_path"], score_of(found, count.kind.name), strict=True)
+        tiles = [
+            tile({"relative_path": path, "file_path": where}, preview, None, f"{count.kind.scale} {score:.3g}")
+            for path, score in shown
+            if (found_picture := pictures.get(path)) is not None
+            for where, preview in [found_picture]
+        ]
+        said = (f"{sentence[0].upper()}{sentence[1:]}." for sentence in (count.kind.meaning, count.kind.advice))
+        sections.append(Section(f"{count.kind.name}: {count.images:,}", tiles, " ".join(said)))
+    text = f"{len(rows):,} images measured, {any_problem(rows):,} with a problem; of each kind the worst first."
+    write_page(html, Heading("What is wrong with these images", text), sections)
