@@ -45,6 +45,7 @@ PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "crop_photos"
 NATURAL = Path(__file__).parent / "natural.toml"
 TUNING, JUDGING = ("coffee", "fruit"), ("cauliflower_weed", "rice")
 LEAST_SIDE, ONE_IN, QUALITY = 200, 8, 90
+LEAST_CLIPPED = 0.1  # share of what was not clipped before, of a photograph that is made too bright
 RIVALS = {"blurry": "blurry", "dark": "dark", "bright": "light", "low_information": "low_information"}
 RIVALS |= {"odd_aspect": "odd_aspect_ratio", "odd_size": "odd_size", "grayscale": "grayscale"}
 RIVAL = """
@@ -81,7 +82,7 @@ def _noise(image: Image.Image, rng: random.Random) -> Image.Image:
     return Image.fromarray((np.asarray(image, np.float32) + noise).clip(0, 255).astype(np.uint8))
 
 
-# What is done, and which kind of problem it makes: JPEG and noise none. A tenth of a thousandth counts neither way.
+# What is done, and which kind of problem it makes: JPEG and noise none.
 DEGRADED: dict[str, tuple[Degrade, str | None]] = {
     "blur 0.5 %": (partial(_blur, 0.005), "blurry"),
     "gain 0.15-0.3": (partial(_gain, 0.15, 0.3), "dark"),
@@ -136,7 +137,7 @@ def measured(photographs: Path, directory: Path, most: int, rounds: int) -> pl.D
         natural.setdefault(entry["path"], []).append(entry["kind"])
     everything = []
     for number in range(rounds):
-        planted = _planted(chosen, number)
+        planted = _planted(photographs, chosen, number)
         tree = directory / f"round_{number}"
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda item: _write(photographs, tree, *item), planted.items()))  # noqa: B023
@@ -175,15 +176,29 @@ def _chosen(photographs: Path, most: int) -> Iterator[Photograph]:
         yield Photograph(path, source)
 
 
-def _planted(chosen: Sequence[Photograph], number: int) -> dict[str, tuple[str, int]]:
+def _planted(photographs: Path, chosen: Sequence[Photograph], number: int) -> dict[str, tuple[str, int]]:
     """Path → what is done to it, and a seed; of each source one in eight, each kind in turn."""
     planted = {}
     for source in sorted({photo.source for photo in chosen}):
         rng = random.Random(f"{source} {number}")
         paths = [photo.path for photo in chosen if photo.source == source]
-        for index, path in enumerate(rng.sample(paths, len(paths) // ONE_IN)):
-            planted[path] = (list(DEGRADED)[(index + number) % len(DEGRADED)], rng.getrandbits(32))
+        wanted, others = len(paths) // ONE_IN, iter(rng.sample(paths, len(paths)))
+        for index in range(wanted):
+            name = list(DEGRADED)[(index + number) % len(DEGRADED)]
+            seed = rng.getrandbits(32)
+            planted[next(path for path in others if _fits(photographs / path, name, seed))] = (name, seed)
     return planted
+
+
+def _fits(path: Path, name: str, seed: int) -> bool:
+    """Whether what should make it too bright clips a part of it: a dark photograph may only be put right by that."""
+    if DEGRADED[name][1] != "bright":
+        return True
+    with Image.open(path) as image:
+        before = np.asarray(image.convert("RGB"))
+        after = np.asarray(DEGRADED[name][0](Image.fromarray(before), random.Random(seed)))
+    open_before = before.max(axis=2) < 250
+    return bool((after.max(axis=2)[open_before] == 255).mean() >= LEAST_CLIPPED)
 
 
 def _write(photographs: Path, tree: Path, path: str, how: tuple[str, int]) -> None:
