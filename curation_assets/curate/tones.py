@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -15,6 +16,8 @@ from curation_assets.images.errors import ImageError
 TONES_VERSION = 1  # one more whenever a preview would get other numbers
 _BRIGHTEST, _DARKEST = 250, 5  # of 255: a JPEG's rounding moves what was clipped by as much
 _WHITE = 238  # of 255, in every channel: a background that is left white on purpose
+_BURNT_OUT = 252  # of 255, of green
+_DARKEST_SHARE = 1  # percent of a picture
 _MOST_SIDE = 256  # pixels at which the background is looked for
 _LEAST_SUBJECT = 0.01  # share of a picture; if less is no background, the background is the subject
 
@@ -67,21 +70,25 @@ def tones(preview: bytes) -> Tones:
 
 
 def _exposure(rgb: Image.Image) -> float:
-    """Mean luma of the subject, and half the share of its pixels that are clipped at the bright end in some channel.
+    """How washed out: root of the share of the subject that is burnt out, and how far the darkest parts are lifted.
 
-    The subject is all but white that reaches the edge: a picture before a white background isn't overexposed.
+    Burnt out is where green is clipped: red alone is that in a ripe fruit, and green is most of luma. The darkest parts
+    are those of the darkest channel (the dark channel of He et al., Single image haze removal, 2009), which next to no
+    photograph has bright but through a veil or by light that was added. The subject is all but white that reaches the
+    edge: a picture before a white background isn't overexposed.
     """
     from scipy.ndimage import label
 
     small = rgb.copy()
     small.thumbnail((_MOST_SIDE, _MOST_SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small)
-    regions, _ = label(pixels.min(axis=2) >= _WHITE)
+    darkest = pixels.min(axis=2)
+    regions, _ = label(darkest >= _WHITE)
     at_edge = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     background = np.isin(regions, at_edge[at_edge > 0])
     subject = ~background if (~background).mean() >= _LEAST_SUBJECT else np.ones_like(background)
-    luma = np.asarray(small.convert("L"))[subject]
-    return float(luma.mean()) / 255 + float((pixels.max(axis=2)[subject] >= _BRIGHTEST).mean()) / 2
+    burnt_out = float((pixels[..., 1][subject] >= _BURNT_OUT).mean())
+    return math.sqrt(burnt_out) + float(np.percentile(darkest, _DARKEST_SHARE)) / 255
 
 
 def _colourfulness(pixels: NDArray[np.uint8]) -> float:
