@@ -74,9 +74,9 @@ _KINDS = (
         "leave them out where what matters is burnt out",
         pl.col("exposure"),
         "exposure",
-        0.45,
+        0.5,
         is_low=False,
-        sway=0.2,
+        sway=0.1,
     ),
     Kind(
         "low_information",
