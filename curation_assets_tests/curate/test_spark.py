@@ -1,0 +1,49 @@
+"""Measuring on a real Spark session of two workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.curate.test_quality import EARLIER, edit, rows
+
+pytestmark = pytest.mark.slow
+Fill = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def on_spark(pipeline: Pipeline, spark: Any) -> Pipeline:
+    """The same tables of images, and a table of quality of its own."""
+    settings = pipeline.settings.model_copy(
+        update={"engine": "spark", "spark_scan_files": 3, "quality_table": "quality_on_spark"}
+    )
+    return Pipeline(settings, spark=lambda: spark)
+
+
+def measured(pipeline: Pipeline) -> Any:
+    return rows(pipeline).drop("measured_at")
+
+
+def test_the_rows_are_those_that_are_measured_here(pipeline: Pipeline, on_spark: Pipeline, fill: Fill) -> None:
+    first, second, *_ = fill("a b%20/é#?", 7)
+    pipeline.scan(["a b%20/é#?"], LogProgress())
+    edit(pipeline, **EARLIER)
+    for each in (pipeline, on_spark):
+        (result,) = each.measure_all(LogProgress())
+        assert (result.measured, result.done.read_again, result.commits) == (7, 7, 1)
+    assert measured(on_spark).equals(measured(pipeline))
+    first.write_bytes(jpeg(77))
+    second.unlink()
+    fill("a b%20/é#?", 3, first=20)
+    pipeline.scan(["a b%20/é#?"], LogProgress())
+    for each in (pipeline, on_spark):
+        (result,) = each.measure_all(LogProgress())
+        assert (result.measured, result.removed, result.commits) == (4, 2, 1)
+    assert measured(on_spark).equals(measured(pipeline))
+    assert on_spark.measure_all(LogProgress()) == []
