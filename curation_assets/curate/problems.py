@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from curation_assets.errors import CurationError
+from curation_assets.search.filters import ANY_PROBLEM
 
 GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
 _DEVIATIONS = 3.0  # robust ones of the group, from its median on
@@ -152,6 +153,15 @@ def check_kind(name: str) -> str:
     near = difflib.get_close_matches(name, KINDS, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
     raise CurationError(f"no kind of problem is called {name!r}; {hint}")
+
+
+def check_filter(names: Iterable[str]) -> tuple[str, ...]:
+    """Kinds to look for, of which one may be ``any``.
+
+    Raises:
+        CurationError: as :func:`check_kind`.
+    """
+    return tuple(name if name == ANY_PROBLEM else check_kind(name) for name in names)
 
 
 def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
