@@ -25,6 +25,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from curation_assets.callers import current
+from curation_assets.curate.columns import QUALITY_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import files
 from curation_assets.gallery.api import uploads
@@ -675,7 +676,8 @@ def test_zero_shot_labels_are_found_shown_and_follow_their_table(labelled: Pipel
 def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled: Pipeline, form: str) -> None:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
-    assert rows.columns[-4:] == ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    assert rows.columns[-15:] == [*labels, *QUALITY_COLUMNS, "problems"]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
