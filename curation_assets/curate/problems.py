@@ -175,8 +175,9 @@ def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
         rows: of the quality table, of the whole lake, as groups are made of them.
 
     Returns:
-        The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null) and ``<kind>_severity``:
-        1 at the threshold, more beyond; null where its score is.
+        The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null), ``<kind>_score`` (what
+        was compared with the threshold) and ``<kind>_severity`` (1 at the threshold as it moved, more beyond); both
+        null where there is nothing to judge by.
     """
     grouped = rows.with_columns(_group=_group(rows))
     columns: list[pl.Expr] = []
@@ -225,7 +226,11 @@ def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
     is_one = (severity > 1).fill_null(value=False)
     if kind.unless is not None:
         is_one &= ~kind.unless.fill_null(value=False)
-    return [is_one.alias(kind.name), severity.alias(f"{kind.name}_severity")]
+    return [
+        is_one.alias(kind.name),
+        score.alias(f"{kind.name}_score"),
+        severity.alias(f"{kind.name}_severity"),
+    ]
 
 
 def _number(name: str, value: Any) -> float:
