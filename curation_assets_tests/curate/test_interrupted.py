@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from curation_assets.lake.broken import BrokenFiles
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
 
 Fill = Callable[..., list[Path]]
 
@@ -104,3 +106,30 @@ def test_waiting_for_a_file_writes_nothing_at_the_next_run(pipeline: Pipeline, f
     assert (result.commits, list(result.done.waiting)) == (0, ["maize/photo_0000.jpg"])
     assert without.tables.quality.latest().version == version
     assert rows(without)["relative_path"].to_list() == ["maize/photo_0001.jpg"]
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [emptied, Path.unlink])
+@pytest.mark.parametrize("damaged", ["quality", "directory"])
+def test_a_repair_makes_the_measures_of_damaged_files_anew(
+    damaged: str, spoil: Callable[[Path], None], pipeline: Pipeline, fill: Fill
+) -> None:
+    fill("maize", 3)
+    fill("oats", 2)
+    pipeline.scan(["maize", "oats"], LogProgress())
+    pipeline.measure_all(LogProgress())
+    before = rows(pipeline)
+    table = getattr(pipeline.tables, damaged)
+    (file,) = table.snapshot().files("maize")
+    spoil(table.path / file.path)
+    BrokenFiles.of(str(table.path))._found.clear()
+    again = Pipeline(pipeline.settings)
+    report = repair(again, LogProgress())
+    assert [(found.table, found.partition) for found in report.found] == [(table.path.name, "maize")]
+    assert report.measured == (3 if damaged == "quality" else 0), "the content is what it was"
+    assert report.not_mended == []
+    assert rows(again).equals(before)
+    assert again.measure_all(LogProgress()) == []
