@@ -47,3 +47,22 @@ def test_the_rows_are_those_that_are_measured_here(pipeline: Pipeline, on_spark:
         assert (result.measured, result.removed, result.commits) == (4, 2, 1)
     assert measured(on_spark).equals(measured(pipeline))
     assert on_spark.measure_all(LogProgress()) == []
+
+
+def test_few_images_are_measured_without_a_session(pipeline: Pipeline, fill: Fill) -> None:
+    fill("maize", 3)
+    pipeline.scan(["maize"], LogProgress())
+    settings = pipeline.settings.model_copy(update={"engine": "spark", "spark_scan_files": 4})
+    here = Pipeline(settings, spark=lambda: pytest.fail("a session was asked for"))
+    assert [result.measured for result in here.measure_all(LogProgress())] == [3]
+
+
+def test_what_executors_cannot_measure_is_told_and_costs_nothing_else(on_spark: Pipeline, fill: Fill) -> None:
+    fill("maize", 4)
+    on_spark.scan(["maize"], LogProgress())
+    edit(on_spark, preview="X'00'")
+    edit(on_spark, **EARLIER, image_base64="'abc'")
+    (result,) = on_spark.measure_all(LogProgress())
+    assert (result.measured, len(result.done.failed)) == (4, 4)
+    assert rows(on_spark)["error"].str.starts_with("its image_base64 is not base64").all()
+    assert on_spark.measure_all(LogProgress()) == []
