@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field
 
+from curation_assets.curate import measuring, quality
 from curation_assets.lake.broken import BrokenFiles
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -133,3 +134,85 @@ def test_a_repair_makes_the_measures_of_damaged_files_anew(
     assert report.not_mended == []
     assert rows(again).equals(before)
     assert again.measure_all(LogProgress()) == []
+
+
+def test_a_new_version_of_the_measures_costs_no_row_and_no_column_while_files_are_away(
+    pipeline: Pipeline, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = Pipeline(pipeline.settings.model_copy(update={"store_images": False}))
+    _, second, _ = fill("maize", 3)
+    without.scan(["maize"], LogProgress())
+    without.measure_all(LogProgress())
+    before = rows(without)
+    table = DeltaTable(without.tables.quality.path)
+    table.alter.add_columns([Field("looked_at_by", "string")])
+    table.update(new_values={"looked_at_by": "Ada"})
+
+    def added() -> dict[str, str | None]:
+        columns = ["relative_path", "looked_at_by"]
+        return dict(without.tables.quality.snapshot().read(columns).select(columns).iter_rows())
+
+    everyone = dict.fromkeys(before["relative_path"], "Ada")
+    monkeypatch.setattr(measuring, "SHARPNESS_VERSION", measuring.SHARPNESS_VERSION + 1)
+    newer = measuring.MEASURES_VERSION + 1000
+    for module in (measuring, quality):
+        monkeypatch.setattr(module, "MEASURES_VERSION", newer)
+    data = second.read_bytes()
+    second.unlink()
+    (result,) = without.measure_all(LogProgress())
+    assert (result.measured, result.removed, result.rows, len(result.done.waiting)) == (2, 2, 3, 1)
+    assert rows(without).equals(before)
+    assert added() == everyone
+    version = without.tables.quality.latest().version
+    (result,) = without.measure_all(LogProgress())
+    assert (result.measured, result.commits, len(result.done.waiting)) == (0, 0, 1)
+    assert without.tables.quality.latest().version == version
+    second.write_bytes(data)
+    (result,) = without.measure_all(LogProgress())
+    assert (result.measured, result.rows) == (1, 3)
+    assert added() == everyone
+    assert without.measure_all(LogProgress()) == []
+
+
+def test_a_new_version_of_the_measures_takes_rows_over_piece_by_piece(
+    pipeline: Pipeline, fill: Fill, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for first in range(0, 8, 2):  # a Parquet file each
+        fill("maize", 2, first=first)
+        pipeline.scan(["maize"], LogProgress())
+    fill("oats", 2)
+    pipeline.scan(["oats"], LogProgress())
+    pipeline.measure_all(LogProgress())
+    table = DeltaTable(pipeline.tables.quality.path)
+    table.alter.add_columns([Field("looked_at_by", "string")])
+    table.update(new_values={"looked_at_by": "Ada"})
+    before = rows(pipeline)
+    monkeypatch.setattr(quality, "_PIECE_ROWS", 2)
+    for module in (measuring, quality):
+        monkeypatch.setattr(module, "MEASURES_VERSION", 10**6)
+    (images / "maize" / "photo_0000.jpg").unlink()  # a row that has to go meanwhile
+    pipeline.scan(["maize"], LogProgress())
+
+    class Stopped(LogProgress):
+        done = 0
+
+        def advance(self, images: int) -> None:
+            self.done += images
+            if self.done >= 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.measure(["maize", "oats"], Stopped())
+    columns = ["relative_path", "measures_version", "looked_at_by"]
+    there = pipeline.tables.quality.snapshot().read(columns)
+    paths = before["relative_path"].to_list()
+    assert set(there["relative_path"]) in ({*paths}, {*paths[1:]}), "no row is gone that is not measured again"
+    assert len(there) == there["relative_path"].n_unique()
+    assert there["looked_at_by"].null_count() == 0
+    pipeline.measure(["maize", "oats"], LogProgress())
+    there = pipeline.tables.quality.snapshot().read(columns).sort("relative_path")
+    assert there["relative_path"].to_list() == paths[1:]
+    assert there["measures_version"].unique().to_list() == [10**6]
+    assert there["looked_at_by"].unique().to_list() == ["Ada"]
+    assert rows(pipeline).equals(before[1:])
+    assert pipeline.measure_all(LogProgress()) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -66,3 +67,20 @@ def test_what_executors_cannot_measure_is_told_and_costs_nothing_else(on_spark: 
     assert (result.measured, len(result.done.failed)) == (4, 4)
     assert rows(on_spark)["error"].str.starts_with("its image_base64 is not base64").all()
     assert on_spark.measure_all(LogProgress()) == []
+
+
+def test_rows_of_an_earlier_version_stay_until_executors_measured_them_again(
+    on_spark: Pipeline, spark: Any, fill: Fill
+) -> None:
+    away, *_ = fill("maize", 4)
+    without = Pipeline(on_spark.settings.model_copy(update={"store_images": False}), spark=lambda: spark)
+    without.scan(["maize"], LogProgress())
+    without.measure_all(LogProgress())
+    edit(without, **EARLIER)
+    DeltaTable(without.tables.quality.path).update(updates={"measures_version": "0"})
+    away.unlink()
+    for commits in (1, 0):
+        (result,) = without.measure_all(LogProgress())
+        assert (result.rows, result.commits, list(result.done.waiting)) == (4, commits, ["maize/photo_0000.jpg"])
+    found = rows(without)
+    assert (found["measures_version"] == 0).to_list() == [True, False, False, False]
