@@ -63,11 +63,15 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     rows = pipeline.tables.status(model)
     totals = rows.drop("folder").sum().row(0, named=True)
     bad = pipeline.tables.bad_files()
+    unmeasured = pipeline.tables.unmeasured()
     broken = pipeline.tables.broken()
     if as_json:
-        print_json({"folders": rows.to_dicts(), "total": totals} | ({"broken": broken} if broken else {}))
+        facts = {"folders": rows.to_dicts(), "total": totals}
+        print_json(facts | ({"unmeasured": unmeasured} if unmeasured else {}) | ({"broken": broken} if broken else {}))
     else:
         print_status(rows.to_dicts(), totals)
+        if unmeasured:
+            out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)

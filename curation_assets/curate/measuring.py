@@ -206,7 +206,10 @@ def _measure_one(image: _Stored, options: DecodeOptions) -> _Result:
 
 def _sharpness(image: _Stored, options: DecodeOptions) -> float | None:
     if image.base64 is not None:
-        data = pybase64.b64decode(image.base64)
+        try:
+            data = pybase64.b64decode(image.base64, validate=True)
+        except ValueError:
+            raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
     else:
         data = read_location(image.file_path)
         if hashlib.sha256(data).hexdigest() != image.row["content_sha256"]:
