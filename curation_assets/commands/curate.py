@@ -167,7 +167,7 @@ def print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
 
     out.print(f"{len(rows):,} images measured, {any_problem(rows):,} with a problem")
     if failed := rows["error"].is_not_null().sum():
-        out.print(f"{failed:,} could not be measured in full; `curation curate` says why at first", markup=False)
+        out.print(f"{failed:,} could not be measured in full: the table's column `error` says why", markup=False)
     for count in counts:
         kind = count.kind
         head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {_limit(kind, count.threshold)}"
