@@ -96,6 +96,18 @@ class Tables:
         vectors = self.embeddings.latest().read([*KEY, *MODEL_COLUMNS]).join(images, on=KEY, how="semi")
         return len(images), {model.version: len(vectors.filter(is_current(model))) for model in models}
 
+    def unmeasured(self) -> int:
+        """How many usable images have no row of their content in the quality table."""
+        images = self.directory.latest()
+        measured = self.quality.latest() if self.quality.exists() else None
+        found = 0
+        for folders in partitions_in_parts(images):
+            rows = images.read([*KEY, "status"], files=images.files_of(folders)).filter(pl.col("status") == "ok")
+            if measured is not None:
+                rows = rows.join(measured.read(KEY, files=measured.files_of(folders)), on=KEY, how="anti")
+            found += len(rows)
+        return found
+
     def bad_files(self, folders: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows whose status isn't ok: relative_path, status, error."""
         chosen = None if folders is None else pl.col("folder").is_in(list(folders))

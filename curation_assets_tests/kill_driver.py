@@ -15,6 +15,7 @@ import numpy as np
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.versions import RegisteredModel
+from curation_assets.curate import measuring
 from curation_assets.embed import local
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.result import EmbedResult
@@ -31,7 +32,7 @@ MODEL = RegisteredModel("c.s.m", "1", "f", 128, 128, 1, "demo", True, "run")
 
 @dataclass(frozen=True)
 class Job:
-    """``scan`` or ``embed`` of some folders; ``slow`` is the seconds that each of the slowed steps takes longer."""
+    """``scan``, ``embed`` or ``quality`` of some folders; ``slow``: seconds that each slowed step takes longer."""
 
     kind: str
     folders: Sequence[str]
@@ -43,11 +44,15 @@ class Job:
 def drive(job: Job, parent: Connection) -> None:
     """Say ``ready``, wait to be told to begin, do the job and say what was done in how many commits."""
     _slow_down(scan_rows, "read_record", job.slow)
+    _slow_down(measuring, "_measure_one", job.slow)
     _slow_down(StagedFile, "validate", job.slow)  # before a commit
     _slow_down(StagedFile, "committed", job.slow)  # after it
     plan.UNIT_FILES, local.CHUNK_IMAGES = 4, 2  # with much uncommitted work
     pipeline = Pipeline(load_settings(images_root=job.images, lake_root=job.lake, model_source="demo"))
-    work = partial(_scan, pipeline, job) if job.kind == "scan" else partial(_embed, pipeline, job, _warm_encoder(job))
+    if job.kind == "embed":
+        work = partial(_embed, pipeline, job, _warm_encoder(job))
+    else:
+        work = partial({"scan": _scan, "quality": _measure}[job.kind], pipeline, job)
     parent.send("ready")
     parent.recv()
     parent.send(work())
@@ -73,6 +78,11 @@ def _warm_encoder(job: Job) -> Encoder:
 def _scan(pipeline: Pipeline, job: Job) -> dict[str, int]:
     results = pipeline.scan(job.folders, LogProgress())
     return {"done": sum(result.read for result in results), "commits": sum(result.commits for result in results)}
+
+
+def _measure(pipeline: Pipeline, job: Job) -> dict[str, int]:
+    results = pipeline.measure(job.folders, LogProgress())
+    return {"done": sum(result.measured for result in results), "commits": sum(result.commits for result in results)}
 
 
 def _embed(pipeline: Pipeline, job: Job, encoder: Encoder) -> dict[str, int]:

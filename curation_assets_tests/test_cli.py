@@ -435,13 +435,16 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     first = run_in(tmp_path, site, "demo", "--json")
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
-    assert said["total"]["files"] == 307
-    assert said["total"]["embedded"] == said["total"]["ok"] == 304
+    assert said["total"]["files"] == 309
+    assert said["total"]["embedded"] == said["total"]["ok"] == 306
     assert {bad["relative_path"] for bad in said["bad"]} == {
         "coffee/plot_03/healthy/IMG_0399.JPG",
         "coffee/plot_03/healthy/leaf (1).jpg",
         "coffee/plot_03/rust/transfer_broke_off.jpg",
     }
+    found = {kind["kind"]: kind for kind in said["problems"]["kinds"]}
+    assert found["dark"]["examples"] == ["vegetables/tomato/after sunset.jpg"]
+    assert found["blurry"]["images"] > 0
     page = Path(said["contact_sheet"]).read_text()
     images = tmp_path / "demo_workspace" / "images"
     files = {str(path.relative_to(images)) for path in images.rglob("*")}
@@ -458,6 +461,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "embed  0 images, 0 copies" in second.stdout
     assert "for demonstration, not for decisions" in second.stdout
     assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
+    assert "306 images measured, " in second.stdout
     assert "What next:" in second.stdout
 
 

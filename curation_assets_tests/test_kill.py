@@ -222,6 +222,23 @@ def test_an_embedding_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_comp
     assert driver.finish() == {"done": 0, "commits": 0}
 
 
+def test_measuring_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_completes_it(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    def prepare() -> None:
+        tree.change()
+        pipeline.scan(FOLDERS, LogProgress())
+
+    table = pipeline.tables.quality
+    kill_again_and_again(table, tree, lambda: start("quality"), prepare, seed=3)
+    pipeline.measure(FOLDERS, LogProgress())
+    assert_complete(table, tree)
+    assert leftovers(table) == []
+    driver = start("quality")
+    driver.go()
+    assert driver.finish() == {"done": 0, "commits": 0}
+
+
 def both(*drivers: Driver) -> list[dict[str, int]]:
     for driver in drivers:
         driver.go()

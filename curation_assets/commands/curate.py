@@ -129,9 +129,9 @@ def problems(
         counts = [count for count in counts if count.kind is chosen_kind]
         _show_kind(rows, chosen_kind, limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        print_json(_overview_facts(rows, counts))
+        print_json(overview_facts(rows, counts))
     else:
-        _print_overview(rows, counts)
+        print_overview(rows, counts)
     if html is not None:
         _write_page(pipeline, html, rows, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
         err.print(f"page  {html}", markup=False)
@@ -161,12 +161,13 @@ def _limit(kind: Kind, threshold: float) -> str:
     return f"{kind.scale} {'<' if kind.is_low else '>'} {threshold:g}"
 
 
-def _print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
+def print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
+    """What is wrong, kind by kind, for a reader."""
     from curation_assets.curate.overview import any_problem
 
     out.print(f"{len(rows):,} images measured, {any_problem(rows):,} with a problem")
     if failed := rows["error"].is_not_null().sum():
-        out.print(f"{failed:,} could not be measured in full; `curation curate` says why at first", markup=False)
+        out.print(f"{failed:,} could not be measured in full: the table's column `error` says why", markup=False)
     for count in counts:
         kind = count.kind
         head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {_limit(kind, count.threshold)}"
@@ -179,7 +180,8 @@ def _print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
     out.print("\nA threshold moves with the folder and camera; docs/curation.md says how, and how sure each kind is.")
 
 
-def _overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any]:
+def overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any]:
+    """The same for ``--json``."""
     from curation_assets.curate.overview import any_problem
 
     return {
@@ -204,15 +206,14 @@ def _overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, An
 def _show_kind(
     rows: pl.DataFrame, kind: Kind, limits: Thresholds, offset: int, most: int, *, as_json: bool, as_csv: bool
 ) -> None:
-    from curation_assets.curate.overview import score_of, worst
+    from curation_assets.curate.overview import worst
     from curation_assets.curate.problems import problem_names
     from curation_assets.search.export import write_csv
 
     found = worst(rows, kind.name)
     total, found = len(found), found.slice(offset, most)
-    scores = score_of(found, kind.name)
     listed = found.select("relative_path", "content_sha256", "folder").with_columns(
-        scores, severity=found[f"{kind.name}_severity"], problems=problem_names(found)
+        score=found[f"{kind.name}_score"], severity=found[f"{kind.name}_severity"], problems=problem_names(found)
     )
     if as_json:
         facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
@@ -233,7 +234,7 @@ def _show_kind(
 def _write_page(
     pipeline: Pipeline, html: Path, rows: pl.DataFrame, counts: list[KindCount], offset: int, most: int
 ) -> None:
-    from curation_assets.curate.overview import any_problem, score_of, worst
+    from curation_assets.curate.overview import any_problem, worst
     from curation_assets.search.page import Heading, Section, tile, write_page
 
     chosen = {count.kind.name: worst(rows, count.kind.name).slice(offset, most) for count in counts if count.images}
@@ -242,7 +243,7 @@ def _write_page(
     for count in counts:
         if (found := chosen.get(count.kind.name)) is None:
             continue
-        shown = zip(found["relative_path"], score_of(found, count.kind.name), strict=True)
+        shown = zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True)
         tiles = [
             tile({"relative_path": path, "file_path": where}, preview, None, f"{count.kind.scale} {score:.3g}")
             for path, score in shown

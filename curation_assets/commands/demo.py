@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from curation_assets.commands.curate import overview_facts, print_overview
 from curation_assets.commands.ingest import run_shown
 from curation_assets.commands.options import JsonOption
 from curation_assets.commands.output import err, out, print_json
@@ -42,6 +43,7 @@ def demo(as_json: JsonOption = False) -> None:
         made = write_sample(settings.images_root, progress=shown)
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
+    from curation_assets.curate.overview import judged_rows, overview
     from curation_assets.pipeline import Pipeline
     from curation_assets.search import image_map
     from curation_assets.search.page import write_search_page
@@ -56,13 +58,18 @@ def demo(as_json: JsonOption = False) -> None:
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
     write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
+    judged = judged_rows(pipeline.tables.quality, pipeline.thresholds)
+    counts = overview(judged, pipeline.thresholds)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]
-        print_json(run_facts(settings, summary) | {"contact_sheet": str(page), "search": hits})
+        facts = {"contact_sheet": str(page), "search": hits, "problems": overview_facts(judged, counts)}
+        print_json(run_facts(settings, summary) | facts)
         return
     print_run(settings, summary)
     _print_search(found)
+    out.print("\nWhat is wrong with them:")
+    print_overview(judged, counts)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])
 
@@ -84,6 +91,7 @@ What next:
   make gallery-demo  these photographs to look at, to search and on a map, in the browser
   make dev-demo      these photographs and tables in Dagster's UI
   {curation} search "weeds between crop rows" --lake {lake}
+  {curation} problems --html problems.html --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,

@@ -63,11 +63,15 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     rows = pipeline.tables.status(model)
     totals = rows.drop("folder").sum().row(0, named=True)
     bad = pipeline.tables.bad_files()
+    unmeasured = pipeline.tables.unmeasured()
     broken = pipeline.tables.broken()
     if as_json:
-        print_json({"folders": rows.to_dicts(), "total": totals} | ({"broken": broken} if broken else {}))
+        facts = {"folders": rows.to_dicts(), "total": totals}
+        print_json(facts | ({"unmeasured": unmeasured} if unmeasured else {}) | ({"broken": broken} if broken else {}))
     else:
         print_status(rows.to_dicts(), totals)
+        if unmeasured:
+            out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)
@@ -131,6 +135,7 @@ def run_shown(
 def exit_code(summary: RunSummary) -> int:
     """1 if some images could not be used or examined, some folders not be listed or some rows not be read; else 0."""
     incomplete = summary.failed or summary.unlisted or summary.unread or summary.broken
+    incomplete = incomplete or any(result.done.failed or result.done.waiting for result in summary.quality or ())
     return 1 if len(summary.bad) or incomplete else 0
 
 

@@ -77,6 +77,9 @@ def search(
     ] = None,
     min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
     gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option("--problem", help="Only images with this kind of problem, or any; repeatable.")
+    ] = None,
     where: WhereOption = None,
     as_of: AsOfOption = None,
     model_version: ModelOption = None,
@@ -110,6 +113,7 @@ def search(
         captured_to=captured_to,
         min_side=min_side,
         has_gps=gps,
+        problem=None if problem is None else _kinds(problem),
         where=where,
     )
     from curation_assets.search.export import write_csv
@@ -189,6 +193,12 @@ def _stored(pipeline: Pipeline, file: str) -> str:
     """The key that an argument means: a relative path, or a path on disk below the images root."""
     keys = keys_of(pipeline.settings, file)
     return next((key for key in keys if pipeline.tables.row(key) is not None), keys[0])
+
+
+def _kinds(names: list[str]) -> tuple[str, ...]:
+    from curation_assets.curate.problems import check_filter
+
+    return check_filter(names)
 
 
 def _write_page(

@@ -12,6 +12,7 @@ from curation_assets.curate.problems import KINDS, Thresholds, problem_names
 from curation_assets.lake.schemas import Column
 from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource
+from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
 
 QUALITY_COLUMNS = (
@@ -37,7 +38,7 @@ class ProblemSource:
     """The verdicts on them: ``problems``, as ``blurry, dark``; null where there is none."""
 
     is_shown = True
-    columns = (Column("problems", pa.string(), f"of {', '.join(KINDS)}"),)
+    columns = (Column(PROBLEMS, pa.string(), f"of {', '.join(KINDS)}"),)
 
     def __init__(self, quality: LakeTable, limits: Thresholds) -> None:
         self._quality = quality
@@ -52,4 +53,4 @@ class ProblemSource:
         """Pictures that have a problem."""
         rows = judged_rows(self._quality, self._limits)
         found = rows.select("relative_path", "content_sha256").with_columns(problem_names(rows))
-        return found.drop_nulls("problems")
+        return found.drop_nulls(PROBLEMS)

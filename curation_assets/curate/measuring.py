@@ -20,7 +20,7 @@ from curation_assets.embed.reader import RowGroup
 from curation_assets.images.decode import Picture
 from curation_assets.images.errors import ImageError
 from curation_assets.images.guard import DecodeOptions, with_picture
-from curation_assets.images.preview import upright_for
+from curation_assets.images.preview import upright_at
 from curation_assets.images.record import os_reason
 from curation_assets.images.sharpness import SHARPNESS_VERSION, SIDE, sharpness
 from curation_assets.images.source import read_location
@@ -206,7 +206,10 @@ def _measure_one(image: _Stored, options: DecodeOptions) -> _Result:
 
 def _sharpness(image: _Stored, options: DecodeOptions) -> float | None:
     if image.base64 is not None:
-        data = pybase64.b64decode(image.base64)
+        try:
+            data = pybase64.b64decode(image.base64, validate=True)
+        except ValueError:
+            raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
     else:
         data = read_location(image.file_path)
         if hashlib.sha256(data).hexdigest() != image.row["content_sha256"]:
@@ -220,7 +223,7 @@ def sharpness_of(picture: Picture) -> float | None:
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
-    return sharpness(upright_for(picture, SIDE))
+    return sharpness(upright_at(picture, SIDE))
 
 
 def _arrow(rows: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -60,14 +60,9 @@ def overview(rows: pl.DataFrame, limits: Thresholds, examples: int = 3) -> list[
 
 
 def worst(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """The images that have a problem, the worst first, equals by path."""
-    found = rows.filter(pl.col(kind))
-    return found.sort([f"{kind}_severity", "relative_path"], descending=[True, False], nulls_last=True)
-
-
-def score_of(row: pl.DataFrame, kind: str) -> pl.Series:
-    """What each row was judged by."""
-    return row.select(score=KINDS[kind].score.cast(pl.Float64))["score"]
+    """The images that have a problem, by their scores, the worst first, equals by path."""
+    order = [f"{kind}_score", "relative_path"]
+    return rows.filter(pl.col(kind)).sort(order, descending=[not KINDS[kind].is_low, False], nulls_last=True)
 
 
 def any_problem(rows: pl.DataFrame, kinds: Sequence[str] = tuple(KINDS)) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from curation_assets.errors import CurationError
+from curation_assets.search.filters import ANY_PROBLEM
 
 GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
 _DEVIATIONS = 3.0  # robust ones of the group, from its median on
@@ -154,6 +155,15 @@ def check_kind(name: str) -> str:
     raise CurationError(f"no kind of problem is called {name!r}; {hint}")
 
 
+def check_filter(names: Iterable[str]) -> tuple[str, ...]:
+    """Kinds to look for, of which one may be ``any``.
+
+    Raises:
+        CurationError: as :func:`check_kind`.
+    """
+    return tuple(name if name == ANY_PROBLEM else check_kind(name) for name in names)
+
+
 def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Say of every picture which problems it has.
 
@@ -165,8 +175,9 @@ def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
         rows: of the quality table, of the whole lake, as groups are made of them.
 
     Returns:
-        The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null) and ``<kind>_severity``:
-        1 at the threshold, more beyond; null where its score is.
+        The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null), ``<kind>_score`` (what
+        was compared with the threshold) and ``<kind>_severity`` (1 at the threshold as it moved, more beyond); both
+        null where there is nothing to judge by.
     """
     grouped = rows.with_columns(_group=_group(rows))
     columns: list[pl.Expr] = []
@@ -215,7 +226,11 @@ def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
     is_one = (severity > 1).fill_null(value=False)
     if kind.unless is not None:
         is_one &= ~kind.unless.fill_null(value=False)
-    return [is_one.alias(kind.name), severity.alias(f"{kind.name}_severity")]
+    return [
+        is_one.alias(kind.name),
+        score.alias(f"{kind.name}_score"),
+        severity.alias(f"{kind.name}_severity"),
+    ]
 
 
 def _number(name: str, value: Any) -> float:

@@ -6,8 +6,8 @@ Small columns of both are compared; only what is new or other is measured. Verdi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,7 +22,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
-from curation_assets.lake.staging import ParquetStage
+from curation_assets.lake.staging import ParquetStage, StagedFile
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 
@@ -82,11 +82,15 @@ class _Plan:
     Attributes:
         todo: images to measure: ``relative_path``, ``file_path``, ``_file`` and ``CARRIED``.
         rewrite: files of the quality table with rows that have to go; ``keep``: paths of their rows that stay.
+        outdated: paths of rows that only another version of the measures made; each stays until it is measured again.
+        touched: files with rows of either kind.
     """
 
     todo: pl.DataFrame
     rewrite: list[DataFile]
     keep: pl.Series
+    outdated: frozenset[str]
+    touched: list[DataFile]
     removed: int
     current: int
 
@@ -164,11 +168,12 @@ class _Job:
         rows.base.refuse_broken(folder)
         result.removed, result.current = plan.removed, plan.current
         added = _added(rows.base, plan)
-        if plan.rewrite and not len(plan.todo):
+        if plan.rewrite and (plan.outdated or not len(plan.todo)):
             with writer.file() as stage:
-                _copy_kept(stage, rows.base.reader, plan)
+                _copy_kept(stage, rows.base.reader, plan.rewrite, plan.keep)
             result.commits += rows.commit(stage.files, plan.rewrite)
-        elif len(plan.todo):
+            plan = replace(plan, rewrite=[])
+        if len(plan.todo):
             self.progress.start(f"quality {folder}", len(plan.todo))
             self._measure(rows, images, plan, added, result)
         if bins := merges(rows.base.files(folder)):
@@ -182,36 +187,41 @@ class _Job:
     def _measure(
         self, rows: Rewrite, images: Snapshot, plan: _Plan, added: pl.DataFrame | None, result: QualityResult
     ) -> None:
-        writer, table, kept = rows.writers[result.folder], images.reader, rows.base.reader
+        writer, table = rows.writers[result.folder], images.reader
         groups = row_groups(table, plan.todo, CARRIED)
         if self.spark is not None and self.spark.takes(len(plan.todo)):
-            with writer.file() as stage:
-                _copy_kept(stage, kept, plan)
-            files = list(stage.files)
+            files: list[StagedFile] = []
             for made, done in self.spark.carry_out(table, groups, writer, self.options, added, self.progress):
                 files += made
                 result.done.add(done)
-            result.commits += rows.commit(files, plan.rewrite)
-            return
-        leaving = plan.rewrite
-        for piece in _pieces(groups):
             with writer.file() as stage:
-                if leaving:
-                    _copy_kept(stage, kept, plan)
-                done = measure_groups(table, piece, stage, self.options, self.threads, self.progress.advance, added)
-            result.done.add(done)
-            result.commits += rows.commit(stage.files, leaving)
-            leaving = []
+                leaving = _take_out(stage, rows.base, plan, set(plan.todo["relative_path"]) - set(result.done.waiting))
+            result.commits += rows.commit([*files, *stage.files], leaving)
+        else:
+            for piece in _pieces(groups):
+                paths: set[str] = set()
+                with writer.file() as stage:
+                    noted = _noted(piece, paths)
+                    done = measure_groups(table, noted, stage, self.options, self.threads, self.progress.advance, added)
+                    leaving = _take_out(stage, rows.base, plan, paths - set(done.waiting))
+                result.done.add(done)
+                result.commits += rows.commit(stage.files, leaving)
+                plan = replace(plan, rewrite=[])
+        result.removed -= len(plan.outdated & set(result.done.waiting))
 
 
 def _plan(directory: Snapshot, quality: Snapshot, folder: str) -> _Plan:
     images, rows = _compare(directory, quality, [folder])
-    current = rows.filter(pl.col("_current"))
-    touched = set(rows.filter(~pl.col("_current"))["_file"])
+    current, outdated = rows.filter(pl.col("_current")), rows.filter(pl.col("_outdated"))
+    dead = set(rows.filter(~pl.col("_current") & ~pl.col("_outdated"))["_file"])
+    touched = dead | set(outdated["_file"])
+    staying = pl.concat([current, outdated])
     return _Plan(
         todo=images.join(current, on=_KEY, how="anti", maintain_order="left"),
-        rewrite=[file for file in quality.files(folder) if file.path in touched],
-        keep=current.filter(pl.col("_file").is_in(list(touched)))["relative_path"],
+        rewrite=[file for file in quality.files(folder) if file.path in dead],
+        keep=staying.filter(pl.col("_file").is_in(list(dead)))["relative_path"],
+        outdated=frozenset(outdated["relative_path"]),
+        touched=[file for file in quality.files(folder) if file.path in touched],
         removed=len(rows) - len(current),
         current=len(current),
     )
@@ -227,8 +237,9 @@ def _compare(directory: Snapshot, quality: Snapshot, folders: Sequence[str]) -> 
     rows = rows.join(now, on=_KEY, how="left", maintain_order="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_now")) for name in CARRIED)
     is_first = pl.struct(_KEY).is_first_distinct()  # of a row that another writer doubled, one stays
-    current = pl.col("_there").is_not_null() & same & (pl.col("measures_version") == MEASURES_VERSION) & is_first
-    return images, rows.with_columns(_current=current.fill_null(value=False))
+    fits = pl.col("_there").is_not_null() & same & is_first
+    is_newest = (pl.col("measures_version") == MEASURES_VERSION).fill_null(value=False)
+    return images, rows.with_columns(_current=fits & is_newest, _outdated=fits & ~is_newest)
 
 
 def _pieces(groups: Iterator[RowGroup]) -> Iterator[Iterator[RowGroup]]:
@@ -247,10 +258,34 @@ def _pieces(groups: Iterator[RowGroup]) -> Iterator[Iterator[RowGroup]]:
         yield run()
 
 
-def _copy_kept(stage: ParquetStage, table: TableReader, plan: _Plan) -> None:
-    keep = pa.array(plan.keep.to_list(), pa.string())
+def _noted(groups: Iterable[RowGroup], paths: set[str]) -> Iterator[RowGroup]:
+    for group in groups:
+        paths.update(group.rows["relative_path"])
+        yield group
+
+
+def _take_out(stage: ParquetStage, quality: Snapshot, plan: _Plan, measured: set[str]) -> list[DataFile]:
+    """Copy what stays of the files that have to go now: those of the plan, or those with outdated rows now measured.
+
+    An image that can't be measured now so keeps the row that it has, and what users added to it.
+    """
+    if not plan.outdated:
+        _copy_kept(stage, quality.reader, plan.rewrite, plan.keep)
+        return plan.rewrite
+    (folder,) = plan.todo["folder"].unique()
+    rows = quality.read(["relative_path"], folder)
+    replaced = pl.col("relative_path").is_in(list(plan.outdated & measured))
+    leaving = set(rows.filter(replaced)["_file"])
+    files = [file for file in quality.files(folder) if file.path in leaving]
+    keep = rows.filter(pl.col("_file").is_in(list(leaving)) & ~replaced)["relative_path"]
+    _copy_kept(stage, quality.reader, files, keep)
+    return files
+
+
+def _copy_kept(stage: ParquetStage, table: TableReader, files: Sequence[DataFile], paths: pl.Series) -> None:
+    keep = pa.array(paths.to_list(), pa.string())
     seen: set[str] = set()
-    for batch in table.batches(plan.rewrite, _COPY_ROWS):
+    for batch in table.batches(files, _COPY_ROWS):
         rows = batch.filter(pc.is_in(batch["relative_path"], keep))
         paths = rows["relative_path"].to_pylist()
         if len(set(paths)) < len(paths) or not seen.isdisjoint(paths):
@@ -262,8 +297,8 @@ def _copy_kept(stage: ParquetStage, table: TableReader, plan: _Plan) -> None:
 
 def _added(quality: Snapshot, plan: _Plan) -> pl.DataFrame | None:
     """What users added to rows that are measured again: it stays with the path."""
-    if not quality.added_columns or not plan.rewrite:
+    if not quality.added_columns or not plan.touched:
         return None
     columns = ["relative_path", *quality.added_columns]
-    rows = quality.read(columns, files=plan.rewrite).drop("_file")
+    rows = quality.read(columns, files=plan.touched).drop("_file")
     return rows.unique("relative_path", keep="first", maintain_order=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
 from curation_assets.demo.render import render
 from curation_assets.progress import LogProgress, Progress
@@ -151,7 +151,7 @@ def _add_dirt(root: Path) -> None:
     """What real folders hold besides photographs."""
     rust = sorted((root / "coffee/plot_03/rust").iterdir())
     healthy, inbox, harvest = root / "coffee/plot_03/healthy", root / "from phones/été", root / "orchard/harvest"
-    first = rust[0].read_bytes()
+    first, in_focus = rust[0].read_bytes(), max(healthy.iterdir())
     (rust[0].parent / "transfer_broke_off.jpg").write_bytes(first[: len(first) // 3])
     (healthy / "IMG_0399.JPG").touch()
     (healthy / "leaf (1).jpg").write_text("<!DOCTYPE html><html><title>404 Not Found</title></html>\n")
@@ -160,7 +160,13 @@ def _add_dirt(root: Path) -> None:
         smaller = photo.convert("RGB")
         smaller.thumbnail((400, 400))
         smaller.save(rust[-1].with_name(rust[-1].stem + "_small.jpg"), quality=70)
+    with Image.open(in_focus) as photo:
+        sharp = ImageOps.exif_transpose(photo).convert("RGB")
+        out_of_focus = sharp.filter(ImageFilter.GaussianBlur(max(sharp.size) * 0.015))
+        out_of_focus.save(healthy / "out of focus.jpg", quality=88)
     rng = random.Random(1)
+    night = render("tomato", rng, (640, 480)).point(lambda value: round(value * 0.15))
+    night.save(root / "vegetables/tomato/after sunset.jpg", quality=88)
     exif = Image.Exif()
     exif[_ORIENTATION] = 6
     held_sideways = _as_stored(render("coffee_healthy", rng, (480, 640)), 6)

@@ -166,7 +166,9 @@ def _row_number(index: SearchIndex, key: str) -> int:
     return number
 
 
-def found_image(row: dict[str, Any], versions: Versions, copies: int = 0) -> responses.FoundImage:
+def found_image(
+    row: dict[str, Any], versions: Versions, copies: int = 0, problems: str | None = None
+) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
     mark = {"v": content[:16]} if content else {}
@@ -187,13 +189,18 @@ def found_image(row: dict[str, Any], versions: Versions, copies: int = 0) -> res
         thumbnail=address("/thumbnail", row["relative_path"], versions, mark) if row["status"] == "ok" else None,
         page=address("/image", row["relative_path"], versions),
         copies=copies,
+        problems=problems.split(", ") if problems else [],
     )
 
 
-def found_images(rows: pl.DataFrame, versions: Versions, copies: Iterable[int]) -> list[responses.FoundImage]:
-    """Some rows, as answers show them, with how many copies each has."""
+def found_images(
+    rows: pl.DataFrame, versions: Versions, copies: Iterable[int], problems: Iterable[str | None] | None = None
+) -> list[responses.FoundImage]:
+    """Some rows, as answers show them, with how many copies each has, and which problems."""
+    told = [None] * len(rows) if problems is None else problems
     return [
-        found_image(row, versions, int(number)) for row, number in zip(rows.iter_rows(named=True), copies, strict=True)
+        found_image(row, versions, int(number), names)
+        for row, number, names in zip(rows.iter_rows(named=True), copies, told, strict=True)
     ]
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
+from curation_assets.curate.problems import KINDS
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
@@ -20,6 +21,7 @@ from curation_assets.gallery.gallery import GalleryOf, address
 from curation_assets.gallery.requests import ImageRequest
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.search.filters import PROBLEMS
 
 PAGE = 60  # images that static/search.js asks for at a time
 _SHOWN_BAD = 500
@@ -72,6 +74,7 @@ def search_page(gallery: GalleryOf, request: Request) -> Response:
         max_upload=gallery.settings.gallery_max_upload_bytes,
         formats=_FORMATS,
         statuses=_STATUSES,
+        kinds=KINDS,
         columns=gallery.searcher.columns,
     )
 
@@ -86,7 +89,7 @@ def _first_answer(request: Request) -> str:
 def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """One image."""
     facts = image_facts(gallery, asked)
-    order = ("file_name", "folder", "status", "error", "warning")
+    order = ("file_name", "folder", "status", "error", "warning", PROBLEMS)
     columns = sorted(facts.columns.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
     meanings = _MEANINGS | gallery.searcher.further_columns
     return render(

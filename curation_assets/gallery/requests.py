@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from curation_assets.curate.problems import check_filter
 from curation_assets.errors import CurationError
 from curation_assets.search.filters import Filter, Point, Status, make_filter
 
@@ -66,6 +67,7 @@ class SearchRequest(Versions):
     format: list[_Text] = Field([], max_length=20, description="Image format by content: `JPEG`, `PNG`, `TIFF`, …")
     status: list[Status] = Field([], max_length=20, description="What the scan found; only `ok` images can be ranked.")
     has_gps: bool | None = Field(None, description="Whether the image says where it was taken.")
+    problem: list[_Text] = Field([], max_length=20, description="Has one of these kinds of problem; `any`: one at all.")
     where: str | None = Field(
         None, max_length=10_000, description="A condition in SQL: `width > 2 * height AND camera LIKE 'DJI%'`."
     )
@@ -99,6 +101,7 @@ class SearchRequest(Versions):
             format=tuple(self.format),
             status=tuple(self.status),
             has_gps=self.has_gps,
+            problem=check_filter(self.problem),
             where=self.where,
             region=_region(self.region) if self.region else None,
         )

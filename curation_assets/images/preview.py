@@ -33,23 +33,24 @@ def jpeg_of(picture: Picture, side: int, quality: int) -> bytes:
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
-    return _jpeg(upright_for(picture, side), side, quality)
+    return _jpeg(upright_at(picture, side), side, quality)
 
 
-def upright_for(picture: Picture, side: int) -> Image.Image:
-    """Decode an image for what is made of it at a size.
+def upright_at(picture: Picture, side: int) -> Image.Image:
+    """Decode an image at a size.
 
     A JPEG is decoded at the smallest of its own scales that is no smaller than what is asked for: its scaled decoding
     averages as it goes, so that little is left to shrink.
 
     Args:
-        side: pixels that the longest side has at least, unless it has fewer.
+        side: pixels of the longest side; a smaller image keeps its size.
 
     Raises:
         ImageError: the pixel data is truncated or broken.
     """
     at_least = fit(picture.size, side) if max(picture.size) > side else None
-    return upright_rgb(picture, orientation_of(picture), at_least)
+    rgb = upright_rgb(picture, orientation_of(picture), at_least)
+    return shrink(rgb, fit(rgb.size, side)) if max(rgb.size) > side else rgb
 
 
 def _jpeg(rgb: Image.Image, side: int, quality: int) -> bytes:

@@ -17,7 +17,7 @@ from curation_assets.images.errors import ImageError
 from curation_assets.images.exif import read_exif
 from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.names import printable
-from curation_assets.images.preview import preview, upright_for
+from curation_assets.images.preview import preview, upright_at
 from curation_assets.images.sharpness import SHARPNESS_VERSION, SIDE, sharpness
 from curation_assets.images.source import ImageSource
 
@@ -185,7 +185,7 @@ def _describe(picture: Picture) -> dict[str, Any]:
     width, height = upright_size(picture, orientation)
     facts: dict[str, Any] = {"format": picture.format, "mode": picture.mode, "orientation": orientation}
     facts |= {"width": width, "height": height, "captured_at": exif.captured_at, "camera": exif.camera}
-    rgb = upright_for(picture, SIDE)
+    rgb = upright_at(picture, SIDE)
     facts |= {"latitude": exif.latitude, "longitude": exif.longitude, "preview": preview(rgb)}
     facts |= {"scan_sharpness": sharpness(rgb), "scan_sharpness_version": SHARPNESS_VERSION}
     return facts | {"warning": "; ".join(picture.remarks) or None, "pixels_as": picture.pixels_as}

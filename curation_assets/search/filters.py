@@ -39,6 +39,8 @@ COLUMNS = (
     "content_sha256",
     "embedded_at",
 )
+PROBLEMS = "problems"  # a column that joins an index: kinds of problem, as `blurry, dark`
+ANY_PROBLEM = "any"
 MAP_COLUMNS = ("map_x", "map_y")  # of an image's place on the map; they join an index where a region needs them
 
 # Functions that a condition may use. None of them makes more of a text than it was given, as LPAD or REPLACE do.
@@ -79,6 +81,7 @@ class Filter(BaseModel):
         min_bytes, max_bytes: size of the file.
         min_side, max_side: pixels of the shorter side.
         has_gps: whether the image says where it was taken.
+        problem: kinds of problem, of which it has to have one; ``any`` is any.
         where: a condition in SQL, as polars understands it, over ``COLUMNS`` and those that join an index:
             ``width > 2 * height``.
         region: corners of a polygon on the map, at least three (x, y).
@@ -98,10 +101,11 @@ class Filter(BaseModel):
     min_side: int | None = Field(None, ge=0)
     max_side: int | None = Field(None, ge=0)
     has_gps: bool | None = None
+    problem: tuple[str, ...] = ()
     where: str | None = None
     region: tuple[Point, ...] = Field((), max_length=10_000)
 
-    @field_validator("folder", "format", "status", mode="before")
+    @field_validator("folder", "format", "status", "problem", mode="before")
     @classmethod
     def _one_is_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -179,6 +183,13 @@ class Filter(BaseModel):
         if self.has_gps is not None:
             has = pl.col("latitude").is_not_null() & pl.col("longitude").is_not_null()
             found.append(has if self.has_gps else ~has)
+        if self.problem:
+            names = pl.col(PROBLEMS).str.split(", ")
+            found.append(
+                pl.any_horizontal(
+                    names.is_not_null() if kind == ANY_PROBLEM else names.list.contains(kind) for kind in self.problem
+                )
+            )
         if self.where is not None and self.where.strip():
             found.append(parse_condition(self.where, further))
         if self.region:

@@ -148,3 +148,19 @@ def add_column() -> Callable[[Path, str, str], None]:
         DeltaTable(str(path)).update(updates={name: value})
 
     return add
+
+
+def test_its_quality_is_measured_from_the_stored_images_once(earlier: Pipeline, home: Path) -> None:
+    for path in (home / "images").rglob("*.jpg"):
+        path.unlink()  # what the table holds is not read again
+    results = earlier.measure_all(LogProgress())
+    assert sum(result.measured for result in results) == IMAGES
+    assert sum(result.done.read_again for result in results) == IMAGES
+    assert not any(result.done.waiting or result.done.failed for result in results)
+    found = earlier.tables.quality.snapshot().read(["relative_path", "sharpness", "brightness"])
+    assert found["brightness"].null_count() == 0
+    version = earlier.tables.quality.latest().version
+    again = Pipeline(earlier.settings)
+    assert again.measure_all(LogProgress()) == []
+    assert again.tables.quality.latest().version == version
+    assert again.tables.unmeasured() == 0

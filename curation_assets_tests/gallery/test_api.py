@@ -21,10 +21,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from PIL import Image
+from PIL import Image, ImageFilter
 from starlette.testclient import TestClient
 
 from curation_assets.callers import current
+from curation_assets.curate.columns import QUALITY_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import files
 from curation_assets.gallery.api import uploads
@@ -675,7 +676,8 @@ def test_zero_shot_labels_are_found_shown_and_follow_their_table(labelled: Pipel
 def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled: Pipeline, form: str) -> None:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
-    assert rows.columns[-4:] == ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
+    assert rows.columns[-15:] == [*labels, *QUALITY_COLUMNS, "problems"]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
@@ -1058,3 +1060,28 @@ def test_clients_that_leave_in_a_search_or_an_export_give_their_places_back(
         assert answer.status_code == 200
         assert httpx.get(f"{address}/api/search?k=1", timeout=5).status_code == 200
     assert began
+
+
+def test_problems_are_told_filtered_by_and_sorted_by(ready: Pipeline, images: Path) -> None:
+    (images / "a").mkdir()
+    colours = np.random.default_rng(1).integers(0, 255, (12, 16, 3), np.uint8)
+    sharp = Image.fromarray(colours).resize((400, 300), Image.Resampling.NEAREST)
+    sharp.save(images / "a" / "sharp.jpg", quality=95)
+    sharp.filter(ImageFilter.GaussianBlur(8)).save(images / "a" / "blurred.jpg", quality=90)
+    run(ready, LogProgress())
+    client = client_of(ready)
+    found = {image["relative_path"]: image["problems"] for image in search(client)["images"]}
+    assert found == {"a/blurred.jpg": ["blurry"], "a/sharp.jpg": []}
+    for kind in ("blurry", "any"):
+        assert [image["relative_path"] for image in search(client, problem=kind)["images"]] == ["a/blurred.jpg"]
+    assert search(client, problem=["dark", "bright"])["total"] == 0
+    order = [image["relative_path"] for image in search(client, sort="sharpness:desc")["images"]]
+    assert order == ["a/sharp.jpg", "a/blurred.jpg"]
+    answer = client.get("/api/search", params={"problem": "blury"})
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "no kind of problem is called 'blury'; did you mean blurry?",
+    )
+    page = client.get("/image", params={"key": "a/blurred.jpg"}, headers=HTML).text
+    assert ">problems</dt>" in page
+    assert ">blurry</dd>" in page

@@ -86,9 +86,12 @@ export const scored = (image) => (image.score === null ? "" : `cosine ${image.sc
 /** How many other images have the same content, in words; nothing where none has. */
 export const copied = (image) => (image.copies ? `${number(image.copies)} ${image.copies === 1 ? "copy" : "copies"}` : "");
 
-/** The mark of an image that has copies. */
-export function copyMark(image) {
-  if (!image.copies) return null;
-  const title = `${number(image.copies)} other ${image.copies === 1 ? "image has" : "images have"} the same content`;
-  return el("span", { className: "copies", title, textContent: copied(image) });
+/** Marks of an image that has copies, or problems. */
+export function marks(image) {
+  const found = image.problems.map((kind) => el("span", { className: "problem", textContent: kind.replaceAll("_", " ") }));
+  if (image.copies) {
+    const title = `${number(image.copies)} other ${image.copies === 1 ? "image has" : "images have"} the same content`;
+    found.push(el("span", { className: "copies", title, textContent: copied(image) }));
+  }
+  return found.length ? el("span", { className: "marks" }, ...found) : null;
 }

@@ -5,9 +5,9 @@ import { isTyping, Tiles } from "./tiles.js";
 const PAGE = 60;
 const MOST = 500; // images of one answer
 const SINGLE = ["name", "camera", "captured_from", "captured_to", "min_side", "min_bytes", "max_bytes", "has_gps", "where", "sort", "distinct"];
-const FIRST_OF = ["folder", "format", "status"]; // several may be in the address, the form has room for one
+const FIRST_OF = ["folder", "format", "status", "problem"]; // several may be in the address, the form has room for one
 const ON_CHIPS = {
-  like: "like", image: "your image", region: "region of the map", folder: "folder", format: "format", status: "status",
+  like: "like", image: "your image", region: "region of the map", folder: "folder", format: "format", status: "status", problem: "problem",
   captured_from: "captured from", captured_to: "captured before", max_side: "shorter side at most", weight: "weight",
   model_version: "model version", table_version: "table version",
 }; // whatever the form has no room for
