@@ -50,6 +50,9 @@ class Kind:
 _SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()
 _ELONGATION = pl.max_horizontal(pl.col("aspect_ratio"), 1 / pl.col("aspect_ratio"))
 
+# Print is too thin to be dark on a preview, so that nothing of a page is; what is burnt out lies beyond it.
+_IS_PAGE = (pl.col("colourfulness") < 6) & (pl.col("sharpness") > 0.7) & pl.col("exposure").is_between(0, 0.8)
+
 _KINDS = (
     Kind(
         "blurry",
@@ -78,6 +81,7 @@ _KINDS = (
         0.5,
         is_low=False,
         sway=0.1,
+        unless=_IS_PAGE,
     ),
     Kind(
         "low_information",
