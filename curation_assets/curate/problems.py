@@ -51,7 +51,7 @@ _SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()
 _ELONGATION = pl.max_horizontal(pl.col("aspect_ratio"), 1 / pl.col("aspect_ratio"))
 
 # Print is too thin to be dark on a preview, so that nothing of a page is; what is burnt out lies beyond it.
-_IS_PAGE = (pl.col("colourfulness") < 6) & (pl.col("sharpness") > 0.7) & pl.col("exposure").is_between(0, 0.8)
+_IS_PAGE = (pl.col("colourfulness") < 6) & (pl.col("sharpness") > 0.7) & (pl.col("exposure") < 0.8)
 
 _KINDS = (
     Kind(
@@ -91,7 +91,7 @@ _KINDS = (
         "entropy, in bits",
         3.0,
         sway=0.25,
-        unless=pl.col("contrast") > 0.25,
+        unless=pl.col("highlights") - pl.col("shadows") > 0.25,
     ),
     Kind(
         "odd_aspect",
