@@ -193,7 +193,7 @@ QUALITY = TableSpec(
         Column(
             "exposure",
             pa.float32(),
-            "0 to 2: root of the share that is burnt out, but for a white background, and the darkest channel's 1st percentile",
+            "0 to 2: root of the share of the subject that is burnt out, and the darkest channel's 1st percentile",
         ),
         Column("clipped", pa.float32(), "share of pixels, 0 to 1, that are as dark or as bright as can be"),
         Column("entropy", pa.float32(), "bits, 0 to 8, of the histogram of luma"),

@@ -1,4 +1,4 @@
-"""Photographs that are drawn to look like the usual problems and the usual false alarms, and what is measured of them."""
+"""Photographs drawn to look like the usual problems and the usual false alarms, and what is measured of them."""
 
 from __future__ import annotations
 
@@ -107,6 +107,11 @@ def uniform_leaf() -> Image.Image:
         draw.line((0, 90 * number, SIZE[0], 90 * number + 140), fill=(80, 132, 58), width=2)
     draw.line((0, 450, SIZE[0], 470), fill=(92, 146, 70), width=6)
     return noisy(image, 1)
+
+
+def mist() -> Image.Image:
+    """A field in the mist of a morning: pale, as it was."""
+    return gained(blurred(texture(colour=(80, 130, 70)), 0.0005), 0.4, added=150)
 
 
 def black() -> Image.Image:
