@@ -90,7 +90,7 @@ DEGRADED: dict[str, tuple[Degrade, str | None]] = {
     "gain 2.5-4": (partial(_gain, 2.5, 4.0), "bright"),
     "blur 2 %": (partial(_blur, 0.02), "blurry"),
     "added 80-140": (_offset, "bright"),
-    "JPEG 5": (lambda image, rng: image, None),
+    "JPEG 5": (lambda image, _: image, None),
     "noise 20": (_noise, None),
 }
 SUBTLE = "blur 0.5 %"  # told by its AUC; counts neither way in F1
@@ -222,7 +222,9 @@ def _read(tree: LocalTree, path: str) -> ImageRecord:
 
 
 def _row(read: ImageRecord) -> dict[str, Any]:
-    assert read.preview is not None and read.width and read.height, read.error
+    assert read.preview is not None, read.error
+    assert read.width, read.error
+    assert read.height, read.error
     folder = read.relative_path.rpartition("/")[0]
     row = {"relative_path": read.relative_path, "folder": folder, "camera": read.camera, "file": read.file_path}
     row |= {"width": read.width, "height": read.height, "aspect_ratio": read.width / read.height}
