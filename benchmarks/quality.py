@@ -426,7 +426,8 @@ def _report(rows: pl.DataFrame, directory: Path, rounds: int, python: str) -> st
         "|---|---|---|---|",
     ]
     lines += [f"| {name} | {less:.1f} | {more:.1f} | **{more / less:.2f}** |" for name, less, more in _price(directory)]
-    return "\n".join([*lines, "", *measure.circumstances(MODULE, ("pillow", "numpy", "scipy", "polars"))])
+    lines += ["", *measure.circumstances(MODULE, ("pillow", "numpy", "scipy", "polars"))]
+    return "\n".join(lines).replace(python, "python")
 
 
 def _megapixels(rows: pl.DataFrame) -> float:
