@@ -18,7 +18,7 @@ _BRIGHTEST, _DARKEST = 250, 5  # of 255: a JPEG's rounding moves what was clippe
 _WHITE = 238  # of 255, in every channel: a background that is left white on purpose
 _BURNT_OUT = 252  # of 255, of green
 _DARKEST_SHARE = 0.01  # of a picture
-_MOST_SIDE = 256  # pixels at which the background is looked for
+_COLOURS_SIDE = 256  # pixels, at most, at which colours are looked at
 _LEAST_SUBJECT = 0.01  # share of a picture; if less is no background, the background is the subject
 
 
@@ -50,10 +50,10 @@ def tones(preview: bytes) -> Tones:
             rgb = image.convert("RGB")
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, …
         raise ImageError("corrupt", f"its preview doesn't decode: {first_line(error)}") from None
-    red, green, blue = rgb.split()
     share = _shares(rgb.convert("L"))
     below = np.cumsum(share)
     dark, shadows, bright, highlights = (float(np.searchsorted(below, q)) / 255 for q in (0.02, 0.05, 0.98, 0.99))
+    red, green, blue = rgb.split()
     highest = _shares(ImageChops.lighter(ImageChops.lighter(red, green), blue))
     there = share[share > 0]
     return Tones(
@@ -61,10 +61,10 @@ def tones(preview: bytes) -> Tones:
         contrast=bright - dark,
         shadows=shadows,
         highlights=highlights,
-        exposure=_exposure(rgb),
+        exposure=_exposure(red, green, blue),
         clipped=float(highest[_BRIGHTEST:].sum() + highest[: _DARKEST + 1].sum()),
         entropy=max(0.0, float(-(there @ np.log2(there)))),
-        colourfulness=_colourfulness(red, green, blue),
+        colourfulness=_colourfulness(rgb.reduce(-(-max(rgb.size) // _COLOURS_SIDE))),
     )
 
 
@@ -73,7 +73,7 @@ def _shares(channel: Image.Image) -> NDArray[np.float64]:
     return np.asarray(channel.histogram(), np.float64) / (channel.width * channel.height)
 
 
-def _exposure(rgb: Image.Image) -> float:
+def _exposure(red: Image.Image, green: Image.Image, blue: Image.Image) -> float:
     """How washed out: root of the share of the subject that is burnt out, and how far the darkest parts are lifted.
 
     Burnt out is where green is clipped: red alone is that in a ripe fruit, and green is most of luma. The darkest parts
@@ -81,9 +81,6 @@ def _exposure(rgb: Image.Image) -> float:
     photograph has bright but through a veil or by light that was added. The subject is all but white that reaches the
     edge: a picture before a white background isn't overexposed.
     """
-    small = rgb.copy()
-    small.thumbnail((_MOST_SIDE, _MOST_SIDE), Image.Resampling.BOX)
-    red, green, blue = small.split()
     darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
     lifted = float(np.searchsorted(np.cumsum(_shares(darkest)), _DARKEST_SHARE)) / 255
     subject = ~_background(np.asarray(darkest) >= _WHITE)
@@ -106,9 +103,9 @@ def _background(white: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(reaches[regions], np.bool_)
 
 
-def _colourfulness(red: Image.Image, green: Image.Image, blue: Image.Image) -> float:
+def _colourfulness(rgb: Image.Image) -> float:
     """M3 of Hasler and Suesstrunk, Measuring colourfulness in natural images (2003)."""
-    r, g, b = (np.asarray(channel, np.float32).reshape(-1) for channel in (red, green, blue))
+    r, g, b = (np.asarray(channel, np.float32).reshape(-1) for channel in rgb.split())
     deviations, means = [], []
     for opponent in (r - g, (r + g) / 2 - b):
         means.append(float(opponent.mean()))
