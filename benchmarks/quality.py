@@ -1,12 +1,14 @@
 """Verdicts on image quality, on real photographs of which one in eight is degraded by code, beside CleanVision's.
 
-    python -m benchmarks.quality [--photographs DIR] [--most N] [--rounds N] [--rival-python PYTHON] [--save]
+    python -m benchmarks.quality [--photographs DIR] [--most N] [--skip N] [--rounds N] [--rival-python PYTHON] [--save]
 
 The photographs are those of ``photographs`` with a shorter side of at least 200 pixels, exact copies once, at most N of
 a source (the uppermost folder). In each round other ones are degraded, each kind in turn; the rest stays as it is. Both
 judge the same files with their defaults. Those that are blurred, dark or bright by nature stand in ``natural.toml`` and
 count neither way for that kind. The thresholds that two sources would choose judge the other two, and the other way
-round. ``--rival-python`` is a Python that has ``cleanvision``. ``--save`` writes ``benchmarks/results/quality.md``.
+round. ``--skip`` leaves out the first N of a source, to judge those that had no part in anything before; ``natural.toml``
+doesn't know these. ``--rival-python`` is a Python that has ``cleanvision``. ``--save`` writes ``benchmarks/results/quality.md``,
+or ``quality_others.md`` where some were left out.
 """
 
 from __future__ import annotations
@@ -109,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="(default ../shared/data/crop_photos)")
     parser.add_argument("--most", type=int, default=250, help="photographs of a source (default 250)")
+    parser.add_argument("--skip", type=int, default=0, help="photographs of a source left out before them (default 0)")
     parser.add_argument("--rounds", type=int, default=8, help="each with others degraded (default 8)")
     parser.add_argument("--rival-python", default=sys.executable, help="a Python that has cleanvision")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/quality.md")
@@ -116,21 +119,21 @@ def main() -> None:
     if not arguments.photographs.is_dir():
         sys.exit(f"there are no photographs at {arguments.photographs}; nothing is measured")
     with tempfile.TemporaryDirectory() as directory:
-        rows = measured(arguments.photographs, Path(directory), arguments.most, arguments.rounds)
+        rows = measured(arguments.photographs, Path(directory), arguments.most, arguments.rounds, arguments.skip)
         report = _report(rows, Path(directory), arguments.rounds, arguments.rival_python)
     print(report)
     if arguments.save:
-        measure.save(report, "quality")
+        measure.save(report, "quality_others" if arguments.skip else "quality")
 
 
-def measured(photographs: Path, directory: Path, most: int, rounds: int) -> pl.DataFrame:
+def measured(photographs: Path, directory: Path, most: int, rounds: int, skip: int = 0) -> pl.DataFrame:
     """A row for each photograph in each round: as the quality table has it, and ``round``, ``source``, ``degraded``
     (null for one that is as it was), ``file`` and ``natural`` (kinds it is by nature).
 
     Args:
         directory: gets ``whole/``, the photographs as they are in the first round, and ``round_N/``, those degraded.
     """
-    chosen = list(_chosen(photographs, most))
+    chosen = list(_chosen(photographs, most, skip))
     untouched = {row["relative_path"]: row for row in _rows(photographs, [photo.path for photo in chosen])}
     natural: dict[str, list[str]] = {}
     for entry in tomllib.loads(NATURAL.read_text())["photograph"] if NATURAL.exists() else []:
@@ -156,7 +159,7 @@ def measured(photographs: Path, directory: Path, most: int, rounds: int) -> pl.D
     return pl.DataFrame(everything, infer_schema_length=None)
 
 
-def _chosen(photographs: Path, most: int) -> Iterator[Photograph]:
+def _chosen(photographs: Path, most: int, skip: int = 0) -> Iterator[Photograph]:
     """In an order that more of them would not change."""
     seen: set[str] = set()
     counts: dict[str, int] = {}
@@ -164,7 +167,7 @@ def _chosen(photographs: Path, most: int) -> Iterator[Photograph]:
     paths = (str(path.relative_to(photographs)) for path in photographs.rglob("*") if path.suffix.lower() == ".jpg")
     for path in sorted(paths, key=lambda path: hashlib.sha256(path.encode()).hexdigest()):
         source = path.partition("/")[0]
-        if counts.get(source, 0) >= most:
+        if counts.get(source, 0) >= skip + most:
             continue
         data = tree.read(path)
         content = hashlib.sha256(data).hexdigest()
@@ -173,7 +176,8 @@ def _chosen(photographs: Path, most: int) -> Iterator[Photograph]:
                 continue
         seen.add(content)
         counts[source] = counts.get(source, 0) + 1
-        yield Photograph(path, source)
+        if counts[source] > skip:
+            yield Photograph(path, source)
 
 
 def _planted(photographs: Path, chosen: Sequence[Photograph], number: int) -> dict[str, tuple[str, int]]:
