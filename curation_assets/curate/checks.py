@@ -72,7 +72,8 @@ def problems_as_before(now: Mapping[str, int], images: int, before: Mapping[str,
         share, share_before = count / images, was / images_before
         both = (count + was) / (images + images_before)
         deviation = math.sqrt(both * (1 - both) * (1 / images + 1 / images_before))
-        numbers |= {f"share_{kind}": share, f"share_{kind}_before": share_before}
+        name = kind.replace(" ", "_")
+        numbers |= {f"share_{name}": share, f"share_{name}_before": share_before}
         if share - share_before > max(JUMP, _DEVIATIONS * deviation):
             jumps.append(f"{kind} {share:.1%} of {images}, before {share_before:.1%} of {images_before}")
     return Outcome(not jumps, "; ".join(jumps) or "no kind of problem is much more frequent than before", numbers)

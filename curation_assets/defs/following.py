@@ -133,7 +133,8 @@ def build_following_sensor(
         told = f"; {len(new)} of them were told of, which no run of Dagster did" if new else ""
         behind = [folder for folder in stands.behind if key_of(folder) not in busy]
         if not behind:
-            return dg.SkipReason(f"{len(stands.in_line)} folders are in line{told}; runs are at {len(stands.behind)}")
+            others = f"; runs are at {len(stands.behind)} others" if stands.behind else ""
+            return dg.SkipReason(f"{len(stands.in_line)} folders are in line{told}{others}")
         attempt = next_attempt(told_as, stands.state, latest_run(instance, job.name), run_key_is_used(instance), now)
         if isinstance(attempt, Attempt):
             tags = {ATTEMPT: str(attempt.number)} if attempt.number > 1 else {}

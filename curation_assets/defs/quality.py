@@ -86,10 +86,12 @@ def quality_standing(pipeline: Pipeline) -> Standing:
     images, rows = directory.latest(), quality.latest()
 
     def find() -> Standing:
-        behind = folders_behind(images, rows)
+        # Of a damaged file of the directory table nothing is seen: a run tells of its folder what is wrong.
+        behind = sorted({*folders_behind(images, rows), *(file.partition for file, _ in images.broken())})
         return standing(images.folders, behind, (file.path for file in images.files_of(behind)), MEASURES_VERSION)
 
-    versions = images.table_id, images.version, rows.table_id, rows.version
+    damaged = tuple(file.path for file, _ in images.broken())
+    versions = images.table_id, images.version, rows.table_id, rows.version, damaged
     return _known.get(str(quality.path), versions, find)
 
 
@@ -173,7 +175,8 @@ def _values(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(pipeline: Pipeline, key: str, rows: pl.DataFrame, result: QualityResult | None) -> md.Facts:
     kinds = overview(rows, pipeline.thresholds)
     facts: md.Facts = {_IMAGES: dg.MetadataValue.int(len(rows)), _ANY: dg.MetadataValue.int(any_problem(rows))}
-    facts |= {count.kind.name: dg.MetadataValue.int(count.images) for count in kinds}
+    counts = {count.kind.name: dg.MetadataValue.int(count.images) for count in kinds}
+    facts |= {name: counts[name] for name in KINDS}
     records = [
         dg.TableRecord(
             {"kind": c.kind.name, "images": c.images, "share": round(c.share, 4), "what to do": c.kind.advice}

@@ -167,7 +167,7 @@ def test_folders_that_were_never_measured_are_asked_for_in_one_run_and_then_no_m
     assert set(instance.get_dynamic_partitions("image_folders")) == set(folders)
     skipped = tick()
     assert isinstance(skipped, dg.SkipReason)
-    assert skipped.skip_message == "27 folders are in line; runs are at 0"
+    assert skipped.skip_message == "27 folders are in line"
     monkeypatch.setattr("curation_assets.curate.quality.MEASURES_VERSION", measuring.MEASURES_VERSION + 1)
     monkeypatch.setattr(quality_defs, "MEASURES_VERSION", measuring.MEASURES_VERSION + 1)
     monkeypatch.setattr(quality_defs, "_known", quality_defs.Remembered())  # as after a start with a new version
@@ -184,7 +184,7 @@ def test_a_folder_that_a_run_is_at_is_left_to_it_until_the_run_ends(
     under_way = instance.create_run_for_job(job, tags={"dagster/partition": "maize"})
     skipped = tick()
     assert isinstance(skipped, dg.SkipReason)
-    assert "runs are at 1" in str(skipped.skip_message)
+    assert "0 folders are in line; runs are at 1 others" in str(skipped.skip_message)
     instance.report_run_failed(under_way)
     assert isinstance(tick(), dg.RunRequest)
 
@@ -230,6 +230,32 @@ def test_a_folder_that_fails_costs_its_neighbours_nothing(
     failures = " ".join(str(event.event_specific_data) for event in result.all_events if event.is_step_failure)
     assert "b: the disk is full (2 other folders of this run are done and committed)" in failures
     assert instance.get_materialized_partitions(QUALITY) == {"a", "c"}
+
+
+@pytest.mark.parametrize("damaged", ["directory", "quality"])
+def test_a_damaged_file_costs_its_own_folder_only(
+    damaged: str,
+    tick: Tick,
+    fill: Any,
+    scanned: Callable[..., Pipeline],
+    materialize: Callable[..., Any],
+    instance: dg.DagsterInstance,
+) -> None:
+    for folder in ("a", "b", "c"):
+        fill(folder, 1)
+    pipeline = scanned("a", "b", "c")
+    if damaged == "quality":
+        pipeline.measure(["a", "b", "c"], LogProgress())
+        for folder in ("a", "b", "c"):
+            fill(folder, 1, first=1)
+        scanned("a", "b", "c")
+    table = getattr(pipeline.tables, damaged)
+    (file,) = table.latest().files("b")
+    (table.path / file.path).write_bytes((table.path / file.path).read_bytes()[:100])
+    assert isinstance(tick(), dg.RunRequest)
+    assert not materialize("measure_image_quality").success
+    assert instance.get_materialized_partitions(QUALITY) == {"a", "c"}
+    assert told(instance, "c").metadata["images"].value == (2 if damaged == "quality" else 1)
 
 
 def test_what_the_command_line_measured_is_told_once_with_its_checks(
@@ -322,6 +348,24 @@ def test_a_score_outside_its_scale_fails_the_run(
     check = checks(result, "maize")["scores_are_finite"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert check.metadata["outside_scale"].value == 2
+
+
+def test_every_folder_is_told_of_though_the_checks_of_some_fail(
+    fill: Any,
+    scanned: Callable[..., Pipeline],
+    materialize: Callable[..., Any],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measuring, "sharpness_of", lambda _: 7.5)
+    monkeypatch.setattr(measuring, "SHARPNESS_VERSION", measuring.SHARPNESS_VERSION + 1)
+    for folder in ("a", "b", "c"):
+        fill(folder, 1)
+    scanned("a", "b", "c")
+    result = materialize("measure_image_quality")
+    assert not result.success
+    assert instance.get_materialized_partitions(QUALITY) == {"a", "b", "c"}
+    assert len(checks(result, "c")) == 2
 
 
 def test_images_without_rows_are_counted(fill: Any, scanned: Callable[..., Pipeline]) -> None:
