@@ -9,7 +9,7 @@ import polars as pl
 
 from curation_assets.curate.checks import problems_as_before, scores_are_finite
 from curation_assets.curate.measuring import MEASURES_VERSION
-from curation_assets.curate.overview import any_problem, overview, score_of
+from curation_assets.curate.overview import any_problem, overview
 from curation_assets.curate.problems import KINDS, judged
 from curation_assets.curate.quality import QualityResult, folders_behind
 from curation_assets.defs import metadata as md
@@ -209,8 +209,8 @@ def _work(result: QualityResult) -> md.Facts:
 
 def _worst(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
     """The worst of a folder, whether they are as bad as the threshold or not."""
-    severity = f"{kind}_severity"
-    ordered = rows.drop_nulls(severity).sort([severity, "relative_path"], descending=[True, False])
+    score = f"{kind}_score"
+    ordered = rows.drop_nulls(score).sort([score, "relative_path"], descending=[not KINDS[kind].is_low, False])
     return ordered.head(md.THUMBNAILS)
 
 
@@ -218,7 +218,7 @@ def _sheet(name: str, kind: str, rows: pl.DataFrame, previews: Mapping[str, byte
     rows = rows.filter(pl.col("relative_path").is_in(list(previews)))
     if not len(rows):
         return {}
-    scores = ", ".join(f"{score:.2f}" for score in score_of(rows, kind))
+    scores = ", ".join(f"{score:.2f}" for score in rows[f"{kind}_score"])
     said = f"{KINDS[kind].scale} {scores}; {int(rows[kind].sum())} of these are {kind}"
     sheet = contact_sheet([previews[path] for path in rows["relative_path"]])
     return {name: md.picture(sheet, f"{len(rows)} images", "jpeg", said)}
