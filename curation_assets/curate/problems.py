@@ -50,6 +50,9 @@ class Kind:
 _SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()
 _ELONGATION = pl.max_horizontal(pl.col("aspect_ratio"), 1 / pl.col("aspect_ratio"))
 
+# Print is too thin to be dark on a preview, so that nothing of a page is; what is burnt out lies beyond it.
+_IS_PAGE = (pl.col("colourfulness") < 6) & (pl.col("sharpness") > 0.7) & (pl.col("exposure") < 0.8)
+
 _KINDS = (
     Kind(
         "blurry",
@@ -57,8 +60,8 @@ _KINDS = (
         "look at the softest, and leave out those that show too little for the task",
         pl.col("sharpness"),
         "sharpness",
-        0.45,
-        sway=0.25,
+        0.42,
+        sway=0.15,
     ),
     Kind(
         "dark",
@@ -66,18 +69,19 @@ _KINDS = (
         "leave them out, or brighten them when training",
         pl.col("highlights"),
         "highlights",
-        0.32,
-        sway=0.25,
+        0.3,
+        sway=0.1,
     ),
     Kind(
         "bright",
-        "the subject is washed out: overexposed, or against the light",
+        "washed out: a large part is burnt out, or nothing on it is dark",
         "leave them out where what matters is burnt out",
         pl.col("exposure"),
         "exposure",
-        1.0,
+        0.5,
         is_low=False,
-        sway=0.25,
+        sway=0.1,
+        unless=_IS_PAGE,
     ),
     Kind(
         "low_information",
@@ -87,7 +91,7 @@ _KINDS = (
         "entropy, in bits",
         3.0,
         sway=0.25,
-        unless=pl.col("contrast") > 0.25,
+        unless=pl.col("highlights") - pl.col("shadows") > 0.25,
     ),
     Kind(
         "odd_aspect",

@@ -193,7 +193,7 @@ QUALITY = TableSpec(
         Column(
             "exposure",
             pa.float32(),
-            "0 to 1.5: mean luma of all but a white background, and half the share of it that is clipped bright",
+            "0 to 2: root of the share of the subject that is burnt out, and the darkest channel's 1st percentile",
         ),
         Column("clipped", pa.float32(), "share of pixels, 0 to 1, that are as dark or as bright as can be"),
         Column("entropy", pa.float32(), "bits, 0 to 8, of the histogram of luma"),
