@@ -11,6 +11,7 @@ from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
 from curation_assets.defs.new_images import build_new_images_sensor
+from curation_assets.defs.quality import build_quality_sensor, image_quality, measure_image_quality
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.retries import build_retry_sensor
 from curation_assets.defs.search import build_search_index_sensor, image_map, image_search_index, refresh_search_index
@@ -37,6 +38,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             crop_images_directory,
             clip_model,
             crop_images_directory_embeddings,
+            image_quality,
             image_search_index,
             image_map,
             lake_maintenance,
@@ -47,6 +49,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             ingest_image_folder,
             ingest_image_folders,
             register_clip_model,
+            measure_image_quality,
             refresh_search_index,
             maintain_lake,
         ],
@@ -55,6 +58,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_dead_runs_sensor(settings),
             build_new_images_sensor(settings),
             embeddings_automation_sensor,
+            build_quality_sensor(settings),
             build_search_index_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),

@@ -135,8 +135,8 @@ def run_shown(
 def exit_code(summary: RunSummary) -> int:
     """1 if some images could not be used or examined, some folders not be listed or some rows not be read; else 0."""
     incomplete = summary.failed or summary.unlisted or summary.unread or summary.broken
-    incomplete = incomplete or any(result.done.failed or result.done.waiting for result in summary.quality or ())
-    return 1 if len(summary.bad) or incomplete else 0
+    unmeasured = any(result.done.failed or result.done.waiting for result in summary.quality or ())
+    return 1 if len(summary.bad) or incomplete or unmeasured else 0
 
 
 def _human(name: str, value: Any) -> str:

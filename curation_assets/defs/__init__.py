@@ -1,7 +1,8 @@
 """Dagster only: assets, checks, sensors, jobs, partitions, resources. The work itself is in ``pipeline`` and below.
 
-``images``, ``model``, ``embeddings``, ``search``, ``ingest``, ``zero_shot_labels``: a subject each, with assets, jobs
-and sensors. ``state`` decides for sensors, from values alone. The others are what several subjects share.
+``images``, ``model``, ``embeddings``, ``search``, ``quality``, ``ingest``, ``zero_shot_labels``: a subject each, with
+assets, jobs and sensors. ``following`` is what assets by folder that follow by state have in common. ``state`` decides
+for sensors, from values alone. The others are what several subjects share.
 
 Modules that define assets or sensors don't postpone annotations: Dagster reads them when it decorates.
 """

@@ -1,7 +1,8 @@
 """``bring_everything_in_line``: what ``curation run`` does, as one job without a partition to choose.
 
-It scans every folder that differs from its rows, registers the model, embeds what lacks a vector, and brings index and
-map in line; each folder is told of by itself, as its own run would. Where nothing is to be done it says so in seconds.
+It scans every folder that differs from its rows, registers the model, embeds what lacks a vector, measures what is not
+measured, and brings index and map in line; each folder is told of by itself, as its own run would. Where nothing is to
+be done it says so in seconds.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from curation_assets.defs.embeddings import crop_images_directory_embeddings, em
 from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
 from curation_assets.defs.model import clip_model, model_facts
+from curation_assets.defs.quality import image_quality, measure_folders, quality_standing
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress, trying_again
@@ -26,7 +28,7 @@ Due = dg.DynamicOutput[list[str]]
 
 @dg.op(
     out=dg.DynamicOut(list[str]),
-    description="Choose the model, and find the folders that differ from their rows or lack vectors.",
+    description="Choose the model, and find the folders that differ from their rows, lack vectors or are not measured.",
 )
 def find_what_is_due(
     context: dg.OpExecutionContext, curation: CurationResource
@@ -46,12 +48,13 @@ def find_what_is_due(
         ordered = sorted(changes, key=lambda change: (change.fingerprint != ABSENT, change.folder))
         due = [change.folder for change in ordered if change.folder not in kept]
         differing = {change.folder for change in changes}
-        due += sorted(set(not_embedded(pipeline, chosen.model)) & tree.folders.keys() - differing)
+        behind = {*not_embedded(pipeline, chosen.model), *quality_standing(pipeline).behind}
+        due += sorted(behind & tree.folders.keys() - differing)
     context.log.info("%d image folders on disk; %d are due", len(tree.folders), len(due))
     keys = [key_of(folder) for folder in due]
     on_disk = dict.fromkeys([*keys, *map(key_of, tree.folders)])
     context.instance.add_dynamic_partitions(str(FOLDERS.name), list(on_disk))
-    plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key], keys)
+    plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], keys)
     for first in range(0, len(keys), _FOLDERS_A_STEP):
         yield dg.DynamicOutput(keys[first : first + _FOLDERS_A_STEP], mapping_key=f"from_{first + 1}")
 
@@ -75,6 +78,16 @@ def embed_some(
     """As ``crop_images_directory_embeddings`` does of partitions."""
     with trying_again(context):
         yield from tell_each(context.instance, *embed_folders(context, curation, keys))
+        yield dg.Output(len(keys))
+
+
+@dg.op(description="Measure what is new in some folders, and check the rows.")
+def measure_some(
+    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
+) -> Iterator[Event | dg.Output[int]]:
+    """As ``image_quality`` does of partitions."""
+    with trying_again(context):
+        yield from tell_each(context.instance, *measure_folders(context, curation, keys))
         yield dg.Output(len(keys))
 
 
@@ -109,9 +122,11 @@ def refresh_index_and_map(
 @dg.job(
     executor_def=ONE_PROCESS,
     description="One click: scan every image folder that differs from its rows, register the model, embed what lacks a "
-    "vector, refresh search index and map. What `curation run` does, with each folder's events and checks. Where all "
-    "is in line, it takes seconds and changes nothing.",
+    "vector, measure what is not measured, refresh search index and map. What `curation run` does, with each folder's "
+    "events and checks. Where all is in line, it takes seconds and changes nothing.",
 )
 def bring_everything_in_line() -> None:
     """The steps of some folders each, and one for all of them."""
-    refresh_index_and_map(find_what_is_due().map(scan_some).map(embed_some).collect())
+    scanned = find_what_is_due().map(scan_some)
+    scanned.map(measure_some)
+    refresh_index_and_map(scanned.map(embed_some).collect())

@@ -42,7 +42,7 @@ from curation_assets.errors import CurationError
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 
-_NOTE: md.Facts = {"note": dg.MetadataValue.text("found up to date in the table; made outside Dagster")}
+_NOTE: md.Facts = {"note": dg.MetadataValue.text(md.MADE_ELSEWHERE)}
 
 
 _behind: dict[str, tuple[tuple[object, ...], frozenset[str]]] = {}

@@ -1,4 +1,4 @@
-"""Jobs that bring folders in: scan, embed, then the search index, all in the run's own process.
+"""Jobs that bring folders in: scan, embed, measure, then the search index, all in the run's own process.
 
 ``ingest_image_folder`` is a job of assets, of one partition. ``ingest_image_folders`` does several small folders that
 landed together, and is a job of ops, because Dagster gives the partitions of one run of assets a common fate and data
@@ -14,6 +14,7 @@ import dagster as dg
 
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
+from curation_assets.defs.quality import image_quality, measure_folders
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
@@ -22,9 +23,10 @@ from curation_assets.defs.tags import GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 
 ingest_image_folder = dg.define_asset_job(
     "ingest_image_folder",
-    selection=[crop_images_directory, crop_images_directory_embeddings, image_search_index],
+    selection=[crop_images_directory, crop_images_directory_embeddings, image_quality, image_search_index],
     partitions_def=FOLDERS,
-    description="Scan one image folder, embed what is new in it, and bring the search index in line.",
+    executor_def=ONE_PROCESS,  # its steps could run at the same time: a process each would cost more than they do
+    description="Scan one image folder, embed and measure what is new in it, and bring the search index in line.",
 )
 
 
@@ -41,7 +43,7 @@ class FoldersConfig(dg.Config):
 @dg.op(out=dg.DynamicOut(str), description="The folders of the run's configuration.")
 def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[dg.DynamicOutput[str]]:
     """Say what the run is about to materialize, and begin each folder."""
-    plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key], config.keys)
+    plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], config.keys)
     for number, key in enumerate(config.keys, 1):
         yield dg.DynamicOutput(key, mapping_key=f"{number}_{re.sub('[^A-Za-z0-9_]', '_', key)[:60]}")
 
@@ -64,6 +66,16 @@ def embed(context: dg.OpExecutionContext, curation: CurationResource, key: str) 
         yield dg.Output(key)
 
 
+@dg.op(description="Measure what is new in the folders, and check the rows.")
+def measure(
+    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
+) -> Iterator[Event | dg.Output[int]]:
+    """As ``image_quality`` does of partitions: of all at once, since verdicts are made of the whole table."""
+    with trying_again(context):
+        yield from tell_each(context.instance, *measure_folders(context, curation, keys))
+        yield dg.Output(len(keys))
+
+
 @dg.op(description="Bring the search index in line with the tables.")
 def refresh(
     context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
@@ -76,12 +88,14 @@ def refresh(
 
 @dg.job(
     executor_def=ONE_PROCESS,
-    description="Scan several image folders and embed what is new in them, each for itself; then bring the search "
-    "index in line.",
+    description="Scan several image folders and embed what is new in them, each for itself; then measure what is new, "
+    "and bring the search index in line.",
 )
 def ingest_image_folders() -> None:
-    """The steps of each folder, and one for all of them."""
-    refresh(folders().map(scan).map(embed).collect())
+    """The steps of each folder, and two for all of them."""
+    scanned = folders().map(scan)
+    measure(scanned.collect())
+    refresh(scanned.map(embed).collect())
 
 
 def folders_config(keys: list[str]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ _GLIMPSE_SIZES = ((56, 42), (40, 30), (24, 18))  # pixels of each
 _SHOWN_CHARACTERS = 1000  # from here on Dagster 1.13 shows a link that opens the Markdown
 BAD_FILES_SHOWN = 50
 
+MADE_ELSEWHERE = "found up to date in the table; made outside Dagster"
+
 DEMONSTRATION_NOTE = (
     "The embedded model is **for demonstration, not for decisions**: it knows little more than the photographs "
     "it was trained on."

@@ -17,11 +17,11 @@ def fit(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def shrink(rgb: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize an RGB image to a smaller (width, height) with a bicubic filter over all the pixels it covers."""
-    small = Image.new("RGB", size)
+def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize an RGB or grey image to a smaller (width, height) with a bicubic filter over all the pixels it covers."""
+    small = Image.new(image.mode, size)
     resizer, options = _resizer()
-    resizer.resize_pil(rgb, small, options)
+    resizer.resize_pil(image, small, options)
     return small
 
 

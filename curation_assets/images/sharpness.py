@@ -11,6 +11,8 @@ The blur effect, 2007): much where it was sharp, little where it was soft alread
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,7 +25,7 @@ _SIZES = (1000, 500, 250)
 _TOO_LIKE = 1.05  # a picture hardly larger than the next size is measured there
 _LEAST = 32  # pixels of the shorter side: of a smaller picture nothing is said
 _TILES, _LEAST_TILES = 10, 4  # along the shorter side, and how many have to count
-_SHARPEST = 95  # percentile of the tiles
+_SHARPEST = 0.95  # quantile of the tiles
 _FLATTEST = 0.05  # share of the tiles
 _LEAST_GRADIENT = 2.0  # of 255, root of the mean square in a tile, above the noise
 # Down and right to the neighbour; and how many pixels are averaged along that: diagonally 7 are about as long as 9.
@@ -43,15 +45,15 @@ def sharpness(rgb: Image.Image) -> float | None:
     """
     if min(rgb.size) < _LEAST:
         return None
-    found = []
+    grey, found = rgb.convert("L"), []
     for size, next_size in zip(_SIZES, (*_SIZES[1:], 0), strict=True):
-        longer = max(rgb.size)
+        longer = max(grey.size)
         if longer < next_size * _TOO_LIKE:
             continue
         if longer > size:
-            rgb = shrink(rgb, fit(rgb.size, size))
+            grey = shrink(grey, fit(grey.size, size))
         # Every third row of 1,000 pixels tells as much as all of them.
-        at_size = _at_this_size(np.asarray(rgb.convert("L"), np.float32), -(-max(rgb.size) // 334))
+        at_size = _at_this_size(np.asarray(grey, np.float32), -(-max(grey.size) // 334))
         found += [] if at_size is None else [at_size]
     return float(np.mean(found)) if found else None
 
@@ -62,13 +64,15 @@ def _at_this_size(grey: NDArray[np.float32], every: int) -> float | None:
     for down, right, averaged in _DIRECTIONS:
         before = _tiles(_gradient(grey, every, down, right, 1), side // every, side)
         after = _tiles(_gradient(grey, every, down, right, averaged), side // every, side)
-        flattest = np.argsort(before)[: max(1, int(len(before) * _FLATTEST))]
+        few = max(1, int(len(before) * _FLATTEST))
+        flattest = np.argpartition(before, few - 1)[:few]
         noise, noise_left = before[flattest].mean(), after[flattest].mean()
         signal = before - noise
         counts = signal > max(_LEAST_GRADIENT**2, noise)
         if counts.sum() >= _LEAST_TILES:
             kept = np.clip((after[counts] - noise_left) / signal[counts], 0, 1)
-            directions.append(np.percentile(1 - np.sqrt(kept), _SHARPEST))
+            place = int((len(kept) - 1) * (1 - _SHARPEST))
+            directions.append(1 - math.sqrt(np.partition(kept, place)[place]))
     return min(directions) if directions else None
 
 

@@ -114,6 +114,8 @@ def test_filters_and_conditions_are_those_of_a_search(curation: Curation, lake: 
     assert [image["relative_path"] for image in found["images"]] == ["plot 1/blurred.jpg"]
     found = json.loads(curation("search", "--where", "problems LIKE '%dark%'", "--json")[1])
     assert [image["relative_path"] for image in found["images"]] == ["plot 1/dark.jpg"]
+    found = json.loads(curation("search", "--problem", "dark", "--problem", "bright", "--json")[1])
+    assert [image["relative_path"] for image in found["images"]] == ["plot 1/dark.jpg"]
     code, text, _ = curation("search", "--sort", "sharpness")
     assert (code, text.splitlines()[0].split("  ")[1]) == (0, "plot 1/blurred.jpg")
 
@@ -139,12 +141,13 @@ def test_an_image_shows_its_scores_and_problems(curation: Curation, lake: Pipeli
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "an unknown kind": (["problems", "blury"], "no kind of problem is called 'blury'; did you mean blurry?"),
+    "a kind with a slip": (["problems", "blury"], "no kind of problem is called 'blury'; did you mean blurry?"),
     "no number": (["problems", "--threshold", "blurry=soft"], "of blurry is a number above 0, not 'soft'"),
     "not finite": (["problems", "--threshold", "blurry=nan"], "the threshold of blurry is a number above 0, not 'nan'"),
     "no kind": (["problems", "--threshold", "0.4"], "--threshold '0.4': write KIND=NUMBER, for example blurry=0.4"),
     "two ways": (["problems", "dark", "--json", "--csv"], "--json and --csv are two ways to print: choose one"),
     "a table of all": (["problems", "--csv"], "--csv prints the images of one kind: name it"),
+    "an unknown kind": (["search", "--problem", "fog"], "no kind of problem is called 'fog'; there are blurry"),
     "a condition": (["problems", "--where", "sharpnes < 1"], "sharpnes"),
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
-INDEX = dg.AssetKey("image_search_index")
+INDEX, QUALITY = dg.AssetKey("image_search_index"), dg.AssetKey("image_quality")
 JOB = "ingest_image_folders"
 
 
@@ -72,10 +72,10 @@ def test_each_folder_is_told_of_as_the_run_of_its_partition_tells(
         for key in ("maize", "rye"):
             alone = job.execute_in_process(instance=other, partition_key=key)
             assert checks(result, key) == checks(alone, key)
-            assert len(checks(result, key)) == 5
-            for asset in (DIRECTORY, EMBEDDINGS):
+            assert len(checks(result, key)) == 7
+            for asset in (DIRECTORY, EMBEDDINGS, QUALITY):
                 ours, theirs = told(result, asset)[key], told(alone, asset)[key]
-                of_work = {"new", "unchanged", "encoded", "already there", "device", "precision"}
+                of_work = {"new", "unchanged", "encoded", "measured", "already there", "device", "precision"}
                 of_table = {"table version", "table rows"}
                 same = set(theirs.metadata) - of_work - of_table - {"seconds", "MB read"}
                 assert {name: ours.metadata[name] for name in same} == {name: theirs.metadata[name] for name in same}

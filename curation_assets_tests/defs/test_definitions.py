@@ -13,6 +13,7 @@ GRAPH = {
     "crop_images_directory": ("images", {"image_folders"}, True),
     "clip_model": ("model", set(), False),
     "crop_images_directory_embeddings": ("embeddings", {"crop_images_directory", "clip_model"}, True),
+    "image_quality": ("curation", {"crop_images_directory"}, True),
     "image_search_index": ("search", {"crop_images_directory_embeddings"}, False),
     "image_map": ("search", {"image_search_index"}, False),
     "lake_maintenance": ("upkeep", set(), False),
@@ -25,6 +26,8 @@ CHECKS = {
     ("crop_images_directory_embeddings", "embeddings_key_is_unique", True),
     ("crop_images_directory_embeddings", "every_image_embedded_once", True),
     ("crop_images_directory_embeddings", "vectors_are_unit", True),
+    ("image_quality", "scores_are_finite", True),
+    ("image_quality", "problems_as_before", False),
 }
 
 
@@ -84,6 +87,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "dead_runs_sensor": dg.DefaultSensorStatus.RUNNING,
         "new_images_sensor": dg.DefaultSensorStatus.RUNNING,
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_quality_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 

@@ -17,6 +17,7 @@ ASSETS = (
     "clip_model",
     "crop_images_directory",
     "crop_images_directory_embeddings",
+    "image_quality",
     "image_search_index",
     "image_map",
 )
@@ -36,11 +37,11 @@ def test_one_click_brings_a_new_project_in_line_and_tells_of_each_folder(
     assert result.success
     folders = {f"field_{number:02}" for number in range(27)}
     assert set(instance.get_dynamic_partitions("image_folders")) == folders
-    for asset in ASSETS[1:3]:
+    for asset in ASSETS[1:4]:
         assert instance.get_materialized_partitions(dg.AssetKey(asset)) == folders
     assert all(instance.get_latest_materialization_event(dg.AssetKey(asset)) for asset in ASSETS)
     checked = {(of.check_name, of.partition) for of in result.get_asset_check_evaluations()}
-    assert len(checked) == 5 * 27 + 2
+    assert len(checked) == 7 * 27 + 2
     assert pipeline.tables.status(pipeline.selection.current())["embedded"].sum() == 27
     versions = pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()
     again = bring_in_line(pipeline, instance)
