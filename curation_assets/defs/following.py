@@ -23,7 +23,7 @@ from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
 
-FOLDERS_AT_ONCE = 25  # whose reports are made and told together
+FOLDERS_AT_ONCE = 100  # whose reports are made and told together, with one reading of the whole table
 _FOUND_FOLDERS = 50  # told to Dagster in one tick
 
 Found = TypeVar("Found")

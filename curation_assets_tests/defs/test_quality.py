@@ -13,6 +13,7 @@ from PIL import Image
 
 from curation_assets.curate import measuring
 from curation_assets.curate.checks import problems_as_before, scores_are_finite
+from curation_assets.defs import following
 from curation_assets.defs import quality as quality_defs
 from curation_assets.defs.quality import build_quality_sensor, quality_data_version
 from curation_assets.defs.resources import CurationResource
@@ -156,7 +157,8 @@ def test_folders_that_were_never_measured_are_asked_for_in_one_run_and_then_no_m
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folders = [f"field_{number:02}" for number in range(27)]  # more than are told of at once
+    monkeypatch.setattr(following, "FOLDERS_AT_ONCE", 10)
+    folders = [f"field_{number:02}" for number in range(27)]
     for folder in folders:
         fill(folder, 1)
     scanned(*folders)
