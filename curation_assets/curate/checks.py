@@ -16,7 +16,7 @@ from curation_assets.lake.snapshot import Snapshot
 # Of each score the least and the most that its measure can give.
 SCALES: Mapping[str, tuple[float, float]] = MappingProxyType(
     dict.fromkeys(MEASURED, (0.0, 1.0))
-    | {"exposure": (0.0, 1.5), "entropy": (0.0, 8.0), "colourfulness": (0.0, 500.0), "aspect_ratio": (0.0, math.inf)}
+    | {"exposure": (0.0, 2.0), "entropy": (0.0, 8.0), "colourfulness": (0.0, 500.0), "aspect_ratio": (0.0, math.inf)}
 )
 _ROUNDING = 1e-4  # scores are stored as float32
 JUMP, LEAST_IMAGES = 0.05, 20  # more of the images than before, and of how many at least, then and now

@@ -11,8 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field
+from PIL import Image
 
 from curation_assets.curate import measuring, quality
+from curation_assets.curate.checks import scores_are_finite
 from curation_assets.curate.measuring import CARRIED, MEASURED, MEASURES_VERSION
 from curation_assets.curate.overview import judged_rows
 from curation_assets.curate.quality import QualityResult, folders_behind
@@ -310,3 +312,16 @@ def _no_leftovers(pipeline: Pipeline) -> Iterator[None]:
     yield
     if pipeline.tables.quality.exists():
         assert not list(pipeline.tables.quality.path.glob("_writers/*/*.parquet"))
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "red", "lime", "blue"])
+def test_the_scores_of_a_picture_of_one_colour_are_within_their_scales(
+    colour: str, pipeline: Pipeline, images: Path
+) -> None:
+    (images / "a").mkdir()
+    Image.new("RGB", (300, 200), colour).save(images / "a" / "plain.png")
+    scan(pipeline, "a")
+    measure(pipeline)
+    tables = pipeline.tables
+    assert scores_are_finite(tables.directory.snapshot(), tables.quality.snapshot(), ["a"]).passed
+    assert rows(pipeline)["sharpness"].to_list() == [None]
