@@ -98,7 +98,7 @@ def test_a_client_that_leaves_while_its_picture_is_decoded_frees_its_place(serve
             wait_until(lambda: server.metric("curation_rows_in_flight") > 0)
         begin = time.monotonic()
         wait_until(lambda: server.metric("curation_requests_in_flight") == 0)
-        assert time.monotonic() - begin < 3  # sixty are half a minute
+        assert time.monotonic() - begin < 10  # sixty are half a minute, and more where cores are busy
     assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
 
 
