@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curation_assets.commands.options import (
-    DATES,
+    CameraOption,
     FolderOption,
+    FoldersOption,
+    FromOption,
+    GpsOption,
     ImagesOption,
     JsonOption,
     LakeOption,
+    MinSideOption,
+    NameOption,
+    ToOption,
     WhereOption,
     filter_of,
     folders_of,
@@ -24,7 +29,7 @@ from curation_assets.commands.options import (
 )
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
-from curation_assets.commands.reports import print_bad, quality_facts, quality_line
+from curation_assets.commands.reports import print_quality, quality_facts
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -43,10 +48,7 @@ _ON_A_PAGE = 24  # of each kind
 def curate(
     images: ImagesOption = None,
     lake: LakeOption = None,
-    folders: Annotated[
-        list[str] | None,
-        typer.Option("--folders", help="Only this folder (relative to the root) and what is below it; repeatable."),
-    ] = None,
+    folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Bring what is known of the images' quality in line with the tables; `curation run` ends with it."""
@@ -63,10 +65,7 @@ def curate(
     if as_json:
         print_json({"quality": facts})
     else:
-        for result in done:
-            for path, reason in (result.done.failed | result.done.waiting).items():
-                print_bad(path, "not measured", reason)
-        out.print(f"quality {quality_line(done)}")
+        print_quality(done)
         out.print("`curation problems` shows what is wrong")
     raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] else 0)
 
@@ -80,16 +79,12 @@ def problems(
         list[str] | None, typer.Option("--threshold", help="KIND=NUMBER, in place of the setting; repeatable.")
     ] = None,
     folder: FolderOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Part of the path.")] = None,
-    camera: Annotated[str | None, typer.Option("--camera", help="Part of make and model.")] = None,
-    captured_from: Annotated[
-        datetime | None, typer.Option("--from", formats=DATES, help="Captured then or later (UTC).")
-    ] = None,
-    captured_to: Annotated[
-        datetime | None, typer.Option("--to", formats=DATES, help="Captured before then (UTC).")
-    ] = None,
-    min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
-    gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
+    name: NameOption = None,
+    camera: CameraOption = None,
+    captured_from: FromOption = None,
+    captured_to: ToOption = None,
+    min_side: MinSideOption = None,
+    gps: GpsOption = None,
     where: WhereOption = None,
     images: ImagesOption = None,
     lake: LakeOption = None,
@@ -245,10 +240,9 @@ def _write_page(
             continue
         shown = zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True)
         tiles = [
-            tile({"relative_path": path, "file_path": where}, preview, None, f"{count.kind.scale} {score:.3g}")
+            tile({"relative_path": path, "file_path": there[0]}, there[1], None, f"{count.kind.scale} {score:.3g}")
             for path, score in shown
-            if (found_picture := pictures.get(path)) is not None
-            for where, preview in [found_picture]
+            if (there := pictures.get(path)) is not None
         ]
         said = (f"{sentence[0].upper()}{sentence[1:]}." for sentence in (count.kind.meaning, count.kind.advice))
         sections.append(Section(f"{count.kind.name}: {count.images:,}", tiles, " ".join(said)))

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from curation_assets.commands.options import (
+    FoldersOption,
     ImagesOption,
     JsonOption,
     LakeOption,
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 def run(
     images: ImagesOption = None,
     lake: LakeOption = None,
-    folders: Annotated[
-        list[str] | None,
-        typer.Option("--folders", help="Only this folder (relative to the root) and what is below it; repeatable."),
-    ] = None,
+    folders: FoldersOption = None,
     rescan: Annotated[bool, typer.Option("--rescan", help="Read every file again, also unchanged ones.")] = False,
     prune: Annotated[
         bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,13 +23,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readab
 FolderOption = Annotated[
     list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
 ]
+FoldersOption = Annotated[
+    list[str] | None,
+    typer.Option("--folders", help="Only this folder (relative to the root) and what is below it; repeatable."),
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Part of the path.")]
+CameraOption = Annotated[str | None, typer.Option("--camera", help="Part of make and model.")]
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+FromOption = Annotated[datetime | None, typer.Option("--from", formats=_DATES, help="Captured then or later (UTC).")]
+ToOption = Annotated[datetime | None, typer.Option("--to", formats=_DATES, help="Captured before then (UTC).")]
+MinSideOption = Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")]
+GpsOption = Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")]
 WhereOption = Annotated[
     str | None, typer.Option("--where", help="A condition in SQL: \"width > 1000 AND camera LIKE 'DJI%'\".")
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model-version", help="Search with another version than the champion.")
 ]
-DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
 
 

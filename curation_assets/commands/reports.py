@@ -69,10 +69,7 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s{_speed(embed)}"
     )
     if summary.quality is not None:
-        for result in summary.quality:
-            for path, reason in (result.done.failed | result.done.waiting).items():
-                print_bad(path, "not measured", reason)
-        out.print(f"quality {quality_line(summary.quality)}")
+        print_quality(summary.quality)
     elif summary.quality_error is not None:
         out.print(f"quality not brought in line: {summary.quality_error}", markup=False)
     if summary.index is not None:
@@ -117,13 +114,16 @@ def index_facts(done: IndexRefresh) -> dict[str, Any]:
     }
 
 
-def quality_line(done: Sequence[QualityResult]) -> str:
-    """What measuring did."""
+def print_quality(done: Sequence[QualityResult]) -> None:
+    """What measuring did, and what could not be measured."""
+    for result in done:
+        for path, reason in (result.done.failed | result.done.waiting).items():
+            print_bad(path, "not measured", reason)
     facts = quality_facts(done)
     again = f", {facts['read_again']:,} of them decoded again" if facts["read_again"] else ""
     speed = f", {facts['measured'] / facts['seconds']:,.0f}/s" if facts["measured"] and facts["seconds"] else ""
-    return (
-        f"{facts['measured']:,} images measured{again}, {facts['removed']:,} rows removed, "
+    out.print(
+        f"quality {facts['measured']:,} images measured{again}, {facts['removed']:,} rows removed, "
         f"{facts['seconds']:.1f} s{speed}"
     )
 

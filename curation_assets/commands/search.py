@@ -8,7 +8,6 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +16,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation_assets.commands.options import (
-    DATES,
     AsOfOption,
+    CameraOption,
     FolderOption,
+    FromOption,
+    GpsOption,
     ImagesOption,
     JsonOption,
     LakeOption,
+    MinSideOption,
     ModelOption,
+    NameOption,
+    ToOption,
     WhereOption,
     filter_of,
     keys_of,
@@ -67,16 +71,12 @@ def search(
         list[str] | None, typer.Option("--label", help="Say which of these texts, two or more, suits each image best.")
     ] = None,
     folder: FolderOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Part of the path.")] = None,
-    camera: Annotated[str | None, typer.Option("--camera", help="Part of make and model.")] = None,
-    captured_from: Annotated[
-        datetime | None, typer.Option("--from", formats=DATES, help="Captured then or later (UTC).")
-    ] = None,
-    captured_to: Annotated[
-        datetime | None, typer.Option("--to", formats=DATES, help="Captured before then (UTC).")
-    ] = None,
-    min_side: Annotated[int | None, typer.Option("--min-side", help="Pixels of the shorter side.")] = None,
-    gps: Annotated[bool | None, typer.Option("--gps/--no-gps", help="Only images that say where, or don't.")] = None,
+    name: NameOption = None,
+    camera: CameraOption = None,
+    captured_from: FromOption = None,
+    captured_to: ToOption = None,
+    min_side: MinSideOption = None,
+    gps: GpsOption = None,
     problem: Annotated[
         list[str] | None, typer.Option("--problem", help="Only images with this kind of problem, or any; repeatable.")
     ] = None,

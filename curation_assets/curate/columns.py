@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import polars as pl
 import pyarrow as pa
 
+from curation_assets.curate.measuring import MEASURED
 from curation_assets.curate.overview import judged_rows
 from curation_assets.curate.problems import KINDS, Thresholds, problem_names
 from curation_assets.lake.schemas import Column
@@ -15,18 +16,7 @@ from curation_assets.search.attachments import TableSource
 from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
 
-QUALITY_COLUMNS = (
-    "sharpness",
-    "brightness",
-    "contrast",
-    "shadows",
-    "highlights",
-    "exposure",
-    "clipped",
-    "entropy",
-    "colourfulness",
-    "aspect_ratio",
-)
+QUALITY_COLUMNS = (*MEASURED, "aspect_ratio")
 
 
 def quality_source(quality: LakeTable) -> TableSource:

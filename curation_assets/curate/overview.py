@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -65,6 +64,6 @@ def worst(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
     return rows.filter(pl.col(kind)).sort(order, descending=[not KINDS[kind].is_low, False], nulls_last=True)
 
 
-def any_problem(rows: pl.DataFrame, kinds: Sequence[str] = tuple(KINDS)) -> int:
+def any_problem(rows: pl.DataFrame) -> int:
     """How many images have at least one."""
-    return int(rows.select(pl.any_horizontal(kinds).sum()).item() or 0)
+    return int(rows.select(pl.any_horizontal(list(KINDS)).sum()).item() or 0)

@@ -13,7 +13,7 @@ from curation_assets.defs.embeddings import crop_images_directory_embeddings, em
 from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
 from curation_assets.defs.model import clip_model, model_facts
-from curation_assets.defs.quality import image_quality, measure_folders, quality_standing
+from curation_assets.defs.quality import image_quality, measure, quality_standing
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress, trying_again
@@ -81,16 +81,6 @@ def embed_some(
         yield dg.Output(len(keys))
 
 
-@dg.op(description="Measure what is new in some folders, and check the rows.")
-def measure_some(
-    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
-) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_quality`` does of partitions."""
-    with trying_again(context):
-        yield from tell_each(context.instance, *measure_folders(context, curation, keys))
-        yield dg.Output(len(keys))
-
-
 @dg.op(description="Bring the search index and the map in line with the tables; say what was left as it is.")
 def refresh_index_and_map(
     context: dg.OpExecutionContext, curation: CurationResource, done: list[int]
@@ -128,5 +118,5 @@ def refresh_index_and_map(
 def bring_everything_in_line() -> None:
     """The steps of some folders each, and one for all of them."""
     scanned = find_what_is_due().map(scan_some)
-    scanned.map(measure_some)
+    scanned.map(measure)
     refresh_index_and_map(scanned.map(embed_some).collect())

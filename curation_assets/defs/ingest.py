@@ -14,7 +14,7 @@ import dagster as dg
 
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
-from curation_assets.defs.quality import image_quality, measure_folders
+from curation_assets.defs.quality import image_quality, measure
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
@@ -64,16 +64,6 @@ def embed(context: dg.OpExecutionContext, curation: CurationResource, key: str) 
     with trying_again(context):
         yield from tell_each(context.instance, *embed_folders(context, curation, [key]))
         yield dg.Output(key)
-
-
-@dg.op(description="Measure what is new in the folders, and check the rows.")
-def measure(
-    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
-) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_quality`` does of partitions: of all at once, since verdicts are made of the whole table."""
-    with trying_again(context):
-        yield from tell_each(context.instance, *measure_folders(context, curation, keys))
-        yield dg.Output(len(keys))
 
 
 @dg.op(description="Bring the search index in line with the tables.")

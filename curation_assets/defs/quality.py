@@ -15,7 +15,7 @@ from curation_assets.curate.quality import QualityResult, folders_behind
 from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered, Standing, bring_in_line, build_following_sensor, standing
 from curation_assets.defs.images import FOLDERS, crop_images_directory
-from curation_assets.defs.reports import Check, Event, FolderReport, each_folder, tell
+from curation_assets.defs.reports import Check, Event, FolderReport, each_folder, tell, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, progress, trying_again
 from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, ONE_PROCESS, OWNERS
@@ -95,6 +95,16 @@ def quality_standing(pipeline: Pipeline) -> Standing:
     return _known.get(str(quality.path), versions, find)
 
 
+@dg.op(description="Measure what is new in the folders, and check the rows.")
+def measure(
+    context: dg.OpExecutionContext, curation: CurationResource, keys: list[str]
+) -> Iterator[Event | dg.Output[int]]:
+    """As ``image_quality`` does of partitions: of all at once, since verdicts are made of the whole table."""
+    with trying_again(context):
+        yield from tell_each(context.instance, *measure_folders(context, curation, keys))
+        yield dg.Output(len(keys))
+
+
 @dg.op(description="Measure every image that is not measured yet, or not as it is now, and check the rows.")
 def measure_what_is_behind(
     context: dg.OpExecutionContext, curation: CurationResource
@@ -134,10 +144,8 @@ def _reports(
     previews = {path: preview for path, (_, preview) in shown.items() if preview is not None}
     reports = []
     for key, result in done.items():
-        content, facts = (
-            pipeline.tables.content_version([folder_of_key(key)]),
-            _facts(pipeline, key, parts[key], result),
-        )
+        content = pipeline.tables.content_version([folder_of_key(key)])
+        facts = _facts(pipeline, key, parts[key], result)
         pictures: md.Facts = {}
         for name, kind in _SHEETS.items():
             pictures |= _sheet(name, kind, worst[key, kind], previews)
