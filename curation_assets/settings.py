@@ -138,6 +138,16 @@ def _limits(value: Any) -> Any:
     return given
 
 
+def _keeper_order(value: Any) -> Any:
+    given = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    from curation_assets.curate.duplicates.keepers import check_order
+
+    try:
+        return check_order([name for name in given if name])
+    except CurationError as error:
+        raise ValueError(str(error)) from None
+
+
 JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
 Limits = Annotated[dict[str, float], NoDecode, BeforeValidator(_limits)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -303,6 +313,37 @@ class Settings(BaseSettings):
     )
     quality_table: Name = Field(
         "crop_images_directory_quality", description="table of how sharp, bright and colourful each image is"
+    )
+    pairs_table: Name = Field(
+        "crop_images_directory_pairs", description="table of contents that are the same photograph or scene"
+    )
+    compared_table: Name = Field(
+        "crop_images_directory_compared", description="table of contents that were compared with all others"
+    )
+    groups_table: Name = Field(
+        "crop_images_directory_groups", description="table of groups of the same bytes, photograph or scene"
+    )
+    near_agreement: float = Field(
+        0.9, gt=0.5, le=1, description="of the pixels after alignment, from which on two are the same photograph"
+    )
+    burst_agreement: float = Field(
+        0.72,
+        gt=0.5,
+        le=1,
+        description=(
+            "the same from which on two are one scene, where the same camera took them within 60 s or their numbers are "
+            "at most 3 apart"
+        ),
+    )
+    burst_agreement_alone: float = Field(
+        0.85, gt=0.5, le=1, description="the same where neither time nor number says so; 1: never"
+    )
+    keeper_order: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keeper_order)] = Field(
+        ("decided", "annotated", "pixels", "compression", "sharpness", "earliest", "path"),
+        description=(
+            "what decides which image of a group to keep, the first that differs: a person's word, more pixels, less "
+            "compression, sharper, earlier, path; separated by commas"
+        ),
     )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(

@@ -10,7 +10,7 @@ import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, QUALITY, ZERO_SHOT_LABELS
+from curation_assets.lake.schemas import COMPARED, DIRECTORY, EMBEDDINGS, GROUPS, PAIRS, QUALITY, ZERO_SHOT_LABELS
 from curation_assets.lake.snapshot import partitions_in_parts
 from curation_assets.lake.table import LakeTable
 from curation_assets.settings import Settings
@@ -27,6 +27,9 @@ class Tables:
         embeddings: a vector for every usable image and model version.
         zero_shot_labels: the label of every embedded image.
         quality: measures of every usable image.
+        pairs: contents that are the same photograph or scene.
+        compared: contents that were compared with all others.
+        groups: images of the same bytes, photograph or scene.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,11 +37,15 @@ class Tables:
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
         self.quality = LakeTable(settings.table_path(settings.quality_table), QUALITY)
+        self.pairs = LakeTable(settings.table_path(settings.pairs_table), PAIRS)
+        self.compared = LakeTable(settings.table_path(settings.compared_table), COMPARED)
+        self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        every = (self.directory, self.embeddings, self.zero_shot_labels, self.quality)
+        made = (self.quality, self.pairs, self.compared, self.groups)
+        every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 
     def broken(self) -> list[dict[str, str]]:

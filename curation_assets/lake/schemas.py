@@ -210,3 +210,77 @@ QUALITY = TableSpec(
     key=("relative_path",),
     dictionary=("camera", "pixels_as", "error"),
 )
+
+PAIRS = TableSpec(
+    description="One row per two contents that are the same photograph (near) or the same scene (burst), by their pixels",
+    columns=(
+        Column("first", pa.string(), "SHA-256 of a content"),
+        Column("second", pa.string(), "SHA-256 of another; first < second"),
+        Column("kind", pa.string(), "near: the same photograph; burst: the same scene, moments apart"),
+        Column("similarity", pa.float32(), "agreement of the pixels after alignment, at most 1"),
+        Column(
+            "method",
+            pa.string(),
+            "what brought them together: hash (of windows), neighbours (of the model), witness (time or number), frame "
+            "(one of thousands alike, compared with the first of them)",
+        ),
+        Column(
+            "transform",
+            pa.struct(
+                [
+                    pa.field("mirrored", pa.bool_()),
+                    pa.field("rotation", pa.int32()),
+                    pa.field("x", pa.float32()),
+                    pa.field("y", pa.float32()),
+                    pa.field("width", pa.float32()),
+                    pa.field("height", pa.float32()),
+                    pa.field("scale", pa.float32()),
+                ]
+            ),
+            "the second, mirrored left to right or not, then turned clockwise by so many degrees, lies in the first at x, "
+            "y with width, height (shares of the first, upright); a pixel of it is so many of the first",
+        ),
+        Column("witness", pa.string(), "of a burst: time, number or looks (alike enough without the others)"),
+        Column("model_version", pa.string(), "whose neighbours brought them together; null where no model had a part"),
+        Column("verification_version", pa.int32(), "of the comparison of pixels; pairs of another are compared again"),
+        Column("found_at", _UTC, "when, UTC"),
+    ),
+    key=("first", "second"),
+    dictionary=("kind", "method", "witness", "model_version"),
+    partition_column=None,
+)
+
+COMPARED = TableSpec(
+    description="One row per content that was compared with all others: what is not here has no pairs yet",
+    columns=(
+        _SHA256,
+        _PIXELS_AS,
+        Column("represented_by", pa.string(), "of thousands alike, the content that stands for this one; null: itself"),
+        Column("model_version", pa.string(), "whose neighbours it was compared with; null: none were there"),
+        Column("model_fingerprint", pa.string(), "of that model"),
+        Column("verification_version", pa.int32(), "of the comparison of pixels"),
+        Column("compared_at", _UTC, "when, UTC"),
+        Column("error", pa.string(), "why it could not be compared"),
+    ),
+    key=("content_sha256",),
+    dictionary=("pixels_as", "model_version", "model_fingerprint", "error"),
+    partition_column=None,
+)
+
+GROUPS = TableSpec(
+    description="One row per image in a group of the same bytes (exact), photograph (near) or scene (burst)",
+    columns=(
+        _RELATIVE,
+        Column("kind", pa.string(), "exact, near or burst; an image may be in one group of each"),
+        _SHA256,
+        Column("group_id", pa.string(), "of the group; it stays while most of the group does"),
+        Column("keeper", pa.string(), "relative path of the image to keep"),
+        Column("is_keeper", pa.bool_(), "whether this is it"),
+        Column("similarity", pa.float32(), "to the keeper, at most 1; null where they were not compared themselves"),
+        Column("rule", pa.string(), "what decided between this image and the keeper, or for the keeper"),
+        Column("first_seen_at", _UTC, "when the group was first seen, UTC"),
+    ),
+    key=("relative_path", "kind"),
+    dictionary=("kind", "group_id", "keeper", "rule"),
+    partition_column=None,
+)

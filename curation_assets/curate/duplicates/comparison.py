@@ -1,0 +1,516 @@
+"""The tables of pairs and of compared contents brought in line with the directory table, by state.
+
+A content is compared once with all others, whatever its files are called. What is new is compared with everything; pairs
+of contents that are gone leave. Pairs are committed before the contents are said to be compared, piece by piece: so a
+killed run goes on from there, and what it had found is not compared again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from curation_assets.curate.duplicates.candidates import NUMBERS, TIME_S, Nodes, by_hash, by_witness, number_of, stem_of
+from curation_assets.curate.duplicates.crowds import Crowds, crowds
+from curation_assets.curate.duplicates.pictures import Pictures, refresh_pictures
+from curation_assets.curate.duplicates.squares import in_words
+from curation_assets.curate.duplicates.verification import AT_ONCE, VERIFICATION_VERSION, Verdicts, verify
+from curation_assets.embed.plan import merges
+from curation_assets.embed.rows import write_merged
+from curation_assets.lake import hive
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.schemas import COMPARED, PAIRS
+from curation_assets.lake.snapshot import DataFile, Snapshot
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import Progress
+
+_PIECE_SECONDS = 30.0  # of one commit: what a kill can cost
+_LEAST_SHOWN, _MOST_SHOWN = 0.5, 0.8  # of the one picture and of the other, that both show: a crop to 80 % shows 0.64
+_BURST_SHOWN = 0.4
+_COPY_ROWS = 8192
+_READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", "file_name", "camera", "captured_at"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which agreement on two pictures are the same photograph; or one scene, with a witness or without."""
+
+    near: float = 0.9
+    burst: float = 0.72
+    burst_alone: float = 0.85
+
+
+@dataclass(frozen=True)
+class NeighbourLists:
+    """Whom a model's vectors bring together.
+
+    Attributes:
+        contents: (n,) content hashes, sorted.
+        lists: (n, k) places in ``contents``, nearest first; −1 where there are no more.
+    """
+
+    contents: pl.Series
+    lists: NDArray[np.int32]
+    model_version: str
+    model_fingerprint: str
+
+
+@dataclass
+class Comparison:
+    """What bringing the pairs in line did.
+
+    Attributes:
+        contents: there are.
+        compared: of them, now.
+        verified: pairs whose pixels were compared.
+        found: of them, near and burst.
+        crowded: contents that another of thousands stands for.
+        removed: pairs that left.
+        failed: content → why it can't be compared.
+    """
+
+    contents: int = 0
+    compared: int = 0
+    verified: int = 0
+    found: dict[str, int] = field(default_factory=lambda: {"near": 0, "burst": 0})
+    crowded: int = 0
+    removed: int = 0
+    commits: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def compare_contents(
+    directory: LakeTable,
+    pairs: LakeTable,
+    compared: LakeTable,
+    place: Path,
+    thresholds: Thresholds,
+    progress: Progress,
+    *,
+    threads: int,
+    neighbours: NeighbourLists | None = None,
+) -> Comparison:
+    """Bring the pairs in line with the images.
+
+    Args:
+        place: folder of the pictures.
+        neighbours: of the model that is searched with; None: hashes and witnesses alone.
+
+    Raises:
+        CurationError: a table can't be read or written; what was finished stays.
+    """
+    started = time.perf_counter()
+    result = Comparison()
+
+    def work(rows: Rewrite) -> None:
+        _Work(rows, directory.latest(), compared, place, thresholds, progress, threads, neighbours, result).do()
+
+    rewrite(pairs, hive.WHOLE, work, info={"job": "pairs"}, progress=progress)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def contents_of(directory: Snapshot) -> pl.DataFrame:
+    """One row a content of the usable images, sorted: ``_READ``, width, height, and ``_file``, of its first path."""
+    rows = directory.read([*_READ, "width", "height", "status"])
+    rows = rows.filter(pl.col("status") == "ok").drop("status").sort("content_sha256", "relative_path")
+    return rows.unique("content_sha256", keep="first", maintain_order=True)
+
+
+def not_compared(directory: Snapshot, compared: Snapshot) -> pl.Series:
+    """Contents that are new, or were compared by an earlier version."""
+    rows = contents_of(directory).select("content_sha256", "pixels_as")
+    return rows.join(_current(compared), on=rows.columns, how="anti", nulls_equal=True)["content_sha256"]
+
+
+def _current(compared: Snapshot) -> pl.DataFrame:
+    columns = ["content_sha256", "pixels_as", "represented_by", "model_version", "model_fingerprint", "error"]
+    rows = compared.read(columns, where=pl.col("verification_version") == VERIFICATION_VERSION)
+    return rows.unique("content_sha256", keep="last")
+
+
+@dataclass
+class _Work:
+    rows: Rewrite
+    directory: Snapshot
+    compared: LakeTable
+    place: Path
+    thresholds: Thresholds
+    progress: Progress
+    threads: int
+    neighbours: NeighbourLists | None
+    result: Comparison
+
+    def do(self) -> None:
+        for snapshot in (self.directory, self.rows.base):
+            for partition in {file.partition for file, _ in snapshot.broken()}:
+                snapshot.refuse_broken(partition)
+        contents = contents_of(self.directory)
+        pictures = refresh_pictures(self.place, self.directory, contents, self.progress, self.threads)
+        numbered = pictures.keys.with_row_index("picture").unique(["content_sha256", "pixels_as"], keep="last")
+        contents = contents.join(
+            numbered, on=["content_sha256", "pixels_as"], how="left", nulls_equal=True, maintain_order="left"
+        )
+        self.result.contents = len(contents)
+        failed = contents.filter(pl.col("error").is_not_null())
+        self.result.failed = dict(failed.select("content_sha256", "error").iter_rows())
+        usable = contents.filter(pl.col("error").is_null())
+        crowd = self._crowds(pictures, usable)
+        nodes, member_of = self._nodes(usable, crowd)
+        todo, looked_up = self._todo(nodes, member_of)
+        self._take_out(nodes, member_of)
+        self._tell_of_members(usable, crowd)
+        self._compare(pictures, nodes, todo, looked_up)
+        self._tell_of_failed(failed)
+        self._forget(contents)
+        self._merge()
+        self.result.compared = len(usable)
+        self.result.crowded = len(crowd.members)
+
+    def _crowds(self, pictures: Pictures, usable: pl.DataFrame) -> Crowds:
+        ratios = (usable["width"] / usable["height"]).to_numpy()
+        numbers = usable["picture"].to_numpy().astype(np.int64)
+        with threadpool_limits(self.threads):
+            return crowds(pictures, usable["content_sha256"].to_list(), numbers, ratios, self.thresholds.near)
+
+    def _nodes(self, usable: pl.DataFrame, crowd: Crowds) -> tuple[Nodes, pl.DataFrame]:
+        """What is compared with each other; and members of crowds: ``content_sha256``, ``represented_by``."""
+        of_picture = dict(zip(usable["picture"], usable["content_sha256"], strict=True))
+        member_of = pl.DataFrame(
+            {
+                "content_sha256": [of_picture[number] for number in crowd.members.tolist()],
+                "represented_by": [of_picture[number] for number in crowd.leaders.tolist()],
+                "similarity": crowd.agreement,
+            },
+            schema={"content_sha256": pl.String, "represented_by": pl.String, "similarity": pl.Float32},
+        )
+        rows = usable.join(member_of, on="content_sha256", how="anti", maintain_order="left")
+        return Nodes(rows, rows["picture"].to_numpy().astype(np.int64)), member_of
+
+    def _todo(self, nodes: Nodes, member_of: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(nodes,) which have to be compared; and which with the neighbours of the model too."""
+        known = _current(self.compared.latest()).filter(pl.col("represented_by").is_null())
+        rows = nodes.rows.select("content_sha256", "pixels_as")
+        found = rows.join(
+            known.with_columns(_known=True), on=rows.columns, how="left", nulls_equal=True, maintain_order="left"
+        )
+        todo = found["_known"].is_null().to_numpy()
+        if self.neighbours is None:
+            return todo, np.zeros(len(todo), bool)
+        of_model = (pl.col("model_version") == self.neighbours.model_version) & (
+            pl.col("model_fingerprint") == self.neighbours.model_fingerprint
+        )
+        has_vector = rows["content_sha256"].is_in(self.neighbours.contents.implode())
+        looked_up = found.select(of_model.fill_null(value=False)).to_series() | ~has_vector
+        return todo, ~looked_up.to_numpy() | (todo & has_vector.to_numpy())
+
+    def _take_out(self, nodes: Nodes, member_of: pl.DataFrame) -> None:
+        """Pairs of contents that are gone, that are compared anew, or that another stands for now."""
+        base = self.rows.base
+        held = base.read(["first", "second", "method", "verification_version"])
+        if not len(held):
+            return
+        alone = nodes.rows.select("content_sha256")
+        of_nodes = held.join(alone, left_on="first", right_on="content_sha256", how="semi").join(
+            alone, left_on="second", right_on="content_sha256", how="semi"
+        )
+        of_nodes = of_nodes.filter(
+            (pl.col("method") != "frame") & (pl.col("verification_version") == VERIFICATION_VERSION)
+        )
+        framed = _frame_keys(member_of)
+        of_crowds = held.filter(pl.col("method") == "frame").join(framed, on=["first", "second"], how="semi")
+        kept = pl.concat([of_nodes, of_crowds]).unique(["first", "second"])
+        going = held.join(kept, on=["first", "second"], how="anti")
+        if len(going):
+            self.result.removed += len(going)
+            self.result.commits += _without(self.rows, ["first", "second"], going)
+
+    def _tell_of_members(self, usable: pl.DataFrame, crowd: Crowds) -> None:
+        _, member_of = self._nodes(usable, crowd)
+        keys = _frame_keys(member_of).with_columns(similarity=member_of["similarity"])
+        known = self.rows.base.read(["first", "second"])
+        new = keys.join(known, on=["first", "second"], how="anti", maintain_order="left")
+        if len(new):
+            frame = _pair_rows(new, kind="near", method="frame")
+            self.result.found["near"] += len(new)
+            self._commit(frame)
+        told = member_of.join(usable.select("content_sha256", "pixels_as"), on="content_sha256")
+        self._note(told.select("content_sha256", "pixels_as", "represented_by"))
+
+    def _compare(
+        self, pictures: Pictures, nodes: Nodes, todo: NDArray[np.bool_], looked_up: NDArray[np.bool_]
+    ) -> None:
+        new = todo | looked_up
+        if not new.any():
+            return
+        chosen = self._candidates(pictures, nodes, todo, looked_up)
+        known = self.rows.base.read(["first", "second"])
+        contents = nodes.rows["content_sha256"]
+        keys = chosen.with_columns(
+            content_first=contents.gather(chosen["first"]), content_second=contents.gather(chosen["second"])
+        )
+        keys = keys.join(
+            known, left_on=["content_first", "content_second"], right_on=["first", "second"], how="anti",
+            maintain_order="left",
+        )
+        # A pair is compared with the later of its new contents: all before that are done when it is.
+        places = np.flatnonzero(new)
+        rank = np.full(len(new), -1)
+        rank[places] = np.arange(len(places))
+        order = np.maximum(rank[keys["first"].to_numpy()], rank[keys["second"].to_numpy()])
+        keys = keys.with_columns(order=pl.Series(order)).sort("order", "first", "second")
+        self.progress.start("pairs", len(places))
+        done, found, since = 0, [], time.monotonic()
+        for last, rows in self._verified(pictures, nodes, keys):
+            found.append(rows)
+            if last - done and time.monotonic() - since >= _PIECE_SECONDS:
+                self._finish(nodes, places[done:last], found)
+                self.progress.advance(last - done)
+                done, found, since = last, [], time.monotonic()
+        self._finish(nodes, places[done:], found)
+        self.progress.advance(len(places) - done)
+
+    def _finish(self, nodes: Nodes, places: NDArray[np.int64], found: Sequence[pl.DataFrame]) -> None:
+        """Commit pairs, and then that the contents that they are of were compared."""
+        if found and len(rows := pl.concat(found)):
+            for kind in ("near", "burst"):
+                self.result.found[kind] += int((rows["kind"] == kind).sum())
+            self._commit(rows)
+        self._note(nodes.rows[places].select("content_sha256", "pixels_as"))
+
+    def _candidates(
+        self, pictures: Pictures, nodes: Nodes, todo: NDArray[np.bool_], looked_up: NDArray[np.bool_]
+    ) -> pl.DataFrame:
+        """``first``, ``second`` (places in the nodes), ``method``."""
+        self.progress.note(f"pairs: looking for candidates of {int((todo | looked_up).sum()):,} images")
+        found = [by_hash(pictures, nodes, todo).select("first", "second", method=pl.lit("hash"))]
+        if self.neighbours is not None and looked_up.any():
+            found.append(_by_neighbours(self.neighbours, nodes, looked_up))
+        found.append(by_witness(nodes, todo).with_columns(method=pl.lit("witness")))
+        return pl.concat(found).unique(["first", "second"], keep="first", maintain_order=True)
+
+    def _verified(
+        self, pictures: Pictures, nodes: Nodes, keys: pl.DataFrame
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Rows of pairs in the order of ``keys``, and how many new contents are done with them."""
+        pool = ThreadPoolExecutor(self.threads, "pairs")
+        waiting: deque[tuple[int, int, Future[pl.DataFrame]]] = deque()
+
+        def next_one() -> tuple[int, pl.DataFrame]:
+            last, number, future = waiting.popleft()
+            rows = future.result()
+            self.result.verified += number
+            return last, rows
+
+        try:
+            with threadpool_limits(1):
+                for start in range(0, len(keys), AT_ONCE):
+                    some = keys.slice(start, AT_ONCE)
+                    following = keys["order"][start + AT_ONCE] if start + AT_ONCE < len(keys) else int(keys["order"][-1]) + 1
+                    while len(waiting) >= 2 * self.threads:
+                        yield next_one()
+                    future = pool.submit(self._verify, pictures, nodes, some)
+                    waiting.append((max(0, int(following)), len(some), future))
+                while waiting:
+                    yield next_one()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, pictures: Pictures, nodes: Nodes, some: pl.DataFrame) -> pl.DataFrame:
+        first, second = some["first"].to_numpy(), some["second"].to_numpy()
+        rows = nodes.rows
+        pixels = rows.select("width", "height").to_numpy().astype(np.float32)
+        verdicts = verify(
+            pictures.squares(nodes.pictures[first]),
+            pictures.squares(nodes.pictures[second]),
+            pixels[first],
+            pixels[second],
+        )
+        return self._rows(rows, some, verdicts, pixels)
+
+    def _rows(
+        self, rows: pl.DataFrame, some: pl.DataFrame, verdicts: Verdicts, pixels: NDArray[np.float32]
+    ) -> pl.DataFrame:
+        limits = self.thresholds
+        is_near = (verdicts.agreement >= limits.near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
+        witness = _witnesses(rows, some)
+        may_be = ~is_near & (verdicts.least >= _BURST_SHOWN)
+        with_witness = may_be & (verdicts.agreement >= limits.burst) & np.array([w is not None for w in witness], bool)
+        alone = may_be & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
+        chosen = np.flatnonzero(is_near | with_witness | alone)
+        if not len(chosen):
+            return pl.DataFrame(schema=_PAIR_TYPES)
+        words = [in_words(int(orientation)) for orientation in verdicts.orientation[chosen]]
+        width, height = verdicts.placement[chosen, 2], verdicts.placement[chosen, 3]
+        first, second = some["first"].to_numpy()[chosen], some["second"].to_numpy()[chosen]
+        is_turned = (verdicts.orientation[chosen] & 4) > 0
+        of_second = np.where(is_turned[:, None], pixels[second][:, ::-1], pixels[second])
+        scale = np.sqrt(width * pixels[first, 0] / of_second[:, 0] * (height * pixels[first, 1] / of_second[:, 1]))
+        transform = pl.DataFrame(
+            {
+                "mirrored": [mirrored for _, mirrored in words],
+                "rotation": [rotation for rotation, _ in words],
+                "x": verdicts.placement[chosen, 0],
+                "y": verdicts.placement[chosen, 1],
+                "width": width,
+                "height": height,
+                "scale": scale,
+            }
+        )
+        keys = pl.DataFrame(
+            {
+                "first": some["content_first"].gather(chosen),
+                "second": some["content_second"].gather(chosen),
+                "similarity": np.minimum(verdicts.agreement[chosen], 1),
+                "transform": transform.select(pl.struct(pl.all())).to_series(),
+                "kind": np.where(is_near[chosen], "near", "burst"),
+                "method": some["method"].gather(chosen),
+                "witness": [
+                    None if is_near[at] else (witness[at] if with_witness[at] else "looks") for at in chosen.tolist()
+                ],
+            },
+            schema_overrides={"witness": pl.String},
+        )
+        by_model = pl.col("method") == "neighbours"
+        version = None if self.neighbours is None else self.neighbours.model_version
+        return _pair_rows(keys.with_columns(model_version=pl.when(by_model).then(pl.lit(version, pl.String))))
+
+    def _commit(self, rows: pl.DataFrame) -> None:
+        with self.rows.writer.file() as stage:
+            for batch in rows.to_arrow().cast(PAIRS.arrow_schema.remove_metadata()).to_batches():
+                stage.write(batch)
+        self.result.commits += self.rows.commit(stage.files, [])
+
+    def _note(self, rows: pl.DataFrame) -> None:
+        """Say of contents that they were compared."""
+        model = self.neighbours
+        told = rows.with_columns(
+            [pl.lit(None, pl.String).alias(name) for name in ("represented_by", "error") if name not in rows.columns]
+        ).with_columns(
+            model_version=pl.lit(None if model is None else model.model_version, pl.String),
+            model_fingerprint=pl.lit(None if model is None else model.model_fingerprint, pl.String),
+            verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
+            compared_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")),
+        )
+
+        def work(change: Rewrite) -> None:
+            known = change.base.read(["content_sha256", "pixels_as", "represented_by", "error", "model_version",
+                                      "model_fingerprint", "verification_version"])
+            same = [name for name in known.columns if name != "_file"]
+            new = told.join(known, on=same, how="anti", nulls_equal=True, maintain_order="left")
+            if not len(new):
+                return
+            old = known.join(new, on="content_sha256", how="semi")
+            if len(old):
+                _without(change, ["content_sha256"], old.select("content_sha256"))
+            with change.writer.file() as stage:
+                for batch in new.select(COMPARED.arrow_schema.names).to_arrow().cast(_COMPARED_TYPES).to_batches():
+                    stage.write(batch)
+            change.commit(stage.files, [])
+
+        rewrite(self.compared, hive.WHOLE, work, info={"job": "pairs"}, progress=self.progress)
+
+    def _tell_of_failed(self, failed: pl.DataFrame) -> None:
+        if len(failed):
+            self._note(failed.select("content_sha256", "pixels_as", "error"))
+
+    def _forget(self, contents: pl.DataFrame) -> None:
+        """Contents that are gone are compared again if they come back, as their pairs are gone."""
+
+        def work(change: Rewrite) -> None:
+            known = change.base.read(["content_sha256"])
+            gone = known.join(contents.select("content_sha256"), on="content_sha256", how="anti")
+            if len(gone):
+                _without(change, ["content_sha256"], gone.select("content_sha256"))
+            _merged(change)
+
+        rewrite(self.compared, hive.WHOLE, work, info={"job": "pairs"}, progress=self.progress)
+
+    def _merge(self) -> None:
+        self.result.commits += _merged(self.rows)
+
+
+_PAIR_TYPES = pl.Schema(PAIRS.arrow_schema.remove_metadata())
+_COMPARED_TYPES = COMPARED.arrow_schema.remove_metadata()
+
+
+def _pair_rows(keys: pl.DataFrame, **same: str) -> pl.DataFrame:
+    """Rows of the pairs table: what isn't given is null."""
+    rows = keys.with_columns(
+        **{name: pl.lit(value) for name, value in same.items()},
+        verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
+        found_at=pl.lit(datetime.now(UTC)),
+    )
+    lacking = [pl.lit(None, kind).alias(name) for name, kind in _PAIR_TYPES.items() if name not in rows.columns]
+    return rows.with_columns(lacking).select(pl.col(name).cast(kind) for name, kind in _PAIR_TYPES.items())
+
+
+def _frame_keys(member_of: pl.DataFrame) -> pl.DataFrame:
+    low = pl.min_horizontal("content_sha256", "represented_by").alias("first")
+    return member_of.select(low, pl.max_horizontal("content_sha256", "represented_by").alias("second"))
+
+
+def _by_neighbours(neighbours: NeighbourLists, nodes: Nodes, new: NDArray[np.bool_]) -> pl.DataFrame:
+    """Pairs with at least one node that is new, where one is in the other's list."""
+    contents = neighbours.contents
+    places = pl.DataFrame({"content_sha256": contents}).join(
+        nodes.rows.select("content_sha256").with_row_index("place"), on="content_sha256", how="left", maintain_order="left"
+    )
+    of_graph = places["place"].cast(pl.Int32).fill_null(-1).to_numpy()
+    lists = np.where(neighbours.lists >= 0, of_graph[neighbours.lists], -1)
+    one = np.repeat(of_graph, lists.shape[1])
+    other = lists.reshape(-1)
+    there = (one >= 0) & (other >= 0) & (one != other)
+    one, other = one[there], other[there]
+    wanted = new[one] | new[other]
+    first, second = np.minimum(one[wanted], other[wanted]), np.maximum(one[wanted], other[wanted])
+    frame = pl.DataFrame({"first": first.astype(np.int32), "second": second.astype(np.int32)})
+    return frame.unique().sort("first", "second").with_columns(method=pl.lit("neighbours"))
+
+
+def _witnesses(rows: pl.DataFrame, some: pl.DataFrame) -> list[str | None]:
+    """Of each pair, who says that they are of one moment: time or number, or nobody."""
+    told = rows.select(
+        "camera", "captured_at", "folder", number=number_of(pl.col("file_name")), stem=stem_of(pl.col("file_name"))
+    )
+    a, b = told[some["first"]], told[some["second"]]
+    apart = (a["captured_at"] - b["captured_at"]).dt.total_seconds().abs()
+    timed = ((a["camera"] == b["camera"]) & (apart <= TIME_S)).fill_null(value=False)
+    follows = (a["folder"] == b["folder"]) & (a["stem"] == b["stem"])
+    numbered = (follows & ((a["number"] - b["number"]).abs() <= NUMBERS)).fill_null(value=False)
+    return [("time" if t else "number" if n else None) for t, n in zip(timed, numbered, strict=True)]
+
+
+def _without(change: Rewrite, key: list[str], going: pl.DataFrame) -> bool:
+    """Write the files anew that hold some rows, without them."""
+    held = change.base.read(key)
+    touched = set(held.join(going, on=key, how="semi")["_file"])
+    files: list[DataFile] = [file for file in change.base.files() if file.path in touched]
+    with change.writer.file() as stage:
+        for batch in change.base.reader.batches(files, _COPY_ROWS):
+            keys = pl.DataFrame(batch.select(key)).with_row_index("_at")
+            kept = keys.join(going, on=key, how="anti", maintain_order="left")
+            if len(kept):
+                stage.write(batch.take(pa.array(kept["_at"].to_numpy())))
+    return change.commit(stage.files, files)
+
+
+def _merged(change: Rewrite) -> int:
+    commits = 0
+    for files in merges(change.base.files()):
+        with change.writer.file() as stage:
+            write_merged(stage, change.base.reader, files)
+        commits += change.commit(stage.files, files, data_change=False)
+    return commits

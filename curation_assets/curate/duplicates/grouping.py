@@ -1,0 +1,107 @@
+"""The table of groups brought in line with pairs, images and what people said: written when something differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+
+from curation_assets.curate.duplicates.groups import KINDS, Words, group_rows
+from curation_assets.lake import hive
+from curation_assets.lake.rewrite import Rewrite, rewrite
+from curation_assets.lake.schemas import GROUPS
+from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import Progress
+
+_FACTS = ["relative_path", "content_sha256", "size_bytes", "width", "height", "captured_at", "modified_at", "status"]
+_READ = list(GROUPS.arrow_schema.names)
+_TYPES = GROUPS.arrow_schema.remove_metadata()
+
+
+@dataclass
+class Grouping:
+    """What bringing the groups in line did.
+
+    Attributes:
+        groups: kind → how many there are now.
+        images: kind → images in them.
+        changed: rows that are new or other than before, and rows that went.
+    """
+
+    groups: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+    changed: int = 0
+    commits: int = 0
+    version: int = -1
+    seconds: float = 0.0
+
+
+def bring_groups_in_line(
+    directory: LakeTable,
+    pairs: LakeTable,
+    quality: LakeTable,
+    groups: LakeTable,
+    words: Words,
+    said: pl.DataFrame,
+    order: Sequence[str],
+    progress: Progress,
+) -> Grouping:
+    """Form the groups, and write them if they are not those of the table.
+
+    Args:
+        words: what people said of pairs.
+        said: what they said of images, ``relative_path``, ``content_sha256``, ``decided``: more is rather to be kept.
+        order: of the criteria of keepers.
+
+    Raises:
+        CurationError: a table can't be read or written.
+    """
+    started = time.perf_counter()
+    result = Grouping()
+
+    def work(change: Rewrite) -> None:
+        images = _images(directory.latest(), quality, said)
+        found = pairs.latest().read(["first", "second", "kind", "similarity", "method"])
+        before = change.base.read(_READ)
+        rows = group_rows(images, found, words, order, before, datetime.now(UTC))
+        result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
+        result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
+        was = before.drop("_file").select(_READ)
+        differing = rows.join(was, on=_READ, how="anti", nulls_equal=True)
+        gone = was.join(rows, on=["relative_path", "kind"], how="anti")
+        result.changed = len(differing) + len(gone)
+        if not result.changed and len(was) == len(rows):
+            return
+        with change.writer.file() as stage:
+            for batch in rows.to_arrow().cast(_TYPES).to_batches():
+                stage.write(batch)
+        result.commits += change.commit(stage.files, change.base.files())
+
+    result.version = rewrite(groups, hive.WHOLE, work, info={"job": "groups"}, progress=progress).version
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+    rows = directory.read(_FACTS)
+    rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
+    sharp = pl.DataFrame(schema={"content_sha256": pl.String, "sharpness": pl.Float32})
+    if quality.exists():
+        sharp = quality.latest().read(["content_sha256", "sharpness"]).drop("_file")
+    rows = rows.join(sharp.unique("content_sha256", keep="first"), on="content_sha256", how="left")
+    rows = rows.join(said, on=["relative_path", "content_sha256"], how="left")
+    pixels = pl.col("width").cast(pl.Int64) * pl.col("height")
+    return rows.select(
+        "relative_path",
+        "content_sha256",
+        "sharpness",
+        "decided",
+        annotated=pl.lit(None, pl.Int32),
+        pixels=pixels,
+        bytes_a_pixel=pl.col("size_bytes") / pixels,
+        taken_at=pl.coalesce("captured_at", "modified_at"),
+    )

@@ -1,0 +1,196 @@
+"""Pixels decide: whether two pictures are the same photograph, and by which turn, scale and crop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation_assets.curate.duplicates.agreement import agreement, by_tiles
+from curation_assets.curate.duplicates.alignment import Pictures, Placements, overlap, placed, refined, sampled
+from curation_assets.curate.duplicates.squares import ORIENTATIONS, turned
+from curation_assets.curate.duplicates.windows import (
+    ASKED,
+    STORED,
+    descriptors,
+    frequencies,
+    in_orientations,
+)
+
+VERIFICATION_VERSION = 1  # one more whenever two pictures would be told otherwise
+AT_ONCE = 128  # pairs: what they take fits a core's cache
+_HOPELESS = 0.4  # agreement at the coarsest, below which nothing is refined
+_SURE = 0.95  # agreement, above which the other way round is not tried
+_GUESS_SIDE, _FINER_SIDE = 24, 48
+_TURNS_TRIED = 1  # orientations, of windows
+_FIRST_LEFT_OUT, _THEN_LEFT_OUT = 0.2, 0.15
+_BACK = np.array([0, 1, 2, 3, 4, 6, 5, 7])  # the orientation that undoes each
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the pixels say of some pairs.
+
+    Attributes:
+        agreement: (pairs,) at most 1.
+        orientation: (pairs,) of the second picture, as ``squares.turned`` counts.
+        placement: (pairs, 4) where it lies then in the first: left, top, width, height, in shares of the first.
+        least, most: (pairs,) share of the area of the one picture, and of the other, that both show.
+    """
+
+    agreement: NDArray[np.float32]
+    orientation: NDArray[np.int8]
+    placement: Placements
+    least: NDArray[np.float32]
+    most: NDArray[np.float32]
+
+
+def verify(
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    first_pixels: NDArray[np.float32],
+    second_pixels: NDArray[np.float32],
+) -> Verdicts:
+    """Compare pairs of pictures.
+
+    Args:
+        first, second: (pairs, SIDE, SIDE) squares; any number of pairs.
+        first_pixels, second_pixels: (pairs, 2) width and height of the images, upright.
+    """
+    parts = []
+    for start in range(0, len(first), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        parts.append(_both_ways(first[part], second[part], first_pixels[part], second_pixels[part]))
+    if not parts:
+        none = np.empty(0, np.float32)
+        return Verdicts(none, np.empty(0, np.int8), np.empty((0, 4), np.float32), none, none)
+    return Verdicts(*(np.concatenate([getattr(p, name) for p in parts]) for name in Verdicts.__dataclass_fields__))
+
+
+def _both_ways(
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    first_pixels: NDArray[np.float32],
+    second_pixels: NDArray[np.float32],
+) -> Verdicts:
+    """The second laid over the first; and the first over the second where that left doubt, as the steps of one fail
+    where those of the other don't."""
+    found = _one_way(first, second, first_pixels, second_pixels)
+    doubtful = np.flatnonzero((found.agreement > _HOPELESS) & (found.agreement < _SURE))
+    if not len(doubtful):
+        return found
+    other = _one_way(second[doubtful], first[doubtful], second_pixels[doubtful], first_pixels[doubtful])
+    better = other.agreement > found.agreement[doubtful]
+    at, back = doubtful[better], _BACK[other.orientation[better]]
+    placement, orientation = found.placement.copy(), found.orientation.copy()
+    # The first, turned, lies in the second: so the second, turned back, lies in the first.
+    left, top, width, height = other.placement[better].T
+    inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
+    placement[at] = _turned_parts(inverse, back.astype(np.int64))
+    orientation[at] = back
+    agree, least, most = found.agreement.copy(), found.least.copy(), found.most.copy()
+    agree[at], least[at], most[at] = other.agreement[better], other.least[better], other.most[better]
+    return Verdicts(agree, orientation, placement, least, most)
+
+
+def _one_way(
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    first_pixels: NDArray[np.float32],
+    second_pixels: NDArray[np.float32],
+) -> Verdicts:
+    a, b = first.astype(np.float32), second.astype(np.float32)
+    number = len(a)
+    best = np.full(number, -np.inf, np.float32)
+    orientation = np.zeros(number, np.int64)
+    placement = np.zeros((number, 4), np.float32)
+    for guessed_turn, guess in _guesses(first, second, a, b):
+        turned_b = _turned(b, guessed_turn)
+        for candidate in (guess, refined(a, turned_b, guess, _GUESS_SIDE, 4, _FIRST_LEFT_OUT)):
+            agree = _at(a, turned_b, candidate, 32, 4)
+            better = agree > best
+            best = np.where(better, agree, best)
+            orientation = np.where(better, guessed_turn, orientation)
+            placement = np.where(better[:, None], candidate, placement)
+    going_on = np.flatnonzero(best >= _HOPELESS)
+    found = np.clip(best, -1, _HOPELESS).astype(np.float32)
+    if len(going_on):
+        a, b = a[going_on], _turned(b[going_on], orientation[going_on])
+        before = placement[going_on]
+        after = refined(a, b, before, _FINER_SIDE, 4, _THEN_LEFT_OUT)
+        is_better = _at(a, b, after, 48, 8) > _at(a, b, before, 48, 8)
+        placement[going_on] = np.where(is_better[:, None], after, before)
+        pixels = np.where(orientation[going_on, None] >= 4, second_pixels[going_on, ::-1], second_pixels[going_on])
+        found[going_on] = agreement(a, b, placement[going_on], first_pixels[going_on], pixels)
+    shared = overlap(placement)
+    return Verdicts(
+        found,
+        orientation.astype(np.int8),
+        placement,
+        np.minimum(shared.of_first, shared.of_second),
+        np.maximum(shared.of_first, shared.of_second),
+    )
+
+
+def _guesses(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], a: Pictures, b: Pictures
+) -> list[tuple[NDArray[np.int64], Placements]]:
+    """Orientations and placements to begin from: the whole over the whole, and the windows most alike."""
+    number = len(a)
+    whole = np.tile(np.array([[0, 0, 1, 1]], np.float32), (number, 1))
+    small_a, small_b = sampled(a, whole, 32), sampled(b, whole, 32)
+    alike = [by_tiles(small_a, np.ascontiguousarray(turned(small_b, turn)), 4)[0] for turn in range(ORIENTATIONS)]
+    guesses = [(np.argmax(alike, axis=0), whole)]
+    stored, asked = np.array(STORED, np.float32), np.array(ASKED, np.float32)
+    # A part of the first is all of the second, or the other way round.
+    for turn, window, of_asked in _best(_window_likeness(first, second)):
+        guesses.append((turn, placed(stored[window], asked[of_asked])))
+    for turn, window, of_asked in _best(_window_likeness(second, first)):
+        # The first, turned, has a part that is a part of the second: turned back, the second has it in the first.
+        back = _BACK[turn]
+        guesses.append((back, placed(_turned_parts(asked[of_asked], back), _turned_parts(stored[window], back))))
+    return guesses
+
+
+def _window_likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(pairs, orientations, windows, asked): correlation of windows of the first with parts of the turned second."""
+    windows = descriptors(frequencies(first, STORED))
+    parts = descriptors(in_orientations(frequencies(second, ASKED))).transpose(1, 3, 0, 2)  # pairs, bits, turn, asked
+    number, bits = parts.shape[:2]
+    alike = windows @ np.ascontiguousarray(parts).reshape(number, bits, -1)
+    return alike.reshape(number, len(STORED), ORIENTATIONS, len(ASKED)).transpose(0, 2, 1, 3)
+
+
+def _best(likeness: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Orientation, window and part asked with of the most alike, and of the most alike in another orientation."""
+    number, shape = len(likeness), likeness.shape[1:]
+    for _ in range(_TURNS_TRIED):
+        best = np.unravel_index(likeness.reshape(number, -1).argmax(axis=1), shape)
+        yield best
+        likeness[np.arange(number), best[0]] = -np.inf
+
+
+def _turned(pictures: Pictures, orientation: NDArray[np.int64]) -> Pictures:
+    """(pairs, side, side), each in an orientation of its own."""
+    found = np.empty_like(pictures)
+    for each in np.unique(orientation):
+        chosen = orientation == each
+        found[chosen] = turned(pictures[chosen], int(each))
+    return found
+
+
+def _turned_parts(parts: Placements, orientation: NDArray[np.int64]) -> Placements:
+    """Where parts of pictures lie in the turned pictures."""
+    diagonal, across, down = ((orientation & bit) > 0 for bit in (4, 1, 2))
+    left, top, width, height = np.where(diagonal[:, None], parts[:, [1, 0, 3, 2]], parts).T
+    left = np.where(across, 1 - left - width, left)
+    top = np.where(down, 1 - top - height, top)
+    return np.stack([left, top, width, height], axis=1)
+
+
+def _at(first: Pictures, second: Pictures, placements: Placements, side: int, tile: int) -> NDArray[np.float32]:
+    """Agreement by tiles under some placements."""
+    shared = overlap(placements)
+    return by_tiles(sampled(first, shared.in_first, side), sampled(second, shared.in_second, side), tile)[0]
