@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from curation_assets import __version__, stopping
-from curation_assets.commands import curate, demo, gallery, index, ingest, model, search, serve, upkeep
+from curation_assets.commands import curate, demo, duplicates, gallery, index, ingest, model, search, serve, upkeep
 from curation_assets.commands.output import err, out
 from curation_assets.errors import CurationError, first_line, is_panic
 from curation_assets.images.names import printable
@@ -30,6 +30,7 @@ app.command("status")(ingest.status)
 app.command("show")(ingest.show)
 app.command("curate")(curate.curate)
 app.command("problems")(curate.problems)
+app.command("duplicates")(duplicates.duplicates)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

@@ -22,6 +22,7 @@ from curation_assets.scan.prune import PruneQuestion
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
+    from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
     from curation_assets.search.refresh import IndexRefresh
 
@@ -43,6 +44,7 @@ class RunSummary:
         unread: files of good rows that could not be examined, and why; their rows stay as they are.
         quality: what was measured, by folder; None where that was left out or could not be done, which
             ``quality_error`` tells.
+        duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
     """
 
     chosen: ChosenModel
@@ -61,6 +63,8 @@ class RunSummary:
     lost: dict[str, str] = field(default_factory=dict)
     quality: list[QualityResult] | None = None
     quality_error: str | None = None
+    duplicates: Duplicates | None = None
+    duplicates_error: str | None = None
 
 
 def run(
@@ -72,7 +76,7 @@ def run(
     prune: bool = False,
     curate: bool = True,
 ) -> RunSummary:
-    """Scan, register, embed: every folder, or those named; then bring quality and the search index in line.
+    """Scan, register, embed: every folder, or those named; then bring quality, search index and duplicates in line.
 
     Args:
         folders: image folders, or folders that hold some; None takes all on disk and all in the table.
@@ -126,6 +130,12 @@ def run(
         refreshed = pipeline.searcher.refresh(progress, model.version)
     except CurationError as error:  # the tables are done, which is what counts; the next run tries again
         index_error = str(error)
+    duplicates, duplicates_error = None, None
+    if curate:
+        try:
+            duplicates = pipeline.compare_all(progress)
+        except CurationError as error:
+            duplicates_error = str(error)
     if question is not None:
         raise CurationError(
             f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
@@ -144,6 +154,8 @@ def run(
         index_error=index_error,
         quality=quality,
         quality_error=quality_error,
+        duplicates=duplicates,
+        duplicates_error=duplicates_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
         broken=tables.broken(),
         lost={

@@ -34,6 +34,8 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from curation_assets.curate.duplicates.grouping import Grouping
+    from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.problems import Thresholds
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.spark import SparkMeasuring
@@ -250,6 +252,41 @@ class Pipeline:
         tables = self.tables
         tables.quality.create()
         return self.measure(folders_behind(tables.directory.latest(), tables.quality.latest()), progress, repair=repair)
+
+    def compare_all(self, progress: Progress) -> Duplicates:
+        """Bring pairs and groups of images in line: what is the same photograph, or the same scene.
+
+        Raises:
+            CurationError: a table can't be read or written; what was finished stays.
+        """
+        from curation_assets.curate.duplicates.comparison import Thresholds, compare_contents
+        from curation_assets.curate.duplicates.overview import Duplicates
+
+        tables, settings = self.tables, self.settings
+        for table in (tables.pairs, tables.compared, tables.groups):
+            table.create()
+        compared = compare_contents(
+            tables.directory,
+            tables.pairs,
+            tables.compared,
+            settings.pictures_dir,
+            Thresholds(settings.near_agreement, settings.burst_agreement, settings.burst_agreement_alone),
+            progress,
+            threads=settings.worker_threads,
+        )
+        return Duplicates(compared, self.group(progress))
+
+    def group(self, progress: Progress) -> Grouping:
+        """Form the groups anew of the pairs and of what people said."""
+        from curation_assets.curate.duplicates.grouping import bring_groups_in_line
+        from curation_assets.curate.duplicates.groups import Words
+
+        tables = self.tables
+        nobody = pl.DataFrame(schema={"relative_path": pl.String, "content_sha256": pl.String, "decided": pl.Int32})
+        order = self.settings.keeper_order
+        return bring_groups_in_line(
+            tables.directory, tables.pairs, tables.quality, tables.groups, Words.none(), nobody, order, progress
+        )
 
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.

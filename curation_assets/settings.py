@@ -327,16 +327,16 @@ class Settings(BaseSettings):
         0.9, gt=0.5, le=1, description="of the pixels after alignment, from which on two are the same photograph"
     )
     burst_agreement: float = Field(
-        0.72,
+        0.76,
         gt=0.5,
         le=1,
         description=(
-            "the same from which on two are one scene, where the same camera took them within 60 s or their numbers are "
-            "at most 3 apart"
+            "the same from which on two are one scene, where the same camera took them within 60 s; where only their "
+            "numbers are at most 3 apart, halfway to the next setting"
         ),
     )
     burst_agreement_alone: float = Field(
-        0.85, gt=0.5, le=1, description="the same where neither time nor number says so; 1: never"
+        0.88, gt=0.5, le=1, description="the same where neither time nor number says so; 1: never"
     )
     keeper_order: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keeper_order)] = Field(
         ("decided", "annotated", "pixels", "compression", "sharpness", "earliest", "path"),
@@ -423,6 +423,11 @@ class Settings(BaseSettings):
     def index_dir(self) -> Path:
         """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it."""
         return self._indexes / self.catalog_name / self.schema_name / self.embeddings_table
+
+    @property
+    def pictures_dir(self) -> Path:
+        """Where the small pictures lie that are compared with each other: there too, and made anew like the indexes."""
+        return self._indexes / self.catalog_name / self.schema_name / self.directory_table / "pictures"
 
     @property
     def _indexes(self) -> Path:

@@ -29,7 +29,7 @@ from curation_assets.commands.options import (
 )
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
-from curation_assets.commands.reports import print_quality, quality_facts
+from curation_assets.commands.reports import duplicates_facts, print_duplicates, print_quality, quality_facts
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -51,7 +51,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring what is known of the images' quality in line with the tables; `curation run` ends with it."""
+    """Bring quality, pairs and groups in line with the tables; `curation run` ends with it."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -61,12 +61,14 @@ def curate(
             done = pipeline.measure_all(shown)
         else:
             done = pipeline.measure(folders_of(pipeline, folders), shown)
+        compared = pipeline.compare_all(shown)
     facts = quality_facts(done)
     if as_json:
-        print_json({"quality": facts})
+        print_json({"quality": facts, "duplicates": duplicates_facts(compared)})
     else:
         print_quality(done)
-        out.print("`curation problems` shows what is wrong")
+        print_duplicates(compared)
+        out.print("`curation problems` shows what is wrong, `curation duplicates` what is there twice")
     raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] else 0)
 
 

@@ -38,7 +38,10 @@ def run(
         typer.Option("--prune", help="Remove the rows of images that are gone, though most are or a whole disk is."),
     ] = False,
     curate: Annotated[
-        bool, typer.Option("--curate/--no-curate", help="End by measuring the quality of new images.")
+        bool,
+        typer.Option(
+            "--curate/--no-curate", help="End by measuring the quality of new images, and comparing them with all."
+        ),
     ] = True,
     as_json: JsonOption = False,
 ) -> None:

@@ -89,7 +89,8 @@ def folders_of(pipeline: Pipeline, given: list[str]) -> list[str]:
     """
     from curation_assets.images.walk import is_within
 
-    known = {folder for table in pipeline.tables.there for folder in table.latest().folders}
+    tables = [table for table in pipeline.tables.there if table.spec.partition_column == "folder"]
+    known = {folder for table in tables for folder in table.latest().folders}
     found: dict[str, None] = {}
     for name in (folder_of(each, str(pipeline.settings.images_root)) for each in given):
         below = sorted(folder for folder in known if is_within(folder, name))

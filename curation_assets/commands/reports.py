@@ -15,6 +15,7 @@ from curation_assets.images.names import printable, text_from_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
     from curation_assets.ingest import RunSummary
     from curation_assets.maintain import MaintenanceReport
@@ -76,6 +77,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         out.print(f"index  {index_line(summary.index)}")
     elif summary.index_error is not None:
         out.print(f"index  not brought in line: {summary.index_error}", markup=False)
+    if summary.duplicates is not None:
+        print_duplicates(summary.duplicates)
+    elif summary.duplicates_error is not None:
+        out.print(f"duplicates not brought in line: {summary.duplicates_error}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -146,6 +151,32 @@ def quality_facts(done: Sequence[QualityResult]) -> dict[str, Any]:
     }
 
 
+def print_duplicates(done: Duplicates) -> None:
+    """What comparing did, and what could not be compared."""
+    facts = duplicates_facts(done)
+    for content, reason in done.comparison.failed.items():
+        print_bad(content, "not compared", reason)
+    counts = ", ".join(f"{facts['groups'][kind]:,} {kind} groups" for kind in facts["groups"])
+    out.print(f"duplicates {counts}; {facts['verified']:,} pairs compared, {facts['seconds']:.1f} s")
+
+
+def duplicates_facts(done: Duplicates) -> dict[str, Any]:
+    """The same for ``--json``."""
+    comparison, grouping = done.comparison, done.grouping
+    return {
+        "contents": comparison.contents,
+        "verified": comparison.verified,
+        "found": comparison.found,
+        "crowded": comparison.crowded,
+        "removed": comparison.removed,
+        "failed": [{"content_sha256": content, "error": reason} for content, reason in comparison.failed.items()],
+        "groups": grouping.groups,
+        "images": grouping.images,
+        "commits": comparison.commits + grouping.commits,
+        "seconds": comparison.seconds + grouping.seconds,
+    }
+
+
 def _speed(totals: dict[str, Any]) -> str:
     return f", {totals['images_per_second']:,.0f}/s" if totals["images_per_second"] else ""
 
@@ -194,6 +225,8 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "embed": embed,
         "quality": None if summary.quality is None else quality_facts(summary.quality),
         "quality_error": summary.quality_error,
+        "duplicates": None if summary.duplicates is None else duplicates_facts(summary.duplicates),
+        "duplicates_error": summary.duplicates_error,
         "index": None if summary.index is None else index_facts(summary.index),
         "index_error": summary.index_error,
         "passed_over": dict(Counter(summary.tree.passed_over)),

@@ -212,7 +212,7 @@ QUALITY = TableSpec(
 )
 
 PAIRS = TableSpec(
-    description="One row per two contents that are the same photograph (near) or the same scene (burst), by their pixels",
+    description="One row per two contents that are one photograph (near) or one scene (burst), by their pixels",
     columns=(
         Column("first", pa.string(), "SHA-256 of a content"),
         Column("second", pa.string(), "SHA-256 of another; first < second"),
@@ -237,8 +237,8 @@ PAIRS = TableSpec(
                     pa.field("scale", pa.float32()),
                 ]
             ),
-            "the second, mirrored left to right or not, then turned clockwise by so many degrees, lies in the first at x, "
-            "y with width, height (shares of the first, upright); a pixel of it is so many of the first",
+            "the second, mirrored left to right or not, then turned clockwise by so many degrees, lies in the first at "
+            "x, y with width, height (shares of the first, upright); a pixel of it is so many of the first",
         ),
         Column("witness", pa.string(), "of a burst: time, number or looks (alike enough without the others)"),
         Column("model_version", pa.string(), "whose neighbours brought them together; null where no model had a part"),

@@ -1,1 +1,1 @@
-"""The same photograph twice: hashes → candidates → pixels → pairs → groups; a module a step, each of arrays or frames."""
+"""The same photograph twice: hashes → candidates → pixels → pairs → groups; a module a step."""

@@ -1,9 +1,9 @@
 """How far the pixels of two aligned pictures agree: by tiles, each against its own mean and contrast.
 
-One correlation of the whole is fooled both ways: any two leaves on a white table reach 0.98, and a line of text takes a
-true copy to 0.66. So a part is cut into tiles. In each, what is left without the mean is correlated, so that a change of
-tone is none; a tile without structure says nothing and weighs nothing; and the worst seventh of the tiles may be written
-over. JPEG's noise is allowed for: what it can hide of a flat tile isn't held against it.
+One correlation of the whole is fooled both ways: any two leaves on a white table reach 0.98, and a line of text takes
+a true copy to 0.66. So a part is cut into tiles. In each, what is left without the mean is correlated, so that a change
+of tone is none; a tile without structure says nothing and weighs nothing; and the worst seventh of the tiles may be
+written over. JPEG's noise is allowed for: what it can hide of a flat tile isn't held against it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from curation_assets.curate.duplicates.alignment import Pictures, Placements, ov
 
 NOISE = 1.5  # grey levels, standard deviation of a cell that a JPEG's rounding makes
 STRUCTURE = 4.0  # grey levels in a tile that make it weigh half
-_WHITE, _LIGHT, _DARK, _BLACK = 250, 170, 60, 4  # grey levels
+_WHITE, _LIGHT, _DARK, _BLACK = 250, 215, 40, 4  # grey levels
 _WRITTEN_OVER = 0.15  # share of the area
 _FINE, _MIDDLE, _COARSE = (64, 8), (32, 4), (16, 4)  # cells along a side, and of a tile
 _FINE_PIXELS, _MIDDLE_PIXELS = 72, 30  # that the poorer picture has along the shorter side of what is compared

@@ -113,7 +113,8 @@ def _fitting(cells: NDArray[np.float32], target: NDArray[np.float32], left_out: 
     gain = (x * y).sum(axis=1, keepdims=True) / ((x * x).sum(axis=1, keepdims=True) + 1e-6)
     off = np.abs(y - gain * x)
     place = int((1 - left_out) * (off.shape[1] - 1))
-    return (off <= np.partition(off, place, axis=1)[:, place : place + 1]).astype(np.float32)
+    fits = off <= np.partition(off, place, axis=1)[:, place : place + 1]
+    return np.asarray(fits, np.float32)
 
 
 def _weights(start: NDArray[np.float32], length: NDArray[np.float32], cells: int, side: int) -> NDArray[np.float32]:
@@ -123,4 +124,4 @@ def _weights(start: NDArray[np.float32], length: NDArray[np.float32], cells: int
     found = np.minimum(edges[:, 1:, None], pixel + 1) - np.maximum(edges[:, :-1, None], pixel)
     np.maximum(found, 0, out=found)
     found /= np.maximum(found.sum(axis=2, keepdims=True), 1e-6)
-    return found
+    return np.asarray(found, np.float32)

@@ -24,8 +24,8 @@ class Nodes:
     """The contents that are compared.
 
     Attributes:
-        rows: sorted by ``content_sha256``, one a content: also ``folder``, ``file_name``, ``camera``, ``captured_at`` of
-            the first of its images. A node is a place in it.
+        rows: sorted by ``content_sha256``, one a content: also ``folder``, ``file_name``, ``camera``, ``captured_at``
+            of the first of its images. A node is a place in it.
         pictures: (n,) the picture of each.
     """
 

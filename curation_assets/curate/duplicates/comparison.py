@@ -1,8 +1,8 @@
 """The tables of pairs and of compared contents brought in line with the directory table, by state.
 
-A content is compared once with all others, whatever its files are called. What is new is compared with everything; pairs
-of contents that are gone leave. Pairs are committed before the contents are said to be compared, piece by piece: so a
-killed run goes on from there, and what it had found is not compared again.
+A content is compared once with all others, whatever its files are called. What is new is compared with everything;
+pairs of contents that are gone leave. Pairs are committed before the contents are said to be compared, piece by piece:
+so a killed run goes on from there, and what it had found is not compared again.
 """
 
 from __future__ import annotations
@@ -44,11 +44,19 @@ _READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which agreement on two pictures are the same photograph; or one scene, with a witness or without."""
+    """From which agreement on two pictures are the same photograph; or one scene, by time with a camera or without.
+
+    Numbers that follow each other are a weaker witness than time: an album is numbered too. They count halfway between.
+    """
 
     near: float = 0.9
-    burst: float = 0.72
-    burst_alone: float = 0.85
+    burst: float = 0.76
+    burst_alone: float = 0.88
+
+    @property
+    def burst_by_number(self) -> float:
+        """The same where file numbers say so."""
+        return (self.burst + self.burst_alone) / 2
 
 
 @dataclass(frozen=True)
@@ -169,9 +177,9 @@ class _Work:
         usable = contents.filter(pl.col("error").is_null())
         crowd = self._crowds(pictures, usable)
         nodes, member_of = self._nodes(usable, crowd)
-        todo, looked_up = self._todo(nodes, member_of)
+        todo, looked_up = self._todo(nodes)
         self._take_out(nodes, member_of)
-        self._tell_of_members(usable, crowd)
+        self._tell_of_members(usable, member_of)
         self._compare(pictures, nodes, todo, looked_up)
         self._tell_of_failed(failed)
         self._forget(contents)
@@ -199,7 +207,7 @@ class _Work:
         rows = usable.join(member_of, on="content_sha256", how="anti", maintain_order="left")
         return Nodes(rows, rows["picture"].to_numpy().astype(np.int64)), member_of
 
-    def _todo(self, nodes: Nodes, member_of: pl.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _todo(self, nodes: Nodes) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(nodes,) which have to be compared; and which with the neighbours of the model too."""
         known = _current(self.compared.latest()).filter(pl.col("represented_by").is_null())
         rows = nodes.rows.select("content_sha256", "pixels_as")
@@ -237,8 +245,7 @@ class _Work:
             self.result.removed += len(going)
             self.result.commits += _without(self.rows, ["first", "second"], going)
 
-    def _tell_of_members(self, usable: pl.DataFrame, crowd: Crowds) -> None:
-        _, member_of = self._nodes(usable, crowd)
+    def _tell_of_members(self, usable: pl.DataFrame, member_of: pl.DataFrame) -> None:
         keys = _frame_keys(member_of).with_columns(similarity=member_of["similarity"])
         known = self.rows.base.read(["first", "second"])
         new = keys.join(known, on=["first", "second"], how="anti", maintain_order="left")
@@ -249,9 +256,7 @@ class _Work:
         told = member_of.join(usable.select("content_sha256", "pixels_as"), on="content_sha256")
         self._note(told.select("content_sha256", "pixels_as", "represented_by"))
 
-    def _compare(
-        self, pictures: Pictures, nodes: Nodes, todo: NDArray[np.bool_], looked_up: NDArray[np.bool_]
-    ) -> None:
+    def _compare(self, pictures: Pictures, nodes: Nodes, todo: NDArray[np.bool_], looked_up: NDArray[np.bool_]) -> None:
         new = todo | looked_up
         if not new.any():
             return
@@ -262,7 +267,10 @@ class _Work:
             content_first=contents.gather(chosen["first"]), content_second=contents.gather(chosen["second"])
         )
         keys = keys.join(
-            known, left_on=["content_first", "content_second"], right_on=["first", "second"], how="anti",
+            known,
+            left_on=["content_first", "content_second"],
+            right_on=["first", "second"],
+            how="anti",
             maintain_order="left",
         )
         # A pair is compared with the later of its new contents: all before that are done when it is.
@@ -301,9 +309,7 @@ class _Work:
         found.append(by_witness(nodes, todo).with_columns(method=pl.lit("witness")))
         return pl.concat(found).unique(["first", "second"], keep="first", maintain_order=True)
 
-    def _verified(
-        self, pictures: Pictures, nodes: Nodes, keys: pl.DataFrame
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
+    def _verified(self, pictures: Pictures, nodes: Nodes, keys: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
         """Rows of pairs in the order of ``keys``, and how many new contents are done with them."""
         pool = ThreadPoolExecutor(self.threads, "pairs")
         waiting: deque[tuple[int, int, Future[pl.DataFrame]]] = deque()
@@ -318,7 +324,9 @@ class _Work:
             with threadpool_limits(1):
                 for start in range(0, len(keys), AT_ONCE):
                     some = keys.slice(start, AT_ONCE)
-                    following = keys["order"][start + AT_ONCE] if start + AT_ONCE < len(keys) else int(keys["order"][-1]) + 1
+                    following = (
+                        keys["order"][start + AT_ONCE] if start + AT_ONCE < len(keys) else int(keys["order"][-1]) + 1
+                    )
                     while len(waiting) >= 2 * self.threads:
                         yield next_one()
                     future = pool.submit(self._verify, pictures, nodes, some)
@@ -344,10 +352,13 @@ class _Work:
         self, rows: pl.DataFrame, some: pl.DataFrame, verdicts: Verdicts, pixels: NDArray[np.float32]
     ) -> pl.DataFrame:
         limits = self.thresholds
-        is_near = (verdicts.agreement >= limits.near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
+        is_near = (
+            (verdicts.agreement >= limits.near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
+        )
         witness = _witnesses(rows, some)
         may_be = ~is_near & (verdicts.least >= _BURST_SHOWN)
-        with_witness = may_be & (verdicts.agreement >= limits.burst) & np.array([w is not None for w in witness], bool)
+        least = {"time": limits.burst, "number": limits.burst_by_number, None: 2.0}
+        with_witness = may_be & (verdicts.agreement >= np.array([least[w] for w in witness]))
         alone = may_be & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
         chosen = np.flatnonzero(is_near | with_witness | alone)
         if not len(chosen):
@@ -406,8 +417,17 @@ class _Work:
         )
 
         def work(change: Rewrite) -> None:
-            known = change.base.read(["content_sha256", "pixels_as", "represented_by", "error", "model_version",
-                                      "model_fingerprint", "verification_version"])
+            known = change.base.read(
+                [
+                    "content_sha256",
+                    "pixels_as",
+                    "represented_by",
+                    "error",
+                    "model_version",
+                    "model_fingerprint",
+                    "verification_version",
+                ]
+            )
             same = [name for name in known.columns if name != "_file"]
             new = told.join(known, on=same, how="anti", nulls_equal=True, maintain_order="left")
             if not len(new):
@@ -466,7 +486,10 @@ def _by_neighbours(neighbours: NeighbourLists, nodes: Nodes, new: NDArray[np.boo
     """Pairs with at least one node that is new, where one is in the other's list."""
     contents = neighbours.contents
     places = pl.DataFrame({"content_sha256": contents}).join(
-        nodes.rows.select("content_sha256").with_row_index("place"), on="content_sha256", how="left", maintain_order="left"
+        nodes.rows.select("content_sha256").with_row_index("place"),
+        on="content_sha256",
+        how="left",
+        maintain_order="left",
     )
     of_graph = places["place"].cast(pl.Int32).fill_null(-1).to_numpy()
     lists = np.where(neighbours.lists >= 0, of_graph[neighbours.lists], -1)
@@ -481,7 +504,7 @@ def _by_neighbours(neighbours: NeighbourLists, nodes: Nodes, new: NDArray[np.boo
 
 
 def _witnesses(rows: pl.DataFrame, some: pl.DataFrame) -> list[str | None]:
-    """Of each pair, who says that they are of one moment: time or number, or nobody."""
+    """Of each pair, who says that they are of one moment: time, or else number, or nobody."""
     told = rows.select(
         "camera", "captured_at", "folder", number=number_of(pl.col("file_name")), stem=stem_of(pl.col("file_name"))
     )

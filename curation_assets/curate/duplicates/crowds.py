@@ -1,9 +1,9 @@
 """Thousands of pictures all alike, as a camera that stands still takes them: each compared with a few, not with all.
 
 A frame's vector is made of its tiles, each without its mean and of unit length, weighed by its structure: the dot
-product of two is their mean agreement by tiles, upright and in one frame. So √(2 − 2·agreement) is a true metric, and two
-that lie within half of the allowed distance of a third are within it of each other. Thirds are chosen in the order of
-content hashes, so that they are a function of the set.
+product of two is their mean agreement by tiles, upright and in one frame. So √(2 − 2·agreement) is a true metric, and
+two that lie within half of the allowed distance of a third are within it of each other. Thirds are chosen in the order
+of content hashes, so that they are a function of the set.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def _vectors(pictures: Pictures, numbers: NDArray[np.int64]) -> NDArray[np.float
     shape = (len(numbers), _CELLS**2 + (_CELLS // _TILE) ** 2)
     found: NDArray[np.float32]
     if len(numbers) > _MOST_IN_MEMORY:
-        found = np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+        with tempfile.TemporaryFile() as file:  # the map keeps it until it is dropped
+            found = np.memmap(file, np.float32, "w+", shape=shape)
     else:
         found = np.empty(shape, np.float32)
     for start in range(0, len(numbers), _AT_ONCE):

@@ -57,19 +57,17 @@ def group_rows(
     pairs = pairs.join(words.different, on=["first", "second"], how="anti")
     exact = _ranked_groups(images, _of_copies(images), order)
     near = _ranked_groups(images, _near(pairs, _between(words.same, living)), order)
-    stands_for = _standing(images, exact, near, order)
+    stands_for = _standing(images, exact, near)
     burst = _ranked_groups(stands_for.select(images.columns), _bursts(pairs, words.different, near), order)
     similarity = _similarities(pairs)
     rows = []
     for kind, frame in zip(KINDS, (exact, near, burst), strict=True):
         named = _named(kind, frame, earlier.filter(pl.col("kind") == kind), now)
         rows.append(_with_similarity(named, similarity).with_columns(kind=pl.lit(kind)))
-    return pl.concat([frame.select(_ROW.names()).cast(dict(_ROW)) for frame in rows]).sort("kind", "relative_path")
+    return pl.concat([frame.select(_ROW.names()).cast(_ROW) for frame in rows]).sort("kind", "relative_path")
 
 
-def complete_links(
-    pairs: Iterable[tuple[str, str]], begun: Iterable[tuple[str, str]] = ()
-) -> list[list[str]]:
+def complete_links(pairs: Iterable[tuple[str, str]], begun: Iterable[tuple[str, str]] = ()) -> list[list[str]]:
     """Groups in which every two members are a pair.
 
     Args:
@@ -154,9 +152,11 @@ def _bursts(pairs: pl.DataFrame, different: pl.DataFrame, near: pl.DataFrame) ->
     keeps = near.filter("is_keeper").select("group", kept="content_sha256")
     kept = near.select("content_sha256", "group").unique().join(keeps, on="group").select("content_sha256", "kept")
     for side in ("first", "second"):
-        pairs = pairs.join(kept, left_on=side, right_on="content_sha256", how="left").with_columns(
-            pl.coalesce("kept", side).alias(side)
-        ).drop("kept")
+        pairs = (
+            pairs.join(kept, left_on=side, right_on="content_sha256", how="left")
+            .with_columns(pl.coalesce("kept", side).alias(side))
+            .drop("kept")
+        )
     pairs = pairs.filter(pl.col("first") != pl.col("second")).select(
         pl.min_horizontal("first", "second").alias("first"),
         pl.max_horizontal("first", "second").alias("second"),
@@ -177,7 +177,7 @@ def _ranked_groups(images: pl.DataFrame, members: pl.DataFrame, order: Sequence[
     return ranked(images.join(members, on="content_sha256", how="inner"), order)
 
 
-def _standing(images: pl.DataFrame, exact: pl.DataFrame, near: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
+def _standing(images: pl.DataFrame, exact: pl.DataFrame, near: pl.DataFrame) -> pl.DataFrame:
     """The images that bursts are formed over: one of each near group, one of each content that is in none."""
     of_near = near.filter("is_keeper").select("relative_path")
     others = images.join(near.select("content_sha256").unique(), on="content_sha256", how="anti")
@@ -196,7 +196,9 @@ def _with_similarity(rows: pl.DataFrame, similarity: pl.DataFrame) -> pl.DataFra
     keeps = rows.filter("is_keeper").select("group", kept="content_sha256")
     found = rows.join(keeps, on="group", how="left").join(similarity, on=["content_sha256", "kept"], how="left")
     same = pl.col("content_sha256") == pl.col("kept")
-    return found.with_columns(similarity=pl.when(same).then(pl.lit(1.0)).otherwise(pl.col("similarity").cast(pl.Float64)))
+    return found.with_columns(
+        similarity=pl.when(same).then(pl.lit(1.0)).otherwise(pl.col("similarity").cast(pl.Float64))
+    )
 
 
 def _named(kind: str, rows: pl.DataFrame, earlier: pl.DataFrame, now: datetime) -> pl.DataFrame:

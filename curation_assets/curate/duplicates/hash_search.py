@@ -1,8 +1,8 @@
 """Which pictures have windows with nearly the same hash: many hashes looked up among many, without comparing all.
 
-Hashes are cut into four parts of 16 bits. Whoever is within a dozen bits of another mostly has one part that differs in
-no bit or in one or two, and those are the bits that were decided by the least: so each part of an asked hash is looked up
-as it is, and with its most doubtful bits changed (query-directed probing, after Lv et al., Multi-probe LSH, 2007).
+Hashes are cut into four parts of 16 bits. Whoever is within a dozen bits of another mostly has one part that differs
+in no bit or in one or two, and those are the bits that were decided by the least: so each part of an asked hash is
+looked up as it is, and with its most doubtful bits changed (after Lv et al., Multi-probe LSH, 2007).
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ class WindowHashes:
             starts = np.searchsorted(key[order], np.arange(2**_PART_BITS + 1))
             self._parts.append(_Part(flat[order], pictures[order], starts))
 
-    def matches(
-        self, asked: NDArray[np.float16], numbers: NDArray[np.int32], most: int
-    ) -> Iterator[pl.DataFrame]:
+    def matches(self, asked: NDArray[np.float16], numbers: NDArray[np.int32], most: int) -> Iterator[pl.DataFrame]:
         """Look pictures up.
 
         Args:

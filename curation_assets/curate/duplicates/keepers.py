@@ -51,7 +51,10 @@ def ranked(images: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
     first = [pl.col(column).first().over("group").alias(f"_{column}") for column in columns]
     second = [pl.col(column).get(1, null_on_oob=True).over("group").alias(f"__{column}") for column in columns]
     rows = rows.with_columns(
-        *first, *second, keeper=pl.col("relative_path").first().over("group"), _rank=pl.int_range(pl.len()).over("group")
+        *first,
+        *second,
+        keeper=pl.col("relative_path").first().over("group"),
+        _rank=pl.int_range(pl.len()).over("group"),
     )
     is_keeper = pl.col("_rank") == 0
     rule = pl.lit(CRITERIA["path"][2])

@@ -94,7 +94,7 @@ def refresh_pictures(
     Args:
         path: of the folder they lie in.
         directory: the version of the directory table.
-        contents: ``content_sha256``, ``pixels_as``, and of an image with it ``relative_path``, ``file_path``, ``_file``.
+        contents: ``content_sha256``, ``pixels_as``; of an image with it ``relative_path``, ``file_path``, ``_file``.
 
     Raises:
         CurationError: they can't be written, or a file of the table is broken.
@@ -162,7 +162,7 @@ def _drawn(directory: Snapshot, rows: pl.DataFrame, threads: int) -> Iterator[li
         for some in _previews(directory, rows):
             while len(waiting) >= 2 * threads:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(lambda some=some: [_draw(*each) for each in some]))
+            waiting.append(pool.submit(_draw_all, some))
         while waiting:
             yield waiting.popleft().result()
     finally:
@@ -181,6 +181,10 @@ def _previews(directory: Snapshot, rows: pl.DataFrame) -> Iterator[list[tuple[st
                 some = [(*of_path[path], preview) for path, preview in cells if path in of_path]
                 if some:
                     yield some
+
+
+def _draw_all(some: list[tuple[str, str | None, bytes | None]]) -> list[_Drawn]:
+    return [_draw(*each) for each in some]
 
 
 def _draw(content: str, pixels_as: str | None, preview: bytes | None) -> _Drawn:
@@ -228,7 +232,9 @@ def _segments(path: Path) -> list[_Segment]:
     """What is there; nothing where it is of another version or damaged: it is made anew."""
     try:
         said = json.loads((path / _CURRENT).read_bytes())
-        segments = [_Segment(str(s["name"]), int(s["rows"])) for s in said["segments"]] if said["format"] == _FORMAT else []
+        segments = (
+            [_Segment(str(s["name"]), int(s["rows"])) for s in said["segments"]] if said["format"] == _FORMAT else []
+        )
         Pictures(path, segments)
     except (OSError, ValueError, KeyError, TypeError, EOFError, pl.exceptions.PolarsError):
         return []
