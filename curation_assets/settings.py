@@ -324,7 +324,13 @@ class Settings(BaseSettings):
         "crop_images_directory_groups", description="table of groups of the same bytes, photograph or scene"
     )
     near_agreement: float = Field(
-        0.9, gt=0.5, le=1, description="of the pixels after alignment, from which on two are the same photograph"
+        0.9,
+        gt=0.5,
+        le=1,
+        description=(
+            "of the pixels after alignment, from which on two are the same photograph; 0.03 less where both show the same "
+            "frame; see [curation.md](curation.md)"
+        ),
     )
     burst_agreement: float = Field(
         0.76,

@@ -38,6 +38,7 @@ from curation_assets.progress import Progress
 _PIECE_SECONDS = 30.0  # of one commit: what a kill can cost
 _LEAST_SHOWN, _MOST_SHOWN = 0.5, 0.8  # of the one picture and of the other, that both show: a crop to 80 % shows 0.64
 _BURST_SHOWN = 0.4
+_SAME_FRAME, _LENIENCE = 0.95, 0.03  # where both show the same frame less was searched, and less can fit by chance
 _COPY_ROWS = 8192
 _READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", "file_name", "camera", "captured_at"]
 
@@ -352,9 +353,8 @@ class _Work:
         self, rows: pl.DataFrame, some: pl.DataFrame, verdicts: Verdicts, pixels: NDArray[np.float32]
     ) -> pl.DataFrame:
         limits = self.thresholds
-        is_near = (
-            (verdicts.agreement >= limits.near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
-        )
+        least_near = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
+        is_near = (verdicts.agreement >= least_near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
         witness = _witnesses(rows, some)
         may_be = ~is_near & (verdicts.least >= _BURST_SHOWN)
         least = {"time": limits.burst, "number": limits.burst_by_number, None: 2.0}

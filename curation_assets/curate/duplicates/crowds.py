@@ -92,7 +92,8 @@ def crowds(
 
 def frame_agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(n,) agreement of squares (n, SIDE, SIDE) as they lie: upright, in one frame."""
-    return np.einsum("nd,nd->n", frame_vectors(first), frame_vectors(second))
+    agree = np.einsum("nd,nd->n", frame_vectors(first), frame_vectors(second))
+    return np.asarray(agree, np.float32)
 
 
 def frame_vectors(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -108,7 +109,8 @@ def frame_vectors(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     noise = np.full((*tiles.shape[:2], 1), NOISE, np.float32)
     unit = np.concatenate([tiles / math.sqrt(tiles.shape[2]), noise], axis=2) / np.sqrt(energy + NOISE**2)[:, :, None]
     weighed = (unit * np.sqrt(weight)[:, :, None]).reshape(number, -1)
-    return np.asarray(weighed / np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-6), np.float32)
+    length = np.maximum(np.linalg.norm(weighed, axis=1, keepdims=True), 1e-6)
+    return np.asarray(weighed / length, np.float32)
 
 
 def _crowded(whole: NDArray[np.uint64], sample: NDArray[np.uint64]) -> NDArray[np.int64]:

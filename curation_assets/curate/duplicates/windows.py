@@ -7,10 +7,13 @@ turning transposes them; so a hash in eight orientations costs no more than one.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from curation_assets.curate.duplicates.squares import ORIENTATIONS, SIDE
+from curation_assets.curate.duplicates.squares import ORIENTATIONS
 
 Window = tuple[float, float, float, float]  # left, top, width, height, as shares of the picture
 _FREQUENCIES = 8  # along each side; the first of all says how bright it is, and isn't used
@@ -28,19 +31,20 @@ STORED: tuple[Window, ...] = ((0.0, 0.0, 1.0, 1.0), *_grid(0.9, 3), *_grid(0.8, 
 ASKED: tuple[Window, ...] = ((0.0, 0.0, 1.0, 1.0), (0.05, 0.05, 0.9, 0.9))
 
 
-def frequencies(squares: NDArray[np.uint8], windows: tuple[Window, ...]) -> NDArray[np.float32]:
-    """Low frequencies of windows of some squares.
+def frequencies(pictures: NDArray[Any], windows: tuple[Window, ...]) -> NDArray[np.float32]:
+    """Low frequencies of windows of some pictures.
 
     Args:
-        squares: (n, SIDE, SIDE).
+        pictures: (n, side, side), grey levels.
 
     Returns:
         (n, windows, 8, 8); rows are vertical frequencies.
     """
-    pictures = squares.astype(np.float32)
-    found = np.empty((len(squares), len(windows), _FREQUENCIES, _FREQUENCIES), np.float32)
+    pictures = pictures.astype(np.float32, copy=False)
+    side = pictures.shape[-1]
+    found = np.empty((len(pictures), len(windows), _FREQUENCIES, _FREQUENCIES), np.float32)
     for number, (left, top, width, height) in enumerate(windows):
-        found[:, number] = _integrals(top, height) @ pictures @ _integrals(left, width).T
+        found[:, number] = _integrals(top, height, side) @ pictures @ _integrals(left, width, side).T
     return found
 
 
@@ -69,9 +73,10 @@ def descriptors(found: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(flat / np.maximum(length, 1e-6), np.float32)
 
 
-def _integrals(start: float, length: float) -> NDArray[np.float32]:
-    """(8, SIDE): of each frequency of a window the weights of the pixels it lies over."""
-    edges = np.linspace(0, 1, SIDE + 1)
+@cache
+def _integrals(start: float, length: float, side: int) -> NDArray[np.float32]:
+    """(8, side): of each frequency of a window the weights of the pixels it lies over."""
+    edges = np.linspace(0, 1, side + 1)
     low, high = np.clip(edges[:-1], start, start + length), np.clip(edges[1:], start, start + length)
     rows = [(high - low) / length]
     for k in range(1, _FREQUENCIES):
