@@ -328,8 +328,8 @@ class Settings(BaseSettings):
         gt=0.5,
         le=1,
         description=(
-            "of the pixels after alignment, from which on two are the same photograph; 0.03 less where both show the same "
-            "frame; see [curation.md](curation.md)"
+            "of the pixels after alignment, from which on two are the same photograph; 0.03 less where both show the "
+            "same frame; see [curation.md](curation.md)"
         ),
     )
     burst_agreement: float = Field(

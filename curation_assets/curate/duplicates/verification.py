@@ -150,13 +150,12 @@ def _guesses(a: Pictures, b: Pictures) -> list[tuple[NDArray[np.int64], Placemen
     alike = [by_tiles(small_a, np.ascontiguousarray(turned(small_b, turn)), 4)[0] for turn in range(ORIENTATIONS)]
     guesses = [(np.argmax(alike, axis=0), whole)]
     stored, asked = np.array(STORED, np.float32), np.array(ASKED, np.float32)
-    # A part of the first is all of the second, or the other way round.
+    # A part of the first is a part of the second, turned, or the other way round. What is asked with is cut out first.
     for turn, window, of_asked in _best(_window_likeness(a, b)):
-        guesses.append((turn, placed(stored[window], asked[of_asked])))
+        guesses.append((turn, placed(stored[window], _turned_parts(asked[of_asked], turn))))
     for turn, window, of_asked in _best(_window_likeness(b, a)):
-        # The first, turned, has a part that is a part of the second: turned back, the second has it in the first.
         back = _BACK[turn]
-        guesses.append((back, placed(_turned_parts(asked[of_asked], back), _turned_parts(stored[window], back))))
+        guesses.append((back, placed(asked[of_asked], _turned_parts(stored[window], back))))
     return guesses
 
 

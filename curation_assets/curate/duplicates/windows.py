@@ -25,10 +25,13 @@ def _grid(share: float, places: int) -> list[Window]:
     return [(float(x), float(y), share, share) for y in starts for x in starts]
 
 
+_ALL: Window = (0.0, 0.0, 1.0, 1.0)
+_ABOVE, _BELOW = (0.0, 0.0, 1.0, 0.86), (0.0, 0.14, 1.0, 0.86)  # what a line of text at an edge leaves
+_LEFT, _RIGHT = (0.0, 0.0, 0.86, 1.0), (0.14, 0.0, 0.86, 1.0)
 # Of a picture these are stored. A crop to 90 % of the sides is at most 2.5 % off one of them, to 80 % as much.
-STORED: tuple[Window, ...] = ((0.0, 0.0, 1.0, 1.0), *_grid(0.9, 3), *_grid(0.8, 5))
-# They are asked with these: all of it, and what a border of 5 % leaves.
-ASKED: tuple[Window, ...] = ((0.0, 0.0, 1.0, 1.0), (0.05, 0.05, 0.9, 0.9))
+STORED: tuple[Window, ...] = (_ALL, *_grid(0.9, 3), *_grid(0.8, 5), _ABOVE, _BELOW, _LEFT, _RIGHT)
+# They are asked with these: all of it, what a border of 5 % leaves, and what is over and under a line of text.
+ASKED: tuple[Window, ...] = (_ALL, (0.05, 0.05, 0.9, 0.9), _ABOVE, _BELOW)
 
 
 def frequencies(pictures: NDArray[Any], windows: tuple[Window, ...]) -> NDArray[np.float32]:

@@ -1,0 +1,262 @@
+"""Pairs and groups follow the images by state: each content is compared once, whatever happens to its files."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_assets.curate.duplicates import verification
+from curation_assets.curate.duplicates.overview import Duplicates
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
+
+TREE = {
+    "maize/1.jpg": (0, None),
+    "maize/2.jpg": (1, None),
+    "maize/3.jpg": (2, None),
+    "oats/copy.jpg": (0, None),
+    "oats/mirrored.jpg": (0, "mirrored"),
+    "oats/part.jpg": (1, "cropped to 80 %"),
+    "oats/grey.jpg": (3, "greyed"),
+    "rye/plain.jpg": (3, None),
+    "rye/small.jpg": (3, "a quarter of the size"),
+    "rye/alone.jpg": (4, None),
+}
+NEAR = [
+    ["maize/1.jpg", "oats/copy.jpg", "oats/mirrored.jpg"],
+    ["maize/2.jpg", "oats/part.jpg"],
+    ["oats/grey.jpg", "rye/plain.jpg", "rye/small.jpg"],
+]
+
+
+def put(images: Path, *paths: str) -> None:
+    for path in paths or TREE:
+        number, edit = TREE[path]
+        image = photograph(number) if edit is None else EDITS[edit](photograph(number))
+        (images / path).parent.mkdir(parents=True, exist_ok=True)
+        (images / path).write_bytes(jpeg(image))
+
+
+def compare(pipeline: Pipeline) -> Duplicates:
+    tree = pipeline.source.list_folders()
+    tables = pipeline.tables
+    gone = set(tables.directory.latest().folders) if tables.directory.exists() else set()
+    pipeline.scan(sorted({*tree.folders, *gone}), LogProgress())
+    return pipeline.compare_all(LogProgress())
+
+
+def grouped(pipeline: Pipeline, kind: str = "near") -> list[list[str]]:
+    rows = pipeline.tables.groups.snapshot().read(["relative_path", "kind", "group_id"])
+    of_kind = rows.filter(pl.col("kind") == kind).sort("relative_path")
+    return sorted(of_kind.group_by("group_id").agg("relative_path")["relative_path"].to_list())
+
+
+def ids(pipeline: Pipeline) -> dict[str, str]:
+    rows = pipeline.tables.groups.snapshot().read(["relative_path", "kind", "group_id"])
+    return dict(rows.filter(pl.col("kind") == "near").select("relative_path", "group_id").iter_rows())
+
+
+def state(pipeline: Pipeline) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What must not depend on the way there: pairs, members and keepers."""
+    pairs = pipeline.tables.pairs.snapshot().read(["first", "second", "kind", "similarity", "transform"])
+    groups = pipeline.tables.groups.snapshot().read(
+        ["relative_path", "kind", "keeper", "is_keeper", "similarity", "rule"]
+    )
+    return pairs.drop("_file").sort("first", "second"), groups.drop("_file").sort("kind", "relative_path")
+
+
+def test_groups_are_found_and_nothing_is_compared_again(pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    done = compare(pipeline)
+    assert grouped(pipeline) == NEAR
+    assert grouped(pipeline, "exact") == [["maize/1.jpg", "oats/copy.jpg"]]
+    assert (done.comparison.contents, done.comparison.compared) == (9, 9)
+    assert 0 < done.comparison.verified <= 30 * 9
+    versions = [table.newest_version() for table in pipeline.tables.there]
+    again = compare(pipeline)
+    assert (again.comparison.verified, again.comparison.commits, again.grouping.changed) == (0, 0, 0)
+    assert [table.newest_version() for table in pipeline.tables.there] == versions
+
+
+def test_the_way_there_does_not_matter(pipeline: Pipeline, images: Path, tmp_path: Path) -> None:
+    put(images)
+    compare(pipeline)
+    pairs, groups = state(pipeline)
+    for seed in range(2):
+        other = tmp_path / f"other{seed}"
+        changed = Pipeline(pipeline.settings.model_copy(update={"lake_root": other / "lake"}))
+        shutil.rmtree(images)
+        images.mkdir()
+        order = list(TREE)
+        random.Random(seed).shuffle(order)
+        for path in order[:5]:
+            put(images, path)
+        put(images, order[7])
+        compare(changed)
+        (images / order[1]).unlink()
+        compare(changed)
+        put(images)
+        compare(changed)
+        assert state(changed)[0].equals(pairs)
+        assert state(changed)[1].equals(groups)
+
+
+def test_copies_renames_and_moves_cost_no_comparison_and_keep_the_ids(pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    compare(pipeline)
+    before = ids(pipeline)
+    (images / "maize").rename(images / "corn")
+    shutil.copy(images / "rye/alone.jpg", images / "corn/again.jpg")
+    done = compare(pipeline)
+    assert done.comparison.verified == 0
+    assert ids(pipeline) == {path.replace("maize/", "corn/"): group for path, group in before.items()}
+    assert ["corn/again.jpg", "rye/alone.jpg"] in grouped(pipeline, "exact")
+
+
+def test_what_is_gone_leaves_its_groups_and_what_changed_is_compared_anew(pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    compare(pipeline)
+    before = ids(pipeline)
+    (images / "oats/part.jpg").unlink()
+    (images / "rye/alone.jpg").write_bytes(jpeg(EDITS["re-encoded"](photograph(2))))
+    compare(pipeline)
+    assert grouped(pipeline) == sorted([NEAR[0], NEAR[2], ["maize/3.jpg", "rye/alone.jpg"]])
+    after = ids(pipeline)
+    assert {path: after[path] for path in (*NEAR[0], *NEAR[2])} == {path: before[path] for path in (*NEAR[0], *NEAR[2])}
+    put(images, "oats/part.jpg")
+    compare(pipeline)
+    assert NEAR[1] in grouped(pipeline), "it came back, and is found again"
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_compared(
+    pipeline: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deltalake import DeltaTable
+
+    put(images)
+    pipeline.scan(["maize", "oats", "rye"], LogProgress())
+    table = DeltaTable(pipeline.tables.directory.path)
+    table.update(updates={"preview": "NULL"}, predicate="relative_path = 'rye/small.jpg'")
+    done = pipeline.compare_all(LogProgress())
+    assert list(done.comparison.failed.values()) == ["it has no preview"]
+    assert grouped(pipeline) == [NEAR[0], NEAR[1], ["oats/grey.jpg", "rye/plain.jpg"]]
+    rows = pipeline.tables.compared.snapshot().read(["error"])
+    assert rows["error"].drop_nulls().to_list() == ["it has no preview"]
+
+
+@pytest.mark.parametrize("lost", ["all", "current.json", "a file", "damage"])
+def test_pictures_are_made_anew_when_they_are_lost(lost: str, pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    compare(pipeline)
+    place = pipeline.settings.pictures_dir
+    if lost == "all":
+        shutil.rmtree(place)
+    elif lost == "current.json":
+        (place / "current.json").unlink()
+    elif lost == "a file":
+        next(place.glob("*.squares.npy")).unlink()
+    else:
+        next(place.glob("*.hashes.npy")).write_bytes(b"\x93NUMPY")
+    put(images, "maize/1.jpg")
+    (images / "rye/alone.jpg").write_bytes(jpeg(EDITS["re-encoded"](photograph(2))))
+    compare(pipeline)
+    assert ["maize/3.jpg", "rye/alone.jpg"] in grouped(pipeline)
+
+
+def test_few_or_no_images_are_no_groups(pipeline: Pipeline, images: Path) -> None:
+    put(images, "rye/alone.jpg")
+    done = compare(pipeline)
+    assert (done.comparison.contents, done.comparison.verified, done.grouping.groups) == (
+        1,
+        0,
+        {"exact": 0, "near": 0, "burst": 0},
+    )
+    (images / "rye/alone.jpg").write_bytes(b"not an image")
+    assert compare(pipeline).comparison.contents == 0
+
+
+KILLED = """
+import importlib, os, signal, sys
+from pathlib import Path
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+
+images, lake, module, owner, name, calls = sys.argv[1:]
+target = importlib.import_module(module)
+target = getattr(target, owner) if owner else target
+really, left = getattr(target, name), [int(calls)]
+def die(*args, **kwargs):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return really(*args, **kwargs)
+setattr(target, name, die)
+Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).compare_all(LogProgress())
+"""
+PLACES = {
+    "drawing pictures": ("curation_assets.curate.duplicates.pictures", "", "_publish", 0),
+    "comparing": ("curation_assets.curate.duplicates.comparison", "", "verify", 0),
+    "before the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "validate", 0),
+    "after the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "committed", 0),
+    "before it is said that they were compared": ("curation_assets.lake.staging", "StagedFile", "validate", 1),
+    "before the groups are committed": ("curation_assets.lake.staging", "StagedFile", "validate", 2),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pl.DataFrame, pl.DataFrame]:
+    """Images, a lake that was scanned, and what its pairs and groups have to be in the end."""
+    from curation_assets.settings import load_settings
+
+    root = tmp_path_factory.mktemp("finished")
+    put(root / "images")
+    whole = Pipeline(load_settings(images_root=root / "images", lake_root=root / "whole", model_source="demo"))
+    compare(whole)
+    scanned = Pipeline(load_settings(images_root=root / "images", lake_root=root / "lake", model_source="demo"))
+    scanned.scan(["maize", "oats", "rye"], LogProgress())
+    return root / "images", root / "lake", *state(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_process_leaves_the_tables_whole_and_the_next_one_finishes(
+    place: str, finished: tuple[Path, Path, pl.DataFrame, pl.DataFrame], tmp_path: Path
+) -> None:
+    from curation_assets.settings import load_settings
+
+    images, scanned, pairs, groups = finished
+    shutil.copytree(scanned, tmp_path / "lake")
+    *where, calls = PLACES[place]
+    command = [sys.executable, "-c", KILLED, str(images), str(tmp_path / "lake"), *map(str, where), str(calls)]
+    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    pipeline = Pipeline(load_settings(images_root=images, lake_root=tmp_path / "lake", model_source="demo"))
+    pipeline.compare_all(LogProgress())
+    assert state(pipeline)[0].equals(pairs)
+    assert state(pipeline)[1].equals(groups)
+    assert pipeline.compare_all(LogProgress()).comparison.commits == 0
+
+
+def test_a_version_of_the_comparison_compares_all_again(
+    pipeline: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curation_assets.curate.duplicates import comparison
+
+    put(images)
+    first = compare(pipeline)
+    pairs, groups = state(pipeline)
+    monkeypatch.setattr(comparison, "VERIFICATION_VERSION", verification.VERIFICATION_VERSION + 1)
+    again = compare(pipeline)
+    assert again.comparison.verified == first.comparison.verified
+    assert state(pipeline)[0].equals(pairs)
+    assert state(pipeline)[1].equals(groups)

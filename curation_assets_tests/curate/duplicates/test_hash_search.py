@@ -1,0 +1,45 @@
+"""Hashes of windows bring a photograph and its parts together, turned or mirrored, without comparing all."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curation_assets.curate.duplicates.hash_search import WindowHashes
+from curation_assets.curate.duplicates.squares import ORIENTATIONS, turned
+from curation_assets.curate.duplicates.windows import ASKED, STORED, frequencies, hashes, in_orientations
+from curation_assets_tests.curate.duplicates.drawn import EDITS, photograph, squares
+
+PHOTOGRAPHS = squares(*[photograph(number) for number in range(40)])
+NUMBERS = np.arange(len(PHOTOGRAPHS), dtype=np.int32)
+
+
+def test_turning_a_picture_turns_its_frequencies() -> None:
+    middle = ((0.0, 0.0, 1.0, 1.0), (0.05, 0.05, 0.9, 0.9))
+    found = frequencies(PHOTOGRAPHS[:3], middle)
+    for orientation in range(ORIENTATIONS):
+        really = frequencies(np.ascontiguousarray(turned(PHOTOGRAPHS[:3], orientation)), middle)
+        assert in_orientations(found)[orientation] == pytest.approx(really, abs=0.02)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_original_is_among_the_nearest(edit: str) -> None:
+    edited = squares(*[EDITS[edit](photograph(number)) for number in range(10)])
+    stored = WindowHashes(hashes(frequencies(PHOTOGRAPHS, STORED)), NUMBERS)
+    of_edited = WindowHashes(hashes(frequencies(edited, STORED)), NUMBERS[:10] + 100)
+    asked = pl.concat(stored.matches(frequencies(edited, ASKED).astype(np.float16), NUMBERS[:10] + 100, 16))
+    other = pl.concat(of_edited.matches(frequencies(PHOTOGRAPHS, ASKED).astype(np.float16), NUMBERS, 16))
+    pairs = {(a - 100, b) for a, b, _ in asked.iter_rows()} | {(b - 100, a) for a, b, _ in other.iter_rows()}
+    assert {(number, number) for number in range(10)} <= pairs
+
+
+def test_answers_are_the_nearest_first_and_never_the_picture_itself() -> None:
+    many = np.concatenate([PHOTOGRAPHS[:5]] * 30)
+    numbers = np.arange(len(many), dtype=np.int32)
+    table = WindowHashes(hashes(frequencies(many, STORED)), numbers)
+    found = pl.concat(table.matches(frequencies(many, ASKED).astype(np.float16), numbers, 4))
+    assert found.filter(pl.col("asked") == pl.col("found")).is_empty()
+    assert found.group_by("asked").len()["len"].unique().to_list() == [4]
+    assert (found["bits"] == 0).all()
+    assert found.filter(pl.col("asked") == 7)["found"].to_list() == [2, 12, 17, 22]
