@@ -304,6 +304,7 @@ class Settings(BaseSettings):
     quality_table: Name = Field(
         "crop_images_directory_quality", description="table of how sharp, bright and colourful each image is"
     )
+    decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(
         default_factory=dict,

@@ -10,7 +10,7 @@ import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, QUALITY, ZERO_SHOT_LABELS
+from curation_assets.lake.schemas import DECISIONS, DIRECTORY, EMBEDDINGS, QUALITY, ZERO_SHOT_LABELS
 from curation_assets.lake.snapshot import partitions_in_parts
 from curation_assets.lake.table import LakeTable
 from curation_assets.settings import Settings
@@ -27,6 +27,7 @@ class Tables:
         embeddings: a vector for every usable image and model version.
         zero_shot_labels: the label of every embedded image.
         quality: measures of every usable image.
+        decisions: what people said of images.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,11 +35,12 @@ class Tables:
         self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
         self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
         self.quality = LakeTable(settings.table_path(settings.quality_table), QUALITY)
+        self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        every = (self.directory, self.embeddings, self.zero_shot_labels, self.quality)
+        every = (self.directory, self.embeddings, self.zero_shot_labels, self.quality, self.decisions)
         return [table for table in every if table.exists()]
 
     def broken(self) -> list[dict[str, str]]:
@@ -149,6 +151,15 @@ class Tables:
             previews = self.directory.cells(str(file), "preview", part["relative_path"].to_list())
             found |= {path: (where, previews.get(path)) for path, where in part.drop("_file").iter_rows()}
         return found
+
+    def contents(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """SHA-256 of some images by relative path; those that have no row are left out."""
+        wanted = pl.Series("relative_path", sorted(set(paths)), dtype=pl.String)
+        if not len(wanted) or not self.directory.exists():
+            return {}
+        where = pl.col("relative_path").is_in(wanted.implode())
+        found = self.directory.latest().read(["relative_path", "content_sha256"], where=where)
+        return dict(found.drop("_file").iter_rows())
 
     def copies_of(self, row: dict[str, Any]) -> list[str]:
         """Relative paths of other images with the content of one, given by its row of the directory table; sorted."""
