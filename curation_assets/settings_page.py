@@ -19,7 +19,7 @@ _SUBJECTS = (
     ("Model", ("model_",)),
     ("Where and how fast", ("engine", "device", "precision", "batch_", "threads", "spark_")),
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
-    ("Curation", ("problem_", "quality_")),
+    ("Curation", ("problem_", "quality_", "decisions_")),
     ("Gallery", ("gallery_",)),
     ("Dagster", ("sensor_", "settle_")),
     ("Serving", ("serve_",)),
