@@ -182,7 +182,7 @@ def import_decisions(
     contents = pipeline.tables.contents(found.paths())
     who = by or login_name()
     try:
-        added = append(pipeline.tables.decisions, lambda rows: found.new_rows(rows, contents, who))
+        added = append(pipeline.tables.decisions, lambda rows: found.new_rows(rows(), contents, who))
     except FaultyFileError as error:
         for fault in error.faults:
             err.print(printable(fault), markup=False, soft_wrap=True)

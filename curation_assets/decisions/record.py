@@ -41,12 +41,12 @@ def read_decisions(table: LakeTable) -> Decisions:
     return standing(read_rows(table))
 
 
-def append(table: LakeTable, plan: Callable[[pl.DataFrame], Sequence[Row]]) -> list[Row]:
+def append(table: LakeTable, plan: Callable[[Callable[[], pl.DataFrame]], Sequence[Row]]) -> list[Row]:
     """Add rows, all in one commit; creates the table where there is none.
 
     Args:
-        plan: makes them of the rows there are; it is called again if somebody else added some meanwhile. A row without
-            ``decision_id`` or ``decided_at`` gets them.
+        plan: makes them; it is given what reads the rows there are, and called again if somebody else added some
+            meanwhile. A row without ``decision_id`` or ``decided_at`` gets them.
 
     Returns:
         The rows that were added.
@@ -57,7 +57,7 @@ def append(table: LakeTable, plan: Callable[[pl.DataFrame], Sequence[Row]]) -> l
     added: list[Row] = []
 
     def work(change: Rewrite) -> None:
-        added[:] = _completed(plan(_rows(change.base)))
+        added[:] = _completed(plan(lambda: _rows(change.base)))
         if not added:
             return
         small = small_files(change.base.files())
@@ -90,8 +90,8 @@ def undo(table: LakeTable, decision: str | None, by: str, reason: str | None = N
         raise CurationError(f"there are no decisions in {table.path}; `curation decisions add` makes them")
     found: Row = {}
 
-    def plan(rows: pl.DataFrame) -> list[Row]:
-        found.update(_to_undo(rows, decision, by))
+    def plan(rows: Callable[[], pl.DataFrame]) -> list[Row]:
+        found.update(_to_undo(rows(), decision, by))
         # A clock that runs behind must not put it before what it takes back.
         at = max(datetime.now(UTC), found["decided_at"] + timedelta(microseconds=1))
         said = {"decided_at": at, "decided_by": by, "reason": reason, "shown": None, "undoes": found["decision_id"]}

@@ -334,8 +334,8 @@ def test_a_plan_is_made_anew_on_what_others_added(lake: Pipeline) -> None:
     row = {"kind": "keep", "field": "quality", "content_sha256": "a" * 64, "decided_by": "ann"}
     seen: list[int] = []
 
-    def plan(rows: pl.DataFrame) -> list[dict[str, Any]]:
-        seen.append(len(rows))
+    def plan(rows: Callable[[], pl.DataFrame]) -> list[dict[str, Any]]:
+        seen.append(len(rows()))
         if len(seen) == 1:
             foreign = pl.DataFrame([row | {"decision_id": "0", "decided_at": datetime(2026, 1, 1, tzinfo=UTC)}])
             foreign.write_delta(str(other.path), mode="append", delta_write_options={"schema_mode": "merge"})

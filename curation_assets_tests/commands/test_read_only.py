@@ -80,7 +80,13 @@ def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline) -> 
     assert "2 of 3 images" in found.stdout + found.stderr
     assert found.stderr.count("there is no search index in") == 1
     assert "CURATION_INDEX_ROOT" in found.stderr
-    for command in (["status"], ["show", "a/photo_0000.jpg"], ["label", "leaf", "soil"], ["model", "list"], ["decisions", "list"]):
+    for command in (
+        ["status"],
+        ["show", "a/photo_0000.jpg"],
+        ["label", "leaf", "soil"],
+        ["model", "list"],
+        ["decisions", "list"],
+    ):
         done = obeying_modes(read_only, CURATION, *command)
         assert done.returncode == 0, (command, done.stderr)
     browsed = obeying_modes(read_only, sys.executable, "-c", BROWSE)
