@@ -175,14 +175,17 @@ def import_decisions(
 ) -> None:
     """Add the decisions of a file, all or none; those whose id is there already are not added again."""
     from curation_assets.decisions.exchange import FaultyFileError, read_file
-    from curation_assets.decisions.record import append, login_name
+    from curation_assets.decisions.record import append, login_name, read_rows
 
     pipeline = pipeline_of(settings_of(images, lake))
     found = read_file(file)
     contents = pipeline.tables.contents(found.paths())
     who = by or login_name()
+    table = pipeline.tables.decisions
     try:
-        added = append(pipeline.tables.decisions, lambda rows: found.new_rows(rows(), contents, who))
+        added = found.new_rows(read_rows(table), contents, who)
+        if added:  # or nothing is written, and no table made
+            added = append(table, lambda rows: found.new_rows(rows(), contents, who))
     except FaultyFileError as error:
         for fault in error.faults:
             err.print(printable(fault), markup=False, soft_wrap=True)

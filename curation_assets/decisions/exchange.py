@@ -98,10 +98,12 @@ def write_decisions(path: Path, rows: pl.DataFrame) -> None:
     """Write rows of the table as a file, whole; what there is is replaced.
 
     Raises:
-        CurationError: the name's ending says no format.
+        CurationError: the name's ending says no format, or it is a folder.
         OSError: it can't be written.
     """
     kind = _suffix(path)
+    if path.is_dir():
+        raise CurationError(f"{path} is a folder; name the file to write")
     out = io.BytesIO()
     if kind == ".parquet":
         rows.write_parquet(out)
@@ -128,8 +130,10 @@ def read_file(path: Path) -> DecisionFile:
         ".parquet": _parquet_rows,
     }
     found = DecisionFile(path)
+    rows_of = read[_suffix(path)]
+    path.stat()  # polars doesn't name a file that isn't there
     try:
-        for place, said in read[_suffix(path)](path):
+        for place, said in rows_of(path):
             row, fault = _typed(said)
             if fault is not None:
                 found.faults.append(f"{place}: {fault}")

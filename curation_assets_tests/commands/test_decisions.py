@@ -113,13 +113,22 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "two ways": (["list", "--json", "--csv"], "--json and --csv are two ways to print: choose one"),
     "a format": (["export", "decisions.xml"], "decisions.xml: a file of decisions ends in .csv, .jsonl, .parquet"),
     "no file": (["import", "none.csv"], "none.csv: No such file or directory"),
+    "no Parquet file": (["import", "none.parquet"], "none.parquet: No such file or directory"),
+    "a folder": (["export", "{tmp_path}/a.csv"], "a.csv is a folder; name the file to write"),
+    "damaged Parquet": (["import", "{tmp_path}/b.parquet"], "b.parquet can't be read as parquet"),
+    "a cut table": (["import", "{tmp_path}/cut.csv"], "cut.csv can't be read as csv"),
+    "bytes": (["import", "{tmp_path}/bytes.jsonl"], "bytes.jsonl can't be read as jsonl"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_is_one_line(name: str, curation: Curation, lake: Pipeline) -> None:
+def test_wrong_input_is_one_line(name: str, curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    (tmp_path / "b.parquet").write_bytes(b"torn")
+    (tmp_path / "cut.csv").write_text('kind,reason\nkeep,"x')
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     arguments, expected = WRONG[name]
-    code, text, error = curation("decisions", *arguments)
+    code, text, error = curation("decisions", *(each.format(tmp_path=tmp_path) for each in arguments))
     assert (code, text) == (2, "")
     assert error.count("\n") == 1
     assert expected in error
@@ -169,6 +178,14 @@ def test_rows_by_hand_need_no_id_and_a_path_or_a_content(curation: Curation, lak
     assert rows["decision_id"].n_unique() == 4
     assert rows["kind"].to_list() == ["remove", "keep", "keep", "relabel"], "ids keep the order of the file"
     assert rows["content_sha256"][0] == content(lake, FIRST)
+
+
+def test_a_file_without_rows_or_with_faults_makes_no_table(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "few.csv"
+    for text, code in (("", 0), ("kind,relative_path\n", 0), ("kind,relative_path\nkeep,a/none.jpg\n", 2)):
+        file.write_text(text)
+        assert curation("decisions", "import", str(file))[0] == code
+    assert not lake.tables.decisions.exists()
 
 
 def test_a_faulty_file_is_told_of_line_by_line_and_nothing_of_it_is_imported(
