@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from curation_assets import __version__, stopping
-from curation_assets.commands import curate, demo, duplicates, gallery, index, ingest, model, search, serve, upkeep
+from curation_assets.commands import (
+    curate,
+    decisions,
+    demo,
+    duplicates,
+    gallery,
+    index,
+    ingest,
+    model,
+    search,
+    serve,
+    upkeep,
+)
 from curation_assets.commands.output import err, out
 from curation_assets.errors import CurationError, first_line, is_panic
 from curation_assets.images.names import printable
@@ -41,6 +53,7 @@ app.command("demo")(demo.demo)
 app.command("repair")(upkeep.repair)
 app.command("maintain")(upkeep.maintain)
 app.add_typer(model.app, name="model")
+app.add_typer(decisions.app, name="decisions")
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ class Pipeline:
             [
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
-                ProblemSource(self.tables.quality, self.thresholds),
+                ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions),
                 warning_source(self.tables.directory),
             ],
         )
@@ -291,15 +291,15 @@ class Pipeline:
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.
 
-        None where it isn't measured.
+        What a person decided to keep has none. None where it isn't measured.
         """
         from curation_assets.curate.columns import QUALITY_COLUMNS
-        from curation_assets.curate.overview import judged_rows
+        from curation_assets.curate.overview import as_decided, judged_rows
         from curation_assets.curate.problems import KINDS
 
         if self.tables.quality.newest_version() < 1:
             return None
-        rows = judged_rows(self.tables.quality, self.thresholds).filter(
+        rows = as_decided(judged_rows(self.tables.quality, self.thresholds, self.tables.decisions)).filter(
             pl.col("relative_path").eq(row["relative_path"]) & pl.col("content_sha256").eq(row["content_sha256"])
         )
         if not len(rows):

@@ -1,7 +1,8 @@
 """All that ``curation repair`` does: find what of a lake is damaged, and make anew what can be made anew.
 
 Rows come from the image files, vectors from the rows, labels from the vectors, so nothing is lost for good but what
-people had added to lost rows, vectors of other model versions than the champion, and rows of files that are gone.
+people had decided or added to lost rows, vectors of other model versions than the champion, and rows of files that are
+gone.
 """
 
 from __future__ import annotations
@@ -165,6 +166,13 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
         for result in pipeline.measure(sorted({*images, *measures}), progress, repair=True):
             report.measured += result.measured
             report.not_mended += filter(None, [result.broken])
+    for partition in broken.get(tables.decisions.path.name, []):
+        lost = sum(file.rows for file, _ in tables.decisions.latest().broken(partition))
+        _drop(tables.decisions, partition)
+        report.not_mended.append(
+            f"{tables.decisions.path.name}: {lost} decisions of people are lost; "
+            "`curation decisions import` brings them back from an export"
+        )
     if model is not None:
         pipeline.searcher.refresh(progress)
         report.index = True

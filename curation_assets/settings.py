@@ -351,6 +351,7 @@ class Settings(BaseSettings):
             "compression, sharper, earlier, path; separated by commas"
         ),
     )
+    decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(
         default_factory=dict,

@@ -19,7 +19,10 @@ _SUBJECTS = (
     ("Model", ("model_",)),
     ("Where and how fast", ("engine", "device", "precision", "batch_", "threads", "spark_")),
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
-    ("Curation", ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_")),
+    (
+        "Curation",
+        ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
+    ),
     ("Gallery", ("gallery_",)),
     ("Dagster", ("sensor_", "settle_")),
     ("Serving", ("serve_",)),

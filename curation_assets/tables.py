@@ -10,7 +10,16 @@ import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
-from curation_assets.lake.schemas import COMPARED, DIRECTORY, EMBEDDINGS, GROUPS, PAIRS, QUALITY, ZERO_SHOT_LABELS
+from curation_assets.lake.schemas import (
+    COMPARED,
+    DECISIONS,
+    DIRECTORY,
+    EMBEDDINGS,
+    GROUPS,
+    PAIRS,
+    QUALITY,
+    ZERO_SHOT_LABELS,
+)
 from curation_assets.lake.snapshot import partitions_in_parts
 from curation_assets.lake.table import LakeTable
 from curation_assets.settings import Settings
@@ -30,6 +39,7 @@ class Tables:
         pairs: contents that are the same photograph or scene.
         compared: contents that were compared with all others.
         groups: images of the same bytes, photograph or scene.
+        decisions: what people said of images.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -40,11 +50,12 @@ class Tables:
         self.pairs = LakeTable(settings.table_path(settings.pairs_table), PAIRS)
         self.compared = LakeTable(settings.table_path(settings.compared_table), COMPARED)
         self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
+        self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        made = (self.quality, self.pairs, self.compared, self.groups)
+        made = (self.quality, self.pairs, self.compared, self.groups, self.decisions)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 
@@ -156,6 +167,15 @@ class Tables:
             previews = self.directory.cells(str(file), "preview", part["relative_path"].to_list())
             found |= {path: (where, previews.get(path)) for path, where in part.drop("_file").iter_rows()}
         return found
+
+    def contents(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """SHA-256 of some images by relative path; those that have no row are left out."""
+        wanted = pl.Series("relative_path", sorted(set(paths)), dtype=pl.String)
+        if not len(wanted) or not self.directory.exists():
+            return {}
+        where = pl.col("relative_path").is_in(wanted.implode())
+        found = self.directory.latest().read(["relative_path", "content_sha256"], where=where)
+        return dict(found.drop("_file").iter_rows())
 
     def copies_of(self, row: dict[str, Any]) -> list[str]:
         """Relative paths of other images with the content of one, given by its row of the directory table; sorted."""

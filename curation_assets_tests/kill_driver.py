@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.curate import measuring
+from curation_assets.decisions.record import append
 from curation_assets.embed import local
 from curation_assets.embed.job import embed_folder
 from curation_assets.embed.result import EmbedResult
@@ -32,7 +34,10 @@ MODEL = RegisteredModel("c.s.m", "1", "f", 128, 128, 1, "demo", True, "run")
 
 @dataclass(frozen=True)
 class Job:
-    """``scan``, ``embed`` or ``quality`` of some folders; ``slow``: seconds that each slowed step takes longer."""
+    """``scan``, ``embed`` or ``quality`` of some folders, or ``decide`` (twenty batches of three decisions).
+
+    ``slow``: seconds that each slowed step takes longer.
+    """
 
     kind: str
     folders: Sequence[str]
@@ -52,7 +57,7 @@ def drive(job: Job, parent: Connection) -> None:
     if job.kind == "embed":
         work = partial(_embed, pipeline, job, _warm_encoder(job))
     else:
-        work = partial({"scan": _scan, "quality": _measure}[job.kind], pipeline, job)
+        work = partial({"scan": _scan, "quality": _measure, "decide": _decide}[job.kind], pipeline, job)
     parent.send("ready")
     parent.recv()
     parent.send(work())
@@ -83,6 +88,14 @@ def _scan(pipeline: Pipeline, job: Job) -> dict[str, int]:
 def _measure(pipeline: Pipeline, job: Job) -> dict[str, int]:
     results = pipeline.measure(job.folders, LogProgress())
     return {"done": sum(result.measured for result in results), "commits": sum(result.commits for result in results)}
+
+
+def _decide(pipeline: Pipeline, job: Job) -> dict[str, int]:
+    row = {"decided_by": "ann", "kind": "keep", "field": "quality", "content_sha256": "a" * 64}
+    for batch in range(20):
+        rows = [row | {"reason": f"{os.getpid()} {batch}"}] * 3
+        append(pipeline.tables.decisions, lambda _, rows=rows: rows)  # type: ignore[misc]
+    return {"done": 60, "commits": 20}
 
 
 def _embed(pipeline: Pipeline, job: Job, encoder: Encoder) -> dict[str, int]:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import psutil
 import pytest
 
+from curation_assets.decisions.record import read_rows
 from curation_assets.ingest import run
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
@@ -237,6 +238,32 @@ def test_measuring_killed_at_any_moment_leaves_a_sound_table_and_a_rerun_complet
     driver = start("quality")
     driver.go()
     assert driver.finish() == {"done": 0, "commits": 0}
+
+
+def test_deciding_killed_at_any_moment_leaves_whole_batches_and_a_table_that_goes_on(
+    pipeline: Pipeline, images: Path, start: Callable[..., Driver]
+) -> None:
+    def batches() -> dict[str, int]:
+        reasons = read_rows(table)["reason"]
+        return dict(reasons.value_counts().iter_rows())
+
+    table, rng, kept = pipeline.tables.decisions, random.Random(5), {}
+    for _ in range(KILLS // 2):
+        driver = start("decide")
+        driver.go()
+        assert driver.kill_after(rng.uniform(0, 1.5))
+        now = batches()
+        assert set(now.values()) <= {3}, "a batch lands as a whole or not at all"
+        assert now.items() >= kept.items(), "what landed stays"
+        kept = now
+    assert kept
+    both(start("decide", slow=0.0), start("decide", slow=0.0))
+    assert len(batches()) == len(kept) + 40, "both writers' batches landed"
+    assert set(batches().values()) == {3}
+    named = {file.path for file in table.snapshot().files()}
+    unnamed = [str(path.relative_to(table.path)) for path in table.path.glob("_writers/*/*.parquet")]
+    assert named
+    assert unnamed == []
 
 
 def both(*drivers: Driver) -> list[dict[str, int]]:

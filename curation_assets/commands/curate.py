@@ -30,6 +30,7 @@ from curation_assets.commands.options import (
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import duplicates_facts, print_duplicates, print_quality, quality_facts
+from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -80,6 +81,9 @@ def problems(
     threshold: Annotated[
         list[str] | None, typer.Option("--threshold", help="KIND=NUMBER, in place of the setting; repeatable.")
     ] = None,
+    decided: Annotated[
+        bool, typer.Option("--decided", help="Also images that somebody decided to keep (`curation decisions`).")
+    ] = False,
     folder: FolderOption = None,
     name: NameOption = None,
     camera: CameraOption = None,
@@ -97,7 +101,7 @@ def problems(
     """What is wrong with the images: of each kind how many, some examples, what to do; of one kind its images."""
     quiet_libraries()
     from curation_assets.curate import problems as kinds
-    from curation_assets.curate.overview import judged_rows, overview
+    from curation_assets.curate.overview import as_decided, decided_of, judged_rows, overview
 
     chosen_kind = None if kind is None else kinds.KINDS[kinds.check_kind(kind)]
     if as_json and as_csv:
@@ -108,7 +112,7 @@ def problems(
         raise CurationError(f"--html {html} is a folder; name the file to write")
     pipeline = pipeline_of(settings_of(images, lake))
     limits = kinds.thresholds(dict(pipeline.settings.problem_thresholds) | _given(threshold or []))
-    rows = judged_rows(pipeline.tables.quality, limits)
+    rows = judged_rows(pipeline.tables.quality, limits, pipeline.tables.decisions)
     chosen = filter_of(
         folder=texts_of(folder),
         name=None if name is None else text_from_path(name),
@@ -121,16 +125,18 @@ def problems(
     )
     rows = _meeting(pipeline, rows, chosen)
     most = _EVERYTHING if everything else k
-    counts = overview(rows, limits)
+    said = decided_of(rows)
+    counts = overview(rows.drop("decided") if decided else rows, limits)
+    shown = rows if decided else as_decided(rows)
     if chosen_kind is not None:
         counts = [count for count in counts if count.kind is chosen_kind]
-        _show_kind(rows, chosen_kind, limits, offset, most, as_json=as_json, as_csv=as_csv)
+        _show_kind(shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        print_json(overview_facts(rows, counts))
+        print_json(overview_facts(shown, counts, said))
     else:
-        print_overview(rows, counts)
+        print_overview(shown, counts, said)
     if html is not None:
-        _write_page(pipeline, html, rows, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
+        _write_page(pipeline, html, shown, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
         err.print(f"page  {html}", markup=False)
 
 
@@ -158,13 +164,23 @@ def _limit(kind: Kind, threshold: float) -> str:
     return f"{kind.scale} {'<' if kind.is_low else '>'} {threshold:g}"
 
 
-def print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
-    """What is wrong, kind by kind, for a reader."""
-    from curation_assets.curate.overview import any_problem
+def print_overview(rows: pl.DataFrame, counts: list[KindCount], decided: dict[str, int]) -> None:
+    """What is wrong, kind by kind, for a reader.
+
+    Args:
+        rows: their verdicts as they are to be counted.
+        decided: as :func:`~curation_assets.curate.overview.decided_of` gives it.
+    """
+    from curation_assets.curate.overview import any_problem, decided_of
 
     out.print(f"{len(rows):,} images measured, {any_problem(rows):,} with a problem")
     if failed := rows["error"].is_not_null().sum():
         out.print(f"{failed:,} could not be measured in full: the table's column `error` says why", markup=False)
+    if decided[KEEP]:
+        more = "; they are counted too" if decided_of(rows)[KEEP] else ": `--decided` counts and shows them too"
+        out.print(f"{decided[KEEP]:,} with a problem were decided to be kept{more}")
+    if decided[REMOVE]:
+        out.print(f"{decided[REMOVE]:,} were decided to be removed: `curation decisions list --kind remove`")
     for count in counts:
         kind = count.kind
         head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {_limit(kind, count.threshold)}"
@@ -177,7 +193,7 @@ def print_overview(rows: pl.DataFrame, counts: list[KindCount]) -> None:
     out.print("\nA threshold moves with the folder and camera; docs/curation.md says how, and how sure each kind is.")
 
 
-def overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any]:
+def overview_facts(rows: pl.DataFrame, counts: list[KindCount], decided: dict[str, int]) -> dict[str, Any]:
     """The same for ``--json``."""
     from curation_assets.curate.overview import any_problem
 
@@ -185,6 +201,7 @@ def overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any
         "images": len(rows),
         "with_problem": any_problem(rows),
         "not_measured": int(rows["error"].is_not_null().sum()),
+        "decided": decided,
         "kinds": [
             {
                 "kind": count.kind.name,
@@ -192,6 +209,7 @@ def overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any
                 "share": count.share,
                 "threshold": count.threshold,
                 "examples": count.examples,
+                "kept": count.kept,
                 "meaning": count.kind.meaning,
                 "advice": count.kind.advice,
             }
@@ -201,31 +219,45 @@ def overview_facts(rows: pl.DataFrame, counts: list[KindCount]) -> dict[str, Any
 
 
 def _show_kind(
-    rows: pl.DataFrame, kind: Kind, limits: Thresholds, offset: int, most: int, *, as_json: bool, as_csv: bool
+    rows: pl.DataFrame, count: KindCount, limits: Thresholds, offset: int, most: int, *, as_json: bool, as_csv: bool
 ) -> None:
     from curation_assets.curate.overview import worst
     from curation_assets.curate.problems import problem_names
     from curation_assets.search.export import write_csv
 
+    kind = count.kind
     found = worst(rows, kind.name)
     total, found = len(found), found.slice(offset, most)
     listed = found.select("relative_path", "content_sha256", "folder").with_columns(
-        score=found[f"{kind.name}_score"], severity=found[f"{kind.name}_severity"], problems=problem_names(found)
+        score=found[f"{kind.name}_score"],
+        severity=found[f"{kind.name}_severity"],
+        problems=problem_names(found),
+        decided=found["decided"],
     )
     if as_json:
         facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
+        facts["kept"] = count.kept
         print_json(facts | {"found": listed.to_dicts()})
     elif as_csv:
         write_csv(sys.stdout.buffer, [listed], {})
     elif not total:
         out.print(f"no image is {kind.name}: {_limit(kind, limits[kind.name])}")
+        _print_kept(count)
     else:
-        for path, score, names in listed.select("relative_path", "score", "problems").iter_rows():
+        shown = ("relative_path", "score", "problems", "decided")
+        for path, score, names, said in listed.select(shown).iter_rows():
             others = ", ".join(other for other in names.split(", ") if other != kind.name)
             also = f"  (also {others})" if others else ""
-            out.print(f"{score:.3f}  {printable(path)}{also}", markup=False)
+            word = f"  (decided: {said})" if said else ""
+            out.print(f"{score:.3f}  {printable(path)}{also}{word}", markup=False)
         if total > len(listed):
             err.print(f"{len(listed):,} of {total:,} images, the worst first; -k or --all shows more", markup=False)
+        _print_kept(count)
+
+
+def _print_kept(count: KindCount) -> None:
+    if count.kept:
+        err.print(f"{count.kept:,} more are decided to be kept; --decided shows them too", markup=False)
 
 
 def _write_page(

@@ -43,7 +43,7 @@ def demo(as_json: JsonOption = False) -> None:
         made = write_sample(settings.images_root, progress=shown)
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
-    from curation_assets.curate.overview import judged_rows, overview
+    from curation_assets.curate.overview import as_decided, decided_of, judged_rows, overview
     from curation_assets.pipeline import Pipeline
     from curation_assets.search import image_map
     from curation_assets.search.page import write_search_page
@@ -58,18 +58,18 @@ def demo(as_json: JsonOption = False) -> None:
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
     write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
-    judged = judged_rows(pipeline.tables.quality, pipeline.thresholds)
-    counts = overview(judged, pipeline.thresholds)
+    judged = judged_rows(pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions)
+    counts, decided, judged = overview(judged, pipeline.thresholds), decided_of(judged), as_decided(judged)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]
-        facts = {"contact_sheet": str(page), "search": hits, "problems": overview_facts(judged, counts)}
+        facts = {"contact_sheet": str(page), "search": hits, "problems": overview_facts(judged, counts, decided)}
         print_json(run_facts(settings, summary) | facts)
         return
     print_run(settings, summary)
     _print_search(found)
     out.print("\nWhat is wrong with them:")
-    print_overview(judged, counts)
+    print_overview(judged, counts, decided)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])
 

@@ -87,6 +87,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Everything the tables hold about one image."""
+    from curation_assets.decisions.record import read_decisions
+
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     row = next((found for key in keys_of(settings, file) if (found := pipeline.tables.row(key))), None)
@@ -99,8 +101,10 @@ def show(
         vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
     copies = pipeline.tables.copies_of(row)
     quality = pipeline.quality_of(row)
+    decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
+        facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
     for name, value in row.items():
@@ -114,6 +118,10 @@ def show(
         if value is not None:
             shown = f"{value:.3f}" if isinstance(value, float) else ", ".join(value) or "none"
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
+    for said in decisions.iter_rows(named=True):
+        about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))
+        text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
+        out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
     for copy in copies:
         out.print(f"[bold]{'copy':<15}[/] {escape(printable(copy))}")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.curate.problems import KINDS, Kind, Thresholds, judged
+from curation_assets.decisions.kinds import KEEP, REMOVE
+from curation_assets.decisions.record import read_decisions
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import QUALITY
 from curation_assets.lake.table import LakeTable
@@ -22,6 +24,7 @@ class KindCount:
         images: that have it; ``share`` of all that were measured.
         threshold: from which on; it moves with the group by at most the kind's sway.
         examples: relative paths, the worst first.
+        kept: images that would have it besides, but for a person's word.
     """
 
     kind: Kind
@@ -29,32 +32,61 @@ class KindCount:
     share: float
     threshold: float
     examples: list[str]
+    kept: int = 0
 
 
-def judged_rows(quality: LakeTable, limits: Thresholds) -> pl.DataFrame:
+def judged_rows(quality: LakeTable, limits: Thresholds, decisions: LakeTable) -> pl.DataFrame:
     """The quality table with its verdicts, as :func:`~curation_assets.curate.problems.judged` gives them.
 
+    Returns:
+        Those, and ``decided``: ``keep`` or ``remove`` where a person said so of the picture, else null. What is kept
+        has its verdicts still: :func:`as_decided` takes them back.
+
     Raises:
-        CurationError: nothing is measured yet, or the table can't be read.
+        CurationError: nothing is measured yet, or a table can't be read.
     """
     if quality.newest_version() < 1:
         raise CurationError(f"no image is measured yet in {quality.path}; `curation curate` does that")
-    rows = quality.latest().read(_READ).drop("_file")
-    return judged(rows, limits)
+    rows = judged(quality.latest().read(_READ).drop("_file"), limits)
+    said = read_decisions(decisions)
+    kept, removed = (
+        pl.col("content_sha256").is_in(found["content_sha256"].implode()) for found in (said.kept(), said.removed())
+    )
+    return rows.with_columns(decided=pl.when(kept).then(pl.lit(KEEP)).when(removed).then(pl.lit(REMOVE)))
+
+
+def as_decided(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows, where what a person decided to keep has no problem, whatever its scores."""
+    kept = pl.col("decided").eq_missing(KEEP)
+    return rows.with_columns((pl.col(kind) & ~kept).alias(kind) for kind in KINDS)
+
+
+def decided_of(rows: pl.DataFrame) -> dict[str, int]:
+    """How many images that have a problem by their scores a person decided to ``keep``, and to ``remove`` any.
+
+    Args:
+        rows: of :func:`judged_rows`.
+    """
+    kept = (pl.col("decided") == KEEP) & pl.any_horizontal(list(KINDS))
+    removed = pl.col("decided") == REMOVE
+    return {name: int(rows.select(which.sum()).item() or 0) for name, which in ((KEEP, kept), (REMOVE, removed))}
 
 
 def overview(rows: pl.DataFrame, limits: Thresholds, examples: int = 3) -> list[KindCount]:
     """Every kind, the most frequent first.
 
     Args:
-        rows: judged; perhaps only those that meet some conditions.
+        rows: judged; perhaps only those that meet some conditions. With a column ``decided``, what is kept by a
+            person's word is counted apart.
     """
     counts = []
+    decided = as_decided(rows) if "decided" in rows.columns else rows
     for kind in KINDS.values():
-        found = worst(rows, kind.name)
+        found = worst(decided, kind.name)
+        kept = int(rows[kind.name].sum()) - len(found)
         share = len(found) / len(rows) if len(rows) else 0.0
         paths = found["relative_path"].head(examples).to_list()
-        counts.append(KindCount(kind, len(found), share, limits[kind.name], paths))
+        counts.append(KindCount(kind, len(found), share, limits[kind.name], paths, kept))
     return sorted(counts, key=lambda count: -count.images)
 
 

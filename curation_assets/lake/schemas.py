@@ -284,3 +284,28 @@ GROUPS = TableSpec(
     dictionary=("kind", "group_id", "keeper", "rule"),
     partition_column=None,
 )
+
+DECISIONS = TableSpec(
+    description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
+    columns=(
+        Column("decision_id", pa.string(), "the key; later ones sort after earlier ones"),
+        Column("decided_at", _UTC, "when, UTC; of several decisions on one question the last one counts"),
+        Column("decided_by", pa.string(), "who"),
+        Column("kind", pa.string(), "keep, remove, keeper, relabel, same, different or unsure"),
+        Column("relative_path", pa.string(), "of the image, relative to the images root, when it was decided"),
+        Column("content_sha256", pa.string(), "SHA-256 of the image's bytes, hexadecimal: what was decided on"),
+        Column("other_sha256", pa.string(), "the same of the other image; only of same and different"),
+        Column(
+            "field",
+            pa.string(),
+            "what it is about: quality or duplicate (keep, remove, unsure), or a field of labels (relabel, unsure)",
+        ),
+        Column("value", pa.string(), "the label that a relabel gives"),
+        Column("reason", pa.string(), "in the person's own words"),
+        Column("shown", pa.string(), "JSON: scores and versions that the person saw"),
+        Column("undoes", pa.string(), "decision_id of the row that this one takes back; null of a decision"),
+    ),
+    key=("decision_id",),
+    dictionary=("decided_by", "kind", "field"),
+    partition_column=None,
+)

@@ -171,8 +171,8 @@ class Snapshot:
 
     @property
     def folders(self) -> list[str]:
-        """The same, of a table that is partitioned by image folder."""
-        return self.partitions
+        """The same, of a table that is partitioned by image folder; none of another."""
+        return self.partitions if self.spec.partition_column == "folder" else []
 
     def files(self, partition: str | None = None) -> list[DataFile]:
         """Parquet files of one partition or of all."""

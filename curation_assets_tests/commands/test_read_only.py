@@ -80,12 +80,21 @@ def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline) -> 
     assert "2 of 3 images" in found.stdout + found.stderr
     assert found.stderr.count("there is no search index in") == 1
     assert "CURATION_INDEX_ROOT" in found.stderr
-    for command in (["status"], ["show", "a/photo_0000.jpg"], ["label", "leaf", "soil"], ["model", "list"]):
+    for command in (
+        ["status"],
+        ["show", "a/photo_0000.jpg"],
+        ["label", "leaf", "soil"],
+        ["model", "list"],
+        ["decisions", "list"],
+    ):
         done = obeying_modes(read_only, CURATION, *command)
         assert done.returncode == 0, (command, done.stderr)
     browsed = obeying_modes(read_only, sys.executable, "-c", BROWSE)
     assert browsed.returncode == 0, browsed.stderr
     assert [line.rpartition(" ")[2] for line in browsed.stdout.splitlines()] == ["200"] * 10
+    decided = obeying_modes(read_only, CURATION, "decisions", "add", "keep", "a/photo_0000.jpg")
+    assert (decided.returncode, decided.stderr.count("\n")) == (2, 1)
+    assert "Permission denied" in decided.stderr
     indexed = obeying_modes(read_only, CURATION, "index")
     assert indexed.returncode == 2
     assert "can't be written: Permission denied" in indexed.stderr

@@ -261,11 +261,11 @@ def test_a_lake_of_one_image_or_none(photographs: int, pipeline: Pipeline, fill:
     results = measure(pipeline)
     assert sum(result.rows for result in results) == photographs
     if photographs:
-        found = judged_rows(pipeline.tables.quality, pipeline.thresholds)
+        found = judged_rows(pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions)
         assert found["odd_size"].to_list() == [False]
     else:
         with pytest.raises(CurationError, match="no image is measured yet"):
-            judged_rows(pipeline.tables.quality, pipeline.thresholds)
+            judged_rows(pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions)
 
 
 def test_a_broken_file_costs_its_folder_only_and_is_made_anew(pipeline: Pipeline, fill: Fill) -> None:

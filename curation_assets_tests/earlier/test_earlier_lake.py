@@ -12,6 +12,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from curation_assets.curate.overview import as_decided, judged_rows
+from curation_assets.curate.problems import thresholds
+from curation_assets.decisions.record import append, read_decisions
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -164,3 +167,17 @@ def test_its_quality_is_measured_from_the_stored_images_once(earlier: Pipeline, 
     assert again.measure_all(LogProgress()) == []
     assert again.tables.quality.latest().version == version
     assert again.tables.unmeasured() == 0
+
+
+def test_it_takes_decisions_and_its_problems_follow_them(earlier: Pipeline) -> None:
+    tables = earlier.tables
+    assert read_decisions(tables.decisions).rows.is_empty()
+    earlier.measure_all(LogProgress())
+    row = tables.row("x=1/copy.jpg")
+    assert row is not None
+    content = str(row["content_sha256"])
+    said = {"decided_by": "ann", "kind": "keep", "field": "quality", "content_sha256": content}
+    append(tables.decisions, lambda _: [said])
+    limits = thresholds({"blurry": 9.0})
+    rows = as_decided(judged_rows(tables.quality, limits, tables.decisions))
+    assert sorted(rows.filter(~pl.col("blurry"))["relative_path"]) == ["maize/plot 1/photo_0.jpg", "x=1/copy.jpg"]

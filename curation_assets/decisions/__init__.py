@@ -1,0 +1,1 @@
+"""What people said of images: a table that only grows, what of it counts now, and files that carry it elsewhere."""
