@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from curation_assets.curate.neighbours.vectors import NO_COSINE, NONE, Floats, Ids, keys_of, values_of
 
 
+# Widths that a row has memory for: it is put in order only when that is full. A second block has about as many above
+# the bar as the first, so a row that is in order has to have room for more than its width.
+_ROOM = 3
+
+
 class Scratch(threading.local):
     """Memory that a thread uses again for each block: fresh memory costs as much as looking through it."""
 
@@ -46,18 +51,18 @@ class Lists:
         self.bar: Floats = np.full(rows, NO_COSINE, np.float32)
         self._width = width
         self._scratch = Scratch()
-        # Twice as wide as needed: a row is put in order only when it is full.
-        self._keys = np.full((rows, 2 * width), NONE, np.int64)
+        self._keys = np.full((rows, _ROOM * width), NONE, np.int64)
         self._filled = np.zeros(rows, np.int64)
 
     def offer(self, rows: Ids, cosines: Floats, ids: Ids) -> None:
         """Offer a block: (r, c) cosines of nodes ``ids`` (c,) to ``rows`` (r,), each of which occurs once."""
         row, column = np.divmod(np.flatnonzero(self._above(cosines, self.bar[rows][:, None])), max(1, len(ids)))
         counts = np.bincount(row, minlength=len(rows))
-        heavy = np.flatnonzero(counts > self._width)
+        most = (_ROOM - 1) * self._width
+        heavy = np.flatnonzero(counts > most)
         if len(heavy):
             best = np.argpartition(cosines[heavy], -self._width, axis=1)[:, -self._width :]
-            light = counts[row] <= self._width
+            light = counts[row] <= most
             row = np.concatenate([row[light], np.repeat(heavy, self._width)])
             column = np.concatenate([column[light], best.ravel()])
             counts[heavy] = self._width
@@ -69,7 +74,7 @@ class Lists:
         """Offer a block whose columns are the rows of these lists: (c, r) cosines of nodes ``ids`` (c,)."""
         column, row = np.divmod(np.flatnonzero(self._above(cosines, self.bar[rows])), max(1, len(rows)))
         counts = np.bincount(row, minlength=len(rows))
-        if (counts > self._width).any():
+        if (counts > (_ROOM - 1) * self._width).any():
             self.offer(rows, np.ascontiguousarray(cosines.T), ids)
             return
         order = np.argsort(row, kind="stable")
@@ -86,8 +91,8 @@ class Lists:
         return np.greater(cosines, bar, out=self._scratch.marks(*cosines.shape))
 
     def _append(self, rows: Ids, counts: NDArray[np.int64], row: Ids, keys: Ids) -> None:
-        """Keep keys (p,) of rows ``rows[row]``, sorted by ``row``; at most ``width`` a row."""
-        full = self._filled[rows] + counts > 2 * self._width
+        """Keep keys (p,) of rows ``rows[row]``, sorted by ``row``; at most ``_ROOM - 1`` widths a row."""
+        full = self._filled[rows] + counts > _ROOM * self._width
         self._tidy(rows[full])
         begins = np.cumsum(counts) - counts
         place = self._filled[rows][row] + np.arange(len(row)) - begins[row]
@@ -99,7 +104,7 @@ class Lists:
     def _tidy(self, rows: Ids) -> None:
         if not len(rows):
             return
-        best = np.partition(self._keys[rows], self._width, axis=1)[:, self._width :]
+        best = np.partition(self._keys[rows], -self._width, axis=1)[:, -self._width :]
         self._keys[rows, : self._width] = best
         self._keys[rows, self._width :] = NONE
         self._filled[rows] = np.minimum(self._filled[rows], self._width)
