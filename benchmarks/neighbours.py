@@ -90,9 +90,9 @@ def _index(folder: str, vectors: Any, version: int = 1, approximate: Any = None)
     file = Path(folder) / f"{version}.npy"
     np.save(file, vectors)
     contents = [_content(i) for i in range(number)]
-    frame = pl.DataFrame({"relative_path": [f"{i:07}.jpg" for i in range(number)], "content_sha256": contents}).with_columns(
-        position=pl.int_range(number, dtype=pl.Int64)
-    )
+    frame = pl.DataFrame(
+        {"relative_path": [f"{i:07}.jpg" for i in range(number)], "content_sha256": contents}
+    ).with_columns(position=pl.int_range(number, dtype=pl.Int64))
     info = IndexInfo(
         model_name="m", model_version="1", model_fingerprint="f", dimension=DIMENSION, embeddings_id="e",
         embeddings_version=version, directory_id="d", directory_version=version, images=number, vectors=number,
@@ -210,9 +210,7 @@ def many(number: str, scratch: str) -> Figures:
     positions = np.arange(len(vectors), dtype=np.int64)
     made = ApproximateIndex.build([vectors], positions, LogProgress())
     index = _index(scratch, vectors, 1, made)
-    recall = made.tune(
-        index.segments, {"images": measuring.sample_queries(index)}, None
-    )
+    recall = made.tune(index.segments, {"images": measuring.sample_queries(index)}, None)
     built = time.perf_counter() - started
     before = _anonymous_mb()
     shutil.rmtree(index.path, ignore_errors=True)

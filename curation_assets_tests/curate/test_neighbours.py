@@ -125,14 +125,15 @@ def assert_right(graph: Neighbours, vectors: Vectors) -> None:
         assert graph.cosines[node].tolist() == [-far for far, _ in others] + [-np.inf] * missing
         nearest = true_distinct(right, part, node)
         assert distinct[0][node].tolist() == nearest + [-1] * (DISTINCT - len(nearest))
-        cosines = dict((other, -far) for far, other in all_others)
+        cosines = {other: -far for far, other in all_others}
         assert distinct[1][node].tolist()[: len(nearest)] == [cosines[other] for other in nearest]
 
 
 def assert_equal(one: Neighbours, other: Neighbours) -> None:
     """To the last bit."""
     assert one.contents.to_list() == other.contents.to_list()
-    for a, b in zip((one.indices, one.cosines, one.parts, *one.distinct()), (other.indices, other.cosines, other.parts, *other.distinct()), strict=True):  # fmt: skip
+    arrays = [(graph.indices, graph.cosines, graph.parts, *graph.distinct()) for graph in (one, other)]
+    for a, b in zip(*arrays, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from curation_assets.curate.neighbours.vectors import NO_COSINE, NONE, Floats, Ids, keys_of, values_of
 
-
 # Widths that a row has memory for: it is put in order only when that is full. A second block has about as many above
 # the bar as the first, so a row that is in order has to have room for more than its width.
 _ROOM = 3
