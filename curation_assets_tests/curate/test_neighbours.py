@@ -94,7 +94,7 @@ def true_parts(right: list[list[tuple[np.float32, int]]]) -> list[int]:
         if part[node] is None:
             part[node] = node
             for far, other in right[node]:
-                if -far >= parts.DENSE and part[other] is None:
+                if -far >= np.float32(parts.DENSE) and part[other] is None:
                     part[other] = node
     return [int(p) for p in part if p is not None]
 
@@ -294,6 +294,18 @@ def test_a_vector_that_is_no_number_is_no_node(tmp_path: Path) -> None:
         graph = refreshed(tmp_path, both, version).neighbours
         assert_right(graph, vectors)
         assert graph.node_of([broken, next(iter(sorted(vectors)))]).tolist() == [-1, 0]
+
+
+def test_another_threshold_makes_parts_anew_and_compares_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = drawn(80, 12)
+    index = index_of(tmp_path, vectors)
+    refresh_neighbours(index, LogProgress(), dense_from=0.5)
+    monkeypatch.setattr(exact_lists, "of_all", None)
+    done = refresh_neighbours(index, LogProgress())
+    assert (done.changed, done.asked) == (True, 0)
+    assert_right(done.neighbours, vectors)
 
 
 def test_a_prefix_of_the_distinct_lists(tmp_path: Path) -> None:

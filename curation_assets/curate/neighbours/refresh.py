@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.curate.neighbours import approximate_lists, exact_lists
-from curation_assets.curate.neighbours.parts import dense_parts, distinct_lists
+from curation_assets.curate.neighbours.parts import DENSE, dense_parts, distinct_lists
 from curation_assets.curate.neighbours.stored import (
     COVERED,
     DISTINCT,
@@ -64,7 +64,7 @@ class NeighboursRefresh:
 
 
 def refresh_neighbours(
-    index: SearchIndex, progress: Progress, *, exact_vectors: int = EXACT_VECTORS
+    index: SearchIndex, progress: Progress, *, exact_vectors: int = EXACT_VECTORS, dense_from: float = DENSE
 ) -> NeighboursRefresh:
     """Bring the stored graph of an index in line with it, or make it. One process does so at a time.
 
@@ -73,6 +73,8 @@ def refresh_neighbours(
     Args:
         index: a stored one.
         exact_vectors: of more nodes than this the approximate index is asked, if the index has one.
+        dense_from: cosine from which on nodes are of one dense part; another than before makes parts and distinct
+            lists anew, from the lists that are there.
 
     Raises:
         CurationError: the index is not a stored one, or the graph can't be written.
@@ -87,7 +89,13 @@ def refresh_neighbours(
     with understandable_errors(location), waiting_lock(location / LOCK, lambda: progress.note(note)):
         sweep(location)
         old = _usable(index)
-        if old is not None and old.info.covers(index.info) and not _wants_exact(old, index, exact_vectors):
+        same_parts = old is not None and old.info.dense_from == dense_from
+        if (
+            old is not None
+            and same_parts
+            and old.info.covers(index.info)
+            and not _wants_exact(old, index, exact_vectors)
+        ):
             return NeighboursRefresh(old, 0, 0, 0, 0, False, False, time.perf_counter() - started)
         digests, positions = _nodes(index, old)
         vectors = NodeVectors(index.segments, positions)
@@ -97,7 +105,7 @@ def refresh_neighbours(
         rebuilt = (
             old is None or numbers is None or work.must_rebuild(old) or len(digests) - kept > _MOST_NEW * len(digests)
         )
-        if old is not None and kept == len(old) == len(digests) and not work.must_rebuild(old):
+        if old is not None and same_parts and kept == len(old) == len(digests) and not work.must_rebuild(old):
             info = old.info.model_copy(update={name: getattr(index.info, name) for name in COVERED})
             publish(location, info)
             same = open_neighbours(index.path)
@@ -108,7 +116,9 @@ def refresh_neighbours(
             keys = work.all()
         else:
             keys, asked = work.followed(old, numbers)
-        made, filled = _made(index, vectors, digests, keys, work.is_exact)
+        made, filled = _made(
+            index, vectors, digests, keys, dense_from, work.is_exact and (rebuilt or old is None or old.info.exact)
+        )
         write(location, made)
         stored = open_neighbours(index.path)
         assert stored is not None
@@ -222,15 +232,16 @@ class _Work:
 
 
 def _made(
-    index: SearchIndex, vectors: NodeVectors, digests: NDArray[np.bytes_], keys: Ids, is_exact: bool
+    index: SearchIndex, vectors: NodeVectors, digests: NDArray[np.bytes_], keys: Ids, dense_from: float, is_exact: bool
 ) -> tuple[Neighbours, int]:
     """A graph of lists, and how many of its distinct lists were filled up."""
     indices, cosines = ids_of(keys[:, :KNOWN]), values_of(keys[:, :KNOWN])
-    parts = dense_parts(vectors, indices, cosines)
+    parts = dense_parts(vectors, indices, cosines, dense_from)
     nearest, near, filled = distinct_lists(vectors, indices, cosines, parts, DISTINCT)
     info = NeighboursInfo(
         **{name: getattr(index.info, name) for name in COVERED},
         nodes=len(digests),
+        dense_from=dense_from,
         exact=is_exact,
         file=new_file(),
     )

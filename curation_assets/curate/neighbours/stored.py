@@ -40,6 +40,7 @@ class NeighboursInfo(BaseModel):
         embeddings_id, embeddings_version, directory_id, directory_version: of the index that it was made of.
         dimension: of the vectors.
         nodes: distinct contents.
+        dense_from: cosine from which on nodes are of one dense part.
         exact: every list is right; else they are what the approximate index found, with exact cosines.
         file: Arrow file of the lists.
     """
@@ -56,6 +57,7 @@ class NeighboursInfo(BaseModel):
     directory_id: str
     directory_version: int
     nodes: int
+    dense_from: float
     exact: bool
     file: str
 
