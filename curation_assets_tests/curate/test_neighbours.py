@@ -249,7 +249,7 @@ def test_an_index_that_was_laid_out_anew_costs_nothing(tmp_path: Path) -> None:
 def test_a_burst_does_not_hide_the_rest(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scene, *others = rng.standard_normal((31, 64))
-    vectors = {content_of(f"frame {i}"): unit(scene + 0.02 * rng.standard_normal(64)) for i in range(200)}
+    vectors = {content_of(f"frame {i}"): unit(scene + 0.01 * rng.standard_normal(64)) for i in range(200)}
     for i, other in enumerate(others):  # each a little like the scene
         vectors[content_of(f"other {i}")] = unit(0.6 * scene + other)
     crop = content_of("crop")

@@ -90,12 +90,8 @@ def refresh_neighbours(
         sweep(location)
         old = _usable(index)
         same_parts = old is not None and old.info.dense_from == dense_from
-        if (
-            old is not None
-            and same_parts
-            and old.info.covers(index.info)
-            and not _wants_exact(old, index, exact_vectors)
-        ):
+        stays = same_parts and old is not None and not _wants_exact(old, index, exact_vectors)
+        if old is not None and stays and old.info.covers(index.info):
             return NeighboursRefresh(old, 0, 0, 0, 0, False, False, time.perf_counter() - started)
         digests, positions = _nodes(index, old)
         vectors = NodeVectors(index.segments, positions)
@@ -116,9 +112,7 @@ def refresh_neighbours(
             keys = work.all()
         else:
             keys, asked = work.followed(old, numbers)
-        made, filled = _made(
-            index, vectors, digests, keys, dense_from, work.is_exact and (rebuilt or old is None or old.info.exact)
-        )
+        made, filled = _made(index, vectors, digests, keys, dense_from, work.is_exact)
         write(location, made)
         stored = open_neighbours(index.path)
         assert stored is not None
