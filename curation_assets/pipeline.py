@@ -15,6 +15,7 @@ from curation_assets.clip.encoders import Encoders
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.selection import ModelSelection
 from curation_assets.clip.versions import RegisteredModel
+from curation_assets.decisions.record import read_decisions
 from curation_assets.embed.job import Engine, embed_folders
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
@@ -34,6 +35,7 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from curation_assets.curate.duplicates.comparison import NeighbourLists
     from curation_assets.curate.duplicates.grouping import Grouping
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.problems import Thresholds
@@ -256,6 +258,8 @@ class Pipeline:
     def compare_all(self, progress: Progress) -> Duplicates:
         """Bring pairs and groups of images in line: what is the same photograph, or the same scene.
 
+        With the neighbours of the champion, as far as its search index goes.
+
         Raises:
             CurationError: a table can't be read or written; what was finished stays.
         """
@@ -273,20 +277,39 @@ class Pipeline:
             Thresholds(settings.near_agreement, settings.burst_agreement, settings.burst_agreement_alone),
             progress,
             threads=settings.worker_threads,
+            neighbours=self._neighbour_lists(progress),
         )
         return Duplicates(compared, self.group(progress))
 
     def group(self, progress: Progress) -> Grouping:
         """Form the groups anew of the pairs and of what people said."""
         from curation_assets.curate.duplicates.grouping import bring_groups_in_line
-        from curation_assets.curate.duplicates.groups import Words
 
         tables = self.tables
-        nobody = pl.DataFrame(schema={"relative_path": pl.String, "content_sha256": pl.String, "decided": pl.Int32})
-        order = self.settings.keeper_order
         return bring_groups_in_line(
-            tables.directory, tables.pairs, tables.quality, tables.groups, Words.none(), nobody, order, progress
+            tables.directory,
+            tables.pairs,
+            tables.quality,
+            tables.groups,
+            read_decisions(tables.decisions),
+            self.settings.keeper_order,
+            progress,
         )
+
+    def _neighbour_lists(self, progress: Progress) -> NeighbourLists | None:
+        """Whom the champion's vectors bring together; None where nothing is embedded or indexed."""
+        from curation_assets.curate.duplicates.candidates import BY_NEIGHBOURS
+        from curation_assets.curate.duplicates.comparison import NeighbourLists
+        from curation_assets.curate.neighbours.refresh import refresh_neighbours
+        from curation_assets.search.index import SearchIndex
+
+        if not self.tables.embeddings.exists() or (model := self.selection.current()) is None:
+            return None
+        index = SearchIndex.open(self.searcher.location_of(model))
+        if index is None or not index.info.is_of(model):
+            return None
+        graph = refresh_neighbours(index, progress, exact_vectors=self.settings.search_exact_vectors).neighbours
+        return NeighbourLists(graph.contents, graph.distinct(BY_NEIGHBOURS)[0], model.version, model.fingerprint)
 
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.

@@ -74,6 +74,7 @@ def add(
         raise CurationError(f"{fault}; see `curation decisions add --help`")
     row["shown"] = _shown(pipeline, row)
     (made,) = append(pipeline.tables.decisions, lambda _: [row])
+    _followed(pipeline)
     if as_json:
         print_json({"decision": made})
     else:
@@ -97,6 +98,7 @@ def undo(
         raise CurationError("name one decision by its id, or give --last")
     pipeline = pipeline_of(settings_of(None, lake))
     undone, row = take_back(pipeline.tables.decisions, decision, by or login_name(), reason)
+    _followed(pipeline)
     if as_json:
         print_json({"undone": undone, "decision": row})
     else:
@@ -186,6 +188,7 @@ def import_decisions(
         added = found.new_rows(read_rows(table), contents, who)
         if added:  # or nothing is written, and no table made
             added = append(table, lambda rows: found.new_rows(rows(), contents, who))
+            _followed(pipeline)
     except FaultyFileError as error:
         for fault in error.faults:
             err.print(printable(fault), markup=False, soft_wrap=True)
@@ -195,6 +198,14 @@ def import_decisions(
         print_json({"file": str(file), "added": len(added), "already_there": known})
     else:
         out.print(f"{len(added):,} decisions added, {known:,} were there already")
+
+
+def _followed(pipeline: Pipeline) -> None:
+    """Let groups and keepers follow, where there are any."""
+    from curation_assets.progress import LogProgress
+
+    if pipeline.tables.groups.exists():
+        pipeline.group(LogProgress())
 
 
 def _image(pipeline: Pipeline, path: str) -> tuple[str, str]:

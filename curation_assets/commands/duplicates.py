@@ -101,7 +101,7 @@ def duplicates(
     if waiting := overview.waiting(pipeline.tables.directory, pipeline.tables.compared):
         err.print(f"note: {waiting:,} images are not compared yet; `curation curate` does that")
     if listed is not None:
-        _print_paths(rows, kind, listed, null=null)
+        _print_paths(pipeline, rows, kind, listed, null=null)
     else:
         most = _EVERYTHING if everything else k
         shown = overview.explained(rows, pipeline.tables.pairs)
@@ -128,12 +128,18 @@ def _with_member(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.D
     return rows.join(meeting.select("kind", "group_id").unique(), on=["kind", "group_id"], how="semi")
 
 
-def _print_paths(rows: pl.DataFrame, kind: str | None, listed: Listed, *, null: bool) -> None:
+def _print_paths(pipeline: Pipeline, rows: pl.DataFrame, kind: str | None, listed: Listed, *, null: bool) -> None:
+    """Keepers, or the others but for those that a person wants to keep beside them."""
     import polars as pl
+
+    from curation_assets.decisions.record import read_decisions
 
     kinds = ["exact", "near"] if kind is None else [kind]
     rows = rows.filter(pl.col("kind").is_in(kinds))
-    spare = set(rows.filter(~pl.col("is_keeper"))["relative_path"])
+    wanted = read_decisions(pipeline.tables.decisions).kept_duplicates()
+    spare_rows = rows.filter(~pl.col("is_keeper"))
+    spare_rows = spare_rows.join(wanted, on=["relative_path", "content_sha256"], how="anti")
+    spare = set(spare_rows["relative_path"])
     kept = {path for path in rows.filter("is_keeper")["relative_path"] if path not in spare}
     end = b"\0" if null else b"\n"
     for path in sorted(kept if listed is Listed.KEEP else spare):

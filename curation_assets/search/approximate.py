@@ -137,6 +137,18 @@ class ApproximateIndex:
             positions[row], cosines[row] = candidates[best], scores[best]
         return positions, cosines
 
+    def candidates(self, queries: NDArray[np.float32], number: int) -> NDArray[np.int64]:
+        """What a block of queries finds by the codes alone: positions (q, number) in no order, -1 where it has no more.
+
+        Positions that belong to no image any more may be among them. Of many queries at once nothing is compared here:
+        whoever asks computes the cosines it needs.
+        """
+        parameters = _faiss().SearchParametersPreTransform(
+            index_params=_faiss().SearchParametersIVF(nprobe=self._probes)
+        )
+        _, positions = self._index.search(np.ascontiguousarray(queries), number, params=parameters)
+        return np.asarray(positions, np.int64)
+
     def tune(
         self,
         segments: Sequence[NDArray[np.float32]],

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from curation_assets.curate.duplicates.groups import KINDS, Words, group_rows
+from curation_assets.decisions.standing import Decisions
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import GROUPS
@@ -45,16 +46,14 @@ def bring_groups_in_line(
     pairs: LakeTable,
     quality: LakeTable,
     groups: LakeTable,
-    words: Words,
-    said: pl.DataFrame,
+    decisions: Decisions,
     order: Sequence[str],
     progress: Progress,
 ) -> Grouping:
     """Form the groups, and write them if they are not those of the table.
 
     Args:
-        words: what people said of pairs.
-        said: what they said of images, ``relative_path``, ``content_sha256``, ``decided``: more is rather to be kept.
+        decisions: what people said of images.
         order: of the criteria of keepers.
 
     Raises:
@@ -64,9 +63,10 @@ def bring_groups_in_line(
     result = Grouping()
 
     def work(change: Rewrite) -> None:
-        images = _images(directory.latest(), quality, said)
+        images = _images(directory.latest(), quality, decided(decisions))
         found = pairs.latest().read(["first", "second", "kind", "similarity", "method"])
         before = change.base.read(_READ)
+        words = Words(decisions.same_pairs(), decisions.different_pairs())
         rows = group_rows(images, found, words, order, before, datetime.now(UTC))
         result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
         result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
@@ -86,6 +86,21 @@ def bring_groups_in_line(
     return result
 
 
+def decided(decisions: Decisions) -> pl.DataFrame:
+    """What people said of images: ``relative_path`` (null: wherever the content lies), ``content_sha256``, ``decided``.
+
+    Who was chosen to be kept comes first, the last chosen before others; who was to be removed comes last.
+    """
+    columns = ["relative_path", "content_sha256"]
+    chosen = decisions.keepers().select(*columns, decided=2 + pl.int_range(pl.len()))
+    kept = decisions.kept_duplicates().select(*columns, decided=pl.lit(1))
+    spare = decisions.removed_duplicates().select(*columns, decided=pl.lit(-1))
+    bad = decisions.removed().select(
+        pl.lit(None, pl.String).alias("relative_path"), "content_sha256", decided=pl.lit(-2)
+    )
+    return pl.concat([frame.cast({"decided": pl.Int32}) for frame in (chosen, kept, spare, bad)])
+
+
 def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
     rows = directory.read(_FACTS)
     rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
@@ -93,13 +108,16 @@ def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.D
     if quality.exists():
         sharp = quality.latest().read(["content_sha256", "sharpness"]).drop("_file")
     rows = rows.join(sharp.unique("content_sha256", keep="first"), on="content_sha256", how="left")
-    rows = rows.join(said, on=["relative_path", "content_sha256"], how="left")
+    of_path = said.drop_nulls("relative_path").unique(["relative_path", "content_sha256"], keep="first")
+    of_content = said.filter(pl.col("relative_path").is_null()).select("content_sha256", of_all="decided")
+    rows = rows.join(of_path, on=["relative_path", "content_sha256"], how="left")
+    rows = rows.join(of_content.unique("content_sha256"), on="content_sha256", how="left")
     pixels = pl.col("width").cast(pl.Int64) * pl.col("height")
     return rows.select(
         "relative_path",
         "content_sha256",
         "sharpness",
-        "decided",
+        decided=pl.coalesce("decided", "of_all", pl.lit(0)),
         annotated=pl.lit(None, pl.Int32),
         pixels=pixels,
         bytes_a_pixel=pl.col("size_bytes") / pixels,
