@@ -114,7 +114,7 @@ def duplicates(
     if html is not None:
         shown = overview.explained(rows, pipeline.tables.pairs)
         _write_page(pipeline, html, shown, kind, offset, _EVERYTHING if everything else min(k, _ON_A_PAGE))
-        err.print(f"page  {html}", markup=False)
+        err.print(f"page  {html}", markup=False, soft_wrap=True)
 
 
 def _with_member(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFrame:

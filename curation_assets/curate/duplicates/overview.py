@@ -129,7 +129,9 @@ def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
         None if transform is None or transform["x"] is None else in_words(transform, keeper_is_first=of_keeper)
         for transform, of_keeper in zip(told["transform"].to_list(), is_first.to_list(), strict=True)
     ]
-    return rows.with_columns(how=pl.Series(how, dtype=pl.String))
+    copied = (pl.col("content_sha256") == told["kept"]) & ~pl.col("is_keeper")
+    told_of = pl.Series(how, dtype=pl.String)
+    return rows.with_columns(how=pl.when(copied).then(pl.lit("the same bytes")).otherwise(told_of))
 
 
 def in_words(transform: dict[str, Any], *, keeper_is_first: bool) -> str:

@@ -1,0 +1,165 @@
+"""``curation duplicates``: groups, whom to keep and why; lists for one's own script; what people decide is followed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
+
+
+@pytest.fixture
+def lake(pipeline: Pipeline, images: Path) -> Pipeline:
+    """Two names of one file, a mirrored and a smaller copy of it, and one that is alone."""
+    (images / "plot 1").mkdir()
+    (images / "other").mkdir()
+    for path, edit in {
+        "plot 1/a.jpg": None,
+        "other/small.jpg": "a quarter of the size",
+        "other/m.jpg": "mirrored",
+    }.items():
+        image = photograph(0) if edit is None else EDITS[edit](photograph(0))
+        (images / path).write_bytes(jpeg(image))
+    shutil.copy(images / "plot 1/a.jpg", images / "other/copy.jpg")
+    (images / "other/alone.jpg").write_bytes(jpeg(photograph(5)))
+    pipeline.scan(["plot 1", "other"], LogProgress())
+    pipeline.compare_all(LogProgress())
+    return pipeline
+
+
+def groups(text: str) -> dict[str, list[dict[str, Any]]]:
+    return {group["kind"]: group["images"] for group in json.loads(text)["groups"]}
+
+
+@pytest.mark.usefixtures("lake")
+def test_groups_are_told_with_whom_to_keep_and_how_the_others_differ(curation: Curation) -> None:
+    code, text, _ = curation("duplicates", "--json")
+    assert code == 0
+    found = groups(text)
+    assert [image["relative_path"] for image in found["exact"]] == ["plot 1/a.jpg", "other/copy.jpg"]
+    assert [image["is_keeper"] for image in found["near"]] == [True, False, False, False]
+    assert {image["relative_path"] for image in found["near"]} == {
+        "other/copy.jpg",
+        "plot 1/a.jpg",
+        "other/m.jpg",
+        "other/small.jpg",
+    }
+    how = {image["relative_path"]: image["how"] for image in found["near"]}
+    assert "mirrored" in how["other/m.jpg"]
+    assert "0.25 × its size" in how["other/small.jpg"]
+    assert json.loads(text)["kinds"]["near"] == {"groups": 1, "images": 4, "spare": 3}
+    code, text, _ = curation("duplicates")
+    assert (code, "near          1 groups of 4 images, 3 to spare" in text) == (0, True)
+    assert "keep " in text
+    assert curation("duplicates", "--kind", "burst")[1].startswith("burst")
+
+
+def test_lists_are_paths_alone_for_a_script(curation: Curation, lake: Pipeline, images: Path) -> None:
+    code, keep, _ = curation("duplicates", "--list", "keep")
+    assert (code, len(keep.splitlines())) == (0, 1)
+    remove = curation("duplicates", "--list", "remove")[1].splitlines()
+    assert sorted([*keep.splitlines(), *remove]) == ["other/copy.jpg", "other/m.jpg", "other/small.jpg", "plot 1/a.jpg"]
+    assert curation("duplicates", "--list", "remove", "--null")[1].split("\0")[:-1] == remove
+    assert len(curation("duplicates", "--list", "remove", "--kind", "exact")[1].splitlines()) == 1
+    assert sorted(path.name for path in images.rglob("*.jpg")) == [
+        "a.jpg",
+        "alone.jpg",
+        "copy.jpg",
+        "m.jpg",
+        "small.jpg",
+    ]
+    del lake
+
+
+@pytest.mark.usefixtures("lake")
+def test_groups_and_keepers_follow_what_people_decide(curation: Curation) -> None:
+    assert curation("decisions", "add", "keeper", "other/small.jpg")[0] == 0
+    near = groups(curation("duplicates", "--json")[1])["near"]
+    assert (near[0]["relative_path"], near[0]["rule"]) == ("other/small.jpg", "a person's word")
+    assert curation("decisions", "add", "different", "other/m.jpg", "plot 1/a.jpg")[0] == 0
+    assert curation("decisions", "add", "different", "other/m.jpg", "other/small.jpg")[0] == 0
+    near = groups(curation("duplicates", "--json")[1])["near"]
+    assert {image["relative_path"] for image in near} == {"other/copy.jpg", "other/small.jpg", "plot 1/a.jpg"}
+    assert curation("decisions", "add", "keep", "other/copy.jpg", "--field", "duplicate")[0] == 0
+    assert "other/copy.jpg" not in curation("duplicates", "--list", "remove")[1]
+    for _ in range(4):
+        assert curation("decisions", "undo", "--last")[0] == 0
+    near = groups(curation("duplicates", "--json")[1])["near"]
+    assert (len(near), near[0]["rule"] != "a person's word") == (4, True)
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_person_can_join_what_pixels_do_not(curation: Curation) -> None:
+    assert curation("decisions", "add", "same", "other/alone.jpg", "plot 1/a.jpg")[0] == 0
+    near = json.loads(curation("duplicates", "--kind", "near", "--json")[1])["groups"]
+    assert [
+        image["relative_path"]
+        for group in near
+        for image in group["images"]
+        if image["relative_path"] == "other/alone.jpg"
+    ] == ["other/alone.jpg"]
+
+
+def test_the_page_shows_groups_side_by_side(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "doubles.html"
+    code, _, error = curation("duplicates", "--html", str(page))
+    assert (code, str(page) in error) == (0, True)
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == 6
+    assert "keep: " in text
+    assert "mirrored" in text
+    del lake
+
+
+def test_images_that_are_not_compared_are_told(curation: Curation, lake: Pipeline, images: Path) -> None:
+    (images / "other/new.jpg").write_bytes(jpeg(photograph(7)))
+    lake.scan(["other"], LogProgress())
+    code, text, error = curation("duplicates", "--json")
+    assert (code, json.loads(text)["not_compared"]) == (0, 1)
+    assert "1 images are not compared yet; `curation curate` does that" in error
+    code, text, _ = curation("curate", "--json")
+    assert (code, json.loads(text)["duplicates"]["contents"]) == (0, 5)
+    assert json.loads(curation("duplicates", "--json")[1])["not_compared"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--kind", "same"], "no kind 'same' of duplicates: choose among exact, near, burst"),
+        (["--list", "all"], "'all' is not one of"),
+        (["--list", "keep", "--json"], "choose one"),
+        (["--null"], "-0 is of --list"),
+        (["--html", "."], "is a folder; name the file to write"),
+    ],
+)
+@pytest.mark.usefixtures("lake")
+def test_wrong_input_is_one_line(curation: Curation, arguments: list[str], why: str) -> None:
+    code, _, error = curation("duplicates", *arguments)
+    assert (code, why in " ".join(error.split())) == (2, True)
+    assert "Traceback" not in error
+
+
+def test_nothing_compared_is_told(curation: Curation, pipeline: Pipeline) -> None:
+    code, _, error = curation("duplicates")
+    assert (code, "no image is compared yet" in error) == (2, True)
+    del pipeline
+
+
+def test_the_keeper_can_be_ranked_otherwise(
+    curation: Curation, lake: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURATION_KEEPER_ORDER", "path")
+    assert curation("curate")[0] == 0
+    rows = lake.tables.groups.snapshot().read(["keeper", "kind"])
+    assert rows.filter(pl.col("kind") == "near")["keeper"].unique().to_list() == ["other/copy.jpg"]
+    monkeypatch.setenv("CURATION_KEEPER_ORDER", "size")
+    code, _, error = curation("curate")
+    assert (code, "no criterion 'size'" in error) == (2, True)
