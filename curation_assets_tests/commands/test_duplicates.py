@@ -27,7 +27,7 @@ def lake(pipeline: Pipeline, images: Path) -> Pipeline:
         "other/m.jpg": "mirrored",
     }.items():
         image = photograph(0) if edit is None else EDITS[edit](photograph(0))
-        (images / path).write_bytes(jpeg(image))
+        (images / path).write_bytes(jpeg(image, 90 if edit is None else 70))
     shutil.copy(images / "plot 1/a.jpg", images / "other/copy.jpg")
     (images / "other/alone.jpg").write_bytes(jpeg(photograph(5)))
     pipeline.scan(["plot 1", "other"], LogProgress())
