@@ -288,7 +288,7 @@ def _origins(content: dict[str, str], truth: dict[str, list[str]]) -> dict[str, 
 def drift(place: str, number: str) -> measure.Figures:
     """Frames of a moving camera; the least agreement of any two in one group."""
     from curation_assets.curate.duplicates.crowds import frame_agreement
-    from curation_assets.curate.duplicates.pictures import Pictures, _segments
+    from curation_assets.curate.duplicates.pictures import open_pictures
     from curation_assets.curate.duplicates.verification import verify
 
     images = Path(place) / "images" / "cam"
@@ -301,7 +301,7 @@ def drift(place: str, number: str) -> measure.Figures:
         Image.fromarray(seen.clip(0, 255).astype(np.uint8)).save(images / f"frame_{frame:05}.jpg", quality=88)
     pipeline, seconds = _compared(Path(place))
     rows = pipeline.tables.groups.latest().read(["kind", "group_id", "content_sha256"])
-    store = Pictures(pipeline.settings.pictures_dir, _segments(pipeline.settings.pictures_dir))
+    store = open_pictures(pipeline.settings.pictures_dir)
     place_of = dict(zip(store.keys["content_sha256"], range(len(store.keys)), strict=True))
     least, sizes = 1.0, []
     for _, group in rows.filter(pl.col("kind") == "near").group_by("group_id"):

@@ -35,9 +35,10 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from curation_assets.curate.duplicates.comparison import NeighbourLists
+    from curation_assets.curate.duplicates.candidates import NeighbourLists
     from curation_assets.curate.duplicates.grouping import Grouping
     from curation_assets.curate.duplicates.overview import Duplicates
+    from curation_assets.curate.duplicates.spark import SparkVerification
     from curation_assets.curate.problems import Thresholds
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.spark import SparkMeasuring
@@ -263,7 +264,8 @@ class Pipeline:
         Raises:
             CurationError: a table can't be read or written; what was finished stays.
         """
-        from curation_assets.curate.duplicates.comparison import Thresholds, compare_contents
+        from curation_assets.curate.duplicates.comparison import compare_contents
+        from curation_assets.curate.duplicates.judging import Thresholds
         from curation_assets.curate.duplicates.overview import Duplicates
 
         tables, settings = self.tables, self.settings
@@ -274,10 +276,16 @@ class Pipeline:
             tables.pairs,
             tables.compared,
             settings.pictures_dir,
-            Thresholds(settings.near_agreement, settings.burst_agreement, settings.burst_agreement_alone),
+            Thresholds(
+                settings.near_agreement,
+                settings.burst_agreement,
+                settings.burst_agreement_alone,
+                settings.burst_likeness,
+            ),
             progress,
             threads=settings.worker_threads,
             neighbours=self._neighbour_lists(progress),
+            spark=self._spark_verification,
         )
         return Duplicates(compared, self.group(progress))
 
@@ -298,8 +306,7 @@ class Pipeline:
 
     def _neighbour_lists(self, progress: Progress) -> NeighbourLists | None:
         """Whom the champion's vectors bring together; None where nothing is embedded or indexed."""
-        from curation_assets.curate.duplicates.candidates import BY_NEIGHBOURS
-        from curation_assets.curate.duplicates.comparison import NeighbourLists
+        from curation_assets.curate.duplicates.candidates import BY_NEIGHBOURS, NeighbourLists
         from curation_assets.curate.neighbours.refresh import refresh_neighbours
         from curation_assets.search.index import SearchIndex
 
@@ -309,7 +316,7 @@ class Pipeline:
         if index is None or not index.info.is_of(model):
             return None
         graph = refresh_neighbours(index, progress, exact_vectors=self.settings.search_exact_vectors).neighbours
-        return NeighbourLists(graph.contents, graph.distinct(BY_NEIGHBOURS)[0], model.version, model.fingerprint)
+        return NeighbourLists(graph.contents, *graph.distinct(BY_NEIGHBOURS), model.version, model.fingerprint)
 
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.
@@ -370,6 +377,14 @@ class Pipeline:
         from curation_assets.curate.spark import SparkMeasuring
 
         return SparkMeasuring(self._session, self.settings.spark_scan_files)
+
+    @cached_property
+    def _spark_verification(self) -> SparkVerification | None:
+        if self.settings.engine != "spark":
+            return None
+        from curation_assets.curate.duplicates.spark import SparkVerification
+
+        return SparkVerification(self._session, self.settings.spark_scan_files)
 
     def _session(self) -> SparkSession:
         from curation_assets.spark.session import open_session

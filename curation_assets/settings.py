@@ -344,6 +344,15 @@ class Settings(BaseSettings):
     burst_agreement_alone: float = Field(
         0.88, gt=0.5, le=1, description="the same where neither time nor number says so; 1: never"
     )
+    burst_likeness: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description=(
+            "cosine of the model's vectors from which on two with such a witness are one scene whatever their pixels "
+            "say; 1: never, as what it means differs from model to model"
+        ),
+    )
     keeper_order: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keeper_order)] = Field(
         ("decided", "annotated", "pixels", "compression", "sharpness", "earliest", "path"),
         description=(

@@ -33,6 +33,23 @@ class Nodes:
     pictures: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class NeighbourLists:
+    """Whom a model's vectors bring together.
+
+    Attributes:
+        contents: (n,) content hashes, sorted.
+        lists: (n, k) places in ``contents``, nearest first; −1 where there are no more.
+        cosines: (n, k) of each.
+    """
+
+    contents: pl.Series
+    lists: NDArray[np.int32]
+    cosines: NDArray[np.float32]
+    model_version: str
+    model_fingerprint: str
+
+
 def by_hash(pictures: Pictures, nodes: Nodes, new: NDArray[np.bool_]) -> pl.DataFrame:
     """Pairs with at least one new node that hashes of windows bring together, whichever of the two is the part.
 
@@ -50,6 +67,35 @@ def by_hash(pictures: Pictures, nodes: Nodes, new: NDArray[np.bool_]) -> pl.Data
             found += table.matches(pictures.asked(nodes.pictures[others]), others, BY_HASH)
     frames = [frame if "first" in frame.columns else _ordered(frame, "asked", "found", "bits") for frame in found]
     return pl.concat(frames).group_by("first", "second").agg(pl.col("bits").min()).sort("first", "second")
+
+
+def by_neighbours(neighbours: NeighbourLists, nodes: Nodes, new: NDArray[np.bool_]) -> pl.DataFrame:
+    """Pairs with at least one node that is new, where one is in the other's list.
+
+    Returns:
+        ``first`` < ``second``, ``method``.
+    """
+    frame = likeness_of(neighbours, nodes)
+    wanted = new[frame["first"].to_numpy()] | new[frame["second"].to_numpy()]
+    return frame.filter(pl.Series(wanted)).select("first", "second", method=pl.lit("neighbours"))
+
+
+def likeness_of(neighbours: NeighbourLists, nodes: Nodes) -> pl.DataFrame:
+    """``first`` < ``second`` (places) and ``likeness`` (cosine) of those of which one is in the other's list."""
+    places = pl.DataFrame({"content_sha256": neighbours.contents}).join(
+        nodes.rows.select("content_sha256").with_row_index("place"),
+        on="content_sha256",
+        how="left",
+        maintain_order="left",
+    )
+    place_of = places["place"].cast(pl.Int32).fill_null(-1).to_numpy()
+    lists = np.where(neighbours.lists >= 0, place_of[neighbours.lists], -1)
+    one, other = np.repeat(place_of, lists.shape[1]), lists.reshape(-1)
+    there = (one >= 0) & (other >= 0) & (one != other)
+    one, other, likeness = one[there], other[there], neighbours.cosines.reshape(-1)[there]
+    low, high = np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32)
+    frame = pl.DataFrame({"first": low, "second": high, "likeness": likeness})
+    return frame.unique(["first", "second"], keep="first").sort("first", "second")
 
 
 def by_witness(nodes: Nodes, new: NDArray[np.bool_]) -> pl.DataFrame:

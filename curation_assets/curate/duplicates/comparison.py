@@ -8,12 +8,11 @@ so a killed run goes on from there, and what it had found is not compared again.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -21,11 +20,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from curation_assets.curate.duplicates.candidates import NUMBERS, TIME_S, Nodes, by_hash, by_witness, number_of, stem_of
+from curation_assets.curate.duplicates.candidates import (
+    NeighbourLists,
+    Nodes,
+    by_hash,
+    by_neighbours,
+    by_witness,
+    likeness_of,
+)
 from curation_assets.curate.duplicates.crowds import Crowds, crowds
+from curation_assets.curate.duplicates.judging import Candidates, Judge, Thresholds, in_threads, pair_rows
 from curation_assets.curate.duplicates.pictures import Pictures, refresh_pictures
-from curation_assets.curate.duplicates.squares import in_words
-from curation_assets.curate.duplicates.verification import AT_ONCE, VERIFICATION_VERSION, Verdicts, verify
+from curation_assets.curate.duplicates.verification import AT_ONCE, VERIFICATION_VERSION
 from curation_assets.embed.plan import merges
 from curation_assets.embed.rows import write_merged
 from curation_assets.lake import hive
@@ -35,44 +41,12 @@ from curation_assets.lake.snapshot import DataFile, Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 
+if TYPE_CHECKING:
+    from curation_assets.curate.duplicates.spark import SparkVerification
+
 _PIECE_SECONDS = 30.0  # of one commit: what a kill can cost
-_LEAST_SHOWN, _MOST_SHOWN = 0.5, 0.8  # of the one picture and of the other, that both show: a crop to 80 % shows 0.64
-_BURST_SHOWN = 0.4
-_SAME_FRAME, _LENIENCE = 0.95, 0.03  # where both show the same frame less was searched, and less can fit by chance
 _COPY_ROWS = 8192
 _READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", "file_name", "camera", "captured_at"]
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From which agreement on two pictures are the same photograph; or one scene, by time with a camera or without.
-
-    Numbers that follow each other are a weaker witness than time: an album is numbered too. They count halfway between.
-    """
-
-    near: float = 0.9
-    burst: float = 0.76
-    burst_alone: float = 0.88
-
-    @property
-    def burst_by_number(self) -> float:
-        """The same where file numbers say so."""
-        return (self.burst + self.burst_alone) / 2
-
-
-@dataclass(frozen=True)
-class NeighbourLists:
-    """Whom a model's vectors bring together.
-
-    Attributes:
-        contents: (n,) content hashes, sorted.
-        lists: (n, k) places in ``contents``, nearest first; −1 where there are no more.
-    """
-
-    contents: pl.Series
-    lists: NDArray[np.int32]
-    model_version: str
-    model_fingerprint: str
 
 
 @dataclass
@@ -110,12 +84,14 @@ def compare_contents(
     *,
     threads: int,
     neighbours: NeighbourLists | None = None,
+    spark: SparkVerification | None = None,
 ) -> Comparison:
     """Bring the pairs in line with the images.
 
     Args:
         place: folder of the pictures.
         neighbours: of the model that is searched with; None: hashes and witnesses alone.
+        spark: compares on executors.
 
     Raises:
         CurationError: a table can't be read or written; what was finished stays.
@@ -124,7 +100,7 @@ def compare_contents(
     result = Comparison()
 
     def work(rows: Rewrite) -> None:
-        _Work(rows, directory.latest(), compared, place, thresholds, progress, threads, neighbours, result).do()
+        _Work(rows, directory.latest(), compared, place, thresholds, progress, threads, neighbours, spark, result).do()
 
     rewrite(pairs, hive.WHOLE, work, info={"job": "pairs"}, progress=progress)
     result.seconds = time.perf_counter() - started
@@ -160,6 +136,7 @@ class _Work:
     progress: Progress
     threads: int
     neighbours: NeighbourLists | None
+    spark: SparkVerification | None
     result: Comparison
 
     def do(self) -> None:
@@ -251,7 +228,7 @@ class _Work:
         known = self.rows.base.read(["first", "second"])
         new = keys.join(known, on=["first", "second"], how="anti", maintain_order="left")
         if len(new):
-            frame = _pair_rows(new, kind="near", method="frame")
+            frame = pair_rows(new, kind="near", method="frame")
             self.result.found["near"] += len(new)
             self._commit(frame)
         told = member_of.join(usable.select("content_sha256", "pixels_as"), on="content_sha256")
@@ -261,28 +238,21 @@ class _Work:
         new = todo | looked_up
         if not new.any():
             return
-        chosen = self._candidates(pictures, nodes, todo, looked_up)
-        known = self.rows.base.read(["first", "second"])
-        contents = nodes.rows["content_sha256"]
-        keys = chosen.with_columns(
-            content_first=contents.gather(chosen["first"]), content_second=contents.gather(chosen["second"])
-        )
-        keys = keys.join(
-            known,
-            left_on=["content_first", "content_second"],
-            right_on=["first", "second"],
-            how="anti",
-            maintain_order="left",
-        )
+        keys = self._candidates(pictures, nodes, todo, looked_up)
+        keys = keys.join(self._known(nodes), on=["first", "second"], how="anti", maintain_order="left")
         # A pair is compared with the later of its new contents: all before that are done when it is.
         places = np.flatnonzero(new)
         rank = np.full(len(new), -1)
         rank[places] = np.arange(len(places))
         order = np.maximum(rank[keys["first"].to_numpy()], rank[keys["second"].to_numpy()])
         keys = keys.with_columns(order=pl.Series(order)).sort("order", "first", "second")
+        likeness = None
+        if self.neighbours is not None and self.thresholds.likeness < 1:
+            likeness = likeness_of(self.neighbours, nodes)
+        candidates = Candidates(keys, nodes.rows, likeness)
         self.progress.start("pairs", len(places))
         done, found, since = 0, [], time.monotonic()
-        for last, rows in self._verified(pictures, nodes, keys):
+        for last, rows in self._verified(pictures, candidates, keys["order"]):
             found.append(rows)
             if last - done and time.monotonic() - since >= _PIECE_SECONDS:
                 self._finish(nodes, places[done:last], found)
@@ -306,97 +276,36 @@ class _Work:
         self.progress.note(f"pairs: looking for candidates of {int((todo | looked_up).sum()):,} images")
         found = [by_hash(pictures, nodes, todo).select("first", "second", method=pl.lit("hash"))]
         if self.neighbours is not None and looked_up.any():
-            found.append(_by_neighbours(self.neighbours, nodes, looked_up))
+            found.append(by_neighbours(self.neighbours, nodes, looked_up))
         found.append(by_witness(nodes, todo).with_columns(method=pl.lit("witness")))
         return pl.concat(found).unique(["first", "second"], keep="first", maintain_order=True)
 
-    def _verified(self, pictures: Pictures, nodes: Nodes, keys: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Rows of pairs in the order of ``keys``, and how many new contents are done with them."""
-        pool = ThreadPoolExecutor(self.threads, "pairs")
-        waiting: deque[tuple[int, int, Future[pl.DataFrame]]] = deque()
+    def _known(self, nodes: Nodes) -> pl.DataFrame:
+        """``first``, ``second`` (places) of pairs that the table has already."""
+        known = self.rows.base.read(["first", "second"])
+        place = nodes.rows.select("content_sha256", place=pl.int_range(pl.len(), dtype=pl.Int32))
+        for side in ("first", "second"):
+            of_side = place.rename({"content_sha256": side, "place": f"{side}_place"})
+            known = known.join(of_side, on=side)
+        return known.select(first="first_place", second="second_place")
 
-        def next_one() -> tuple[int, pl.DataFrame]:
-            last, number, future = waiting.popleft()
-            rows = future.result()
-            self.result.verified += number
-            return last, rows
-
-        try:
-            with threadpool_limits(1):
-                for start in range(0, len(keys), AT_ONCE):
-                    some = keys.slice(start, AT_ONCE)
-                    following = (
-                        keys["order"][start + AT_ONCE] if start + AT_ONCE < len(keys) else int(keys["order"][-1]) + 1
-                    )
-                    while len(waiting) >= 2 * self.threads:
-                        yield next_one()
-                    future = pool.submit(self._verify, pictures, nodes, some)
-                    waiting.append((max(0, int(following)), len(some), future))
-                while waiting:
-                    yield next_one()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _verify(self, pictures: Pictures, nodes: Nodes, some: pl.DataFrame) -> pl.DataFrame:
-        first, second = some["first"].to_numpy(), some["second"].to_numpy()
-        rows = nodes.rows
-        pixels = rows.select("width", "height").to_numpy().astype(np.float32)
-        verdicts = verify(
-            pictures.squares(nodes.pictures[first]),
-            pictures.squares(nodes.pictures[second]),
-            pixels[first],
-            pixels[second],
-        )
-        return self._rows(rows, some, verdicts, pixels)
-
-    def _rows(
-        self, rows: pl.DataFrame, some: pl.DataFrame, verdicts: Verdicts, pixels: NDArray[np.float32]
-    ) -> pl.DataFrame:
-        limits = self.thresholds
-        least_near = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
-        is_near = (verdicts.agreement >= least_near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
-        witness = _witnesses(rows, some)
-        may_be = ~is_near & (verdicts.least >= _BURST_SHOWN)
-        least = {"time": limits.burst, "number": limits.burst_by_number, None: 2.0}
-        with_witness = may_be & (verdicts.agreement >= np.array([least[w] for w in witness]))
-        alone = may_be & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
-        chosen = np.flatnonzero(is_near | with_witness | alone)
-        if not len(chosen):
-            return pl.DataFrame(schema=_PAIR_TYPES)
-        words = [in_words(int(orientation)) for orientation in verdicts.orientation[chosen]]
-        width, height = verdicts.placement[chosen, 2], verdicts.placement[chosen, 3]
-        first, second = some["first"].to_numpy()[chosen], some["second"].to_numpy()[chosen]
-        is_turned = (verdicts.orientation[chosen] & 4) > 0
-        of_second = np.where(is_turned[:, None], pixels[second][:, ::-1], pixels[second])
-        scale = np.sqrt(width * pixels[first, 0] / of_second[:, 0] * (height * pixels[first, 1] / of_second[:, 1]))
-        transform = pl.DataFrame(
-            {
-                "mirrored": [mirrored for _, mirrored in words],
-                "rotation": [rotation for rotation, _ in words],
-                "x": verdicts.placement[chosen, 0],
-                "y": verdicts.placement[chosen, 1],
-                "width": width,
-                "height": height,
-                "scale": scale,
-            }
-        )
-        keys = pl.DataFrame(
-            {
-                "first": some["content_first"].gather(chosen),
-                "second": some["content_second"].gather(chosen),
-                "similarity": np.minimum(verdicts.agreement[chosen], 1),
-                "transform": transform.select(pl.struct(pl.all())).to_series(),
-                "kind": np.where(is_near[chosen], "near", "burst"),
-                "method": some["method"].gather(chosen),
-                "witness": [
-                    None if is_near[at] else (witness[at] if with_witness[at] else "looks") for at in chosen.tolist()
-                ],
-            },
-            schema_overrides={"witness": pl.String},
-        )
-        by_model = pl.col("method") == "neighbours"
+    def _verified(
+        self, pictures: Pictures, candidates: Candidates, order: pl.Series
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Rows of pairs in the order of the candidates, and how many new contents are done with them."""
         version = None if self.neighbours is None else self.neighbours.model_version
-        return _pair_rows(keys.with_columns(model_version=pl.when(by_model).then(pl.lit(version, pl.String))))
+        judge = Judge(self.place, self.thresholds, version)
+        if self.spark is not None and self.spark.takes(len(candidates)):
+            verified = self.spark.carry_out(judge, candidates, self.rows.writer, self.progress)
+        else:
+            parts = (candidates.part(start, AT_ONCE) for start in range(0, len(candidates), AT_ONCE))
+            verified = in_threads(judge, pictures, parts, self.threads)
+        judged = 0
+        for some, rows in verified:
+            self.result.verified += some
+            judged += some
+            following = order.slice(judged, 1)
+            yield max(0, int(following.item() if len(following) else order[-1] + 1)), rows
 
     def _commit(self, rows: pl.DataFrame) -> None:
         with self.rows.writer.file() as stage:
@@ -462,58 +371,12 @@ class _Work:
         self.result.commits += _merged(self.rows)
 
 
-_PAIR_TYPES = pl.Schema(PAIRS.arrow_schema.remove_metadata())
 _COMPARED_TYPES = COMPARED.arrow_schema.remove_metadata()
-
-
-def _pair_rows(keys: pl.DataFrame, **same: str) -> pl.DataFrame:
-    """Rows of the pairs table: what isn't given is null."""
-    rows = keys.with_columns(
-        **{name: pl.lit(value) for name, value in same.items()},
-        verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
-        found_at=pl.lit(datetime.now(UTC)),
-    )
-    lacking = [pl.lit(None, kind).alias(name) for name, kind in _PAIR_TYPES.items() if name not in rows.columns]
-    return rows.with_columns(lacking).select(pl.col(name).cast(kind) for name, kind in _PAIR_TYPES.items())
 
 
 def _frame_keys(member_of: pl.DataFrame) -> pl.DataFrame:
     low = pl.min_horizontal("content_sha256", "represented_by").alias("first")
     return member_of.select(low, pl.max_horizontal("content_sha256", "represented_by").alias("second"))
-
-
-def _by_neighbours(neighbours: NeighbourLists, nodes: Nodes, new: NDArray[np.bool_]) -> pl.DataFrame:
-    """Pairs with at least one node that is new, where one is in the other's list."""
-    contents = neighbours.contents
-    places = pl.DataFrame({"content_sha256": contents}).join(
-        nodes.rows.select("content_sha256").with_row_index("place"),
-        on="content_sha256",
-        how="left",
-        maintain_order="left",
-    )
-    of_graph = places["place"].cast(pl.Int32).fill_null(-1).to_numpy()
-    lists = np.where(neighbours.lists >= 0, of_graph[neighbours.lists], -1)
-    one = np.repeat(of_graph, lists.shape[1])
-    other = lists.reshape(-1)
-    there = (one >= 0) & (other >= 0) & (one != other)
-    one, other = one[there], other[there]
-    wanted = new[one] | new[other]
-    first, second = np.minimum(one[wanted], other[wanted]), np.maximum(one[wanted], other[wanted])
-    frame = pl.DataFrame({"first": first.astype(np.int32), "second": second.astype(np.int32)})
-    return frame.unique().sort("first", "second").with_columns(method=pl.lit("neighbours"))
-
-
-def _witnesses(rows: pl.DataFrame, some: pl.DataFrame) -> list[str | None]:
-    """Of each pair, who says that they are of one moment: time, or else number, or nobody."""
-    told = rows.select(
-        "camera", "captured_at", "folder", number=number_of(pl.col("file_name")), stem=stem_of(pl.col("file_name"))
-    )
-    a, b = told[some["first"]], told[some["second"]]
-    apart = (a["captured_at"] - b["captured_at"]).dt.total_seconds().abs()
-    timed = ((a["camera"] == b["camera"]) & (apart <= TIME_S)).fill_null(value=False)
-    follows = (a["folder"] == b["folder"]) & (a["stem"] == b["stem"])
-    numbered = (follows & ((a["number"] - b["number"]).abs() <= NUMBERS)).fill_null(value=False)
-    return [("time" if t else "number" if n else None) for t, n in zip(timed, numbered, strict=True)]
 
 
 def _without(change: Rewrite, key: list[str], going: pl.DataFrame) -> bool:

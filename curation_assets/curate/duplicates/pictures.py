@@ -86,6 +86,11 @@ class Pictures:
         return found
 
 
+def open_pictures(path: Path) -> Pictures:
+    """Those that lie somewhere."""
+    return Pictures(path, _segments(path))
+
+
 def refresh_pictures(
     path: Path, directory: Snapshot, contents: pl.DataFrame, progress: Progress, threads: int
 ) -> Pictures:

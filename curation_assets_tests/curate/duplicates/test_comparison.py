@@ -205,7 +205,7 @@ Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_sou
 """
 PLACES = {
     "drawing pictures": ("curation_assets.curate.duplicates.pictures", "", "_publish", 0),
-    "comparing": ("curation_assets.curate.duplicates.comparison", "", "verify", 0),
+    "comparing": ("curation_assets.curate.duplicates.judging", "", "verify", 0),
     "before the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "validate", 0),
     "after the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "committed", 0),
     "before it is said that they were compared": ("curation_assets.lake.staging", "StagedFile", "validate", 1),
@@ -250,12 +250,13 @@ def test_a_killed_process_leaves_the_tables_whole_and_the_next_one_finishes(
 def test_a_version_of_the_comparison_compares_all_again(
     pipeline: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from curation_assets.curate.duplicates import comparison
+    from curation_assets.curate.duplicates import comparison, judging
 
     put(images)
     first = compare(pipeline)
     pairs, groups = state(pipeline)
-    monkeypatch.setattr(comparison, "VERIFICATION_VERSION", verification.VERIFICATION_VERSION + 1)
+    for module in (comparison, judging):
+        monkeypatch.setattr(module, "VERIFICATION_VERSION", verification.VERIFICATION_VERSION + 1)
     again = compare(pipeline)
     assert again.comparison.verified == first.comparison.verified
     assert state(pipeline)[0].equals(pairs)
