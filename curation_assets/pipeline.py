@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.grouping import Grouping
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.duplicates.spark import SparkVerification
+    from curation_assets.curate.neighbours.spark import SparkLists
     from curation_assets.curate.problems import Thresholds
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.spark import SparkMeasuring
@@ -315,7 +316,8 @@ class Pipeline:
         index = SearchIndex.open(self.searcher.location_of(model))
         if index is None or not index.info.is_of(model):
             return None
-        graph = refresh_neighbours(index, progress, exact_vectors=self.settings.search_exact_vectors).neighbours
+        exact, spark = self.settings.search_exact_vectors, self._spark_lists
+        graph = refresh_neighbours(index, progress, exact_vectors=exact, spark=spark).neighbours
         return NeighbourLists(graph.contents, *graph.distinct(BY_NEIGHBOURS), model.version, model.fingerprint)
 
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
@@ -385,6 +387,14 @@ class Pipeline:
         from curation_assets.curate.duplicates.spark import SparkVerification
 
         return SparkVerification(self._session, self.settings.spark_scan_files)
+
+    @cached_property
+    def _spark_lists(self) -> SparkLists | None:
+        if self.settings.engine != "spark":
+            return None
+        from curation_assets.curate.neighbours.spark import SparkLists
+
+        return SparkLists(self._session, self.settings.spark_scan_files)
 
     def _session(self) -> SparkSession:
         from curation_assets.spark.session import open_session

@@ -235,7 +235,9 @@ class Settings(BaseSettings):
         description=("sets `spark.task.resource.gpu.amount`; a fraction shares a GPU between tasks, 0 asks for none"),
     )
     spark_scan_files: int = Field(
-        10_000, ge=0, description="files to read or measure in a folder from which on Spark does that too"
+        10_000,
+        ge=0,
+        description="files to read or measure in a folder, or images to compare, from which on Spark does that too",
     )
     spark_read_by_name: bool = Field(
         False, description="`true`: Spark reads the directory table by its name in the catalog, not by its files"

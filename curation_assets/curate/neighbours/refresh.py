@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,9 @@ from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
 from curation_assets.progress import Progress
 from curation_assets.search.index import SearchIndex, understandable_errors
+
+if TYPE_CHECKING:
+    from curation_assets.curate.neighbours.spark import SparkLists
 
 # Entries that are kept: a node may lose as many neighbours as it has more than KNOWN before it is asked again.
 WIDTH = 40
@@ -64,7 +68,12 @@ class NeighboursRefresh:
 
 
 def refresh_neighbours(
-    index: SearchIndex, progress: Progress, *, exact_vectors: int = EXACT_VECTORS, dense_from: float = DENSE
+    index: SearchIndex,
+    progress: Progress,
+    *,
+    exact_vectors: int = EXACT_VECTORS,
+    dense_from: float = DENSE,
+    spark: SparkLists | None = None,
 ) -> NeighboursRefresh:
     """Bring the stored graph of an index in line with it, or make it. One process does so at a time.
 
@@ -75,6 +84,7 @@ def refresh_neighbours(
         exact_vectors: of more nodes than this the approximate index is asked, if the index has one.
         dense_from: cosine from which on nodes are of one dense part; another than before makes parts and distinct
             lists anew, from the lists that are there.
+        spark: compares all with all on executors; what is new beside many is compared here.
 
     Raises:
         CurationError: the index is not a stored one, or the graph can't be written.
@@ -95,7 +105,7 @@ def refresh_neighbours(
             return NeighboursRefresh(old, 0, 0, 0, 0, False, False, time.perf_counter() - started)
         digests, positions = _nodes(index, old)
         vectors = NodeVectors(index.segments, positions)
-        work = _Work(index, vectors, progress, exact_vectors)
+        work = _Work(index, vectors, progress, exact_vectors, spark)
         numbers = None if old is None else places_of(digests, np.asarray(old.digests))
         kept = 0 if numbers is None else int((numbers >= 0).sum())
         rebuilt = (
@@ -169,6 +179,7 @@ class _Work:
     vectors: NodeVectors
     progress: Progress
     exact_vectors: int
+    spark: SparkLists | None
 
     def __post_init__(self) -> None:
         self.is_exact = self.index.approximate is None or len(self.vectors) <= self.exact_vectors
@@ -179,6 +190,10 @@ class _Work:
 
     def all(self) -> Ids:
         """Of every node."""
+        if self.spark is not None and self.spark.takes(len(self.vectors)):
+            assert self.index.path is not None
+            scratch, exact = location_of(self.index.path), self.is_exact
+            return self.spark.of_all(self.index, self.vectors, WIDTH, scratch, self.progress, is_exact=exact)
         if self.is_exact:
             return exact_lists.of_all(self.vectors, WIDTH, self.progress)
         return self._approximate(np.arange(len(self.vectors), dtype=np.int64))
