@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from curation_assets.curate.duplicates.candidates import NeighbourLists
     from curation_assets.curate.duplicates.grouping import Grouping
+    from curation_assets.curate.duplicates.judging import Thresholds as Agreements
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.duplicates.spark import SparkVerification
     from curation_assets.curate.neighbours.spark import SparkLists
@@ -126,6 +127,16 @@ class Pipeline:
         from curation_assets.curate.problems import thresholds
 
         return thresholds(self.settings.problem_thresholds)
+
+    @cached_property
+    def agreements(self) -> Agreements:
+        """From which agreement on two pictures are the same photograph, or one scene."""
+        from curation_assets.curate.duplicates.judging import Thresholds
+
+        given = self.settings
+        return Thresholds(
+            given.near_agreement, given.burst_agreement, given.burst_agreement_alone, given.burst_likeness
+        )
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
@@ -266,7 +277,6 @@ class Pipeline:
             CurationError: a table can't be read or written; what was finished stays.
         """
         from curation_assets.curate.duplicates.comparison import compare_contents
-        from curation_assets.curate.duplicates.judging import Thresholds
         from curation_assets.curate.duplicates.overview import Duplicates
 
         tables, settings = self.tables, self.settings
@@ -277,12 +287,7 @@ class Pipeline:
             tables.pairs,
             tables.compared,
             settings.pictures_dir,
-            Thresholds(
-                settings.near_agreement,
-                settings.burst_agreement,
-                settings.burst_agreement_alone,
-                settings.burst_likeness,
-            ),
+            self.agreements,
             progress,
             threads=settings.worker_threads,
             neighbours=self._neighbour_lists(progress),

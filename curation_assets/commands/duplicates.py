@@ -98,7 +98,7 @@ def duplicates(
         where=where,
     )
     rows = _with_member(pipeline, rows, chosen)
-    if waiting := overview.waiting(pipeline.tables.directory, pipeline.tables.compared):
+    if waiting := overview.waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements):
         err.print(f"note: {waiting:,} images are not compared yet; `curation curate` does that")
     if listed is not None:
         _print_paths(pipeline, rows, kind, listed, null=null)

@@ -243,10 +243,11 @@ PAIRS = TableSpec(
         Column("witness", pa.string(), "of a burst: time, number or looks (alike enough without the others)"),
         Column("model_version", pa.string(), "whose neighbours brought them together; null where no model had a part"),
         Column("verification_version", pa.int32(), "of the comparison of pixels; pairs of another are compared again"),
+        Column("thresholds", pa.string(), "that decided the kind; pairs of others are compared again"),
         Column("found_at", _UTC, "when, UTC"),
     ),
     key=("first", "second"),
-    dictionary=("kind", "method", "witness", "model_version"),
+    dictionary=("kind", "method", "witness", "model_version", "thresholds"),
     partition_column=None,
 )
 
@@ -259,11 +260,12 @@ COMPARED = TableSpec(
         Column("model_version", pa.string(), "whose neighbours it was compared with; null: none were there"),
         Column("model_fingerprint", pa.string(), "of that model"),
         Column("verification_version", pa.int32(), "of the comparison of pixels"),
+        Column("thresholds", pa.string(), "that decided"),
         Column("compared_at", _UTC, "when, UTC"),
         Column("error", pa.string(), "why it could not be compared"),
     ),
     key=("content_sha256",),
-    dictionary=("pixels_as", "model_version", "model_fingerprint", "error"),
+    dictionary=("pixels_as", "model_version", "model_fingerprint", "thresholds", "error"),
     partition_column=None,
 )
 

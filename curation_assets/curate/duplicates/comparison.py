@@ -114,16 +114,19 @@ def contents_of(directory: Snapshot) -> pl.DataFrame:
     return rows.unique("content_sha256", keep="first", maintain_order=True)
 
 
-def not_compared(directory: Snapshot, compared: Snapshot) -> pl.Series:
-    """Contents that are new, or were compared by an earlier version."""
+def not_compared(directory: Snapshot, compared: Snapshot, thresholds: Thresholds) -> pl.Series:
+    """Contents that are new, or were compared by an earlier version or with other thresholds."""
     rows = contents_of(directory).select("content_sha256", "pixels_as")
-    return rows.join(_current(compared), on=rows.columns, how="anti", nulls_equal=True)["content_sha256"]
+    return rows.join(_current(compared, thresholds), on=rows.columns, how="anti", nulls_equal=True)["content_sha256"]
 
 
-def _current(compared: Snapshot) -> pl.DataFrame:
+def _current(compared: Snapshot, thresholds: Thresholds) -> pl.DataFrame:
     columns = ["content_sha256", "pixels_as", "represented_by", "model_version", "model_fingerprint", "error"]
-    rows = compared.read(columns, where=pl.col("verification_version") == VERIFICATION_VERSION)
-    return rows.unique("content_sha256", keep="last")
+    return compared.read(columns, where=_is_current(thresholds)).unique("content_sha256", keep="last")
+
+
+def _is_current(thresholds: Thresholds) -> pl.Expr:
+    return (pl.col("verification_version") == VERIFICATION_VERSION) & (pl.col("thresholds") == str(thresholds))
 
 
 @dataclass
@@ -187,7 +190,7 @@ class _Work:
 
     def _todo(self, nodes: Nodes) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(nodes,) which have to be compared; and which with the neighbours of the model too."""
-        known = _current(self.compared.latest()).filter(pl.col("represented_by").is_null())
+        known = _current(self.compared.latest(), self.thresholds).filter(pl.col("represented_by").is_null())
         rows = nodes.rows.select("content_sha256", "pixels_as")
         found = rows.join(
             known.with_columns(_known=True), on=rows.columns, how="left", nulls_equal=True, maintain_order="left"
@@ -205,18 +208,18 @@ class _Work:
     def _take_out(self, nodes: Nodes, member_of: pl.DataFrame) -> None:
         """Pairs of contents that are gone, that are compared anew, or that another stands for now."""
         base = self.rows.base
-        held = base.read(["first", "second", "method", "verification_version"])
+        held = base.read(["first", "second", "method", "verification_version", "thresholds"])
         if not len(held):
             return
         alone = nodes.rows.select("content_sha256")
         of_nodes = held.join(alone, left_on="first", right_on="content_sha256", how="semi").join(
             alone, left_on="second", right_on="content_sha256", how="semi"
         )
-        of_nodes = of_nodes.filter(
-            (pl.col("method") != "frame") & (pl.col("verification_version") == VERIFICATION_VERSION)
-        )
+        of_nodes = of_nodes.filter((pl.col("method") != "frame") & _is_current(self.thresholds))
         framed = _frame_keys(member_of)
-        of_crowds = held.filter(pl.col("method") == "frame").join(framed, on=["first", "second"], how="semi")
+        of_crowds = held.filter((pl.col("method") == "frame") & _is_current(self.thresholds)).join(
+            framed, on=["first", "second"], how="semi"
+        )
         kept = pl.concat([of_nodes, of_crowds]).unique(["first", "second"])
         going = held.join(kept, on=["first", "second"], how="anti")
         if len(going):
@@ -228,7 +231,7 @@ class _Work:
         known = self.rows.base.read(["first", "second"])
         new = keys.join(known, on=["first", "second"], how="anti", maintain_order="left")
         if len(new):
-            frame = pair_rows(new, kind="near", method="frame")
+            frame = pair_rows(new, kind="near", method="frame", thresholds=str(self.thresholds))
             self.result.found["near"] += len(new)
             self._commit(frame)
         told = member_of.join(usable.select("content_sha256", "pixels_as"), on="content_sha256")
@@ -322,22 +325,13 @@ class _Work:
             model_version=pl.lit(None if model is None else model.model_version, pl.String),
             model_fingerprint=pl.lit(None if model is None else model.model_fingerprint, pl.String),
             verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
+            thresholds=pl.lit(str(self.thresholds)),
             compared_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")),
         )
 
         def work(change: Rewrite) -> None:
-            known = change.base.read(
-                [
-                    "content_sha256",
-                    "pixels_as",
-                    "represented_by",
-                    "error",
-                    "model_version",
-                    "model_fingerprint",
-                    "verification_version",
-                ]
-            )
-            same = [name for name in known.columns if name != "_file"]
+            same = [name for name in COMPARED.arrow_schema.names if name != "compared_at"]
+            known = change.base.read(same)
             new = told.join(known, on=same, how="anti", nulls_equal=True, maintain_order="left")
             if not len(new):
                 return

@@ -42,6 +42,9 @@ class Thresholds:
     burst_alone: float = 0.88
     likeness: float = 1.0
 
+    def __str__(self) -> str:
+        return f"near {self.near:g}, burst {self.burst:g}, alone {self.burst_alone:g}, likeness {self.likeness:g}"
+
     @property
     def burst_by_number(self) -> float:
         """The same where file numbers say so."""
@@ -135,7 +138,7 @@ class Judge:
             ),
         )
         version = pl.when(pl.col("method") == "neighbours").then(pl.lit(self.model_version, pl.String))
-        return pair_rows(keys.with_columns(model_version=version))
+        return pair_rows(keys.with_columns(model_version=version), thresholds=str(limits))
 
 
 def in_threads(

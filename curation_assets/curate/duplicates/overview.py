@@ -11,6 +11,7 @@ import polars as pl
 from curation_assets.curate.duplicates.comparison import Comparison, not_compared
 from curation_assets.curate.duplicates.grouping import Grouping
 from curation_assets.curate.duplicates.groups import KINDS as KINDS
+from curation_assets.curate.duplicates.judging import Thresholds
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import GROUPS
 from curation_assets.lake.table import LakeTable
@@ -107,11 +108,11 @@ def counts(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
     return found
 
 
-def waiting(directory: LakeTable, compared: LakeTable) -> int:
+def waiting(directory: LakeTable, compared: LakeTable, thresholds: Thresholds) -> int:
     """How many contents are not compared yet."""
     if not compared.exists():
         return 0
-    return len(not_compared(directory.latest(), compared.latest()))
+    return len(not_compared(directory.latest(), compared.latest(), thresholds))
 
 
 def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:

@@ -261,3 +261,15 @@ def test_a_version_of_the_comparison_compares_all_again(
     assert again.comparison.verified == first.comparison.verified
     assert state(pipeline)[0].equals(pairs)
     assert state(pipeline)[1].equals(groups)
+
+
+def test_other_thresholds_compare_all_again(pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    compare(pipeline)
+    stricter = Pipeline(pipeline.settings.model_copy(update={"near_agreement": 1.0}))
+    done = compare(stricter)
+    assert done.comparison.verified > 0
+    assert len(grouped(stricter)) < len(NEAR)
+    assert compare(stricter).comparison.verified == 0
+    compare(Pipeline(pipeline.settings))
+    assert grouped(pipeline) == NEAR
