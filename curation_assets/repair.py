@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from curation_assets.errors import CurationError, first_line
 from curation_assets.ingest import refuse_another_tree
+from curation_assets.lake import hive
 from curation_assets.lake.broken import BrokenFiles, why_broken
 from curation_assets.lake.log_repair import log_faults, put_aside
 from curation_assets.lake.problems import explained_table
@@ -176,6 +177,26 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
     if model is not None:
         pipeline.searcher.refresh(progress)
         report.index = True
+    _mend_duplicates(pipeline, broken, progress)
+
+
+def _mend_duplicates(pipeline: Pipeline, broken: dict[str, list[str]], progress: Progress) -> None:
+    """Find lost pairs again; whoever had one is not known, so all are compared."""
+    tables = pipeline.tables
+    damaged = [table for table in (tables.pairs, tables.compared, tables.groups) if broken.get(table.path.name)]
+    for table in damaged:
+        for partition in broken[table.path.name]:
+            _drop(table, partition)
+    if tables.pairs in damaged and tables.compared.exists():
+        rewrite(
+            tables.compared,
+            hive.WHOLE,
+            lambda change: change.commit([], change.base.named_files()),
+            info={"job": "repair"},
+            progress=progress,
+        )
+    if damaged:
+        pipeline.compare_all(progress)
 
 
 def _scan(pipeline: Pipeline, folders: list[str], report: RepairReport, progress: Progress) -> None:

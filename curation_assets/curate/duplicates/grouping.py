@@ -79,7 +79,7 @@ def bring_groups_in_line(
         with change.writer.file() as stage:
             for batch in rows.to_arrow().cast(_TYPES).to_batches():
                 stage.write(batch)
-        result.commits += change.commit(stage.files, change.base.files())
+        result.commits += change.commit(stage.files, change.base.named_files())
 
     result.version = rewrite(groups, hive.WHOLE, work, info={"job": "groups"}, progress=progress).version
     result.seconds = time.perf_counter() - started

@@ -8,15 +8,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from curation_assets.curate.duplicates import verification
 from curation_assets.curate.duplicates.overview import Duplicates
+from curation_assets.errors import CurationError
+from curation_assets.lake.broken import BrokenFiles
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
 from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
 
 TREE = {
@@ -273,3 +278,62 @@ def test_other_thresholds_compare_all_again(pipeline: Pipeline, images: Path) ->
     assert compare(stricter).comparison.verified == 0
     compare(Pipeline(pipeline.settings))
     assert grouped(pipeline) == NEAR
+
+
+@pytest.mark.parametrize("which", ["pairs", "compared", "groups"])
+def test_a_damaged_file_is_told_and_a_repair_finds_everything_again(
+    which: str, pipeline: Pipeline, images: Path
+) -> None:
+    put(images)
+    compare(pipeline)
+    before = state(pipeline)
+    table = getattr(pipeline.tables, which)
+    (file, *_) = table.snapshot().files()
+    (table.path / file.path).write_bytes(b"")
+    (images / "rye/new.jpg").write_bytes(jpeg(photograph(9)))
+    if which == "pairs":  # of the others nothing is lost that isn't made again at once
+        with suppress(CurationError):
+            compare(Pipeline(pipeline.settings))
+        with pytest.raises(CurationError, match="`curation repair` makes its rows anew"):
+            compare(Pipeline(pipeline.settings))
+    BrokenFiles.of(str(table.path))._found.clear()
+    report = repair(Pipeline(pipeline.settings), LogProgress())
+    assert [damage.table for damage in report.found] == [table.path.name]
+    (images / "rye/new.jpg").unlink()
+    compare(Pipeline(pipeline.settings))
+    assert state(pipeline)[0].equals(before[0])
+    assert state(pipeline)[1].equals(before[1])
+    assert repair(Pipeline(pipeline.settings), LogProgress()).found == []
+
+
+def test_another_model_looks_its_neighbours_up(pipeline: Pipeline, images: Path, tmp_path: Path) -> None:
+    from curation_assets.curate.duplicates.candidates import NeighbourLists
+    from curation_assets.curate.duplicates.comparison import compare_contents
+
+    put(images)
+    compare(pipeline)
+    tables = pipeline.tables
+    contents = tables.compared.snapshot().read(["content_sha256"])["content_sha256"].sort()
+    lists = np.array([[(place + 1) % len(contents)] for place in range(len(contents))], np.int32)
+
+    def with_model(version: str) -> int:
+        neighbours = NeighbourLists(contents, lists, np.ones_like(lists, np.float32), version, f"of {version}")
+        return compare_contents(
+            tables.directory,
+            tables.pairs,
+            tables.compared,
+            pipeline.settings.pictures_dir,
+            pipeline.agreements,
+            LogProgress(),
+            threads=1,
+            neighbours=neighbours,
+        ).verified
+
+    pairs, _ = state(pipeline)
+    assert 0 < with_model("1") <= len(contents)
+    assert with_model("1") == 0
+    assert 0 < with_model("2") <= len(contents)
+    versions = tables.compared.snapshot().read(["model_version"])["model_version"]
+    assert versions.unique().to_list() == ["2"]
+    assert state(pipeline)[0].equals(pairs)
+    del tmp_path
