@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import random
@@ -219,7 +220,62 @@ def _planted(root: Path, truth: dict[str, tuple[str, str]]) -> list[str]:
             f"{of['verified'] / of['contents']:.1f} pairs verified a picture; {of['seconds']:.0f} s, "
             f"{of['contents'] / of['seconds']:.0f} pictures/s; peak {of['peak_mb']:,.0f} MB."
         )
+    lines += ["\nWhat is brought together, by how many a picture may name, with the embedded model:\n"]
+    lines += ["| of hashes, of neighbours | all edits | cropped to 80 % | text |", "|---|---|---|---|"]
+    for row in measure.in_a_process(MODULE, "budget", root / "images", root / "lake_embedded", root / "truth.json")[
+        "rows"
+    ]:
+        lines.append(f"| {row[0]}, {row[1]} | {' | '.join(f'{share:.4f}' for share in row[2:])} |")
     return [*lines, ""]
+
+
+def budget(images: str, lake: str, truth_file: str) -> measure.Figures:
+    """Share of planted copies that candidates bring together with their originals, by how many a picture names."""
+    from curation_assets.curate.duplicates.candidates import Nodes, likeness_of
+    from curation_assets.curate.duplicates.comparison import contents_of
+    from curation_assets.curate.duplicates.hash_search import WindowHashes
+    from curation_assets.curate.duplicates.pictures import open_pictures
+    from curation_assets.pipeline import Pipeline
+    from curation_assets.progress import LogProgress
+    from curation_assets.settings import load_settings
+
+    pipeline = Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo"))
+    truth: dict[str, list[str]] = json.loads(Path(truth_file).read_text())
+    pictures = open_pictures(pipeline.settings.pictures_dir)
+    keys = pictures.keys.with_row_index("picture")
+    rows = contents_of(pipeline.tables.directory.latest()).join(keys, on="content_sha256", how="inner")
+    rows = rows.sort("content_sha256")
+    nodes = Nodes(rows, rows["picture"].to_numpy().astype(np.int64))
+    every = np.arange(len(rows), dtype=np.int32)
+    table = WindowHashes(pictures.hashes(nodes.pictures), every)
+    named = pl.concat(table.matches(pictures.asked(nodes.pictures), every, 30))
+    named = named.with_columns(rank=pl.int_range(pl.len()).over("asked"))
+    lists = pipeline._neighbour_lists(LogProgress())
+    assert lists is not None
+    content = dict(
+        pipeline.tables.directory.latest().read(["relative_path", "content_sha256"]).drop("_file").iter_rows()
+    )
+    place = {value: number for number, value in enumerate(rows["content_sha256"])}
+    wanted = {
+        copy: tuple(sorted((place[content[copy]], place[content[original]])))
+        for copy, (_, original) in truth.items()
+        if content[copy] != content[original]
+    }
+    found = []
+    for of_hashes, of_neighbours in ((2, 0), (4, 0), (8, 0), (16, 0), (30, 0), (0, 5), (0, 10), (8, 5), (16, 10)):
+        some = named.filter(pl.col("rank") < of_hashes).select("asked", "found").iter_rows()
+        pairs = {(min(a, b), max(a, b)) for a, b in some}
+        if of_neighbours:
+            cut = dataclasses.replace(
+                lists, lists=lists.lists[:, :of_neighbours], cosines=lists.cosines[:, :of_neighbours]
+            )
+            pairs |= set(likeness_of(cut, nodes).select("first", "second").iter_rows())
+        shares = []
+        for chosen in (None, "cropped to 80 %", "text"):
+            hits = [pair in pairs for copy, pair in wanted.items() if chosen in (None, truth[copy][0])]
+            shares.append(float(np.mean(hits)))
+        found.append([of_hashes, of_neighbours, *shares])
+    return {"rows": found}
 
 
 def compare(images: str, lake: str, truth_file: str, model: str) -> measure.Figures:
@@ -403,6 +459,7 @@ def _tell_follow(of: measure.Figures) -> list[str]:
 
 _TOLD: dict[str, Callable[[measure.Figures], list[str]]] = {"drift": _tell_drift, "still": _tell_still}
 CHILDREN: dict[str, Callable[..., measure.Figures]] = {
+    "budget": budget,
     "compare": compare,
     "drift": drift,
     "still": still,
