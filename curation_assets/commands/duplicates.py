@@ -214,6 +214,7 @@ def _write_page(pipeline: Pipeline, html: Path, rows: pl.DataFrame, kind: str | 
             score = f"keep: {row['rule']}" if row["is_keeper"] else row["how"] or MEANING[group.kind]
             label = None if row["similarity"] is None or row["is_keeper"] else f"{row['similarity']:.3f}"
             tiles.append(tile({"relative_path": row["relative_path"], "file_path": there[0]}, there[1], label, score))
-        sections.append(Section(f"{group.kind}: {len(group.images):,} images", tiles))
+        others = f" and {len(group.images) - 1:,} more"
+        sections.append(Section(f"{group.kind}: {printable(group.keeper.rpartition('/')[2])}{others}", tiles))
     text = "Groups of the same bytes, photograph or scene, the largest first; in each, the image to keep comes first."
     write_page(html, Heading("The same photograph twice", text), sections)
