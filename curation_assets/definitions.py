@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from curation_assets.defs.dead_runs import build_dead_runs_sensor
+from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
 from curation_assets.defs.everything import bring_everything_in_line
 from curation_assets.defs.images import crop_images_directory, image_folders
@@ -41,6 +42,8 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             image_quality,
             image_search_index,
             image_map,
+            image_pairs,
+            image_groups,
             lake_maintenance,
             *automated,
         ],
@@ -51,6 +54,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             register_clip_model,
             measure_image_quality,
             refresh_search_index,
+            find_duplicates,
             maintain_lake,
         ],
         schedules=[maintain_lake_weekly],
@@ -60,6 +64,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             embeddings_automation_sensor,
             build_quality_sensor(settings),
             build_search_index_sensor(settings),
+            build_duplicates_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
             *([build_retry_sensor(settings, automated)] if automated else []),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from curation_assets.curate.duplicates.candidates import NeighbourLists
+    from curation_assets.curate.duplicates.comparison import Comparison
     from curation_assets.curate.duplicates.grouping import Grouping
     from curation_assets.curate.duplicates.judging import Thresholds as Agreements
     from curation_assets.curate.duplicates.overview import Duplicates
@@ -269,7 +270,13 @@ class Pipeline:
         return self.measure(folders_behind(tables.directory.latest(), tables.quality.latest()), progress, repair=repair)
 
     def compare_all(self, progress: Progress) -> Duplicates:
-        """Bring pairs and groups of images in line: what is the same photograph, or the same scene.
+        """Bring pairs and groups of images in line: what is the same photograph, or the same scene."""
+        from curation_assets.curate.duplicates.overview import Duplicates
+
+        return Duplicates(self.compare(progress), self.group(progress))
+
+    def compare(self, progress: Progress) -> Comparison:
+        """Bring the pairs in line.
 
         With the neighbours of the champion, as far as its search index goes.
 
@@ -277,12 +284,11 @@ class Pipeline:
             CurationError: a table can't be read or written; what was finished stays.
         """
         from curation_assets.curate.duplicates.comparison import compare_contents
-        from curation_assets.curate.duplicates.overview import Duplicates
 
         tables, settings = self.tables, self.settings
-        for table in (tables.pairs, tables.compared, tables.groups):
+        for table in (tables.pairs, tables.compared):
             table.create()
-        compared = compare_contents(
+        return compare_contents(
             tables.directory,
             tables.pairs,
             tables.compared,
@@ -293,13 +299,14 @@ class Pipeline:
             neighbours=self._neighbour_lists(progress),
             spark=self._spark_verification,
         )
-        return Duplicates(compared, self.group(progress))
 
     def group(self, progress: Progress) -> Grouping:
         """Form the groups anew of the pairs and of what people said."""
         from curation_assets.curate.duplicates.grouping import bring_groups_in_line
 
         tables = self.tables
+        tables.pairs.create()
+        tables.groups.create()
         return bring_groups_in_line(
             tables.directory,
             tables.pairs,

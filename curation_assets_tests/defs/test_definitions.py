@@ -16,6 +16,8 @@ GRAPH = {
     "image_quality": ("curation", {"crop_images_directory"}, True),
     "image_search_index": ("search", {"crop_images_directory_embeddings"}, False),
     "image_map": ("search", {"image_search_index"}, False),
+    "image_pairs": ("curation", {"image_search_index"}, False),
+    "image_groups": ("curation", {"image_pairs", "image_quality"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
@@ -28,6 +30,9 @@ CHECKS = {
     ("crop_images_directory_embeddings", "vectors_are_unit", True),
     ("image_quality", "scores_are_finite", True),
     ("image_quality", "problems_as_before", False),
+    ("image_groups", "members_agree", False),
+    ("image_groups", "keepers_live", True),
+    ("image_groups", "spare_as_before", False),
 }
 
 
@@ -89,6 +94,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "embeddings_automation_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_quality_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_duplicates_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 

@@ -112,8 +112,7 @@ class Judge:
         ]
         verdicts = verify(squares[0], squares[1], pixels[0], pixels[1])
         limits = self.thresholds
-        least_near = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
-        is_near = (verdicts.agreement >= least_near) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN)
+        near = is_near(verdicts, limits)
         witness = _witnesses(some)
         may_be = verdicts.least >= _BURST_SHOWN
         least = {"time": limits.burst, "number": limits.burst_by_number, None: _NEVER}
@@ -121,7 +120,7 @@ class Judge:
         alike = some["likeness"].fill_null(-1).to_numpy() >= limits.likeness
         by_model = alike & np.array([who is not None for who in witness], bool) & (limits.likeness < 1)
         alone = may_be & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
-        chosen = np.flatnonzero(is_near | by_pixels | by_model | alone)
+        chosen = np.flatnonzero(near | by_pixels | by_model | alone)
         if not len(chosen):
             return pl.DataFrame(schema=PAIR_TYPES)
         with_witness = by_pixels | by_model
@@ -131,14 +130,22 @@ class Judge:
             method="method",
             similarity=pl.Series(np.minimum(verdicts.agreement[chosen], 1)),
             transform=_transforms(verdicts, chosen, *pixels),
-            kind=pl.Series(np.where(is_near[chosen], "near", "burst")),
+            kind=pl.Series(np.where(near[chosen], "near", "burst")),
             witness=pl.Series(
-                [None if is_near[at] else (witness[at] if with_witness[at] else "looks") for at in chosen.tolist()],
+                [None if near[at] else (witness[at] if with_witness[at] else "looks") for at in chosen.tolist()],
                 dtype=pl.String,
             ),
         )
         version = pl.when(pl.col("method") == "neighbours").then(pl.lit(self.model_version, pl.String))
         return pair_rows(keys.with_columns(model_version=version), thresholds=str(limits))
+
+
+def is_near(verdicts: Verdicts, limits: Thresholds) -> NDArray[np.bool_]:
+    """(pairs,) which of them are the same photograph."""
+    least = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
+    return np.asarray(
+        (verdicts.agreement >= least) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN), bool
+    )
 
 
 def in_threads(
