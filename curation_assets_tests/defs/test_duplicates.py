@@ -1,4 +1,4 @@
-"""``image_pairs`` and ``image_groups``: what their pages tell, what their checks find, and when the sensor asks for them."""
+"""``image_pairs`` and ``image_groups``: what their pages tell, what checks find, when the sensor asks for them."""
 
 from __future__ import annotations
 

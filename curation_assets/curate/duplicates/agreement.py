@@ -3,7 +3,8 @@
 One correlation of the whole is fooled both ways: any two leaves on a white table reach 0.98, and a line of text takes
 a true copy to 0.66. So a part is cut into tiles. In each, what is left without the mean is correlated, so that a change
 of tone is none; a tile without structure says nothing and weighs nothing; and the worst seventh of the tiles may be
-written over. JPEG's noise is allowed for: what it can hide of a flat tile isn't held against it.
+written over, as far as three quarters of the evidence are left. JPEG's noise is allowed for: what it can hide of a
+flat tile isn't held against it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ NOISE = 1.5  # grey levels, standard deviation of a cell that a JPEG's rounding 
 STRUCTURE = 4.0  # grey levels in a tile that make it weigh half
 _WHITE, _LIGHT, _DARK, _BLACK = 250, 215, 40, 4  # grey levels
 _WRITTEN_OVER = 0.15  # share of the area
+_MOST_EVIDENCE = 0.25  # of all: of an orange and an apple on black the outlines alone would be left
 _FINE, _MIDDLE, _COARSE = (64, 8), (32, 4), (16, 4)  # cells along a side, and of a tile
 _FINE_PIXELS, _MIDDLE_PIXELS = 72, 30  # that the poorer picture has along the shorter side of what is compared
 _LEAST_EVIDENCE = 0.06  # mean weight of the tiles: with less, a few tiles would decide
@@ -41,10 +43,14 @@ def by_tiles(first: Pictures, second: Pictures, tile: int) -> tuple[NDArray[np.f
     agree = (of_both + noise) / np.sqrt((of_x + noise) * (of_y + noise))
     structure = np.maximum(of_x, of_y)
     weight = structure / (structure + STRUCTURE**2)
-    order = np.argsort(-weight * (1 - agree), axis=1, kind="stable")[:, round(_WRITTEN_OVER * agree.shape[1]) :]
+    order = np.argsort(-weight * (1 - agree), axis=1, kind="stable")
     agree, weight = np.take_along_axis(agree, order, axis=1), np.take_along_axis(weight, order, axis=1)
+    worst = np.arange(agree.shape[1]) < round(_WRITTEN_OVER * agree.shape[1])
+    most = _MOST_EVIDENCE * weight.sum(axis=1, keepdims=True)
+    weight = np.where(worst & (np.cumsum(weight, axis=1) <= most), 0, weight)
     total = weight.sum(axis=1)
-    return (agree * weight).sum(axis=1) / np.maximum(total, 1e-6), total / agree.shape[1]
+    kept = 1 - _WRITTEN_OVER
+    return (agree * weight).sum(axis=1) / np.maximum(total, 1e-6), total / (kept * agree.shape[1])
 
 
 def agreement(
