@@ -58,6 +58,8 @@ def run(
 
 def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Per folder: files, ok, bad, embedded, stale (ok images without a vector of the current model)."""
+    from curation_assets.curate.duplicates.overview import waiting
+
     pipeline = pipeline_of(settings_of(images, lake))
     # A registry that can't be reached is no matter where nothing is embedded.
     model = pipeline.selection.current() if pipeline.tables.embeddings.exists() else None
@@ -65,14 +67,18 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     totals = rows.drop("folder").sum().row(0, named=True)
     bad = pipeline.tables.bad_files()
     unmeasured = pipeline.tables.unmeasured()
+    not_compared = waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements)
     broken = pipeline.tables.broken()
     if as_json:
         facts = {"folders": rows.to_dicts(), "total": totals}
-        print_json(facts | ({"unmeasured": unmeasured} if unmeasured else {}) | ({"broken": broken} if broken else {}))
+        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "broken": broken}
+        print_json(facts | {name: number for name, number in counted.items() if number})
     else:
         print_status(rows.to_dicts(), totals)
         if unmeasured:
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
+        if not_compared:
+            out.print(f"{not_compared:,} images are not compared with the others; `curation curate` does that")
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)
@@ -87,6 +93,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Everything the tables hold about one image."""
+    from curation_assets.curate.duplicates.overview import groups_with
     from curation_assets.decisions.record import read_decisions
 
     settings = settings_of(images, lake)
@@ -102,8 +109,14 @@ def show(
     copies = pipeline.tables.copies_of(row)
     quality = pipeline.quality_of(row)
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
+    groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
+        if groups:
+            columns = ["relative_path", "is_keeper", "similarity", "rule", "how"]
+            facts["groups"] = [
+                {"kind": g.kind, "group_id": g.group_id, "images": g.images.select(columns).to_dicts()} for g in groups
+            ]
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
@@ -124,6 +137,11 @@ def show(
         out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
     for copy in copies:
         out.print(f"[bold]{'copy':<15}[/] {escape(printable(copy))}")
+    for group in groups:
+        for other in group.images.iter_rows(named=True):
+            if other["relative_path"] != row["relative_path"] or other["is_keeper"]:
+                told = f"keep: {other['rule']}" if other["is_keeper"] else other["how"] or group.kind
+                out.print(f"[bold]{group.kind + ' group':<15}[/] {escape(printable(other['relative_path']))} ({told})")
 
 
 def run_shown(

@@ -163,3 +163,19 @@ def test_the_keeper_can_be_ranked_otherwise(
     monkeypatch.setenv("CURATION_KEEPER_ORDER", "size")
     code, _, error = curation("curate")
     assert (code, "no criterion 'size'" in error) == (2, True)
+
+
+def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
+    curation: Curation, lake: Pipeline, images: Path
+) -> None:
+    code, text, _ = curation("show", "other/m.jpg", "--json")
+    (group,) = json.loads(text)["groups"]
+    assert (code, group["kind"], len(group["images"])) == (0, "near", 4)
+    text = curation("show", "other/m.jpg")[1]
+    assert "plot 1/a.jpg (keep: " in text
+    assert "groups" not in json.loads(curation("show", "other/alone.jpg", "--json")[1])
+    assert "not_compared" not in json.loads(curation("status", "--json")[1])
+    (images / "other/new.jpg").write_bytes(jpeg(photograph(7)))
+    lake.scan(["other"], LogProgress())
+    assert json.loads(curation("status", "--json")[1])["not_compared"] == 1
+    assert "1 images are not compared with the others" in curation("status")[1]

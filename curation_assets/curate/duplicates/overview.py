@@ -95,6 +95,18 @@ def groups_of(rows: pl.DataFrame, kind: str | None = None) -> Iterator[Group]:
             yield Group(each, str(group_id), images.drop("_size"))
 
 
+def groups_with(groups: LakeTable, pairs: LakeTable, relative_path: str) -> list[Group]:
+    """The groups of an image, exact, near, burst, with ``how``; none where nothing was compared."""
+    if groups.newest_version() < 1:
+        return []
+    rows = group_table(groups)
+    mine = rows.filter(pl.col("relative_path") == relative_path)
+    if not len(mine):
+        return []
+    whole = rows.join(mine.select("kind", "group_id"), on=["kind", "group_id"], how="semi")
+    return list(groups_of(explained(whole, pairs)))
+
+
 def counts(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
     """Kind → groups, images in them, and images that are not their keepers."""
     found = {}
