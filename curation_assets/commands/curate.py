@@ -132,12 +132,35 @@ def problems(
         counts = [count for count in counts if count.kind is chosen_kind]
         _show_kind(shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        print_json(overview_facts(shown, counts, said))
+        print_json(overview_facts(shown, counts, said) | duplicate_counts(pipeline))
     else:
         print_overview(shown, counts, said)
+        print_duplicate_counts(pipeline)
     if html is not None:
         _write_page(pipeline, html, shown, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
         err.print(f"page  {html}", markup=False)
+
+
+def duplicate_counts(pipeline: Pipeline) -> dict[str, Any]:
+    """``duplicates`` of the overview, for ``--json``: of each kind groups, images, and images to spare."""
+    from curation_assets.curate.duplicates.overview import counts, group_table
+
+    if pipeline.tables.groups.newest_version() < 0:
+        return {}
+    return {"duplicates": counts(group_table(pipeline.tables.groups))}
+
+
+def print_duplicate_counts(pipeline: Pipeline) -> None:
+    """The same for a reader, of the whole lake."""
+    told = duplicate_counts(pipeline)
+    for kind, count in told.get("duplicates", {}).items():
+        if count["groups"]:
+            out.print(
+                f"{kind:<16} {count['spare']:>8,}  to spare of {count['images']:,} images in {count['groups']:,} groups"
+                f": `curation duplicates --kind {kind}`",
+                soft_wrap=True,
+                markup=False,
+            )
 
 
 def _given(texts: list[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from curation_assets.commands.curate import overview_facts, print_overview
+from curation_assets.commands.curate import overview_facts, print_duplicate_counts, print_overview
 from curation_assets.commands.ingest import run_shown
 from curation_assets.commands.options import JsonOption
 from curation_assets.commands.output import err, out, print_json
@@ -70,6 +70,7 @@ def demo(as_json: JsonOption = False) -> None:
     _print_search(found)
     out.print("\nWhat is wrong with them:")
     print_overview(judged, counts, decided)
+    print_duplicate_counts(pipeline)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])
 
