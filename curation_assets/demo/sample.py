@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import random
 import shutil
@@ -44,6 +46,7 @@ _CAMERAS = (
     ("NIKON CORPORATION", "NIKON D3500", "DSC_{:04}.jpg"),
 )
 _STORED = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+_GUST, _CELLS = 0.01, 12  # how far things move, of the picture; along a side, parts that move by themselves
 _MAKE, _MODEL, _ORIENTATION, _EXIF, _GPS, _TAKEN = 0x010F, 0x0110, 0x0112, 0x8769, 0x8825, 0x9003
 
 
@@ -75,6 +78,7 @@ def write_sample(root: Path, photographs: int = 300, seed: int = 7, progress: Pr
     try:
         _draw_all(staged, list(_plan(photographs, seed)), progress)
         _add_dirt(staged)
+        _add_doubles(staged)
         staged.chmod(0o755)
         staged.rename(root)
     finally:
@@ -177,3 +181,42 @@ def _add_dirt(root: Path) -> None:
     (root / "wheat/block_b/ripening/Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(508))
     (inbox / ".DS_Store").write_bytes(b"\0\0\0\1Bud1" + bytes(100))
     (inbox / "._IMG_0412.jpg").write_bytes(b"\0\5\x16\7" + bytes(120))
+
+
+def _add_doubles(root: Path) -> None:
+    """The same photograph once more, edited; and a scene that was taken three times within seconds, in the wind."""
+    for folder, name in (("orchard/harvest", "mirrored"), ("rice/paddy_1", "cropped")):
+        with Image.open(min((root / folder).glob("*.[jJ][pP]*"))) as photo:
+            upright = ImageOps.exif_transpose(photo).convert("RGB")
+        if name == "mirrored":
+            edited = ImageOps.mirror(upright)
+        else:
+            wide, high = upright.size
+            edited = upright.crop((wide // 20, high // 8, wide // 20 + wide * 17 // 20, high // 8 + high * 17 // 20))
+        edited.save(root / folder / f"{name}.jpg", quality=85)
+    field = render("maize_rows", random.Random(5), (900, 680))
+    for shot in range(3):
+        exif = Image.Exif()
+        exif[_MAKE], exif[_MODEL] = _CAMERAS[0][:2]
+        taken = datetime(2024, 6, 20, 10, 41, 7) + timedelta(seconds=2 * shot)
+        exif.get_ifd(_EXIF)[_TAKEN] = taken.strftime("%Y:%m:%d %H:%M:%S")
+        moved = _in_the_wind(field, 1.5 * shot).crop((40, 40, 860, 640))
+        moved.save(root / "maize/rows_june" / f"IMG_{901 + shot:04}.JPG", quality=90, exif=exif)
+
+
+def _in_the_wind(image: Image.Image, phase: float) -> Image.Image:
+    """A picture of which every part has moved a little, each elsewhere."""
+    wide, high = image.size
+
+    def from_where(x: float, y: float) -> tuple[float, float]:
+        across = math.sin(6.2 * y / high + phase + x / wide)
+        down = math.cos(5.4 * x / wide + 1.3 * phase + y / high)
+        return x + _GUST * wide * across, y + _GUST * high * down
+
+    mesh = []
+    for column, row in itertools.product(range(_CELLS), repeat=2):
+        left, right = (round(edge * wide / _CELLS) for edge in (column, column + 1))
+        top, bottom = (round(edge * high / _CELLS) for edge in (row, row + 1))
+        corners = ((left, top), (left, bottom), (right, bottom), (right, top))
+        mesh.append(((left, top, right, bottom), tuple(v for corner in corners for v in from_where(*corner))))
+    return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC)
