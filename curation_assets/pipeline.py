@@ -102,7 +102,7 @@ class Pipeline:
     @cached_property
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
-        from curation_assets.curate.columns import ProblemSource, quality_source
+        from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -118,6 +118,7 @@ class Pipeline:
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions),
+                GroupSource(self.tables.groups),
                 warning_source(self.tables.directory),
             ],
         )

@@ -60,7 +60,7 @@ def search(
     sort: Annotated[
         str | None, typer.Option("--sort", help="A list's order: COLUMN or COLUMN:desc, say captured_at:desc [path].")
     ] = None,
-    distinct: Annotated[bool, typer.Option("--distinct", help="Of copies only the first.")] = False,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Of copies, equal or near, only one.")] = False,
     image: Annotated[list[Path] | None, typer.Option("--image", help="An image file to look for the like of.")] = None,
     like: Annotated[list[str] | None, typer.Option("--like", help="A stored image, by its relative path.")] = None,
     unwanted: Annotated[list[str] | None, typer.Option("--not", help="A text that they should not show.")] = None,

@@ -15,6 +15,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource
 from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
+from curation_assets.search.ordering import NEAR_GROUP, NEAR_KEEPER
 
 QUALITY_COLUMNS = (*MEASURED, "aspect_ratio")
 
@@ -45,3 +46,31 @@ class ProblemSource:
         rows = as_decided(judged_rows(self._quality, self._limits, self._decisions))
         found = rows.select("relative_path", "content_sha256").with_columns(problem_names(rows))
         return found.drop_nulls(PROBLEMS)
+
+
+class GroupSource:
+    """The near and burst groups of images: what ``--distinct`` folds by, and conditions may name."""
+
+    is_shown = False
+    columns = (
+        Column(NEAR_GROUP, pa.string(), "group of the same photograph; null where there is no other"),
+        Column(NEAR_KEEPER, pa.bool_(), "whether the image is the one of its near group to keep; null without a group"),
+        Column("burst_group", pa.string(), "group of the same scene; null where there is no other"),
+    )
+
+    def __init__(self, groups: LakeTable) -> None:
+        self._groups = groups
+
+    def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
+        """The newest one of the table of groups."""
+        newest = self._groups.newest_version()
+        return None if newest < 0 else newest
+
+    def read(self, index: SearchIndex) -> pl.DataFrame:  # noqa: ARG002
+        """Images that are in a group."""
+        key = ["relative_path", "content_sha256"]
+        rows = self._groups.latest().read([*key, "kind", "group_id", "is_keeper"]).drop("_file")
+        near, burst = (rows.filter(pl.col("kind") == kind) for kind in ("near", "burst"))
+        return near.select(*key, pl.col("group_id").alias(NEAR_GROUP), pl.col("is_keeper").alias(NEAR_KEEPER)).join(
+            burst.select(*key, burst_group="group_id"), on=key, how="full", coalesce=True
+        )

@@ -80,7 +80,7 @@ class SearchRequest(Versions):
         max_length=100,
         description="Column that a list without a query is in the order of: `captured_at:desc` [path].",
     )
-    distinct: bool = Field(False, description="Of images of the same content only the first.")
+    distinct: bool = Field(False, description="Of images of the same content or photograph only one.")
 
     def filter(self) -> Filter:
         """The conditions.

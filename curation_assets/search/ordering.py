@@ -15,6 +15,7 @@ from curation_assets.search.index import SearchIndex
 
 _SHORT = {"path": "relative_path", "name": "file_name", "size": "size_bytes", "label": "zero_shot_label"}
 _DIRECTIONS = {"asc": False, "desc": True}
+NEAR_GROUP, NEAR_KEEPER = "near_group", "near_keeper"  # columns that are attached, where images are compared
 _PATH = "relative_path"
 
 
@@ -70,22 +71,36 @@ def ordered(
     return np.asarray(found["number"].to_numpy(), np.int64)
 
 
-def distinct(index: SearchIndex, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Of some rows, None is all, the first of each content, in their order; those of unknown content are each one."""
+def distinct(index: SearchIndex, rows: NDArray[np.int64] | None, attachments: Attachments) -> NDArray[np.int64]:
+    """Of some rows, None is all, one of each photograph, in their order; those of unknown content are each one.
+
+    Of copies, equal or near, it is the one to keep if it is among them, else the first. Near ones are known where
+    groups are attached.
+    """
     numbers = np.arange(len(index.rows)) if rows is None else rows
-    content = index.rows["content_sha256"]
-    content = content if rows is None else content[numbers]
-    is_first: NDArray[np.bool_] = (content.is_null() | content.is_first_distinct()).to_numpy()
-    return numbers[is_first]
+    frame = _photographs(index, attachments)[numbers].with_row_index("_at")
+    best = frame.sort(pl.col(NEAR_KEEPER).fill_null(value=False), "_at", descending=[True, False])
+    kept = best.filter(pl.col("photograph").is_null() | pl.col("photograph").is_first_distinct())
+    return np.asarray(numbers[kept["_at"].sort().to_numpy()], np.int64)
 
 
-def without_contents_of(index: SearchIndex, rows: NDArray[np.int64], keys: tuple[str, ...]) -> NDArray[np.int64]:
-    """Rows that don't have the content of one of some images."""
+def without_photographs_of(
+    index: SearchIndex, rows: NDArray[np.int64], keys: tuple[str, ...], attachments: Attachments
+) -> NDArray[np.int64]:
+    """Rows that don't show the photograph of one of some images."""
     asked = [number for key in keys if (number := index.row_number(key)) is not None]
-    contents = index.rows["content_sha256"][asked].drop_nulls() if asked else pl.Series(dtype=pl.String)
-    if not len(contents):
+    photograph = _photographs(index, attachments)["photograph"]
+    known = photograph[asked].drop_nulls() if asked else pl.Series(dtype=pl.String)
+    if not len(known):
         return rows
-    is_asked: NDArray[np.bool_] = (
-        index.rows["content_sha256"][rows].is_in(contents.implode()).fill_null(False).to_numpy()
-    )
+    is_asked: NDArray[np.bool_] = photograph[rows].is_in(known.implode()).fill_null(False).to_numpy()
     return np.asarray(rows[~is_asked], np.int64)
+
+
+def _photographs(index: SearchIndex, attachments: Attachments) -> pl.DataFrame:
+    """``photograph`` (near group, else content) and ``near_keeper`` of each row."""
+    found = attachments.of(index, [NEAR_GROUP, NEAR_KEEPER])
+    content = index.rows["content_sha256"]
+    if NEAR_GROUP not in found.columns:
+        return pl.DataFrame({"photograph": content, NEAR_KEEPER: pl.Series([None] * len(content), dtype=pl.Boolean)})
+    return found.select(pl.coalesce(NEAR_GROUP, content).alias("photograph"), NEAR_KEEPER)

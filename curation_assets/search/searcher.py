@@ -38,7 +38,7 @@ from curation_assets.search.index import SearchIndex
 from curation_assets.search.indexes import Indexes
 from curation_assets.search.matching import matching_rows
 from curation_assets.search.measuring import PROBE_TEXTS
-from curation_assets.search.ordering import Sort, distinct, ordered, without_contents_of
+from curation_assets.search.ordering import Sort, distinct, ordered, without_photographs_of
 from curation_assets.search.query import Picture, Query, Text
 from curation_assets.search.ranking import best_rows
 from curation_assets.search.refresh import IndexRefresh
@@ -223,7 +223,7 @@ class Searcher:
             k: how many images.
             offset: how many of the best to leave out, for the next page; such a search is exact.
             sort: the column that a list is in the order of: ``captured_at``, ``size_bytes:desc``; None is the path.
-            distinct: of images of the same content only the first.
+            distinct: of images of the same content or photograph only one: the one to keep, else the first.
             exact: never use an approximate index: for the first page, so that others follow without gap or repeat.
             filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
             model_version: whose vectors to search; None is the champion.
@@ -249,7 +249,7 @@ class Searcher:
     ) -> SearchResult:
         rows = ordered(index, self._attachments, self.matching(index, chosen), sort)
         current().check()
-        rows = distinct(index, rows) if is_distinct else rows
+        rows = distinct(index, rows, self._attachments) if is_distinct else rows
         found = rows[offset : offset + k]
         return SearchResult(
             found, None, len(rows), Query(), chosen, index, False, self.behind(index), sort, is_distinct
@@ -268,7 +268,8 @@ class Searcher:
     ) -> SearchResult:
         rows = self.matching(index, chosen)
         if is_distinct:
-            rows = without_contents_of(index, distinct(index, rows), query.likes)
+            one_of_each = distinct(index, rows, self._attachments)
+            rows = without_photographs_of(index, one_of_each, query.likes, self._attachments)
         current().check()
         vector = query.vector(lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key))
         for part in query.parts:

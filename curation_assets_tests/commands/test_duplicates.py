@@ -179,3 +179,26 @@ def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
     lake.scan(["other"], LogProgress())
     assert json.loads(curation("status", "--json")[1])["not_compared"] == 1
     assert "1 images are not compared with the others" in curation("status")[1]
+
+
+def test_distinct_folds_near_copies_to_the_one_to_keep(curation: Curation, images: Path) -> None:
+    for path, edit in {"b.jpg": None, "a small.jpg": "a quarter of the size", "m.jpg": "mirrored"}.items():
+        image = photograph(0) if edit is None else EDITS[edit](photograph(0))
+        (images / path).write_bytes(jpeg(image, 90 if edit is None else 70))
+    (images / "alone.jpg").write_bytes(jpeg(photograph(5)))
+    assert curation("run", "--no-curate")[0] == 0
+
+    def found(*arguments: str) -> set[str]:
+        code, text, error = curation("search", "--json", "--distinct", *arguments)
+        assert code == 0, error
+        (query,) = json.loads(text)["queries"] if "queries" in json.loads(text) else [json.loads(text)]
+        return {hit["relative_path"] for hit in query.get("images", query.get("hits"))}
+
+    assert found() == {"alone.jpg", "a small.jpg", "b.jpg", "m.jpg"}
+    assert curation("curate")[0] == 0
+    assert found() == {"alone.jpg", "b.jpg"}
+    assert found("a leaf") == {"alone.jpg", "b.jpg"}
+    assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"} or found(
+        "--where", "relative_path != 'b.jpg'"
+    ) == {"alone.jpg", "m.jpg"}
+    assert found("--where", "near_keeper") == {"b.jpg"}
