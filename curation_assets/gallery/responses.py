@@ -82,6 +82,25 @@ class Embedding(BaseModel):
     embedded_at: datetime
 
 
+class GroupedImage(BaseModel):
+    """An image of a group."""
+
+    image: FoundImage
+    is_keeper: bool = Field(description="Whether it is the one to keep.")
+    similarity: float | None = Field(description="To the keeper, at most 1; null where they were not compared.")
+    rule: str = Field(description="What decided between it and the keeper.")
+    how: str | None = Field(description="What makes it another than the keeper, as people say it.")
+
+
+class ImageGroup(BaseModel):
+    """Images of the same bytes (exact), photograph (near) or scene (burst)."""
+
+    kind: str
+    group_id: str
+    total: int = Field(description="How many images it has.")
+    images: list[GroupedImage] = Field(description="The keeper first, then by similarity; the first hundred.")
+
+
 class ImageFacts(BaseModel):
     """All that the tables hold of an image, but its pixels."""
 
@@ -93,6 +112,7 @@ class ImageFacts(BaseModel):
     )
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
     copies: list[FoundImage] = Field(description="Other images of the same content.")
+    groups: list[ImageGroup] = Field([], description="Its groups, as far as images were compared.")
     picture: str | None = Field(description="Address of a large upright JPEG.")
     original: str = Field(description="Address of the file itself.")
     dagster: str | None = Field(description="Its partition in Dagster; null without CURATION_GALLERY_DAGSTER_URL.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import threading
@@ -38,7 +39,7 @@ HOSTILE = (SCRIPT, NEWLINE, QUOTES, HANDLER, URLISH, BYTES)
 
 
 def drawn(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", mode: str = "RGB", **save: Any) -> bytes:
-    """A leaf of some hue with some spots."""
+    """A leaf of some hue with some spots, in a light that no other has."""
     hue = (seed * 37) % 360
     image = Image.new("RGB", size, f"hsl({hue}, 45%, 80%)")
     draw = ImageDraw.Draw(image)
@@ -46,6 +47,10 @@ def drawn(seed: int, size: tuple[int, int] = (96, 72), form: str = "JPEG", mode:
     for spot in range(seed % 7):
         x, y = size[0] * (0.25 + 0.07 * spot), size[1] * (0.3 + 0.4 * ((seed * 7 + spot * 3) % 10) / 10)
         draw.ellipse((x, y, x + size[0] / 12, y + size[0] / 12), "#8b4513")
+    light = Image.new("RGB", (8, 6))
+    rng = random.Random(seed)
+    light.putdata([(rng.randrange(256), rng.randrange(256), rng.randrange(256)) for _ in range(48)])
+    image = Image.blend(image, light.resize(size, Image.Resampling.BICUBIC), 0.6)
     out = BytesIO()
     image.convert(mode).save(out, form, **save)
     return out.getvalue()

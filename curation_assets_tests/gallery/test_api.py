@@ -457,6 +457,12 @@ def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     assert facts["columns"]["content_sha256"] == row["content_sha256"]
     assert facts["columns"]["file_path"] == row["file_path"]
     assert [copy["relative_path"] for copy in facts["copies"]] == ["kinds/copy.jpg"]
+    group, *others = facts["groups"]
+    assert others == []
+    assert (group["kind"], group["total"]) == ("exact", 2)
+    members = {member["image"]["relative_path"]: member["is_keeper"] for member in group["images"]}
+    assert set(members) == {"kinds/copy.jpg", "rice/photo_000.jpg"}
+    assert sorted(members.values()) == [False, True]
     assert facts["embedding"]["model_version"] == "1"
     assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.embeddings_version
     assert facts["dagster"].startswith("http://127.0.0.1:3000/assets/crop_images_directory?view=partitions&partition=")
@@ -845,8 +851,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FolderCounts", "FoldersAnswer", "FoundImage",
-        "ImageFacts", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels", "Problem", "SearchAnswer",
-        "Uploaded",
+        "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels",
+        "Problem", "SearchAnswer", "Uploaded",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

@@ -6,11 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from curation_assets.curate.duplicates.overview import groups_with
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.exif import read_tags
 from curation_assets.gallery.gallery import Gallery, GalleryOf, address, found_image, found_images
 from curation_assets.gallery.requests import ImageRequest
+from curation_assets.search.index import SearchIndex
 
 _MOST_COPIES = 100
 
@@ -59,7 +61,31 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
         copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),
+        groups=_groups(gallery, index, asked),
         picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,
         original=address("/original", asked.key, asked),
         dagster=gallery.dagster_link(row["folder"]),
     )
+
+
+def _groups(gallery: Gallery, index: SearchIndex, asked: ImageRequest) -> list[responses.ImageGroup]:
+    told = []
+    for group in groups_with(gallery.tables.groups, gallery.tables.pairs, asked.key):
+        rows = group.images.head(_MOST_COPIES)
+        numbers = [index.row_number(path) for path in rows["relative_path"]]
+        found = zip(rows.iter_rows(named=True), numbers, strict=True)
+        images = [
+            responses.GroupedImage(
+                image=found_image(index.rows.row(number, named=True), asked),
+                is_keeper=row["is_keeper"],
+                similarity=row["similarity"],
+                rule=row["rule"],
+                how=row["how"],
+            )
+            for row, number in found
+            if number is not None
+        ]
+        told.append(
+            responses.ImageGroup(kind=group.kind, group_id=group.group_id, total=len(group.images), images=images)
+        )
+    return told
