@@ -15,7 +15,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource
 from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
-from curation_assets.search.ordering import NEAR_GROUP, NEAR_KEEPER
+from curation_assets.search.ordering import NEAR_COPIES, NEAR_GROUP, NEAR_KEEPER
 
 QUALITY_COLUMNS = (*MEASURED, "aspect_ratio")
 
@@ -55,6 +55,7 @@ class GroupSource:
     columns = (
         Column(NEAR_GROUP, pa.string(), "group of the same photograph; null where there is no other"),
         Column(NEAR_KEEPER, pa.bool_(), "whether the image is the one of its near group to keep; null without a group"),
+        Column(NEAR_COPIES, pa.int32(), "other images of its near group; null without a group"),
         Column("burst_group", pa.string(), "group of the same scene; null where there is no other"),
     )
 
@@ -71,6 +72,11 @@ class GroupSource:
         key = ["relative_path", "content_sha256"]
         rows = self._groups.latest().read([*key, "kind", "group_id", "is_keeper"]).drop("_file")
         near, burst = (rows.filter(pl.col("kind") == kind) for kind in ("near", "burst"))
-        return near.select(*key, pl.col("group_id").alias(NEAR_GROUP), pl.col("is_keeper").alias(NEAR_KEEPER)).join(
-            burst.select(*key, burst_group="group_id"), on=key, how="full", coalesce=True
+        others = (pl.len().over("group_id") - 1).cast(pl.Int32)
+        told = near.select(
+            *key,
+            pl.col("group_id").alias(NEAR_GROUP),
+            pl.col("is_keeper").alias(NEAR_KEEPER),
+            others.alias(NEAR_COPIES),
         )
+        return told.join(burst.select(*key, burst_group="group_id"), on=key, how="full", coalesce=True)

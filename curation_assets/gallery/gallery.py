@@ -20,8 +20,9 @@ from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.filters import MAP_COLUMNS
+from curation_assets.search.filters import MAP_COLUMNS, PROBLEMS
 from curation_assets.search.index import SearchIndex
+from curation_assets.search.ordering import NEAR_COPIES
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import SearchResult
 from curation_assets.search.zero_shot import check_labels
@@ -168,7 +169,7 @@ def _row_number(index: SearchIndex, key: str) -> int:
 
 
 def found_image(
-    row: dict[str, Any], versions: Versions, copies: int = 0, problems: str | None = None
+    row: dict[str, Any], versions: Versions, copies: int = 0, problems: str | None = None, near: int | None = None
 ) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
@@ -190,18 +191,23 @@ def found_image(
         thumbnail=address("/thumbnail", row["relative_path"], versions, mark) if row["status"] == "ok" else None,
         page=address("/image", row["relative_path"], versions),
         copies=copies,
+        near_copies=near or 0,
         problems=problems.split(", ") if problems else [],
     )
 
 
 def found_images(
-    rows: pl.DataFrame, versions: Versions, copies: Iterable[int], problems: Iterable[str | None] | None = None
+    rows: pl.DataFrame, versions: Versions, copies: Iterable[int], further: pl.DataFrame | None = None
 ) -> list[responses.FoundImage]:
-    """Some rows, as answers show them, with how many copies each has, and which problems."""
-    told = [None] * len(rows) if problems is None else problems
+    """Some rows, as answers show them, with how many copies each has.
+
+    Args:
+        further: their problems and near copies.
+    """
+    told = [(None, None)] * len(rows) if further is None else further.select(PROBLEMS, NEAR_COPIES).iter_rows()
     return [
-        found_image(row, versions, int(number), names)
-        for row, number, names in zip(rows.iter_rows(named=True), copies, told, strict=True)
+        found_image(row, versions, int(number), problems, near)
+        for row, number, (problems, near) in zip(rows.iter_rows(named=True), copies, told, strict=True)
     ]
 
 

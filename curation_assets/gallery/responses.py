@@ -53,6 +53,7 @@ class FoundImage(BaseModel):
     thumbnail: str | None = Field(description="Address of its preview; null where there is none.")
     page: str = Field(description="Address of its page.")
     copies: int = Field(0, description="How many other images have the same content.")
+    near_copies: int = Field(0, description="How many other images show the same photograph, copies among them.")
     problems: list[str] = Field([], description="Kinds of problem that it has; none too where it isn't measured.")
 
 

@@ -15,7 +15,8 @@ from curation_assets.search.index import SearchIndex
 
 _SHORT = {"path": "relative_path", "name": "file_name", "size": "size_bytes", "label": "zero_shot_label"}
 _DIRECTIONS = {"asc": False, "desc": True}
-NEAR_GROUP, NEAR_KEEPER = "near_group", "near_keeper"  # columns that are attached, where images are compared
+# Columns that are attached, where images are compared.
+NEAR_GROUP, NEAR_KEEPER, NEAR_COPIES = "near_group", "near_keeper", "near_copies"
 _PATH = "relative_path"
 
 

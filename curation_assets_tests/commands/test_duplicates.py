@@ -201,4 +201,4 @@ def test_distinct_folds_near_copies_to_the_one_to_keep(curation: Curation, image
     assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"} or found(
         "--where", "relative_path != 'b.jpg'"
     ) == {"alone.jpg", "m.jpg"}
-    assert found("--where", "near_keeper") == {"b.jpg"}
+    assert found("--where", "near_keeper AND near_copies = 2") == {"b.jpg"}

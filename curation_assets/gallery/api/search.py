@@ -11,6 +11,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
 from curation_assets.images.names import printable
 from curation_assets.search.filters import PROBLEMS
+from curation_assets.search.ordering import NEAR_COPIES
 
 router = APIRouter()
 
@@ -26,10 +27,10 @@ async def search(
 def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
     found = gallery.search(asked, asked.k, asked.offset)
     gallery.files.expect(found.index, found.rows)
-    problems = gallery.searcher.further(found.index, found.numbers, [PROBLEMS])
+    further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES])
     return responses.SearchAnswer(
         total=found.total,
-        images=found_images(found.rows, asked, found.copies, problems[PROBLEMS]),
+        images=found_images(found.rows, asked, found.copies, further),
         index=gallery.index_facts(found.index),
         query=found.query.facts(),
         filter=found.filter.facts(),

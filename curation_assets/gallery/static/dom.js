@@ -93,5 +93,10 @@ export function marks(image) {
     const title = `${number(image.copies)} other ${image.copies === 1 ? "image has" : "images have"} the same content`;
     found.push(el("span", { className: "copies", title, textContent: copied(image) }));
   }
+  if (image.near_copies > image.copies) {
+    const near = image.near_copies - image.copies;
+    const title = `${number(near)} other ${near === 1 ? "image shows" : "images show"} the same photograph under other bytes`;
+    found.push(el("span", { className: "copies", title, textContent: `${number(near)} alike` }));
+  }
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }
