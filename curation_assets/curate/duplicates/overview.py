@@ -139,7 +139,7 @@ def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
     )
     is_first = told["kept"] == told["first"]
     how = [
-        None if transform is None or transform["x"] is None else in_words(transform, keeper_is_first=of_keeper)
+        None if transform is None or transform["x"] is None else described(transform, keeper_is_first=of_keeper)
         for transform, of_keeper in zip(told["transform"].to_list(), is_first.to_list(), strict=True)
     ]
     copied = (pl.col("content_sha256") == told["kept"]) & ~pl.col("is_keeper")
@@ -147,7 +147,7 @@ def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
     return rows.with_columns(how=pl.when(copied).then(pl.lit("the same bytes")).otherwise(told_of))
 
 
-def in_words(transform: dict[str, Any], *, keeper_is_first: bool) -> str:
+def described(transform: dict[str, Any], *, keeper_is_first: bool) -> str:
     """A transform of the pairs table, as what was done to the keeper to get the other."""
     rotation = transform["rotation"]
     # The table says how the second is turned to lie in the first; whoever made it from the first turned it back.
