@@ -435,7 +435,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     first = run_in(tmp_path, site, "demo", "--json")
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
-    assert said["total"]["files"] == 309
+    assert said["total"]["files"] == 314
     assert said["total"]["embedded"] == said["total"]["ok"] == 311
     assert {bad["relative_path"] for bad in said["bad"]} == {
         "coffee/plot_03/healthy/IMG_0399.JPG",
