@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.curate.checks import LEAST_IMAGES
 from curation_assets.curate.duplicates import checks, overview
 from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
@@ -243,7 +244,7 @@ def _outcomes(
         AS_BEFORE: checks.spare_as_before(
             {kind: of["spare"] / max(1, images) for kind, of in counts.items()},
             {kind: before[f"{kind} spare"] / images_before for kind in counts if f"{kind} spare" in before}
-            if images_before
+            if min(images, images_before) >= LEAST_IMAGES
             else {},
         ),
     }

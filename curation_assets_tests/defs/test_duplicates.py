@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -99,6 +99,22 @@ def test_a_run_that_fails_is_asked_for_again_after_a_wait(
     waits = tick(lake, instance)
     assert isinstance(waits, dg.SkipReason)
     assert "asked for already" in str(waits.skip_message)
+
+
+@pytest.mark.parametrize(("few", "passes"), [(6, True), (24, False)])
+def test_copies_of_few_images_are_no_jump(
+    few: int, passes: bool, ready: Pipeline, fill: Callable[..., list[Path]], images: Path, instance: dg.DagsterInstance
+) -> None:
+    paths = fill("maize", few)
+    run(ready, LogProgress(), curate=False)
+    assert materialize(ready, instance).success
+    for path in paths[: few // 2]:
+        (images / "maize" / f"copy_of_{path.name}").write_bytes(path.read_bytes())
+    run(ready, LogProgress(), curate=False)
+    done = materialize(ready, instance)
+    assert done.success
+    (jump,) = [e for e in done.get_asset_check_evaluations() if e.check_name == "spare_as_before"]
+    assert (jump.passed, jump.severity) == (passes, dg.AssetCheckSeverity.WARN)
 
 
 def test_checks_find_what_is_wrong(lake: Pipeline) -> None:
