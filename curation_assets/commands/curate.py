@@ -23,6 +23,7 @@ from curation_assets.commands.options import (
     WhereOption,
     filter_of,
     folders_of,
+    meeting,
     pipeline_of,
     settings_of,
     texts_of,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from curation_assets.curate.overview import KindCount
     from curation_assets.curate.problems import Kind, Thresholds
     from curation_assets.pipeline import Pipeline
-    from curation_assets.search.filters import Filter
 
 _EVERYTHING = 10**9  # images
 _ON_A_PAGE = 24  # of each kind
@@ -123,7 +123,7 @@ def problems(
         has_gps=gps,
         where=where,
     )
-    rows = _meeting(pipeline, rows, chosen)
+    rows = meeting(pipeline, rows, chosen)
     most = _EVERYTHING if everything else k
     said = decided_of(rows)
     counts = overview(rows.drop("decided") if decided else rows, limits)
@@ -171,16 +171,6 @@ def _given(texts: list[str]) -> dict[str, str]:
             raise CurationError(f"--threshold {text!r}: write KIND=NUMBER, for example blurry=0.4")
         given[kind.strip()] = number.strip()
     return given
-
-
-def _meeting(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFrame:
-    """The rows that meet the conditions; what they have to meet is asked of the index, as in a search."""
-    if not chosen:
-        return rows
-    found = pipeline.searcher.search((), _EVERYTHING, filter=chosen)
-    if found.behind:
-        err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
-    return rows.join(found.rows.select("relative_path"), on="relative_path", how="semi", maintain_order="left")
 
 
 def _limit(kind: Kind, threshold: float) -> str:

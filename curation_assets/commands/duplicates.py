@@ -22,6 +22,7 @@ from curation_assets.commands.options import (
     ToOption,
     WhereOption,
     filter_of,
+    meeting,
     pipeline_of,
     settings_of,
     texts_of,
@@ -100,11 +101,11 @@ def duplicates(
     rows = _with_member(pipeline, rows, chosen)
     if waiting := overview.waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements):
         err.print(f"note: {waiting:,} images are not compared yet; `curation curate` does that")
+    shown = rows if listed is not None and html is None else overview.explained(rows, pipeline.tables.pairs)
     if listed is not None:
         _print_paths(pipeline, rows, kind, listed, null=null)
     else:
         most = _EVERYTHING if everything else k
-        shown = overview.explained(rows, pipeline.tables.pairs)
         kinds = overview.KINDS if kind is None else (kind,)
         groups = {each: list(overview.groups_of(shown, each)) for each in kinds}
         if as_json:
@@ -112,7 +113,6 @@ def duplicates(
         else:
             _print(rows, groups, offset, most if kind is not None or everything else _EXAMPLES)
     if html is not None:
-        shown = overview.explained(rows, pipeline.tables.pairs)
         _write_page(pipeline, html, shown, kind, offset, _EVERYTHING if everything else min(k, _ON_A_PAGE))
         err.print(f"page  {html}", markup=False, soft_wrap=True)
 
@@ -121,11 +121,8 @@ def _with_member(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.D
     """Whole groups of which an image meets the conditions."""
     if not chosen:
         return rows
-    found = pipeline.searcher.search((), _EVERYTHING, filter=chosen)
-    if found.behind:
-        err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
-    meeting = rows.join(found.rows.select("relative_path"), on="relative_path", how="semi")
-    return rows.join(meeting.select("kind", "group_id").unique(), on=["kind", "group_id"], how="semi")
+    members = meeting(pipeline, rows, chosen)
+    return rows.join(members.select("kind", "group_id").unique(), on=["kind", "group_id"], how="semi")
 
 
 def _print_paths(pipeline: Pipeline, rows: pl.DataFrame, kind: str | None, listed: Listed, *, null: bool) -> None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.commands.output import err
 from curation_assets.errors import CurationError
 from curation_assets.images.names import text_from_path
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from curation_assets.pipeline import Pipeline
     from curation_assets.search.filters import Filter
     from curation_assets.settings import Settings
@@ -29,6 +32,7 @@ FoldersOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help="Part of the path.")]
 CameraOption = Annotated[str | None, typer.Option("--camera", help="Part of make and model.")]
+_EVERYTHING = 10**9  # images
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 FromOption = Annotated[datetime | None, typer.Option("--from", formats=_DATES, help="Captured then or later (UTC).")]
 ToOption = Annotated[datetime | None, typer.Option("--to", formats=_DATES, help="Captured before then (UTC).")]
@@ -72,6 +76,16 @@ def filter_of(**conditions: Any) -> Filter:
     from curation_assets.search.filters import make_filter
 
     return make_filter(**conditions)
+
+
+def meeting(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFrame:
+    """Rows with ``relative_path`` of images that meet conditions; that is asked of the index, as in a search."""
+    if not chosen:
+        return rows
+    found = pipeline.searcher.search((), _EVERYTHING, filter=chosen)
+    if found.behind:
+        err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
+    return rows.join(found.rows.select("relative_path"), on="relative_path", how="semi", maintain_order="left")
 
 
 def folder_of(given: str, root: str) -> str:
