@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from curation_assets.clip.encoders import Encoders
+from curation_assets.clip.registry import Registry
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings
@@ -135,6 +136,16 @@ def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("registered")
     Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo")).selection.choose()
     return home / "mlflow"
+
+
+def mlflow_at(registry: Registry) -> Any:
+    """MLflow, from now on at this registry: another test may have left it at its own."""
+    return registry._connection.mlflow()
+
+
+def downloaded(registry: Registry, model: RegisteredModel) -> Path:
+    """Files of a version."""
+    return Path(mlflow_at(registry).artifacts.download_artifacts(artifact_uri=model.uri))
 
 
 def register(pipeline: Pipeline) -> tuple[RegisteredModel, bool]:

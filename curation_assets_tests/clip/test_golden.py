@@ -21,7 +21,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.clip.test_encoder import change_weights
-from curation_assets_tests.conftest import register
+from curation_assets_tests.conftest import downloaded, register
 
 NAME = "autobricks.agriculture.clip_embedding"
 EXACT = {"device": "cpu", "precision": "float32"}
@@ -30,8 +30,8 @@ EXACT = {"device": "cpu", "precision": "float32"}
 @pytest.fixture(scope="module")
 def registered(registered_model: Path) -> Path:
     """Artifacts of the registered demo model; not to be changed."""
-    champion = Registry(NAME, registered_model).champion()
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=champion.uri)) / "artifacts"
+    registry = Registry(NAME, registered_model)
+    return downloaded(registry, registry.champion()) / "artifacts"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def own(ready: Pipeline, tmp_path: Path) -> tuple[Pipeline, Path]:
     pipeline = Pipeline(ready.settings.model_copy(update={"model_source": str(folder)}))
     model, is_new = register(pipeline)
     assert is_new
-    return pipeline, Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri))
+    return pipeline, downloaded(pipeline.registry, model)
 
 
 @pytest.fixture

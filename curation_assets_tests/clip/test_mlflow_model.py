@@ -26,7 +26,7 @@ from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
 from curation_assets.images.guard import DecodeOptions
 from curation_assets_tests.clip.test_predictor import b64, bomb
-from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.conftest import jpeg, mlflow_at
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,9 @@ def known(encoder: Encoder) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def uri(registered_model: Path) -> str:
-    return Registry(NAME, registered_model).champion().uri  # MLflow now looks there
+    registry = Registry(NAME, registered_model)
+    mlflow_at(registry)  # which a champion known from its note would not need
+    return registry.champion().uri
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from curation_assets.clip.source import DEMO_FOLDER, resolve
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
-from curation_assets_tests.conftest import register
+from curation_assets_tests.conftest import downloaded, register
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def versions(pipeline: Pipeline) -> list[int]:
 
 def artifacts_of(pipeline: Pipeline, model: RegisteredModel) -> Path:
     assert pipeline.registry.champion() == model
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=model.uri)) / "artifacts" / "clip"
+    return downloaded(pipeline.registry, model) / "artifacts" / "clip"
 
 
 def test_the_same_model_is_registered_once(ready: Pipeline) -> None:

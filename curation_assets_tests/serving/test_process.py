@@ -37,6 +37,7 @@ from curation_assets_tests.serving.conftest import encoded
 
 pytestmark = pytest.mark.slow
 CURATION = Path(sys.executable).with_name("curation")
+ROWS = 6  # of an upload: five of them are done within a server's patience, however busy the machine
 SLOW = """
 import sys, time
 from curation_assets.cli import main
@@ -168,7 +169,7 @@ class Upload:
 
 @contextmanager
 def uploads(server: Server, number: int) -> Iterator[list[Upload]]:
-    body = json.dumps({"dataframe_records": [{"image": encoded(i)} for i in range(40)]}).encode()
+    body = json.dumps({"dataframe_records": [{"image": encoded(i)} for i in range(ROWS)]}).encode()
     half = len(body) // 2
     with ExitStack() as stack:
         begun = []
@@ -209,7 +210,7 @@ def test_a_stopped_server_finishes_what_it_has_and_ends_with_0(serve: Serve, wor
         answers = [upload.finish() for upload in begun]
     assert server.process.wait(60) == 0
     assert [status for status, _ in answers] == [200] * 5
-    assert all(len(answer["predictions"]) == 40 for _, answer in answers)
+    assert all(len(answer["predictions"]) == ROWS for _, answer in answers)
     assert "Traceback" not in server.log.read_text()
     assert not listens(server)
 
