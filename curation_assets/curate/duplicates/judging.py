@@ -23,6 +23,7 @@ from curation_assets.lake.schemas import PAIRS
 _LEAST_SHOWN, _MOST_SHOWN = 0.5, 0.8  # of the one picture and of the other, that both show: a crop to 80 % shows 0.64
 _BURST_SHOWN = 0.4
 _SAME_FRAME, _LENIENCE = 0.95, 0.03  # where both show the same frame less was searched, and less can fit by chance
+_DETAIL_LENIENCE = 0.02
 _NEVER = 2.0  # an agreement that none has
 PAIR_TYPES = pl.Schema(PAIRS.arrow_schema.remove_metadata())
 
@@ -119,7 +120,8 @@ class Judge:
         by_pixels = may_be & (verdicts.agreement >= np.array([least[who] for who in witness]))
         alike = some["likeness"].fill_null(-1).to_numpy() >= limits.likeness
         by_model = alike & np.array([who is not None for who in witness], bool) & (limits.likeness < 1)
-        alone = may_be & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
+        in_detail = verdicts.detail >= limits.burst_alone - _DETAIL_LENIENCE
+        alone = may_be & in_detail & (verdicts.agreement >= limits.burst_alone) & (limits.burst_alone < 1)
         chosen = np.flatnonzero(near | by_pixels | by_model | alone)
         if not len(chosen):
             return pl.DataFrame(schema=PAIR_TYPES)
@@ -143,9 +145,8 @@ class Judge:
 def is_near(verdicts: Verdicts, limits: Thresholds) -> NDArray[np.bool_]:
     """(pairs,) which of them are the same photograph."""
     least = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
-    return np.asarray(
-        (verdicts.agreement >= least) & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN), bool
-    )
+    by_pixels = (verdicts.agreement >= least) & (verdicts.detail >= limits.near - _DETAIL_LENIENCE)
+    return np.asarray(by_pixels & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN), bool)
 
 
 def in_threads(

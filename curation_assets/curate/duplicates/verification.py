@@ -19,13 +19,14 @@ from curation_assets.curate.duplicates.windows import (
     in_orientations,
 )
 
-VERIFICATION_VERSION = 1  # one more whenever two pictures would be told otherwise
+VERIFICATION_VERSION = 2  # one more whenever two pictures would be told otherwise
 AT_ONCE = 128  # pairs: what they take fits a core's cache
 _HOPELESS = 0.5  # agreement at the coarsest, below which nothing is refined
 _SURE = 0.95  # agreement, above which the other way round is not tried
-_GUESS_SIDE, _FINER_SIDE = 24, 48
+_GUESS_SIDE = 24
+_FINER = ((48, 8, 4, 0.15), (64, 8, 6, 0.05))  # cells along a side, of a tile, steps, share left out
 _TURNS_TRIED = 1  # orientations, of windows
-_FIRST_LEFT_OUT, _THEN_LEFT_OUT = 0.2, 0.15
+_FIRST_LEFT_OUT = 0.2
 _BACK = np.array([0, 1, 2, 3, 4, 6, 5, 7])  # the orientation that undoes each
 
 
@@ -35,12 +36,14 @@ class Verdicts:
 
     Attributes:
         agreement: (pairs,) at most 1.
+        detail: (pairs,) of their smallest parts; see ``agreement.agreement``.
         orientation: (pairs,) of the second picture, as ``squares.turned`` counts.
         placement: (pairs, 4) where it lies then in the first: left, top, width, height, in shares of the first.
         least, most: (pairs,) share of the area of the one picture, and of the other, that both show.
     """
 
     agreement: NDArray[np.float32]
+    detail: NDArray[np.float32]
     orientation: NDArray[np.int8]
     placement: Placements
     least: NDArray[np.float32]
@@ -65,7 +68,7 @@ def verify(
         parts.append(_both_ways(first[part], second[part], first_pixels[part], second_pixels[part]))
     if not parts:
         none = np.empty(0, np.float32)
-        return Verdicts(none, np.empty(0, np.int8), np.empty((0, 4), np.float32), none, none)
+        return Verdicts(none, none, np.empty(0, np.int8), np.empty((0, 4), np.float32), none, none)
     return Verdicts(*(np.concatenate([getattr(p, name) for p in parts]) for name in Verdicts.__dataclass_fields__))
 
 
@@ -90,9 +93,10 @@ def _both_ways(
     inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
     placement[at] = _turned_parts(inverse, back.astype(np.int64))
     orientation[at] = back
-    agree, least, most = found.agreement.copy(), found.least.copy(), found.most.copy()
-    agree[at], least[at], most[at] = other.agreement[better], other.least[better], other.most[better]
-    return Verdicts(agree, orientation, placement, least, most)
+    agree, detail, least, most = (x.copy() for x in (found.agreement, found.detail, found.least, found.most))
+    agree[at], detail[at] = other.agreement[better], other.detail[better]
+    least[at], most[at] = other.least[better], other.most[better]
+    return Verdicts(agree, detail, orientation, placement, least, most)
 
 
 def _one_way(
@@ -117,23 +121,36 @@ def _one_way(
             placement = np.where(better[:, None], candidate, placement)
     going_on = np.flatnonzero(best >= _HOPELESS)
     found = np.clip(best, -1, _HOPELESS).astype(np.float32)
+    detail = np.zeros(number, np.float32)
     if len(going_on):
         a, b = first[going_on].astype(np.float32), second[going_on].astype(np.float32)
         b = _turned(b, orientation[going_on])
         before = placement[going_on]
-        after = refined(a, b, before, _FINER_SIDE, 4, _THEN_LEFT_OUT)
-        is_better = _at(a, b, after, 48, 8) > _at(a, b, before, 48, 8)
-        placement[going_on] = np.where(is_better[:, None], after, before)
+        placement[going_on] = _brought_closer(a, b, before)
         pixels = np.where(orientation[going_on, None] >= 4, second_pixels[going_on, ::-1], second_pixels[going_on])
-        found[going_on] = agreement(a, b, placement[going_on], first_pixels[going_on], pixels)
+        found[going_on], detail[going_on] = agreement(a, b, placement[going_on], first_pixels[going_on], pixels)
     shared = overlap(placement)
     return Verdicts(
         found,
+        detail,
         orientation.astype(np.int8),
         placement,
         np.minimum(shared.of_first, shared.of_second),
         np.maximum(shared.of_first, shared.of_second),
     )
+
+
+def _brought_closer(a: Pictures, b: Pictures, placement: Placements) -> Placements:
+    """Placements refined on finer pixels, where that makes them better.
+
+    At last hardly anything is left out: of a thing before a plain ground the outline is all there is to go by, and what
+    fits the least.
+    """
+    for side, tile, steps, left_out in _FINER:
+        after = refined(a, b, placement, side, steps, left_out)
+        is_better = _at(a, b, after, side, tile) > _at(a, b, placement, side, tile)
+        placement = np.where(is_better[:, None], after, placement)
+    return placement
 
 
 def _halved(squares: NDArray[np.uint8]) -> Pictures:
