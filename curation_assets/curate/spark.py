@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,29 +13,14 @@ from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.snapshot import TableReader
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
+from curation_assets.spark.job import SparkJob
 from curation_assets.spark.units import Task, run_units
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _Piece = tuple[list[StagedFile], Measured]
 
 
-class SparkMeasuring:
-    """Measures on the executors of a Spark session.
-
-    Args:
-        session: gives the session; called only for a folder that it takes.
-        least_images: to measure in a folder, from which on it pays.
-    """
-
-    def __init__(self, session: Callable[[], SparkSession], least_images: int) -> None:
-        self._session = session
-        self._least_images = least_images
-
-    def takes(self, images: int) -> bool:
-        """Whether they are enough."""
-        return images >= max(1, self._least_images)
+class SparkMeasuring(SparkJob):
+    """Measures on the executors of a Spark session; from so many images of a folder on."""
 
     def carry_out(
         self,

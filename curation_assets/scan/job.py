@@ -178,7 +178,7 @@ class _Job:
 
     def _carry_out(self, plan: ScanPlan, rows: Rewrite, folder: str) -> Iterator[ScanPiece]:
         reader, writer = rows.base.reader, rows.writers[folder]
-        if self.spark is not None and self.spark.takes(plan):
+        if self.spark is not None and self.spark.takes(plan.to_read):
             yield from self.spark.carry_out(plan, reader, writer, self.source, self.limits, self.progress)
             return
         for unit in plan.units:

@@ -5,9 +5,8 @@ Images root and lake have to be reachable by every executor under the same names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from curation_assets.images.record import ReadLimits
 from curation_assets.images.source import ImageSource
@@ -17,27 +16,12 @@ from curation_assets.progress import Advance, Progress
 from curation_assets.scan.plan import ScanPlan, Unit
 from curation_assets.scan.result import ScanPiece
 from curation_assets.scan.rows import write_unit, written_piece
+from curation_assets.spark.job import SparkJob
 from curation_assets.spark.units import Task, run_units
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
-
-class SparkScan:
-    """Carries out plans on the executors of a Spark session.
-
-    Args:
-        session: gives the session; called only for a plan that it takes.
-        least_files: to read in a folder, from which on it pays.
-    """
-
-    def __init__(self, session: Callable[[], SparkSession], least_files: int) -> None:
-        self._session = session
-        self._least_files = least_files
-
-    def takes(self, plan: ScanPlan) -> bool:
-        """Whether a plan is large enough."""
-        return plan.to_read >= max(1, self._least_files)
+class SparkScan(SparkJob):
+    """Carries out plans on the executors of a Spark session; from so many files of a folder on."""
 
     def carry_out(
         self,

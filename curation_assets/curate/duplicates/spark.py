@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -13,30 +12,15 @@ from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.curate.duplicates.verification import AT_ONCE
 from curation_assets.lake.staging import PartitionWriter
 from curation_assets.progress import Advance, Progress
+from curation_assets.spark.job import SparkJob
 from curation_assets.spark.units import Task, run_units
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _A_TASK = 8192  # candidates: half a minute of a core
 _A_JOB = 128 * _A_TASK  # what a kill can cost
 
 
-class SparkVerification:
-    """Judges candidates on the executors of a Spark session.
-
-    Args:
-        session: gives the session; called only for candidates that it takes.
-        least: candidates, from which on it pays.
-    """
-
-    def __init__(self, session: Callable[[], SparkSession], least: int) -> None:
-        self._session = session
-        self._least = least
-
-    def takes(self, candidates: int) -> bool:
-        """Whether they are enough."""
-        return candidates >= max(1, self._least)
+class SparkVerification(SparkJob):
+    """Judges candidates on the executors of a Spark session; from so many candidates on."""
 
     def carry_out(
         self, judge: Judge, candidates: Candidates, writer: PartitionWriter, progress: Progress

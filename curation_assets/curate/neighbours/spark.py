@@ -7,10 +7,8 @@ index, a task looks its stripe up in that: its lists are the cells of a coarse q
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,29 +17,14 @@ from curation_assets.curate.neighbours.vectors import Ids, NodeVectors
 from curation_assets.errors import CurationError
 from curation_assets.progress import Advance, LogProgress, Progress
 from curation_assets.search.index import IndexInfo, SearchIndex
+from curation_assets.spark.job import SparkJob
 from curation_assets.spark.units import Task, run_units
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _STRIPE = 4096  # nodes of a task
 
 
-class SparkLists:
-    """Finds lists on the executors of a Spark session.
-
-    Args:
-        session: gives the session; called only for nodes that it takes.
-        least: nodes, from which on it pays.
-    """
-
-    def __init__(self, session: Callable[[], SparkSession], least: int) -> None:
-        self._session = session
-        self._least = least
-
-    def takes(self, nodes: int) -> bool:
-        """Whether they are enough."""
-        return nodes >= max(1, self._least)
+class SparkLists(SparkJob):
+    """Finds lists on the executors of a Spark session; from so many nodes on."""
 
     def of_all(
         self, index: SearchIndex, vectors: NodeVectors, width: int, scratch: Path, progress: Progress, *, is_exact: bool
