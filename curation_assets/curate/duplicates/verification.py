@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from curation_assets.curate.duplicates.windows import (
 VERIFICATION_VERSION = 2  # one more whenever two pictures would be told otherwise
 AT_ONCE = 128  # pairs: what they take fits a core's cache
 _HOPELESS = 0.5  # agreement at the coarsest, below which nothing is refined
-_SURE = 0.95  # agreement, above which the other way round is not tried
+_SURE, _SURE_OF_DETAIL = 0.95, 0.9  # agreement and detail, from which on the other way round is not tried
 _GUESS_SIDE = 24
 _FINER = ((48, 8, 4, 0.15), (64, 8, 6, 0.05))  # cells along a side, of a tile, steps, share left out
 _TURNS_TRIED = 1  # orientations, of windows
@@ -81,22 +81,43 @@ def _both_ways(
     """The second laid over the first; and the first over the second where that left doubt, as the steps of one fail
     where those of the other don't."""
     found = _one_way(first, second, first_pixels, second_pixels)
-    doubtful = np.flatnonzero((found.agreement > _HOPELESS) & (found.agreement < _SURE))
-    if not len(doubtful):
-        return found
-    other = _one_way(second[doubtful], first[doubtful], second_pixels[doubtful], first_pixels[doubtful])
-    better = other.agreement > found.agreement[doubtful]
-    at, back = doubtful[better], _BACK[other.orientation[better]]
-    placement, orientation = found.placement.copy(), found.orientation.copy()
-    # The first, turned, lies in the second: so the second, turned back, lies in the first.
-    left, top, width, height = other.placement[better].T
-    inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
-    placement[at] = _turned_parts(inverse, back.astype(np.int64))
-    orientation[at] = back
-    agree, detail, least, most = (x.copy() for x in (found.agreement, found.detail, found.least, found.most))
-    agree[at], detail[at] = other.agreement[better], other.detail[better]
-    least[at], most[at] = other.least[better], other.most[better]
-    return Verdicts(agree, detail, orientation, placement, least, most)
+    is_sure = (found.agreement >= _SURE) & (found.detail >= _SURE_OF_DETAIL)
+    doubtful = np.flatnonzero((found.agreement > _HOPELESS) & ~is_sure)
+    if len(doubtful):
+        other = _one_way(second[doubtful], first[doubtful], second_pixels[doubtful], first_pixels[doubtful])
+        back = _BACK[other.orientation]
+        # The first, turned, lies in the second: so the second, turned back, lies in the first.
+        left, top, width, height = other.placement.T
+        inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
+        other = replace(other, orientation=back, placement=_turned_parts(inverse, back.astype(np.int64)))
+        is_better = other.agreement + other.detail > found.agreement[doubtful] + found.detail[doubtful]
+        found = _better(found, doubtful, other, is_better)
+    return found
+
+
+def _better(found: Verdicts, places: NDArray[np.int64], other: Verdicts, is_better: NDArray[np.bool_]) -> Verdicts:
+    """Verdicts of which those at some places are replaced where another is better."""
+    merged = {}
+    for name in Verdicts.__dataclass_fields__:
+        merged[name] = getattr(found, name).copy()
+        merged[name][places[is_better]] = getattr(other, name)[is_better]
+    return Verdicts(**merged)
+
+
+def _verdicts(
+    a: Pictures,
+    b: Pictures,
+    orientation: NDArray[np.int64],
+    placement: Placements,
+    first_pixels: NDArray[np.float32],
+    second_pixels: NDArray[np.float32],
+) -> Verdicts:
+    """What the pixels say under some placements; the second are turned already."""
+    pixels = np.where(orientation[:, None] >= 4, second_pixels[:, ::-1], second_pixels)
+    agree, detail = agreement(a, b, placement, first_pixels, pixels)
+    shared = overlap(placement)
+    least, most = np.minimum(shared.of_first, shared.of_second), np.maximum(shared.of_first, shared.of_second)
+    return Verdicts(agree, detail, orientation.astype(np.int8), placement, least, most)
 
 
 def _one_way(
@@ -119,25 +140,18 @@ def _one_way(
             best = np.where(better, agree, best)
             orientation = np.where(better, guessed_turn, orientation)
             placement = np.where(better[:, None], candidate, placement)
-    going_on = np.flatnonzero(best >= _HOPELESS)
-    found = np.clip(best, -1, _HOPELESS).astype(np.float32)
-    detail = np.zeros(number, np.float32)
-    if len(going_on):
-        a, b = first[going_on].astype(np.float32), second[going_on].astype(np.float32)
-        b = _turned(b, orientation[going_on])
-        before = placement[going_on]
-        placement[going_on] = _brought_closer(a, b, before)
-        pixels = np.where(orientation[going_on, None] >= 4, second_pixels[going_on, ::-1], second_pixels[going_on])
-        found[going_on], detail[going_on] = agreement(a, b, placement[going_on], first_pixels[going_on], pixels)
     shared = overlap(placement)
-    return Verdicts(
-        found,
-        detail,
-        orientation.astype(np.int8),
-        placement,
-        np.minimum(shared.of_first, shared.of_second),
-        np.maximum(shared.of_first, shared.of_second),
-    )
+    least, most = np.minimum(shared.of_first, shared.of_second), np.maximum(shared.of_first, shared.of_second)
+    coarse = np.clip(best, -1, _HOPELESS).astype(np.float32)
+    found = Verdicts(coarse, np.zeros(number, np.float32), orientation.astype(np.int8), placement, least, most)
+    going_on = np.flatnonzero(best >= _HOPELESS)
+    if not len(going_on):
+        return found
+    turns = orientation[going_on]
+    a, b = first[going_on].astype(np.float32), _turned(second[going_on].astype(np.float32), turns)
+    closer = _brought_closer(a, b, placement[going_on])
+    finer = _verdicts(a, b, turns, closer, first_pixels[going_on], second_pixels[going_on])
+    return _better(found, going_on, finer, np.ones(len(going_on), bool))
 
 
 def _brought_closer(a: Pictures, b: Pictures, placement: Placements) -> Placements:

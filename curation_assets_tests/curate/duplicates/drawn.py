@@ -10,6 +10,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from scipy import ndimage
 
 from curation_assets.curate.duplicates.squares import square
 from curation_assets.demo.render import render
@@ -87,3 +88,15 @@ def squares(*images: Image.Image) -> NDArray[np.uint8]:
 def sizes(*images: Image.Image) -> NDArray[np.float32]:
     """(n, 2)."""
     return np.array([image.size for image in images], np.float32)
+
+
+def fruit(number: int) -> Image.Image:
+    """One of many before the same wall: all have one outline and the light from one side, each a skin of its own."""
+    rng = np.random.default_rng(number)
+    width, height = 320, 256
+    y, x = np.mgrid[:height, :width]
+    right, down = (x - 160) / 84, (y - 130) / 70
+    skin = ndimage.gaussian_filter(rng.normal(0, 1, (height, width)), 6)
+    cells = np.where(right**2 + down**2 < 1, 80 + 12 * skin / skin.std() - 25 * right - 15 * down, 205.0)
+    cells[40:66, 170:178] = 60  # its stalk, so that it has an upside
+    return Image.fromarray(ndimage.gaussian_filter(cells, 0.7).clip(0, 255).astype(np.uint8)).convert("RGB")

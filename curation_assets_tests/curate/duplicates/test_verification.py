@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from curation_assets.curate.duplicates.judging import Thresholds, is_near
 from curation_assets.curate.duplicates.squares import ORIENTATIONS, in_words, turned
 from curation_assets.curate.duplicates.verification import verify
-from curation_assets_tests.curate.duplicates.drawn import EDITS, cropped, photograph, sizes, squares
+from curation_assets_tests.curate.duplicates.drawn import EDITS, cropped, fruit, photograph, sizes, squares
 
 PHOTOGRAPHS = [photograph(number) for number in range(6)]
 
@@ -29,6 +30,30 @@ def test_different_photographs_are_not_taken_for_one() -> None:
     first, second = zip(*[(a, b) for a in images for b in images if a is not b], strict=True)
     found = verify(squares(*first), squares(*second), sizes(*first), sizes(*second))
     assert found.agreement.max() < 0.76
+
+
+def test_an_outline_before_a_plain_ground_is_no_proof_that_it_is_the_same_thing() -> None:
+    fruits = [fruit(number) for number in range(8)]
+    first, second = zip(*[(a, b) for a in fruits for b in fruits if a is not b], strict=True)
+    found = verify(squares(*first), squares(*second), sizes(*first), sizes(*second))
+    assert found.agreement.max() > 0.9, "or this shows nothing"
+    assert not is_near(found, Thresholds()).any()
+
+
+@pytest.mark.parametrize("edit", [edit for edit in EDITS if edit != "cropped, turned and smaller"])  # it is round
+def test_a_thing_before_a_plain_ground_is_known_again(edit: str) -> None:
+    fruits = [fruit(number) for number in range(4)]
+    edited = [EDITS[edit](image) for image in fruits]
+    found = verify(squares(*fruits), squares(*edited), sizes(*fruits), sizes(*edited))
+    assert is_near(found, Thresholds()).all()
+
+
+def test_detail_is_no_matter_where_a_picture_is_too_small_to_show_it() -> None:
+    whole = fruit(1)
+    small = whole.resize((90, 72), Image.Resampling.LANCZOS)
+    found = verify(squares(whole), squares(small), sizes(whole), sizes(small))
+    assert found.detail == pytest.approx([1.0])
+    assert is_near(found, Thresholds()).all()
 
 
 @pytest.mark.parametrize("orientation", range(ORIENTATIONS))
