@@ -14,8 +14,9 @@ from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
 from curation_assets.defs.quality import image_quality
+from curation_assets.defs.reports import AssetReport, Check, Event
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import failing_for_good, progress, trying_again
+from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
 from curation_assets.defs.search import image_search_index
 from curation_assets.defs.state import ATTEMPT, Attempt, Wait, next_attempt
@@ -23,7 +24,6 @@ from curation_assets.defs.tags import ONE_PROCESS, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
-from curation_assets.integrity import Outcome
 from curation_assets.lake.schemas import GROUPS, PAIRS
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import read_info
@@ -48,22 +48,8 @@ _SHEETS, _TABLE_ROWS = 4, 20
 )
 def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Compare what is new with all."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        state = duplicates_state(pipeline)
-        done = pipeline.compare(progress(context))
-    facts: dict[str, Any] = {
-        "contents": done.contents,
-        "pairs verified": done.verified,
-        "near pairs found": done.found["near"],
-        "burst pairs found": done.found["burst"],
-        "represented by another": done.crowded,
-        "pairs removed": done.removed,
-        "not comparable": len(done.failed),
-        "seconds": round(done.seconds, 3),
-        **_table(pipeline.tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table)),
-    }
-    return dg.MaterializeResult(data_version=dg.DataVersion(state), metadata=facts)
+        return compare_pairs(context, curation.pipeline()).result()
 
 
 @dg.asset(
@@ -85,31 +71,52 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
         dg.AssetCheckSpec(AS_BEFORE, asset=GROUPS_NAME, description="No much larger share of the images is to spare."),
     ],
 )
-def image_groups(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def image_groups(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Form the groups of the pairs and of what people decided."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        state = duplicates_state(pipeline)
-        done = pipeline.group(progress(context))
-        rows = overview.group_table(pipeline.tables.groups)
-        images = pipeline.tables.directory.latest().rows()
-        counts = overview.counts(rows)
-        facts: dict[str, Any] = {_IMAGES: images}
-        facts |= {f"{kind} {what}": number for kind, of in counts.items() for what, number in of.items()}
-        facts |= {"changed rows": done.changed, "seconds": round(done.seconds, 3)}
-        facts |= _table(pipeline.tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
-        facts |= _pictures(pipeline, rows)
-        outcomes = _outcomes(context.instance, pipeline, counts, images)
-    results = [
-        dg.AssetCheckResult(
-            passed=outcome.passed,
-            check_name=name,
-            severity=dg.AssetCheckSeverity.ERROR if name == LIVE else dg.AssetCheckSeverity.WARN,
-            metadata={"found": outcome.description, **outcome.numbers},
-        )
-        for name, outcome in outcomes.items()
-    ]
-    yield dg.MaterializeResult(data_version=dg.DataVersion(state), metadata=facts, check_results=results)
+        return form_groups(context, curation.pipeline()).result()
+
+
+def compared(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event]:
+    """Bring pairs and groups in line in a job of ops, and tell of them as the assets' own runs would."""
+    pipeline = curation.pipeline()
+    for work in (compare_pairs, form_groups):
+        with failing_for_good():
+            report = work(context, pipeline)
+        yield from report.events(context.instance)
+
+
+def compare_pairs(context: Context, pipeline: Pipeline) -> AssetReport:
+    """Bring the pairs in line with the images."""
+    state = duplicates_state(pipeline)
+    done = pipeline.compare(progress(context))
+    facts: dict[str, Any] = {
+        "contents": done.contents,
+        "pairs verified": done.verified,
+        "near pairs found": done.found["near"],
+        "burst pairs found": done.found["burst"],
+        "represented by another": done.crowded,
+        "pairs removed": done.removed,
+        "not comparable": len(done.failed),
+        "seconds": round(done.seconds, 3),
+        **_table(pipeline.tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table)),
+    }
+    return AssetReport(image_pairs.key, state, facts)
+
+
+def form_groups(context: Context, pipeline: Pipeline) -> AssetReport:
+    """Bring the groups in line with pairs, images and decisions."""
+    state = duplicates_state(pipeline)
+    done = pipeline.group(progress(context))
+    rows = overview.group_table(pipeline.tables.groups)
+    images = pipeline.tables.directory.latest().rows()
+    counts = overview.counts(rows)
+    facts: dict[str, Any] = {_IMAGES: images}
+    facts |= {f"{kind} {what}": number for kind, of in counts.items() for what, number in of.items()}
+    facts |= {"changed rows": done.changed, "seconds": round(done.seconds, 3)}
+    facts |= _table(pipeline.tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
+    facts |= _pictures(pipeline, rows)
+    return AssetReport(image_groups.key, state, facts, _checks(context.instance, pipeline, counts, images))
 
 
 find_duplicates = dg.define_asset_job(
@@ -227,9 +234,9 @@ def _pictures(pipeline: Pipeline, rows: Any) -> dict[str, Any]:
 _COLUMNS = {"images": "int", "keep": "string", "why": "string"}
 
 
-def _outcomes(
+def _checks(
     instance: dg.DagsterInstance, pipeline: Pipeline, counts: Mapping[str, Mapping[str, int]], images: int
-) -> dict[str, Outcome]:
+) -> list[Check]:
     tables = pipeline.tables
     groups, directory = tables.groups.latest(), tables.directory.latest()
     same = read_decisions(tables.decisions).same_pairs()
@@ -238,13 +245,15 @@ def _outcomes(
     told = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
     before: dict[str, Any] = {name: fact.value for name, fact in told.items()}
     images_before = before.get(_IMAGES, 0)
-    return {
-        AGREE: checks.members_agree(groups, directory, pictures, pipeline.agreements, same),
-        LIVE: checks.keepers_live(groups, directory),
-        AS_BEFORE: checks.spare_as_before(
-            {kind: of["spare"] / max(1, images) for kind, of in counts.items()},
-            {kind: before[f"{kind} spare"] / images_before for kind in counts if f"{kind} spare" in before}
-            if min(images, images_before) >= LEAST_IMAGES
-            else {},
-        ),
-    }
+    spare = checks.spare_as_before(
+        {kind: of["spare"] / max(1, images) for kind, of in counts.items()},
+        {kind: before[f"{kind} spare"] / images_before for kind in counts if f"{kind} spare" in before}
+        if min(images, images_before) >= LEAST_IMAGES
+        else {},
+    )
+    agree = checks.members_agree(groups, directory, pictures, pipeline.agreements, same)
+    return [
+        Check(AGREE, agree, blocking=False),
+        Check(LIVE, checks.keepers_live(groups, directory)),
+        Check(AS_BEFORE, spare, blocking=False),
+    ]

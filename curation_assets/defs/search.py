@@ -1,9 +1,8 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import dagster as dg
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.embeddings import crop_images_directory_embeddings
+from curation_assets.defs.reports import AssetReport
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
@@ -44,23 +44,11 @@ NAME = "image_search_index"
 def image_search_index(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Refresh the index, and look for the standing queries in what is new."""
     with trying_again(context), index_refresh(context, curation.pipeline()) as told:
-        yield dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """What the page of the index, or of the map, is told."""
-
-    data_version: str
-    metadata: Mapping[str, Any]
-
-    def materialization(self, asset: dg.AssetKey) -> dg.AssetMaterialization:
-        """Its event, as a job of ops records it."""
-        return dg.AssetMaterialization(asset, metadata=self.metadata, tags={DATA_VERSION: self.data_version})
+        yield told.result()
 
 
 @contextmanager
-def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]:
+def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[AssetReport]:
     """Bring the index in line, and tell of the standing queries.
 
     One run at a time, until its materialization is recorded: the next then finds nothing to do, and nothing new to
@@ -78,7 +66,8 @@ def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]
             previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
         for sighting in told:
             context.log_event(observation(image_search_index.key, sighting, previews))
-        yield IndexReport(index_version(done.index.info), contact_sheets(sightings, previews) | _facts(done))
+        facts = contact_sheets(sightings, previews) | _facts(done)
+        yield AssetReport(image_search_index.key, index_version(done.index.info), facts)
 
 
 def index_version(info: IndexInfo) -> str:
@@ -118,10 +107,10 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
     """Bring the map in line with the index."""
     with trying_again(context), failing_for_good():
         told = map_refresh(curation.pipeline(), progress(context))
-    return dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
+    return told.result()
 
 
-def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
+def map_refresh(pipeline: Pipeline, said: Progress) -> AssetReport:
     """Bring the map in line with the index, and that with the tables.
 
     Raises:
@@ -138,7 +127,7 @@ def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
         "embeddings table version": done.info.embeddings_version,
     }
     picture = {"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}
-    return IndexReport(index_version(index.info), facts | picture)
+    return AssetReport(image_map.key, index_version(index.info), facts | picture)
 
 
 refresh_search_index = dg.define_asset_job(
