@@ -1,6 +1,5 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,9 @@ from curation_assets.defs.embeddings import crop_images_directory_embeddings
 from curation_assets.defs.reports import AssetReport
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
-from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
+from curation_assets.defs.runs import data_version, next_run, run_at_work
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
-from curation_assets.defs.state import ATTEMPT, Attempt, Wait, covered, next_attempt
+from curation_assets.defs.state import covered
 from curation_assets.defs.tags import DATA_VERSION, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
@@ -202,13 +201,10 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
         if told := list(_made_elsewhere(context.instance, pipeline, champion, wanted)):
             return dg.SensorResult(asset_events=told, skip_reason="the index and the map were made outside Dagster")
-        latest, now = latest_run(context.instance, refresh_search_index.name), time.time()
-        asset = image_search_index.key.to_user_string()
-        found = next_attempt(asset, wanted, latest, run_key_is_used(context.instance), now)
-        if isinstance(found, Attempt):
-            return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
-        if not found.finished:
-            return dg.SkipReason(f"asked for already; run {found.run_id[:8]} tells")
-        return dg.SkipReason(f"asked for already; {Wait(asset, found).told(now)}")
+        # Runs that bring folders in refresh the index, but leave the map.
+        if at_work := run_at_work(context.instance, image_map.key):
+            return dg.SkipReason(f"run {at_work[:8]} is at it")
+        run = next_run(context.instance, NAME, refresh_search_index.name, wanted)
+        return run if isinstance(run, dg.RunRequest) else dg.SkipReason(f"asked for already; {run}")
 
     return search_index_sensor

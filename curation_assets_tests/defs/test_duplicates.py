@@ -9,6 +9,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from deltalake import DeltaTable
 
 from curation_assets.curate.duplicates import checks
@@ -63,15 +64,18 @@ def test_the_pages_tell_counts_and_show_groups(lake: Pipeline, instance: dg.Dags
     assert evaluations == {"members_agree": True, "keepers_live": True, "spare_as_before": True}
 
 
+def decide(lake: Pipeline, kind: str, path: str, **more: str) -> None:
+    content = dict(lake.tables.directory.latest().read(["relative_path", "content_sha256"]).drop("_file").iter_rows())
+    row = {"decided_by": "me", "kind": kind, "relative_path": path, "content_sha256": content[path], **more}
+    append(lake.tables.decisions, lambda _: [row])
+
+
 def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:
     asked = tick(lake, instance)
     assert isinstance(asked, dg.RunRequest)
     assert materialize(lake, instance, asked.run_key).success
     assert "in line" in str(tick(lake, instance))
-    content = lake.tables.directory.latest().read(["relative_path", "content_sha256"])
-    path, sha, _ = content.row(0)
-    row = {"decided_by": "me", "kind": "keeper", "relative_path": path, "content_sha256": sha}
-    append(lake.tables.decisions, lambda _: [row])
+    decide(lake, "keeper", "rye/small.jpg")
     again = tick(lake, instance)
     assert isinstance(again, dg.RunRequest)
     assert again.run_key != asked.run_key
@@ -80,8 +84,71 @@ def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, insta
     (images / "rye/alone.jpg").unlink()
     lake.scan(["rye"], LogProgress())
     assert "index is not in line" in str(tick(lake, instance))
+
+
+def test_what_changes_nothing_or_the_command_did_costs_no_run(
+    lake: Pipeline, images: Path, instance: dg.DagsterInstance
+) -> None:
+    def told(of: dg.AssetsDefinition) -> dg.AssetMaterialization:
+        event = instance.get_latest_materialization_event(of.key)
+        assert event is not None
+        assert event.asset_materialization is not None
+        return event.asset_materialization
+
+    lake.compare_all(LogProgress())
+    assert "no run of Dagster made" in str(tick(lake, instance))
+    assert told(image_pairs).metadata["note"].value == told(image_groups).metadata["note"].value
+    assert told(image_groups).metadata["near spare"].value == 5
+    (check, *_) = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(image_groups.key, "keepers_live"), limit=1
+    )
+    assert check.status.value == "SUCCEEDED"
+    first = told(image_groups)
+    decide(lake, "relabel", "rye/small.jpg", field="class", value="rye")
+    decide(lake, "remove", "rye/alone.jpg", field="quality")  # in no group
+    assert "in line" in str(tick(lake, instance))
+    assert told(image_groups) == first
+    (images / "oats/part.jpg").unlink()
     run(lake, LogProgress())
-    assert isinstance(tick(lake, instance), dg.RunRequest), "the command made it; a run of seconds tells Dagster"
+    assert "in line" in str(tick(lake, instance))
+    assert told(image_groups).metadata["near spare"].value == 4
+
+
+def test_without_vectors_images_are_compared_by_their_hashes(
+    pipeline: Pipeline, images: Path, instance: dg.DagsterInstance
+) -> None:
+    put(images)
+    pipeline.scan(["maize", "oats", "rye"], LogProgress())
+    assert isinstance(tick(pipeline, instance), dg.RunRequest)
+    pipeline.compare_all(LogProgress())
+    assert "in line" in str(tick(pipeline, instance))
+
+
+def test_vectors_that_came_later_are_looked_up(ready: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:
+    put(images, "maize/1.jpg", "oats/mirrored.jpg")
+    ready.scan(["maize", "oats"], LogProgress())
+    ready.embed("maize", ready.registry.champion(), LogProgress())
+    ready.searcher.refresh(LogProgress())
+    ready.compare_all(LogProgress())
+    assert "in line" in str(tick(ready, instance))
+    run(ready, LogProgress(), curate=False)
+    asked = tick(ready, instance)
+    assert isinstance(asked, dg.RunRequest)
+    assert materialize(ready, instance, asked.run_key).success
+    assert "in line" in str(tick(ready, instance))
+
+
+@pytest.mark.parametrize("asset", [image_pairs, image_groups])
+def test_a_materialization_under_way_is_waited_for(
+    asset: dg.AssetsDefinition, lake: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    manual = instance.add_run(dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.STARTED))
+    planned = AssetMaterializationPlannedData(asset.key)
+    event = DagsterEvent.build_asset_materialization_planned_event(manual.job_name, asset.op.name, planned)
+    instance.report_dagster_event(event, manual.run_id)
+    assert f"run {manual.run_id[:8]} is at it" in str(tick(lake, instance))
+    instance.report_run_failed(manual)
+    assert isinstance(tick(lake, instance), dg.RunRequest)
 
 
 def test_a_run_that_fails_is_asked_for_again_after_a_wait(
