@@ -18,6 +18,7 @@ from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered
+from curation_assets.defs.images import crop_images_directory
 from curation_assets.defs.quality import image_quality
 from curation_assets.defs.reports import AssetReport, Check, Event
 from curation_assets.defs.resources import CurationResource
@@ -42,7 +43,7 @@ _SHEETS, _TABLE_ROWS = 4, 20
 
 @dg.asset(
     name=PAIRS_NAME,
-    deps=[image_search_index],
+    deps=[crop_images_directory, image_search_index],  # previews, cameras and times; neighbours
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},
@@ -59,7 +60,7 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
 
 @dg.asset(
     name=GROUPS_NAME,
-    deps=[image_pairs, image_quality],
+    deps=[crop_images_directory, image_pairs, image_quality],  # pixels, bytes and times, sharpness: whom to keep
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},
