@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.curate.checks import LEAST_IMAGES
 from curation_assets.curate.duplicates import checks, overview
 from curation_assets.curate.duplicates.comparison import Comparison
 from curation_assets.curate.duplicates.grouping import Grouping
@@ -69,7 +68,7 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
     metadata={"dagster/column_schema": md.column_schema(GROUPS)},
     check_specs=[
         dg.AssetCheckSpec(
-            AGREE, asset=GROUPS_NAME, description="Every two members of a near group meet the threshold."
+            AGREE, asset=GROUPS_NAME, description="Every two members of a near or burst group meet its threshold."
         ),
         dg.AssetCheckSpec(
             LIVE, asset=GROUPS_NAME, blocking=True, description="Each group has one keeper, which is there."
@@ -337,16 +336,15 @@ def _checks(
     event = instance.get_latest_materialization_event(dg.AssetKey(GROUPS_NAME))
     told = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
     before: dict[str, Any] = {name: fact.value for name, fact in told.items()}
-    images_before = before.get(_IMAGES, 0)
     spare = checks.spare_as_before(
-        {kind: of["spare"] / max(1, images) for kind, of in counts.items()},
-        {kind: before[f"{kind} spare"] / images_before for kind in counts if f"{kind} spare" in before}
-        if min(images, images_before) >= LEAST_IMAGES
-        else {},
+        {kind: of["spare"] for kind, of in counts.items()},
+        images,
+        {kind: before[f"{kind} spare"] for kind in counts if f"{kind} spare" in before},
+        before.get(_IMAGES, 0),
     )
-    agree = checks.members_agree(groups, directory, pictures, pipeline.agreements, same)
+    agree = checks.members_agree(groups, tables.pairs.latest(), directory, pictures, pipeline.agreements, same)
     return [
-        Check(AGREE, agree, blocking=False),
+        Check(AGREE, agree, blocking=False, promise=True),
         Check(LIVE, checks.keepers_live(groups, directory)),
         Check(AS_BEFORE, spare, blocking=False),
     ]

@@ -33,17 +33,19 @@ class Check:
     Attributes:
         blocking: what comes after must not run if it fails; else it is a warning.
         facts: beside the outcome's numbers.
+        promise: it is an error also where it blocks nothing.
     """
 
     name: str
     outcome: Outcome
     blocking: bool = True
     facts: Facts = field(default_factory=dict)
+    promise: bool = False
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
         """As its asset declares it."""
-        return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckSeverity.ERROR if self.blocking or self.promise else dg.AssetCheckSeverity.WARN
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from curation_assets.definitions import build_defs
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.defs.resources import CurationResource
 from curation_assets.ingest import run
+from curation_assets.integrity import Outcome
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.duplicates.test_comparison import NEAR, TREE, put
@@ -190,31 +191,61 @@ def test_checks_find_what_is_wrong(lake: Pipeline) -> None:
     pictures = open_pictures(lake.settings.pictures_dir)
     same = read_decisions(tables.decisions).same_pairs()
 
-    def members() -> bool:
-        groups, directory = tables.groups.snapshot(), tables.directory.snapshot()
-        return checks.members_agree(groups, directory, pictures, lake.agreements, same).passed
+    def members(same: pl.DataFrame = same) -> Outcome:
+        groups, pairs, directory = tables.groups.snapshot(), tables.pairs.snapshot(), tables.directory.snapshot()
+        return checks.members_agree(groups, pairs, directory, pictures, lake.agreements, same)
 
     def keepers() -> bool:
         return checks.keepers_live(tables.groups.snapshot(), tables.directory.snapshot()).passed
 
-    assert (members(), keepers()) == (True, True)
-    DeltaTable(tables.groups.path).update(updates={"is_keeper": "false"}, predicate="relative_path = 'rye/plain.jpg'")
+    def change(where: str, **values: str) -> None:
+        DeltaTable(tables.groups.path).update(updates=values, predicate=where)
+
+    assert (members().passed, keepers()) == (True, True)
+    assert members().numbers == {"compared": 1 + 1 + 3, "wrong": 0}
+    change("relative_path = 'rye/plain.jpg'", is_keeper="false")
     assert keepers() == ("rye/plain.jpg" not in set(_keepers(tables.groups.snapshot().read(["keeper"]))))
-    rows = tables.groups.snapshot().read(["group_id", "kind", "relative_path"]).filter(pl.col("kind") == "near")
-    one, other = rows["group_id"].unique().sort()[:2]
-    DeltaTable(tables.groups.path).update(updates={"group_id": f"'{one}'"}, predicate=f"group_id = '{other}'")
-    assert not members(), "two photographs are in one group now"
+    rows = tables.groups.snapshot().read(["group_id", "kind", "content_sha256"]).filter(pl.col("kind") == "near")
+    contents = dict(rows.group_by("group_id").agg(pl.col("content_sha256").unique()).sort("group_id").iter_rows())
+    one, other, *_ = contents
+    change(f"group_id = '{one}'", kind="'burst'")
+    assert members().passed, "a near pair is more than a burst asks for"
+    change(f"group_id = '{other}'", kind="'burst'", group_id=f"'{one}'")
+    crossing = len(contents[one]) * len(contents[other])
+    assert members().numbers["wrong"] == crossing, "nothing holds them together"
+    change(f"group_id = '{one}'", kind="'near'")
+    found = members()
+    assert (found.passed, found.numbers["wrong"]) == (False, crossing), "two photographs are in one group now"
     assert not keepers(), "and it has two keepers"
+    said = pl.DataFrame(
+        [sorted([a, b]) for a in contents[one] for b in contents[other]], schema=["first", "second"], orient="row"
+    )
+    assert members(said.head(1)).numbers["wrong"] == crossing - 1, "a person's word is about two, not about their group"
+    assert members(said).passed
 
 
 def _keepers(rows: pl.DataFrame) -> list[str]:
     return rows["keeper"].to_list()
 
 
+def test_the_sample_of_pairs_is_spread_over_all_groups() -> None:
+    groups = {str(number): [f"{number} {member}" for member in range(2 + number % 3)] for number in range(500)}
+    found = checks.sampled_pairs(groups, 200, seed=1)
+    assert len({pair[0].split()[0] for pair in found}) == len(found) == 200
+    assert found == checks.sampled_pairs(groups, 200, seed=1)
+    assert len({*found} - {*checks.sampled_pairs(groups, 200, seed=2)}) > 50
+    crowd = {"crowd": [f"{member:05}" for member in range(20_000)], "two": ["a", "b"]}
+    some = checks.sampled_pairs(crowd, 200, seed=1)
+    assert ("a", "b") in some
+    assert len(set(some)) == 101
+    assert all(first < second for first, second in some)
+
+
 def test_a_larger_share_to_spare_is_told() -> None:
-    assert checks.spare_as_before({"near": 0.2}, {}).passed
-    assert checks.spare_as_before({"near": 0.2}, {"near": 0.18}).passed
-    told = checks.spare_as_before({"near": 0.3}, {"near": 0.18})
+    assert checks.spare_as_before({"near": 200}, 1000, {}, 0).passed
+    assert checks.spare_as_before({"near": 200}, 1000, {"near": 180}, 1000).passed
+    assert checks.spare_as_before({"near": 9}, 30, {"near": 5}, 30).passed, "chance brings that"
+    told = checks.spare_as_before({"near": 300}, 1000, {"near": 180}, 1000)
     assert not told.passed
-    assert "near 30.0%, before 18.0%" in told.description
+    assert "near 30.0% of 1000, before 18.0% of 1000" in told.description
     assert np.isclose(told.numbers["share_near"], 0.3)
