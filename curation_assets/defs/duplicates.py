@@ -1,25 +1,24 @@
 """``image_pairs`` and ``image_groups``: the same photograph twice; counts over time, pictures, checks."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.curate.duplicates import checks, overview
+from curation_assets.curate.duplicates import overview
 from curation_assets.curate.duplicates.comparison import Comparison
 from curation_assets.curate.duplicates.grouping import Grouping
-from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.curate.duplicates.standing import Vectors, contents_behind, groups_behind
 from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
+from curation_assets.defs.duplicates_page import AGREE, AS_BEFORE, LIVE, group_checks, groups_facts, pairs_facts
 from curation_assets.defs.following import Remembered
 from curation_assets.defs.images import crop_images_directory
 from curation_assets.defs.quality import image_quality
-from curation_assets.defs.reports import AssetReport, Check, Event
+from curation_assets.defs.reports import AssetReport, Event
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.runs import data_version, next_run, run_at_work
@@ -27,17 +26,12 @@ from curation_assets.defs.search import image_search_index, index_version
 from curation_assets.defs.state import covered
 from curation_assets.defs.tags import ONE_PROCESS, OWNERS
 from curation_assets.errors import CurationError
-from curation_assets.images.contact_sheet import contact_sheet
-from curation_assets.images.names import printable
 from curation_assets.lake.schemas import GROUPS, PAIRS
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.index import IndexInfo, SearchIndex, read_info
 from curation_assets.settings import Settings
 
 PAIRS_NAME, GROUPS_NAME = "image_pairs", "image_groups"
-AGREE, LIVE, AS_BEFORE = "members_agree", "keepers_live", "spare_as_before"
-_IMAGES = "images"
-_SHEETS, _TABLE_ROWS = 4, 20
 
 
 @dg.asset(
@@ -103,40 +97,14 @@ def form_groups(context: Context, pipeline: Pipeline) -> AssetReport:
 
 def _pairs_report(pipeline: Pipeline, done: Comparison | None) -> AssetReport:
     """What is to be told of the pairs; no comparison where somebody else made them."""
-    facts: dict[str, Any] = (
-        {"note": md.MADE_ELSEWHERE}
-        if done is None
-        else {
-            "contents": done.contents,
-            "pairs verified": done.verified,
-            "near pairs found": done.found["near"],
-            "burst pairs found": done.found["burst"],
-            "represented by another": done.crowded,
-            "pairs removed": done.removed,
-            "not comparable": len(done.failed),
-            "seconds": round(done.seconds, 3),
-        }
-    )
-    facts |= _table(pipeline.tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table))
-    return AssetReport(image_pairs.key, pairs_version(pipeline), facts)
+    return AssetReport(image_pairs.key, pairs_version(pipeline), pairs_facts(pipeline, done))
 
 
 def _groups_report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Grouping | None) -> AssetReport:
     """The same of the groups."""
-    rows = overview.group_table(pipeline.tables.groups)
-    images = pipeline.tables.directory.latest().rows()
-    counts = overview.counts(rows)
-    facts: dict[str, Any] = {_IMAGES: images}
-    facts |= {f"{kind} {what}": number for kind, of in counts.items() for what, number in of.items()}
-    facts |= (
-        {"note": md.MADE_ELSEWHERE}
-        if done is None
-        else {"changed rows": done.changed, "seconds": round(done.seconds, 3)}
-    )
-    facts |= _table(pipeline.tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
-    facts |= _pictures(pipeline, rows)
-    version = groups_version(pipeline)
-    return AssetReport(image_groups.key, version, facts, _checks(instance, pipeline, counts, images))
+    facts = groups_facts(pipeline, overview.group_table(pipeline.tables.groups), done)
+    found = group_checks(instance, image_groups.key, pipeline, facts)
+    return AssetReport(image_groups.key, groups_version(pipeline), facts, found)
 
 
 def pairs_version(pipeline: Pipeline) -> str:
@@ -282,69 +250,3 @@ def _vectors(pipeline: Pipeline) -> Vectors | None:
         return None
     contents = index.rows.filter(pl.col("position").is_not_null())["content_sha256"]
     return Vectors(contents, model.version, model.fingerprint)
-
-
-def _table(table: Any, name: str) -> dict[str, Any]:
-    snapshot = table.latest()
-    return {
-        "dagster/uri": dg.MetadataValue.text(table.path.as_uri()),
-        "dagster/table_name": name,
-        "dagster/row_count": snapshot.rows(),
-        "table version": snapshot.version,
-    }
-
-
-def _pictures(pipeline: Pipeline, rows: Any) -> dict[str, Any]:
-    """Contact sheets of the largest near and burst groups, a row a group; and a table of them."""
-    facts: dict[str, Any] = {}
-    for kind in ("near", "burst"):
-        groups = [group for group, _ in zip(overview.groups_of(rows, kind), range(_TABLE_ROWS), strict=False)]
-        if not groups:
-            continue
-        shown = [group.images["relative_path"].head(md.THUMBNAILS).to_list() for group in groups[:_SHEETS]]
-        pictures = pipeline.tables.pictures({path for paths in shown for path in paths})
-        sheets = []
-        for paths in shown:
-            previews = [
-                there[1] for path in paths if (there := pictures.get(path)) is not None and there[1] is not None
-            ]
-            if previews:
-                said = f"keep {md.escaped(printable(paths[0]))}"
-                sheets.append(str(md.picture(contact_sheet(previews), f"a {kind} group", "jpeg", said).value))
-        facts[f"{kind} groups shown"] = dg.MetadataValue.md("\n\n".join(sheets))
-        records = [
-            dg.TableRecord(
-                {"images": len(group.images), "keep": printable(group.keeper), "why": str(group.images["rule"][0])}
-            )
-            for group in groups
-        ]
-        schema = dg.TableSchema([dg.TableColumn(name, of) for name, of in _COLUMNS.items()])
-        facts[f"largest {kind} groups"] = dg.MetadataValue.table(records, schema)
-    return facts
-
-
-_COLUMNS = {"images": "int", "keep": "string", "why": "string"}
-
-
-def _checks(
-    instance: dg.DagsterInstance, pipeline: Pipeline, counts: Mapping[str, Mapping[str, int]], images: int
-) -> list[Check]:
-    tables = pipeline.tables
-    groups, directory = tables.groups.latest(), tables.directory.latest()
-    same = read_decisions(tables.decisions).same_pairs()
-    pictures = open_pictures(pipeline.settings.pictures_dir)
-    event = instance.get_latest_materialization_event(dg.AssetKey(GROUPS_NAME))
-    told = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
-    before: dict[str, Any] = {name: fact.value for name, fact in told.items()}
-    spare = checks.spare_as_before(
-        {kind: of["spare"] for kind, of in counts.items()},
-        images,
-        {kind: before[f"{kind} spare"] for kind in counts if f"{kind} spare" in before},
-        before.get(_IMAGES, 0),
-    )
-    agree = checks.members_agree(groups, tables.pairs.latest(), directory, pictures, pipeline.agreements, same)
-    return [
-        Check(AGREE, agree, blocking=False, promise=True),
-        Check(LIVE, checks.keepers_live(groups, directory)),
-        Check(AS_BEFORE, spare, blocking=False),
-    ]
