@@ -24,7 +24,7 @@ from curation_assets.pipeline import Pipeline
 AGREE, LIVE, AS_BEFORE = "members_agree", "keepers_live", "spare_as_before"
 _ALIKE = ("near", "burst")  # kinds of pairs, and of the groups that are worth looking at
 _IMAGES = "images"
-_SHEETS, _TABLE_ROWS = 4, 20
+_SHEETS, _TABLE_ROWS = 4, 10
 _METHODS = {
     "hash": "hashes of windows",
     "neighbours": "the model's neighbours",
@@ -32,34 +32,35 @@ _METHODS = {
     "frame": "thousands alike",
 }
 
-Counts = Mapping[str, Mapping[str, int]]
-
 
 def pairs_facts(pipeline: Pipeline, done: Comparison | None) -> md.Facts:
     """Of the pairs; no comparison where somebody else made them."""
     tables = pipeline.tables
-    directory, pairs = tables.directory.latest(), tables.pairs.latest()
-    rows = pairs.read(["first", "second", "kind", "similarity", "method", "transform"]).drop("_file")
-    facts: md.Facts = {f"{kind} pairs": dg.MetadataValue.int(int((rows["kind"] == kind).sum())) for kind in _ALIKE}
+    rows = tables.pairs.latest().read(["first", "second", "kind", "similarity", "method", "transform"]).drop("_file")
+    facts: md.Facts = {"how pairs were found": _methods(rows)}
+    paths = contents_of(tables.directory.latest()).select("content_sha256", "relative_path")
+    for kind in _ALIKE:
+        facts |= _least_alike(pipeline, kind, rows.filter(pl.col("kind") == kind), paths)
+    facts |= {f"{kind} pairs": dg.MetadataValue.int(int((rows["kind"] == kind).sum())) for kind in _ALIKE}
     waiting = overview.waiting(tables.directory, tables.compared, pipeline.agreements)
     facts |= {"not compared yet": dg.MetadataValue.int(waiting)}
     facts |= {"note": dg.MetadataValue.text(md.MADE_ELSEWHERE)} if done is None else _work(done)
-    facts["how pairs were found"] = _methods(rows)
-    paths = contents_of(directory).select("content_sha256", "relative_path")
-    for kind in _ALIKE:
-        doubtful = rows.filter((pl.col("kind") == kind) & (pl.col("method") != "frame"))
-        doubtful = doubtful.sort("similarity", "first", "second").head(_SHEETS)
-        for side in ("first", "second"):
-            of_side = paths.rename({"content_sha256": side, "relative_path": f"{side}_path"})
-            doubtful = doubtful.join(of_side, on=side, maintain_order="left")
-        shown = [
-            ([one, other], f"{similarity:.3f}: {_how(transform)}")
-            for one, other, similarity, transform in doubtful.select(
-                "first_path", "second_path", "similarity", "transform"
-            ).iter_rows()
-        ]
-        facts |= _sheets(pipeline, f"least alike {kind} pairs", f"a {kind} pair", shown)
     return facts | _table(tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table))
+
+
+def _least_alike(pipeline: Pipeline, kind: str, rows: pl.DataFrame, paths: pl.DataFrame) -> md.Facts:
+    """The pairs of a kind that are the most in doubt, side by side, the first picture as it is.
+
+    Args:
+        paths: ``content_sha256`` and a ``relative_path`` of each content.
+    """
+    some = rows.filter(pl.col("method") != "frame").sort("similarity", "first", "second").head(_SHEETS)
+    for side in ("first", "second"):
+        of_side = paths.rename({"content_sha256": side, "relative_path": f"{side}_path"})
+        some = some.join(of_side, on=side, maintain_order="left")
+    told = some.select("first_path", "second_path", "similarity", "transform").iter_rows()
+    shown = [([one, other], f"{similarity:.3f}: {_how(transform)}") for one, other, similarity, transform in told]
+    return _sheets(pipeline, f"least alike {kind} pairs", f"a {kind} pair", shown)
 
 
 def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) -> md.Facts:
@@ -68,9 +69,17 @@ def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) 
     Args:
         rows: of their table.
     """
-    tables = pipeline.tables
-    facts: md.Facts = {_IMAGES: dg.MetadataValue.int(tables.directory.latest().rows())}
-    counts = overview.counts(rows)
+    tables, counts = pipeline.tables, overview.counts(rows)
+    facts: md.Facts = {"kinds": _kinds(counts)}
+    largest = {kind: list(itertools.islice(overview.groups_of(rows, kind), _TABLE_ROWS)) for kind in overview.KINDS}
+    for kind in _ALIKE:
+        shown = [
+            (of.images["relative_path"].head(md.THUMBNAILS).to_list(), f"keep {printable(of.keeper)}")
+            for of in largest[kind][:_SHEETS]
+        ]
+        facts |= _sheets(pipeline, f"{kind} groups shown", f"a {kind} group", shown)
+    facts |= {f"largest {kind} groups": _groups(groups) for kind, groups in largest.items() if groups}
+    facts[_IMAGES] = dg.MetadataValue.int(tables.directory.latest().rows())
     for kind, of in counts.items():
         facts |= {f"{kind} {what}": dg.MetadataValue.int(number) for what, number in of.items()}
     if done is None:
@@ -78,18 +87,6 @@ def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) 
     else:
         facts["changed rows"] = dg.MetadataValue.int(done.changed)
         facts["seconds"] = dg.MetadataValue.float(round(done.seconds, 3))
-    facts["kinds"] = _kinds(counts)
-    for kind in overview.KINDS:
-        groups = list(itertools.islice(overview.groups_of(rows, kind), _TABLE_ROWS))
-        if not groups:
-            continue
-        facts[f"largest {kind} groups"] = _groups(groups)
-        if kind in _ALIKE:
-            shown = [
-                (of.images["relative_path"].head(md.THUMBNAILS).to_list(), f"keep {printable(of.keeper)}")
-                for of in groups[:_SHEETS]
-            ]
-            facts |= _sheets(pipeline, f"{kind} groups shown", f"a {kind} group", shown)
     return facts | _table(tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
 
 
@@ -147,23 +144,14 @@ def _methods(rows: pl.DataFrame) -> dg.MetadataValue:
     return _records(columns, records)
 
 
-def _kinds(counts: Counts) -> dg.MetadataValue:
-    columns = {"kind": "string", "what it is": "string", "groups": "int", _IMAGES: "int", "spare": "int"}
-    columns["what to do"] = "string"
-    return _records(
-        columns, [(kind, overview.MEANING[kind], *of.values(), overview.ADVICE[kind]) for kind, of in counts.items()]
-    )
+def _kinds(counts: Mapping[str, Mapping[str, int]]) -> dg.MetadataValue:
+    columns = {"kind": "string", "groups": "int", _IMAGES: "int", "spare": "int", "what to do": "string"}
+    return _records(columns, [(kind, *of.values(), overview.ADVICE[kind]) for kind, of in counts.items()])
 
 
 def _groups(groups: Sequence[overview.Group]) -> dg.MetadataValue:
-    columns = {_IMAGES: "int", "keep": "string", "why": "string", "others": "string"}
-    records = []
-    for group in groups:
-        others = group.images["relative_path"].to_list()[1 : 1 + md.THUMBNAILS]
-        more = len(group.images) - 1 - len(others)
-        said = ", ".join(map(printable, others)) + (f" and {more:,} more" if more else "")
-        records.append((len(group.images), printable(group.keeper), str(group.images["rule"][0]), said))
-    return _records(columns, records)
+    columns = {_IMAGES: "int", "keep": "string", "why": "string"}
+    return _records(columns, [(len(of.images), printable(of.keeper), str(of.images["rule"][0])) for of in groups])
 
 
 def _records(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dg.MetadataValue:
