@@ -55,12 +55,25 @@ def _is_outside(name: str, least: float, most: float) -> pl.Expr:
 def problems_as_before(now: Mapping[str, int], images: int, before: Mapping[str, int], images_before: int) -> Outcome:
     """Of no kind there is a far larger share than there was.
 
+    Args:
+        now, before: how many images have each problem.
+        images, images_before: of how many.
+    """
+    return shares_as_before(now, images, before, images_before, "no kind of problem is much more frequent than before")
+
+
+def shares_as_before(
+    now: Mapping[str, int], images: int, before: Mapping[str, int], images_before: int, fine: str
+) -> Outcome:
+    """No share of the images is far larger than it was.
+
     Far larger: by more than ``JUMP`` of all images, and more than chance brings. Of fewer than ``LEAST_IMAGES``, then
     or now, nothing is said; nor of a share that fell.
 
     Args:
-        now, before: how many images have each problem.
+        now, before: how many images are of each kind.
         images, images_before: of how many.
+        fine: what is said where it holds.
     """
     numbers: dict[str, int | float] = {"images": images, "images_before": images_before}
     if min(images, images_before) < LEAST_IMAGES:
@@ -76,4 +89,4 @@ def problems_as_before(now: Mapping[str, int], images: int, before: Mapping[str,
         numbers |= {f"share_{name}": share, f"share_{name}_before": share_before}
         if share - share_before > max(JUMP, _DEVIATIONS * deviation):
             jumps.append(f"{kind} {share:.1%} of {images}, before {share_before:.1%} of {images_before}")
-    return Outcome(not jumps, "; ".join(jumps) or "no kind of problem is much more frequent than before", numbers)
+    return Outcome(not jumps, "; ".join(jumps) or fine, numbers)

@@ -1,43 +1,42 @@
 """``image_pairs`` and ``image_groups``: the same photograph twice; counts over time, pictures, checks."""
 
 import hashlib
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
+import polars as pl
 
-from curation_assets.curate.checks import LEAST_IMAGES
-from curation_assets.curate.duplicates import checks, overview
-from curation_assets.curate.duplicates.pictures import open_pictures
+from curation_assets.clip.versions import RegisteredModel
+from curation_assets.curate.duplicates import overview
+from curation_assets.curate.duplicates.comparison import Comparison
+from curation_assets.curate.duplicates.grouping import Grouping
+from curation_assets.curate.duplicates.standing import Vectors, contents_behind, groups_behind
 from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
+from curation_assets.defs.duplicates_page import AGREE, AS_BEFORE, LIVE, group_checks, groups_facts, pairs_facts
+from curation_assets.defs.following import Remembered
+from curation_assets.defs.images import crop_images_directory
 from curation_assets.defs.quality import image_quality
+from curation_assets.defs.reports import AssetReport, Event
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.running import failing_for_good, progress, trying_again
-from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
-from curation_assets.defs.search import image_search_index
-from curation_assets.defs.state import ATTEMPT, Attempt, Wait, next_attempt
+from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
+from curation_assets.defs.runs import data_version, next_run, run_at_work
+from curation_assets.defs.search import image_search_index, index_version
+from curation_assets.defs.state import covered
 from curation_assets.defs.tags import ONE_PROCESS, OWNERS
 from curation_assets.errors import CurationError
-from curation_assets.images.contact_sheet import contact_sheet
-from curation_assets.images.names import printable
-from curation_assets.integrity import Outcome
 from curation_assets.lake.schemas import GROUPS, PAIRS
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.index import read_info
+from curation_assets.search.index import IndexInfo, SearchIndex, read_info
 from curation_assets.settings import Settings
 
 PAIRS_NAME, GROUPS_NAME = "image_pairs", "image_groups"
-AGREE, LIVE, AS_BEFORE = "members_agree", "keepers_live", "spare_as_before"
-_IMAGES = "images"
-_SHEETS, _TABLE_ROWS = 4, 20
 
 
 @dg.asset(
     name=PAIRS_NAME,
-    deps=[image_search_index],
+    deps=[crop_images_directory, image_search_index],  # previews, cameras and times; neighbours
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},
@@ -48,27 +47,13 @@ _SHEETS, _TABLE_ROWS = 4, 20
 )
 def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Compare what is new with all."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        state = duplicates_state(pipeline)
-        done = pipeline.compare(progress(context))
-    facts: dict[str, Any] = {
-        "contents": done.contents,
-        "pairs verified": done.verified,
-        "near pairs found": done.found["near"],
-        "burst pairs found": done.found["burst"],
-        "represented by another": done.crowded,
-        "pairs removed": done.removed,
-        "not comparable": len(done.failed),
-        "seconds": round(done.seconds, 3),
-        **_table(pipeline.tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table)),
-    }
-    return dg.MaterializeResult(data_version=dg.DataVersion(state), metadata=facts)
+        return compare_pairs(context, curation.pipeline()).result()
 
 
 @dg.asset(
     name=GROUPS_NAME,
-    deps=[image_pairs, image_quality],
+    deps=[crop_images_directory, image_pairs, image_quality],  # pixels, bytes and times, sharpness: whom to keep
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},
@@ -77,7 +62,7 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
     metadata={"dagster/column_schema": md.column_schema(GROUPS)},
     check_specs=[
         dg.AssetCheckSpec(
-            AGREE, asset=GROUPS_NAME, description="Every two members of a near group meet the threshold."
+            AGREE, asset=GROUPS_NAME, description="Every two members of a near or burst group meet its threshold."
         ),
         dg.AssetCheckSpec(
             LIVE, asset=GROUPS_NAME, blocking=True, description="Each group has one keeper, which is there."
@@ -85,31 +70,53 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
         dg.AssetCheckSpec(AS_BEFORE, asset=GROUPS_NAME, description="No much larger share of the images is to spare."),
     ],
 )
-def image_groups(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def image_groups(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Form the groups of the pairs and of what people decided."""
-    pipeline = curation.pipeline()
     with trying_again(context), failing_for_good():
-        state = duplicates_state(pipeline)
-        done = pipeline.group(progress(context))
-        rows = overview.group_table(pipeline.tables.groups)
-        images = pipeline.tables.directory.latest().rows()
-        counts = overview.counts(rows)
-        facts: dict[str, Any] = {_IMAGES: images}
-        facts |= {f"{kind} {what}": number for kind, of in counts.items() for what, number in of.items()}
-        facts |= {"changed rows": done.changed, "seconds": round(done.seconds, 3)}
-        facts |= _table(pipeline.tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
-        facts |= _pictures(pipeline, rows)
-        outcomes = _outcomes(context.instance, pipeline, counts, images)
-    results = [
-        dg.AssetCheckResult(
-            passed=outcome.passed,
-            check_name=name,
-            severity=dg.AssetCheckSeverity.ERROR if name == LIVE else dg.AssetCheckSeverity.WARN,
-            metadata={"found": outcome.description, **outcome.numbers},
-        )
-        for name, outcome in outcomes.items()
-    ]
-    yield dg.MaterializeResult(data_version=dg.DataVersion(state), metadata=facts, check_results=results)
+        return form_groups(context, curation.pipeline()).result()
+
+
+def compared(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event]:
+    """Bring pairs and groups in line in a job of ops, and tell of them as the assets' own runs would."""
+    pipeline = curation.pipeline()
+    for work in (compare_pairs, form_groups):
+        with failing_for_good():
+            report = work(context, pipeline)
+        yield from report.events(context.instance)
+
+
+def compare_pairs(context: Context, pipeline: Pipeline) -> AssetReport:
+    """Bring the pairs in line with the images."""
+    return _pairs_report(pipeline, pipeline.compare(progress(context)))
+
+
+def form_groups(context: Context, pipeline: Pipeline) -> AssetReport:
+    """Bring the groups in line with pairs, images and decisions."""
+    return _groups_report(context.instance, pipeline, pipeline.group(progress(context)))
+
+
+def _pairs_report(pipeline: Pipeline, done: Comparison | None) -> AssetReport:
+    """What is to be told of the pairs; no comparison where somebody else made them."""
+    return AssetReport(image_pairs.key, pairs_version(pipeline), pairs_facts(pipeline, done))
+
+
+def _groups_report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Grouping | None) -> AssetReport:
+    """The same of the groups."""
+    facts = groups_facts(pipeline, overview.group_table(pipeline.tables.groups), done)
+    found = group_checks(instance, image_groups.key, pipeline, facts)
+    return AssetReport(image_groups.key, groups_version(pipeline), facts, found)
+
+
+def pairs_version(pipeline: Pipeline) -> str:
+    """The data version of the pairs: of the two tables that hold them, and of what they were found among."""
+    pairs, compared = pipeline.tables.pairs.latest(), pipeline.tables.compared.latest()
+    return f"{pairs.table_id}.{pairs.version}.{compared.version}"
+
+
+def groups_version(pipeline: Pipeline) -> str:
+    """The data version of the groups: of their table."""
+    groups = pipeline.tables.groups.latest()
+    return f"{groups.table_id}.{groups.version}"
 
 
 find_duplicates = dg.define_asset_job(
@@ -121,16 +128,13 @@ find_duplicates = dg.define_asset_job(
 
 
 def duplicates_state(pipeline: Pipeline) -> str:
-    """32 hex digits of all that pairs and groups are made of: the same as long as comparing would change nothing."""
+    """32 hex digits of all that pairs and groups are made of: the same as long as nothing happened that could help."""
     tables, settings = pipeline.tables, pipeline.settings
-    directory = tables.directory.latest()
-    model = pipeline.selection.current() if tables.embeddings.exists() else None
-    info = None if model is None else read_info(pipeline.searcher.location_of(model))
-    index = None if info is None else (info.model_fingerprint, info.embeddings_id, info.embeddings_version)
+    directory, index = tables.directory.latest(), _index(pipeline)
     said = (
         directory.table_id,
         directory.version,
-        index,
+        None if index is None else index_version(index),
         tables.quality.newest_version(),
         tables.decisions.newest_version(),
         VERIFICATION_VERSION,
@@ -140,111 +144,109 @@ def duplicates_state(pipeline: Pipeline) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
 
+_known = Remembered[tuple[int, int]]()
+
+
+def duplicates_behind(pipeline: Pipeline) -> tuple[int, int]:
+    """How many contents comparing would do something about; if none, how many rows forming the groups would change."""
+    tables = pipeline.tables
+    made = (tables.compared, tables.pairs, tables.groups)
+    for table in made:
+        table.create()
+    directory, (compared, pairs, groups) = tables.directory.latest(), (table.latest() for table in made)
+
+    def find() -> tuple[int, int]:
+        contents = contents_behind(directory, compared, pipeline.agreements, _vectors(pipeline))
+        if contents:
+            return contents, 0
+        decisions, order = read_decisions(tables.decisions), pipeline.settings.keeper_order
+        return 0, groups_behind(directory, pairs, tables.quality, groups, decisions, order)
+
+    versions = [(of.table_id, of.version) for of in (compared, pairs, groups)]
+    return _known.get(str(tables.groups.path), (duplicates_state(pipeline), *versions), find)
+
+
 def build_duplicates_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor of pairs and groups, with the interval of the settings. It compares states, as that of the index."""
+    """The sensor of pairs and groups, with the interval of the settings.
+
+    Its truth is what the tables hold. Runs that bring folders in find duplicates themselves, as ``curation run`` does;
+    what is left to it is what people decided, other thresholds, and whatever those runs did not come to.
+    """
 
     @dg.sensor(
         name="image_duplicates_sensor",
         job=find_duplicates,
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Starts a run of image_pairs and image_groups when images, search index, quality, decisions or "
-        "thresholds are others than those that the last one was made of.",
+        description="Starts a run of image_pairs and image_groups when an image is not compared, or the groups are not "
+        "those of the pairs and of what people decided; tells of what the command line did.",
     )
     def sensor(context: dg.SensorEvaluationContext, curation: CurationResource) -> dg.RunRequest | dg.SkipReason:
-        pipeline = curation.pipeline()
+        pipeline, instance = curation.pipeline(), context.instance
         if not pipeline.tables.directory.exists():
             return dg.SkipReason("nothing is scanned yet")
+        if at_work := run_at_work(instance, image_pairs.key, image_groups.key):
+            return dg.SkipReason(f"run {at_work[:8]} is at it")
         try:
-            if why := _not_ready(pipeline):
-                return dg.SkipReason(why)
-            wanted = duplicates_state(pipeline)
+            if not _index_is_in_line(pipeline):
+                return dg.SkipReason("the search index is not in line yet")
+            contents, rows = duplicates_behind(pipeline)
+            if not contents and not rows:
+                told = _tell_of_what_is_new(instance, pipeline)
+                return dg.SkipReason(f"pairs and groups are in line{told}")
+            run = next_run(instance, GROUPS_NAME, find_duplicates.name, duplicates_state(pipeline))
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
-        if all(data_version(context.instance, of) == wanted for of in (image_pairs.key, image_groups.key)):
-            return dg.SkipReason("pairs and groups are in line")
-        latest, now = latest_run(context.instance, find_duplicates.name), time.time()
-        if latest is not None and not latest.finished:
-            return dg.SkipReason(f"run {latest.run_id[:8]} is at it")
-        found = next_attempt(GROUPS_NAME, wanted, latest, run_key_is_used(context.instance), now)
-        if isinstance(found, Attempt):
-            return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
-        return dg.SkipReason(f"asked for already; {Wait(GROUPS_NAME, found).told(now)}")
+        if isinstance(run, dg.RunRequest):
+            return run
+        behind = f"{contents} contents are to be compared" if contents else f"{rows} rows of groups are to be changed"
+        return dg.SkipReason(f"{behind}; asked for already; {run}")
 
     return sensor
 
 
-def _not_ready(pipeline: Pipeline) -> str | None:
-    """Why to wait with comparing: with the index come the neighbours of the model."""
-    tables = pipeline.tables
-    if tables.embeddings.newest_version() < 1 or (model := pipeline.selection.current()) is None:
-        return "nothing is embedded yet"
-    info = read_info(pipeline.searcher.location_of(model))
-    if info is None or info.directory_version != tables.directory.latest().version:
-        return "the search index is not in line yet"
-    return None
+def _tell_of_what_is_new(instance: dg.DagsterInstance, pipeline: Pipeline) -> str:
+    """Tell Dagster of pairs and groups that somebody else made, of which it knows nothing yet."""
+    reports = []
+    if data_version(instance, image_pairs.key) != pairs_version(pipeline):
+        reports.append(_pairs_report(pipeline, None))
+    if data_version(instance, image_groups.key) != groups_version(pipeline):
+        reports.append(_groups_report(instance, pipeline, None))
+    for report in reports:
+        for event in report.events(instance):
+            instance.report_runless_asset_event(event)
+    return "; they were told of, which no run of Dagster made" if reports else ""
 
 
-def _table(table: Any, name: str) -> dict[str, Any]:
-    snapshot = table.latest()
-    return {
-        "dagster/uri": dg.MetadataValue.text(table.path.as_uri()),
-        "dagster/table_name": name,
-        "dagster/row_count": snapshot.rows(),
-        "table version": snapshot.version,
-    }
+def _model(pipeline: Pipeline) -> RegisteredModel | None:
+    """The model whose neighbours are candidates; None where nothing is embedded."""
+    return pipeline.selection.current() if pipeline.tables.embeddings.newest_version() >= 1 else None
 
 
-def _pictures(pipeline: Pipeline, rows: Any) -> dict[str, Any]:
-    """Contact sheets of the largest near and burst groups, a row a group; and a table of them."""
-    facts: dict[str, Any] = {}
-    for kind in ("near", "burst"):
-        groups = [group for group, _ in zip(overview.groups_of(rows, kind), range(_TABLE_ROWS), strict=False)]
-        if not groups:
-            continue
-        shown = [group.images["relative_path"].head(md.THUMBNAILS).to_list() for group in groups[:_SHEETS]]
-        pictures = pipeline.tables.pictures({path for paths in shown for path in paths})
-        sheets = []
-        for paths in shown:
-            previews = [
-                there[1] for path in paths if (there := pictures.get(path)) is not None and there[1] is not None
-            ]
-            if previews:
-                said = f"keep {md.escaped(printable(paths[0]))}"
-                sheets.append(str(md.picture(contact_sheet(previews), f"a {kind} group", "jpeg", said).value))
-        facts[f"{kind} groups shown"] = dg.MetadataValue.md("\n\n".join(sheets))
-        records = [
-            dg.TableRecord(
-                {"images": len(group.images), "keep": printable(group.keeper), "why": str(group.images["rule"][0])}
-            )
-            for group in groups
-        ]
-        schema = dg.TableSchema([dg.TableColumn(name, of) for name, of in _COLUMNS.items()])
-        facts[f"largest {kind} groups"] = dg.MetadataValue.table(records, schema)
-    return facts
+def _index(pipeline: Pipeline) -> IndexInfo | None:
+    """What the search index covers, by which neighbours are found."""
+    model = _model(pipeline)
+    return None if model is None else read_info(pipeline.searcher.location_of(model))
 
 
-_COLUMNS = {"images": "int", "keep": "string", "why": "string"}
+def _index_is_in_line(pipeline: Pipeline) -> bool:
+    """Whether the neighbours of all images are known; where nothing is embedded there are none to wait for."""
+    if (model := _model(pipeline)) is None:
+        return True
+    directory, embeddings, info = (
+        pipeline.tables.directory.latest(),
+        pipeline.tables.embeddings.latest(),
+        _index(pipeline),
+    )
+    wanted = covered(embeddings.table_id, embeddings.version, directory.version, model.fingerprint)
+    return info is not None and index_version(info) == wanted
 
 
-def _outcomes(
-    instance: dg.DagsterInstance, pipeline: Pipeline, counts: Mapping[str, Mapping[str, int]], images: int
-) -> dict[str, Outcome]:
-    tables = pipeline.tables
-    groups, directory = tables.groups.latest(), tables.directory.latest()
-    same = read_decisions(tables.decisions).same_pairs()
-    pictures = open_pictures(pipeline.settings.pictures_dir)
-    event = instance.get_latest_materialization_event(dg.AssetKey(GROUPS_NAME))
-    told = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
-    before: dict[str, Any] = {name: fact.value for name, fact in told.items()}
-    images_before = before.get(_IMAGES, 0)
-    return {
-        AGREE: checks.members_agree(groups, directory, pictures, pipeline.agreements, same),
-        LIVE: checks.keepers_live(groups, directory),
-        AS_BEFORE: checks.spare_as_before(
-            {kind: of["spare"] / max(1, images) for kind, of in counts.items()},
-            {kind: before[f"{kind} spare"] / images_before for kind in counts if f"{kind} spare" in before}
-            if min(images, images_before) >= LEAST_IMAGES
-            else {},
-        ),
-    }
+def _vectors(pipeline: Pipeline) -> Vectors | None:
+    """Contents that the model's vectors bring together with others."""
+    model = _model(pipeline)
+    index = None if model is None else SearchIndex.open(pipeline.searcher.location_of(model))
+    if model is None or index is None or not index.info.is_of(model):
+        return None
+    contents = index.rows.filter(pl.col("position").is_not_null())["content_sha256"]
+    return Vectors(contents, model.version, model.fingerprint)

@@ -1,14 +1,15 @@
 """``bring_everything_in_line``: what ``curation run`` does, as one job without a partition to choose.
 
 It scans every folder that differs from its rows, registers the model, embeds what lacks a vector, measures what is not
-measured, and brings index and map in line; each folder is told of by itself, as its own run would. Where nothing is to
-be done it says so in seconds.
+measured, brings index and map in line, and finds duplicates; each folder is told of by itself, as its own run would.
+Where nothing is to be done it says so in seconds.
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
+from curation_assets.defs.duplicates import compared, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
@@ -17,7 +18,7 @@ from curation_assets.defs.quality import image_quality, measure, quality_standin
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress, trying_again
-from curation_assets.defs.search import image_map, image_search_index, index_refresh, map_refresh
+from curation_assets.defs.search import index_refresh, map_refresh
 from curation_assets.defs.tags import DATA_VERSION, GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 from curation_assets.partition_keys import key_of
 from curation_assets.scan.changes import ABSENT
@@ -55,6 +56,7 @@ def find_what_is_due(
     on_disk = dict.fromkeys([*keys, *map(key_of, tree.folders)])
     context.instance.add_dynamic_partitions(str(FOLDERS.name), list(on_disk))
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], keys)
+    plan(context, [image_pairs.key, image_groups.key], [None])
     for first in range(0, len(keys), _FOLDERS_A_STEP):
         yield dg.DynamicOutput(keys[first : first + _FOLDERS_A_STEP], mapping_key=f"from_{first + 1}")
 
@@ -81,23 +83,35 @@ def embed_some(
         yield dg.Output(len(keys))
 
 
-@dg.op(description="Bring the search index and the map in line with the tables; say what was left as it is.")
+@dg.op(description="Bring the search index and the map in line with the tables.")
 def refresh_index_and_map(
     context: dg.OpExecutionContext, curation: CurationResource, done: list[int]
 ) -> Iterator[dg.AssetMaterialization | dg.Output[int]]:
-    """As ``image_search_index`` and ``image_map`` do.
-
-    Raises:
-        Failure: rows should not go without a question; all else is done.
-    """
+    """As ``image_search_index`` and ``image_map`` do."""
     pipeline = curation.pipeline()
     with trying_again(context):
         if pipeline.tables.embeddings.newest_version() >= 1:
             with index_refresh(context, pipeline) as told:
-                yield told.materialization(image_search_index.key)
+                yield told.materialization()
             with failing_for_good():
                 mapped = map_refresh(pipeline, progress(context))
-            yield mapped.materialization(image_map.key)
+            yield mapped.materialization()
+        yield dg.Output(sum(done))
+
+
+@dg.op(
+    ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
+    description="Compare what is new with all images, and form the groups; say what was left as it is.",
+)
+def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
+    """As ``image_pairs`` and ``image_groups`` do.
+
+    Raises:
+        Failure: rows should not go without a question; all else is done.
+    """
+    with trying_again(context):
+        yield from compared(context, curation)
+        pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()
         changes = pipeline.folder_changes(tree)
         if question := pipeline.prune_question(tree, [change.folder for change in changes]):
@@ -106,17 +120,17 @@ def refresh_index_and_map(
                 "`curation run --prune` (or backfill their partitions)",
                 allow_retries=False,
             )
-        yield dg.Output(sum(done))
+        yield dg.Output(0)
 
 
 @dg.job(
     executor_def=ONE_PROCESS,
     description="One click: scan every image folder that differs from its rows, register the model, embed what lacks a "
-    "vector, measure what is not measured, refresh search index and map. What `curation run` does, with each folder's "
-    "events and checks. Where all is in line, it takes seconds and changes nothing.",
+    "vector, measure what is not measured, refresh search index and map, find duplicates. What `curation run` does, "
+    "with each folder's events and checks. Where all is in line, it takes seconds and changes nothing.",
 )
 def bring_everything_in_line() -> None:
-    """The steps of some folders each, and one for all of them."""
+    """The steps of some folders each, and two for all of them."""
     scanned = find_what_is_due().map(scan_some)
-    scanned.map(measure)
-    refresh_index_and_map(scanned.map(embed_some).collect())
+    measured, embedded = scanned.map(measure), scanned.map(embed_some)
+    compare_what_is_new(measured=measured.collect(), refreshed=refresh_index_and_map(embedded.collect()))

@@ -7,7 +7,6 @@ time, which does all folders that are behind, a handful at once. What the comman
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -16,8 +15,7 @@ import dagster as dg
 
 from curation_assets.defs.reports import Event, FolderReport, failure, plan, tell_each
 from curation_assets.defs.resources import CurationResource
-from curation_assets.defs.runs import latest_run, run_key_is_used
-from curation_assets.defs.state import ATTEMPT, Attempt, Wait, next_attempt
+from curation_assets.defs.runs import next_run
 from curation_assets.errors import CurationError
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
@@ -118,7 +116,7 @@ def build_following_sensor(
         "run is at; tells of those that the command line did.",
     )
     def sensor(context: dg.SensorEvaluationContext, curation: CurationResource) -> dg.RunRequest | dg.SkipReason:
-        pipeline, now, instance = curation.pipeline(), time.time(), context.instance
+        pipeline, instance = curation.pipeline(), context.instance
         if not pipeline.tables.directory.exists():
             return dg.SkipReason("nothing is scanned yet")
         try:
@@ -135,13 +133,10 @@ def build_following_sensor(
         if not behind:
             others = f"; runs are at {len(stands.behind)} others" if stands.behind else ""
             return dg.SkipReason(f"{len(stands.in_line)} folders are in line{told}{others}")
-        attempt = next_attempt(told_as, stands.state, latest_run(instance, job.name), run_key_is_used(instance), now)
-        if isinstance(attempt, Attempt):
-            tags = {ATTEMPT: str(attempt.number)} if attempt.number > 1 else {}
-            return dg.RunRequest(attempt.run_key, tags=tags)
-        if not attempt.finished:
-            return dg.SkipReason(f"{len(behind)} folders are behind; run {attempt.run_id[:8]} is at them{told}")
-        return dg.SkipReason(f"{len(behind)} folders are behind; {Wait(told_as, attempt).told(now)}{told}")
+        run = next_run(instance, told_as, job.name, stands.state)
+        return (
+            run if isinstance(run, dg.RunRequest) else dg.SkipReason(f"{len(behind)} folders are behind; {run}{told}")
+        )
 
     return sensor
 

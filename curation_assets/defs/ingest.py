@@ -1,4 +1,4 @@
-"""Jobs that bring folders in: scan, embed, measure, then the search index, all in the run's own process.
+"""Jobs that bring folders in: scan, embed, measure, search index, duplicates, all in the run's own process.
 
 ``ingest_image_folder`` is a job of assets, of one partition. ``ingest_image_folders`` does several small folders that
 landed together, and is a job of ops, because Dagster gives the partitions of one run of assets a common fate and data
@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from curation_assets.defs.duplicates import compared, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
 from curation_assets.defs.quality import image_quality, measure
@@ -23,10 +24,18 @@ from curation_assets.defs.tags import GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 
 ingest_image_folder = dg.define_asset_job(
     "ingest_image_folder",
-    selection=[crop_images_directory, crop_images_directory_embeddings, image_quality, image_search_index],
+    selection=[
+        crop_images_directory,
+        crop_images_directory_embeddings,
+        image_quality,
+        image_search_index,
+        image_pairs,
+        image_groups,
+    ],
     partitions_def=FOLDERS,
     executor_def=ONE_PROCESS,  # its steps could run at the same time: a process each would cost more than they do
-    description="Scan one image folder, embed and measure what is new in it, and bring the search index in line.",
+    description="Scan one image folder, embed and measure what is new in it, bring the search index in line, and find "
+    "duplicates.",
 )
 
 
@@ -44,6 +53,7 @@ class FoldersConfig(dg.Config):
 def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[dg.DynamicOutput[str]]:
     """Say what the run is about to materialize, and begin each folder."""
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], config.keys)
+    plan(context, [image_pairs.key, image_groups.key], [None])
     for number, key in enumerate(config.keys, 1):
         yield dg.DynamicOutput(key, mapping_key=f"{number}_{re.sub('[^A-Za-z0-9_]', '_', key)[:60]}")
 
@@ -72,20 +82,30 @@ def refresh(
 ) -> Iterator[dg.AssetMaterialization | dg.Output[int]]:
     """As ``image_search_index`` does."""
     with trying_again(context), index_refresh(context, curation.pipeline()) as told:
-        yield told.materialization(image_search_index.key)
+        yield told.materialization()
         yield dg.Output(len(keys))
+
+
+@dg.op(
+    ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
+    description="Compare what is new with all images, and form the groups.",
+)
+def compare(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
+    """As ``image_pairs`` and ``image_groups`` do."""
+    with trying_again(context):
+        yield from compared(context, curation)
+        yield dg.Output(0)
 
 
 @dg.job(
     executor_def=ONE_PROCESS,
     description="Scan several image folders and embed what is new in them, each for itself; then measure what is new, "
-    "and bring the search index in line.",
+    "bring the search index in line, and find duplicates.",
 )
 def ingest_image_folders() -> None:
-    """The steps of each folder, and two for all of them."""
+    """The steps of each folder, and three for all of them."""
     scanned = folders().map(scan)
-    measure(scanned.collect())
-    refresh(scanned.map(embed).collect())
+    compare(measured=measure(scanned.collect()), refreshed=refresh(scanned.map(embed).collect()))
 
 
 def folders_config(keys: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 from PIL import Image, ImageOps
 
 from curation_assets.clip.versions import RegisteredModel
@@ -40,7 +41,9 @@ DEMONSTRATION_NOTE = (
 
 def column_schema(spec: TableSpec) -> dg.TableSchema:
     """A table's columns for the catalog."""
-    return dg.TableSchema([dg.TableColumn(c.name, str(c.type), c.comment) for c in spec.columns])
+    # All fields of a struct in one word leave no room for what it means, which names them.
+    types = {c.name: "struct" if pa.types.is_struct(c.type) else str(c.type) for c in spec.columns}
+    return dg.TableSchema([dg.TableColumn(c.name, types[c.name], c.comment) for c in spec.columns])
 
 
 def column_lineage(upstream: dg.AssetKey) -> dg.TableColumnLineage:

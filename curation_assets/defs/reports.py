@@ -33,17 +33,19 @@ class Check:
     Attributes:
         blocking: what comes after must not run if it fails; else it is a warning.
         facts: beside the outcome's numbers.
+        promise: it is an error also where it blocks nothing.
     """
 
     name: str
     outcome: Outcome
     blocking: bool = True
     facts: Facts = field(default_factory=dict)
+    promise: bool = False
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
         """As its asset declares it."""
-        return dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckSeverity.ERROR if self.blocking or self.promise else dg.AssetCheckSeverity.WARN
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,37 @@ class FolderReport:
         yield from evaluations(instance, self.asset, self.key, self.checks)
 
 
+@dataclass(frozen=True)
+class AssetReport:
+    """What the page of an asset without partitions is told.
+
+    Attributes:
+        facts: numbers, tables and pictures.
+    """
+
+    asset: dg.AssetKey
+    data_version: str
+    facts: Mapping[str, Any]
+    checks: Sequence[Check] = ()
+
+    def materialization(self) -> dg.AssetMaterialization:
+        """Its event, as a job of ops or a sensor records it."""
+        return dg.AssetMaterialization(self.asset, metadata=self.facts, tags={DATA_VERSION: self.data_version})
+
+    def events(self, instance: dg.DagsterInstance) -> Iterator[Event]:
+        """The materialization, then the checks of it; a blocking one that fails fails the step that yields it."""
+        yield self.materialization()
+        yield from evaluations(instance, self.asset, None, self.checks)
+
+    def result(self) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        """The same, as the asset itself returns it."""
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(self.data_version),
+            metadata=self.facts,
+            check_results=[_result(check) for check in self.checks],
+        )
+
+
 def evaluations(
     instance: dg.DagsterInstance, asset: dg.AssetKey, key: str | None, checks: Sequence[Check]
 ) -> Iterator[dg.AssetCheckEvaluation]:
@@ -103,8 +136,10 @@ def evaluations(
         )
 
 
-def plan(context: dg.OpExecutionContext, assets: Sequence[dg.AssetKey], keys: Sequence[str]) -> None:
+def plan(context: dg.OpExecutionContext, assets: Sequence[dg.AssetKey], keys: Sequence[str | None]) -> None:
     """Say which partitions a job of ops is about to materialize, as Dagster says of a job of assets.
+
+    None stands for an asset without partitions.
 
     Without it a partition isn't in progress while it is worked on, and automation would ask for it a second time; and
     it isn't failed when its run ends without it.

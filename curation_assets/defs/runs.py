@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
-from curation_assets.defs.state import ATTEMPT, LatestRun
+from curation_assets.defs.state import ATTEMPT, Attempt, LatestRun, Wait, next_attempt
 from curation_assets.defs.tags import DATA_VERSION, RUN_KEY
 
 
@@ -59,3 +60,27 @@ def data_version(instance: dg.DagsterInstance, asset: dg.AssetKey) -> str | None
     event = instance.get_latest_materialization_event(asset)
     known = event.asset_materialization if event else None
     return (known.tags or {}).get(DATA_VERSION) if known else None
+
+
+def run_at_work(instance: dg.DagsterInstance, *assets: dg.AssetKey) -> str | None:
+    """Id of a run that is to make one of some assets and hasn't ended, whoever started it."""
+    for asset in assets:
+        planned = instance.get_latest_planned_materialization_info(asset)
+        run = instance.get_run_by_id(planned.run_id) if planned else None
+        if run is not None and not run.is_finished:
+            return run.run_id
+    return None
+
+
+def next_run(instance: dg.DagsterInstance, name: str, job_name: str, state: str) -> dg.RunRequest | str:
+    """The run to ask for, of something that is not in line; or what is waited for, for people.
+
+    Args:
+        name: of what it is to bring in line.
+        state: of what that is made of: the same as long as nothing happened that could help it.
+    """
+    now = time.time()
+    found = next_attempt(name, state, latest_run(instance, job_name), run_key_is_used(instance), now)
+    if isinstance(found, Attempt):
+        return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
+    return Wait(name, found).told(now) if found.finished else f"run {found.run_id[:8]} is at it"

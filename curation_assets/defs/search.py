@@ -1,9 +1,7 @@
 """``image_search_index``: what search and gallery read, kept in line with the embeddings; and the map of the images."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,12 @@ import dagster as dg
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.defs import metadata as md
 from curation_assets.defs.embeddings import crop_images_directory_embeddings
+from curation_assets.defs.reports import AssetReport
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
-from curation_assets.defs.runs import data_version, latest_run, run_key_is_used
+from curation_assets.defs.runs import data_version, next_run, run_at_work
 from curation_assets.defs.sightings import contact_sheets, is_new, observation, of_newest, worth_telling
-from curation_assets.defs.state import ATTEMPT, Attempt, Wait, covered, next_attempt
+from curation_assets.defs.state import covered
 from curation_assets.defs.tags import DATA_VERSION, OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.files import waiting_lock
@@ -44,23 +43,11 @@ NAME = "image_search_index"
 def image_search_index(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
     """Refresh the index, and look for the standing queries in what is new."""
     with trying_again(context), index_refresh(context, curation.pipeline()) as told:
-        yield dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """What the page of the index, or of the map, is told."""
-
-    data_version: str
-    metadata: Mapping[str, Any]
-
-    def materialization(self, asset: dg.AssetKey) -> dg.AssetMaterialization:
-        """Its event, as a job of ops records it."""
-        return dg.AssetMaterialization(asset, metadata=self.metadata, tags={DATA_VERSION: self.data_version})
+        yield told.result()
 
 
 @contextmanager
-def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]:
+def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[AssetReport]:
     """Bring the index in line, and tell of the standing queries.
 
     One run at a time, until its materialization is recorded: the next then finds nothing to do, and nothing new to
@@ -78,7 +65,8 @@ def index_refresh(context: Context, pipeline: Pipeline) -> Iterator[IndexReport]
             previews = pipeline.searcher.previews(done.index, {key for s in shown for key in s.rows["relative_path"]})
         for sighting in told:
             context.log_event(observation(image_search_index.key, sighting, previews))
-        yield IndexReport(index_version(done.index.info), contact_sheets(sightings, previews) | _facts(done))
+        facts = contact_sheets(sightings, previews) | _facts(done)
+        yield AssetReport(image_search_index.key, index_version(done.index.info), facts)
 
 
 def index_version(info: IndexInfo) -> str:
@@ -118,10 +106,10 @@ def image_map(context: dg.AssetExecutionContext, curation: CurationResource) -> 
     """Bring the map in line with the index."""
     with trying_again(context), failing_for_good():
         told = map_refresh(curation.pipeline(), progress(context))
-    return dg.MaterializeResult(data_version=dg.DataVersion(told.data_version), metadata=told.metadata)
+    return told.result()
 
 
-def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
+def map_refresh(pipeline: Pipeline, said: Progress) -> AssetReport:
     """Bring the map in line with the index, and that with the tables.
 
     Raises:
@@ -138,7 +126,7 @@ def map_refresh(pipeline: Pipeline, said: Progress) -> IndexReport:
         "embeddings table version": done.info.embeddings_version,
     }
     picture = {"picture": md.picture(maps.draw(done.points), "map of the images", "png")} if len(done.points) else {}
-    return IndexReport(index_version(index.info), facts | picture)
+    return AssetReport(image_map.key, index_version(index.info), facts | picture)
 
 
 refresh_search_index = dg.define_asset_job(
@@ -213,13 +201,10 @@ def build_search_index_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"the index covers version {embeddings.version} of the embeddings")
         if told := list(_made_elsewhere(context.instance, pipeline, champion, wanted)):
             return dg.SensorResult(asset_events=told, skip_reason="the index and the map were made outside Dagster")
-        latest, now = latest_run(context.instance, refresh_search_index.name), time.time()
-        asset = image_search_index.key.to_user_string()
-        found = next_attempt(asset, wanted, latest, run_key_is_used(context.instance), now)
-        if isinstance(found, Attempt):
-            return dg.RunRequest(found.run_key, tags={ATTEMPT: str(found.number)} if found.number > 1 else {})
-        if not found.finished:
-            return dg.SkipReason(f"asked for already; run {found.run_id[:8]} tells")
-        return dg.SkipReason(f"asked for already; {Wait(asset, found).told(now)}")
+        # Runs that bring folders in refresh the index, but leave the map.
+        if at_work := run_at_work(context.instance, image_map.key):
+            return dg.SkipReason(f"run {at_work[:8]} is at it")
+        run = next_run(context.instance, NAME, refresh_search_index.name, wanted)
+        return run if isinstance(run, dg.RunRequest) else dg.SkipReason(f"asked for already; {run}")
 
     return search_index_sensor

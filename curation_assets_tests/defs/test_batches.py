@@ -22,6 +22,7 @@ from curation_assets.settings import Settings
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 INDEX, QUALITY = dg.AssetKey("image_search_index"), dg.AssetKey("image_quality")
+PAIRS, GROUPS = dg.AssetKey("image_pairs"), dg.AssetKey("image_groups")
 JOB = "ingest_image_folders"
 
 
@@ -65,12 +66,15 @@ def test_each_folder_is_told_of_as_the_run_of_its_partition_tells(
     (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     result = ingest(defs, instance, "maize", "rye")
     assert result.success
-    assert set(told(result, INDEX)) == {None}
+    for asset in (INDEX, PAIRS, GROUPS):
+        assert set(told(result, asset)) == {None}
     with dg.DagsterInstance.ephemeral() as other:
         other.add_dynamic_partitions("image_folders", ["maize", "rye"])
         job = defs.resolve_job_def("ingest_image_folder")
         for key in ("maize", "rye"):
             alone = job.execute_in_process(instance=other, partition_key=key)
+            assert set(told(alone, GROUPS)) == {None}
+            assert told(alone, GROUPS)[None].metadata["images"] == told(result, GROUPS)[None].metadata["images"]
             assert checks(result, key) == checks(alone, key)
             assert len(checks(result, key)) == 7
             for asset in (DIRECTORY, EMBEDDINGS, QUALITY):
@@ -305,7 +309,8 @@ def test_checks_of_the_whole_table_see_a_folder_behind_a_newer_good_one(
         instance=instance, partition_key=_added(instance, "rye")
     )
     assert result.success
-    found = {of.check_name: of for of in result.get_asset_check_evaluations() if of.partition is None}
+    whole = [of for of in result.get_asset_check_evaluations() if of.partition is None and of.asset_key == DIRECTORY]
+    found = {of.check_name: of for of in whole}
     assert set(found) == TABLE_CHECKS
     assert {(of.passed, of.severity) for of in found.values()} == {(False, dg.AssetCheckSeverity.WARN)}
     assert found["few_bad_files_anywhere"].description == (

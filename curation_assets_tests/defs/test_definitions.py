@@ -16,8 +16,8 @@ GRAPH = {
     "image_quality": ("curation", {"crop_images_directory"}, True),
     "image_search_index": ("search", {"crop_images_directory_embeddings"}, False),
     "image_map": ("search", {"image_search_index"}, False),
-    "image_pairs": ("curation", {"image_search_index"}, False),
-    "image_groups": ("curation", {"image_pairs", "image_quality"}, False),
+    "image_pairs": ("curation", {"crop_images_directory", "image_search_index"}, False),
+    "image_groups": ("curation", {"crop_images_directory", "image_pairs", "image_quality"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {

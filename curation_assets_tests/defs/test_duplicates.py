@@ -9,6 +9,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from deltalake import DeltaTable
 
 from curation_assets.curate.duplicates import checks
@@ -18,6 +19,7 @@ from curation_assets.definitions import build_defs
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.defs.resources import CurationResource
 from curation_assets.ingest import run
+from curation_assets.integrity import Outcome
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.duplicates.test_comparison import NEAR, TREE, put
@@ -63,15 +65,18 @@ def test_the_pages_tell_counts_and_show_groups(lake: Pipeline, instance: dg.Dags
     assert evaluations == {"members_agree": True, "keepers_live": True, "spare_as_before": True}
 
 
+def decide(lake: Pipeline, kind: str, path: str, **more: str) -> None:
+    content = dict(lake.tables.directory.latest().read(["relative_path", "content_sha256"]).drop("_file").iter_rows())
+    row = {"decided_by": "me", "kind": kind, "relative_path": path, "content_sha256": content[path], **more}
+    append(lake.tables.decisions, lambda _: [row])
+
+
 def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:
     asked = tick(lake, instance)
     assert isinstance(asked, dg.RunRequest)
     assert materialize(lake, instance, asked.run_key).success
     assert "in line" in str(tick(lake, instance))
-    content = lake.tables.directory.latest().read(["relative_path", "content_sha256"])
-    path, sha, _ = content.row(0)
-    row = {"decided_by": "me", "kind": "keeper", "relative_path": path, "content_sha256": sha}
-    append(lake.tables.decisions, lambda _: [row])
+    decide(lake, "keeper", "rye/small.jpg")
     again = tick(lake, instance)
     assert isinstance(again, dg.RunRequest)
     assert again.run_key != asked.run_key
@@ -80,8 +85,71 @@ def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, insta
     (images / "rye/alone.jpg").unlink()
     lake.scan(["rye"], LogProgress())
     assert "index is not in line" in str(tick(lake, instance))
+
+
+def test_what_changes_nothing_or_the_command_did_costs_no_run(
+    lake: Pipeline, images: Path, instance: dg.DagsterInstance
+) -> None:
+    def told(of: dg.AssetsDefinition) -> dg.AssetMaterialization:
+        event = instance.get_latest_materialization_event(of.key)
+        assert event is not None
+        assert event.asset_materialization is not None
+        return event.asset_materialization
+
+    lake.compare_all(LogProgress())
+    assert "no run of Dagster made" in str(tick(lake, instance))
+    assert told(image_pairs).metadata["note"].value == told(image_groups).metadata["note"].value
+    assert told(image_groups).metadata["near spare"].value == 5
+    (check, *_) = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(image_groups.key, "keepers_live"), limit=1
+    )
+    assert check.status.value == "SUCCEEDED"
+    first = told(image_groups)
+    decide(lake, "relabel", "rye/small.jpg", field="class", value="rye")
+    decide(lake, "remove", "rye/alone.jpg", field="quality")  # in no group
+    assert "in line" in str(tick(lake, instance))
+    assert told(image_groups) == first
+    (images / "oats/part.jpg").unlink()
     run(lake, LogProgress())
-    assert isinstance(tick(lake, instance), dg.RunRequest), "the command made it; a run of seconds tells Dagster"
+    assert "in line" in str(tick(lake, instance))
+    assert told(image_groups).metadata["near spare"].value == 4
+
+
+def test_without_vectors_images_are_compared_by_their_hashes(
+    pipeline: Pipeline, images: Path, instance: dg.DagsterInstance
+) -> None:
+    put(images)
+    pipeline.scan(["maize", "oats", "rye"], LogProgress())
+    assert isinstance(tick(pipeline, instance), dg.RunRequest)
+    pipeline.compare_all(LogProgress())
+    assert "in line" in str(tick(pipeline, instance))
+
+
+def test_vectors_that_came_later_are_looked_up(ready: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:
+    put(images, "maize/1.jpg", "oats/mirrored.jpg")
+    ready.scan(["maize", "oats"], LogProgress())
+    ready.embed("maize", ready.registry.champion(), LogProgress())
+    ready.searcher.refresh(LogProgress())
+    ready.compare_all(LogProgress())
+    assert "in line" in str(tick(ready, instance))
+    run(ready, LogProgress(), curate=False)
+    asked = tick(ready, instance)
+    assert isinstance(asked, dg.RunRequest)
+    assert materialize(ready, instance, asked.run_key).success
+    assert "in line" in str(tick(ready, instance))
+
+
+@pytest.mark.parametrize("asset", [image_pairs, image_groups])
+def test_a_materialization_under_way_is_waited_for(
+    asset: dg.AssetsDefinition, lake: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    manual = instance.add_run(dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.STARTED))
+    planned = AssetMaterializationPlannedData(asset.key)
+    event = DagsterEvent.build_asset_materialization_planned_event(manual.job_name, asset.op.name, planned)
+    instance.report_dagster_event(event, manual.run_id)
+    assert f"run {manual.run_id[:8]} is at it" in str(tick(lake, instance))
+    instance.report_run_failed(manual)
+    assert isinstance(tick(lake, instance), dg.RunRequest)
 
 
 def test_a_run_that_fails_is_asked_for_again_after_a_wait(
@@ -123,31 +191,61 @@ def test_checks_find_what_is_wrong(lake: Pipeline) -> None:
     pictures = open_pictures(lake.settings.pictures_dir)
     same = read_decisions(tables.decisions).same_pairs()
 
-    def members() -> bool:
-        groups, directory = tables.groups.snapshot(), tables.directory.snapshot()
-        return checks.members_agree(groups, directory, pictures, lake.agreements, same).passed
+    def members(same: pl.DataFrame = same) -> Outcome:
+        groups, pairs, directory = tables.groups.snapshot(), tables.pairs.snapshot(), tables.directory.snapshot()
+        return checks.members_agree(groups, pairs, directory, pictures, lake.agreements, same)
 
     def keepers() -> bool:
         return checks.keepers_live(tables.groups.snapshot(), tables.directory.snapshot()).passed
 
-    assert (members(), keepers()) == (True, True)
-    DeltaTable(tables.groups.path).update(updates={"is_keeper": "false"}, predicate="relative_path = 'rye/plain.jpg'")
+    def change(where: str, **values: str) -> None:
+        DeltaTable(tables.groups.path).update(updates=values, predicate=where)
+
+    assert (members().passed, keepers()) == (True, True)
+    assert members().numbers == {"compared": 1 + 1 + 3, "wrong": 0}
+    change("relative_path = 'rye/plain.jpg'", is_keeper="false")
     assert keepers() == ("rye/plain.jpg" not in set(_keepers(tables.groups.snapshot().read(["keeper"]))))
-    rows = tables.groups.snapshot().read(["group_id", "kind", "relative_path"]).filter(pl.col("kind") == "near")
-    one, other = rows["group_id"].unique().sort()[:2]
-    DeltaTable(tables.groups.path).update(updates={"group_id": f"'{one}'"}, predicate=f"group_id = '{other}'")
-    assert not members(), "two photographs are in one group now"
+    rows = tables.groups.snapshot().read(["group_id", "kind", "content_sha256"]).filter(pl.col("kind") == "near")
+    contents = dict(rows.group_by("group_id").agg(pl.col("content_sha256").unique()).sort("group_id").iter_rows())
+    one, other, *_ = contents
+    change(f"group_id = '{one}'", kind="'burst'")
+    assert members().passed, "a near pair is more than a burst asks for"
+    change(f"group_id = '{other}'", kind="'burst'", group_id=f"'{one}'")
+    crossing = len(contents[one]) * len(contents[other])
+    assert members().numbers["wrong"] == crossing, "nothing holds them together"
+    change(f"group_id = '{one}'", kind="'near'")
+    found = members()
+    assert (found.passed, found.numbers["wrong"]) == (False, crossing), "two photographs are in one group now"
     assert not keepers(), "and it has two keepers"
+    said = pl.DataFrame(
+        [sorted([a, b]) for a in contents[one] for b in contents[other]], schema=["first", "second"], orient="row"
+    )
+    assert members(said.head(1)).numbers["wrong"] == crossing - 1, "a person's word is about two, not about their group"
+    assert members(said).passed
 
 
 def _keepers(rows: pl.DataFrame) -> list[str]:
     return rows["keeper"].to_list()
 
 
+def test_the_sample_of_pairs_is_spread_over_all_groups() -> None:
+    groups = {str(number): [f"{number} {member}" for member in range(2 + number % 3)] for number in range(500)}
+    found = checks.sampled_pairs(groups, 200, seed=1)
+    assert len({pair[0].split()[0] for pair in found}) == len(found) == 200
+    assert found == checks.sampled_pairs(groups, 200, seed=1)
+    assert len({*found} - {*checks.sampled_pairs(groups, 200, seed=2)}) > 50
+    crowd = {"crowd": [f"{member:05}" for member in range(20_000)], "two": ["a", "b"]}
+    some = checks.sampled_pairs(crowd, 200, seed=1)
+    assert ("a", "b") in some
+    assert len(set(some)) == 101
+    assert all(first < second for first, second in some)
+
+
 def test_a_larger_share_to_spare_is_told() -> None:
-    assert checks.spare_as_before({"near": 0.2}, {}).passed
-    assert checks.spare_as_before({"near": 0.2}, {"near": 0.18}).passed
-    told = checks.spare_as_before({"near": 0.3}, {"near": 0.18})
+    assert checks.spare_as_before({"near": 200}, 1000, {}, 0).passed
+    assert checks.spare_as_before({"near": 200}, 1000, {"near": 180}, 1000).passed
+    assert checks.spare_as_before({"near": 9}, 30, {"near": 5}, 30).passed, "chance brings that"
+    told = checks.spare_as_before({"near": 300}, 1000, {"near": 180}, 1000)
     assert not told.passed
-    assert "near 30.0%, before 18.0%" in told.description
+    assert "near 30.0% of 1000, before 18.0% of 1000" in told.description
     assert np.isclose(told.numbers["share_near"], 0.3)

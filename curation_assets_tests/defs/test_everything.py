@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from curation_assets.curate.duplicates.overview import waiting
 from curation_assets.definitions import build_defs
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
@@ -20,6 +21,8 @@ ASSETS = (
     "image_quality",
     "image_search_index",
     "image_map",
+    "image_pairs",
+    "image_groups",
 )
 
 
@@ -41,14 +44,16 @@ def test_one_click_brings_a_new_project_in_line_and_tells_of_each_folder(
         assert instance.get_materialized_partitions(dg.AssetKey(asset)) == folders
     assert all(instance.get_latest_materialization_event(dg.AssetKey(asset)) for asset in ASSETS)
     checked = {(of.check_name, of.partition) for of in result.get_asset_check_evaluations()}
-    assert len(checked) == 7 * 27 + 2
+    assert len(checked) == 7 * 27 + 2 + 3
     assert pipeline.tables.status(pipeline.selection.current())["embedded"].sum() == 27
+    assert waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements) == 0
     versions = pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()
     again = bring_in_line(pipeline, instance)
     assert again.success
     assert [event.step_key for event in again.all_events if event.is_step_start] == [
         "find_what_is_due",
         "refresh_index_and_map",
+        "compare_what_is_new",
     ]
     assert (pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()) == versions
 

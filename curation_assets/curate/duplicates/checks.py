@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from curation_assets.curate.checks import shares_as_before
 from curation_assets.curate.duplicates.comparison import contents_of
 from curation_assets.curate.duplicates.crowds import frame_agreement
 from curation_assets.curate.duplicates.judging import Thresholds, is_near
@@ -16,44 +22,117 @@ from curation_assets.curate.duplicates.verification import verify
 from curation_assets.integrity import Outcome
 from curation_assets.lake.snapshot import Snapshot
 
-_SAMPLED = 200  # pairs of members
-_PAIRS_A_GROUP = 4
-JUMP = 0.05  # of all images, more to spare than the last time
+SAMPLED = 200  # pairs of members of each kind
+_ROUNDING = 1e-3  # an agreement may come out otherwise by that, among other pairs
+_PAIR = ["first", "second"]
+_UNKNOWN = 2.0  # an agreement that none has
 
 
 def members_agree(
-    groups: Snapshot, directory: Snapshot, pictures: Pictures, thresholds: Thresholds, same: pl.DataFrame
+    groups: Snapshot,
+    pairs: Snapshot,
+    directory: Snapshot,
+    pictures: Pictures,
+    thresholds: Thresholds,
+    same: pl.DataFrame,
 ) -> Outcome:
-    """Every two members of a near group meet the threshold: a sample of pairs, compared again on their pixels.
+    """Every two members of a near or burst group meet its threshold: a sample of pairs, compared again on their pixels.
+
+    Bursts are formed over the images that near groups keep: of two is compared what holds their groups together. What
+    only the model's likeness joined isn't for pixels to tell.
 
     Args:
-        same: ``first``, ``second`` that a person joined: what they join isn't for pixels to tell.
+        same: ``first``, ``second`` that a person joined: they need not agree.
     """
-    rows = groups.read(["kind", "group_id", "content_sha256"]).filter(pl.col("kind") == "near")
-    said = {*same["first"], *same["second"]}
-    chosen: list[tuple[str, str]] = []
-    of_group = rows.group_by("group_id").agg(pl.col("content_sha256").unique().sort()).sort("group_id")
-    for members in of_group["content_sha256"].to_list():
-        if len(chosen) >= _SAMPLED:
-            break
-        if len(members) > 1 and not said & set(members):
-            step = max(1, len(members) * (len(members) - 1) // 2 // _PAIRS_A_GROUP)
-            chosen += itertools.islice(itertools.combinations(members, 2), 0, _PAIRS_A_GROUP * step, step)
-    known = pictures.keys.with_row_index("picture").filter(pl.col("error").is_null())
-    place = dict(known.select("content_sha256", "picture").iter_rows())
-    sizes = {row[0]: row[1:] for row in contents_of(directory).select("content_sha256", "width", "height").iter_rows()}
-    pairs = [pair for pair in chosen if all(content in place and content in sizes for content in pair)]
-    if not pairs:
-        return Outcome(True, "there are no near groups to compare", {"compared": 0})
-    squares = [pictures.squares(np.array([place[pair[side]] for pair in pairs], np.int64)) for side in (0, 1)]
-    pixels = [np.array([sizes[pair[side]] for pair in pairs], np.float32) for side in (0, 1)]
-    agree = is_near(verify(squares[0], squares[1], pixels[0], pixels[1]), thresholds) | (
-        frame_agreement(*squares) >= thresholds.near
+    rows = groups.read(["kind", "group_id", "content_sha256", "is_keeper"]).drop("_file")
+    near, burst = (_sample(rows.filter(pl.col("kind") == kind), groups.version) for kind in ("near", "burst"))
+    near = near.join(same, on=_PAIR, how="anti", maintain_order="left").with_columns(kind=pl.lit("near"))
+    held = burst.join(_lifted(pairs, rows), left_on=_PAIR, right_on=["one", "other"], how="left", maintain_order="left")
+    loose = held.filter(pl.col("first_right").is_null()).select(_PAIR)
+    held = held.drop_nulls("first_right").drop(_PAIR).rename({"first_right": "first", "second_right": "second"})
+    least = pl.col("witness").replace_strict(
+        {"time": thresholds.burst, "number": thresholds.burst_by_number, "looks": thresholds.burst_alone},
+        default=_UNKNOWN,
+        return_dtype=pl.Float64,
     )
-    wrong = [pair for pair, agrees in zip(pairs, agree, strict=True) if not agrees]
-    found = f"of {len(pairs)} pairs of members, {len(wrong)} don't agree as they should"
-    named = f": {', '.join(f'{a[:12]}… and {b[:12]}…' for a, b in wrong[:5])}" if wrong else ""
-    return Outcome(not wrong, found + named, {"compared": len(pairs), "wrong": len(wrong)})
+    held = held.with_columns(least=least)
+    by_likeness = (pl.col("kind") == "burst") & (pl.col("similarity") < pl.col("least") - _ROUNDING)
+    if thresholds.likeness < 1:
+        held = held.filter(~by_likeness)
+    every = pl.concat([near.with_columns(least=pl.lit(_UNKNOWN)), held.select(*_PAIR, "kind", "least")])
+    compared, agrees = _compared(every, directory, pictures, thresholds)
+    wrong = pl.concat([compared.filter(~pl.Series(agrees, dtype=pl.Boolean)).select(_PAIR), loose])
+    number = len(compared) + len(loose)
+    if not number:
+        return Outcome(True, "there are no groups to compare", {"compared": 0})
+    found = f"of {number} pairs of members, {len(wrong)} don't agree as they should"
+    named = ", ".join(f"{first[:12]}… and {second[:12]}…" for first, second in wrong.head(5).iter_rows())
+    return Outcome(not len(wrong), f"{found}: {named}" if named else found, {"compared": number, "wrong": len(wrong)})
+
+
+def _sample(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """``first`` < ``second``: some pairs of members of groups of a kind, as many of each group as of the others."""
+    members = rows.group_by("group_id").agg(pl.col("content_sha256").unique().sort())
+    found = sampled_pairs(dict(members.filter(pl.col("content_sha256").list.len() > 1).iter_rows()), SAMPLED, seed)
+    return pl.DataFrame(found, schema=dict.fromkeys(_PAIR, pl.String), orient="row")
+
+
+def sampled_pairs(members: Mapping[str, Sequence[str]], number: int, seed: int) -> list[tuple[str, str]]:
+    """Pairs of members, spread over all groups: of more groups than pairs the seed chooses some.
+
+    Args:
+        members: group → two at least, sorted.
+        number: of pairs, at most.
+    """
+    dealt = sorted(members, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest())[:number]
+    each = math.ceil(number / max(1, len(dealt)))
+    found: list[tuple[str, str]] = []
+    for group in dealt:
+        of = members[group]
+        possible = len(of) * (len(of) - 1) // 2
+        if possible <= each:
+            found += itertools.combinations(of, 2)
+            continue
+        for place in random.Random(f"{seed} {group}").sample(range(possible), each):
+            high = (1 + math.isqrt(1 + 8 * place)) // 2
+            found.append((of[place - high * (high - 1) // 2], of[high]))
+    return found[:number]
+
+
+def _lifted(pairs: Snapshot, rows: pl.DataFrame) -> pl.DataFrame:
+    """Of two images that near groups keep, or that are in none, the likest pair of the groups: ``one`` < ``other``,
+    and of that pair ``first``, ``second``, ``kind``, ``witness``, ``similarity``."""
+    near = rows.filter(pl.col("kind") == "near")
+    keeps = near.filter("is_keeper").select("group_id", kept="content_sha256")
+    kept = near.join(keeps, on="group_id").select("content_sha256", "kept").unique("content_sha256")
+    found = pairs.read([*_PAIR, "kind", "witness", "similarity"]).drop("_file")
+    for side in _PAIR:
+        found = found.join(kept.rename({"kept": f"of_{side}"}), left_on=side, right_on="content_sha256", how="left")
+    ends = [pl.coalesce(f"of_{side}", side) for side in _PAIR]
+    found = found.with_columns(one=pl.min_horizontal(ends), other=pl.max_horizontal(ends)).drop("of_first", "of_second")
+    likest = found.sort(["similarity", *_PAIR], descending=[True, False, False])
+    return likest.unique(["one", "other"], keep="first", maintain_order=True)
+
+
+def _compared(
+    every: pl.DataFrame, directory: Snapshot, pictures: Pictures, thresholds: Thresholds
+) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
+    """Those of some pairs whose pictures are there, and which of these agree."""
+    keys = pictures.keys.with_row_index("picture").filter(pl.col("error").is_null())
+    place = keys.select("content_sha256", "picture").unique("content_sha256", keep="last")
+    sizes = contents_of(directory).select("content_sha256", "width", "height")
+    known = place.join(sizes, on="content_sha256")
+    for side in _PAIR:
+        of_side = known.select(pl.all().name.suffix(f"_{side}"))
+        every = every.join(of_side, left_on=side, right_on=f"content_sha256_{side}", maintain_order="left")
+    if not len(every):
+        return every, np.zeros(0, bool)
+    squares = [pictures.squares(every[f"picture_{side}"].to_numpy().astype(np.int64)) for side in _PAIR]
+    pixels = [every.select(f"width_{side}", f"height_{side}").to_numpy().astype(np.float32) for side in _PAIR]
+    verdicts = verify(squares[0], squares[1], pixels[0], pixels[1])
+    limits = replace(thresholds, near=thresholds.near - _ROUNDING)
+    near = is_near(verdicts, limits) | (frame_agreement(squares[0], squares[1]) >= limits.near)
+    return every, near | (verdicts.agreement >= every["least"].to_numpy() - _ROUNDING)
 
 
 def keepers_live(groups: Snapshot, directory: Snapshot) -> Outcome:
@@ -71,12 +150,11 @@ def keepers_live(groups: Snapshot, directory: Snapshot) -> Outcome:
     return Outcome(not wrong and not gone, found, {"groups": len(of_group), "wrong": wrong, "without_image": gone})
 
 
-def spare_as_before(now: Mapping[str, float], before: Mapping[str, float]) -> Outcome:
+def spare_as_before(now: Mapping[str, int], images: int, before: Mapping[str, int], images_before: int) -> Outcome:
     """Of no kind is a much larger share of all images to spare than the last time.
 
     Args:
-        now, before: kind → share; empty where there was no time before.
+        now, before: kind → images to spare.
+        images, images_before: of how many.
     """
-    jumps = [f"{kind} {now[kind]:.1%}, before {before[kind]:.1%}" for kind in before if now[kind] - before[kind] > JUMP]
-    numbers: dict[str, int | float] = {f"share_{kind}": share for kind, share in now.items()}
-    return Outcome(not jumps, "; ".join(jumps) or "no more to spare than before", numbers)
+    return shares_as_before(now, images, before, images_before, "no more to spare than before")

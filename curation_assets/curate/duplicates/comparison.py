@@ -319,11 +319,15 @@ class _Work:
     def _note(self, rows: pl.DataFrame) -> None:
         """Say of contents that they were compared."""
         model = self.neighbours
+        with_vector = pl.Series([], dtype=pl.String) if model is None else model.contents
+        has_vector = pl.col("content_sha256").is_in(with_vector.implode())  # else it is looked up when it has one
         told = rows.with_columns(
             [pl.lit(None, pl.String).alias(name) for name in ("represented_by", "error") if name not in rows.columns]
         ).with_columns(
-            model_version=pl.lit(None if model is None else model.model_version, pl.String),
-            model_fingerprint=pl.lit(None if model is None else model.model_fingerprint, pl.String),
+            model_version=pl.when(has_vector).then(pl.lit(None if model is None else model.model_version, pl.String)),
+            model_fingerprint=pl.when(has_vector).then(
+                pl.lit(None if model is None else model.model_fingerprint, pl.String)
+            ),
             verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
             thresholds=pl.lit(str(self.thresholds)),
             compared_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")),
