@@ -58,7 +58,7 @@ def run(
 
 def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Per folder: files, ok, bad, embedded, stale (ok images without a vector of the current model)."""
-    from curation_assets.curate.duplicates.overview import waiting
+    from curation_assets.curate.duplicates.overview import waiting, waiting_line
 
     pipeline = pipeline_of(settings_of(images, lake))
     # A registry that can't be reached is no matter where nothing is embedded.
@@ -78,7 +78,7 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
         if unmeasured:
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         if not_compared:
-            out.print(f"{not_compared:,} images are not compared with the others; `curation curate` does that")
+            out.print(waiting_line(not_compared), markup=False)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)

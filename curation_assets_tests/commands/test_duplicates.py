@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_assets.curate.duplicates.overview import groups_with
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.conftest import Curation
@@ -179,6 +181,57 @@ def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
     lake.scan(["other"], LogProgress())
     assert json.loads(curation("status", "--json")[1])["not_compared"] == 1
     assert "1 images are not compared with the others" in curation("status")[1]
+
+
+def test_of_an_image_only_its_own_groups_and_their_pairs_are_read(
+    lake: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path, edit in {"other/x.jpg": None, "other/x small.jpg": "a quarter of the size"}.items():
+        image = photograph(7) if edit is None else EDITS[edit](photograph(7))
+        (images / path).write_bytes(jpeg(image, 80))
+    lake.scan(["other"], LogProgress())
+    lake.compare_all(LogProgress())
+    tables, read = lake.tables, list[int]()
+    assert (tables.groups.latest().rows(), tables.pairs.latest().rows()) == (8, 4)
+    really_read = Snapshot.read
+
+    def counted(snapshot: Snapshot, *arguments: Any, **options: Any) -> pl.DataFrame:
+        found = really_read(snapshot, *arguments, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Snapshot, "read", counted)
+    (near,) = groups_with(tables.groups, tables.pairs, "other/x small.jpg")
+    assert near.images["relative_path"].to_list() == ["other/x.jpg", "other/x small.jpg"]
+    assert near.images["how"].to_list() == [None, "0.25 × its size"]
+    assert read == [1, 2, 1], "its row, those of its group, their pair"
+    read.clear()
+    assert groups_with(tables.groups, tables.pairs, "other/alone.jpg") == []
+    assert read == [0]
+
+
+def test_a_lake_that_was_never_compared_says_so_and_how_to(curation: Curation, lake: Pipeline) -> None:
+    lake.measure_all(LogProgress())
+    assert "not compared" not in curation("status")[1] + curation("problems")[1]
+    for table in (lake.tables.compared, lake.tables.groups, lake.tables.pairs):  # as an earlier version leaves it
+        shutil.rmtree(table.path)
+    line = "4 images are not compared with the others; `curation curate` does that\n"
+    for command in ("status", "problems"):
+        code, text, error = curation(command)
+        assert (code, text.count(line), error) == (0, 1, ""), command
+        assert json.loads(curation(command, "--json")[1])["not_compared"] == 4
+    assert "duplicates" not in json.loads(curation("problems", "--json")[1])
+    assert curation("curate")[0] == 0
+    facts = json.loads(curation("problems", "--json")[1])
+    assert "not_compared" not in facts
+    assert facts["duplicates"]["near"] == {"groups": 1, "images": 4, "spare": 3}
+    assert facts["duplicates"]["exact"] == {"groups": 1, "images": 2, "spare": 1}
+    assert facts["duplicates"]["burst"] == {"groups": 0, "images": 0, "spare": 0}
+    lines = curation("problems")[1].splitlines()
+    assert [line.split(": ")[1] for line in lines if line.startswith(("exact ", "near ", "burst "))] == [
+        "`curation duplicates --kind exact`",
+        "`curation duplicates --kind near`",
+    ]
 
 
 def test_distinct_folds_near_copies_to_the_one_to_keep(curation: Curation, images: Path) -> None:

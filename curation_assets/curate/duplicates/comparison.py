@@ -114,9 +114,15 @@ def contents_of(directory: Snapshot) -> pl.DataFrame:
     return rows.unique("content_sha256", keep="first", maintain_order=True)
 
 
-def not_compared(directory: Snapshot, compared: Snapshot, thresholds: Thresholds) -> pl.Series:
-    """Contents that are new, or were compared by an earlier version or with other thresholds."""
+def not_compared(directory: Snapshot, compared: Snapshot | None, thresholds: Thresholds) -> pl.Series:
+    """Contents that are new, or were compared by an earlier version or with other thresholds.
+
+    Args:
+        compared: None where nothing was ever compared: all of them.
+    """
     rows = contents_of(directory).select("content_sha256", "pixels_as")
+    if compared is None:
+        return rows["content_sha256"]
     return rows.join(_current(compared, thresholds), on=rows.columns, how="anti", nulls_equal=True)["content_sha256"]
 
 
