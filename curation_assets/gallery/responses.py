@@ -57,6 +57,13 @@ class FoundImage(BaseModel):
     problems: list[str] = Field([], description="Kinds of problem that it has; none too where it isn't measured.")
 
 
+class FoldedImages(BaseModel):
+    """How many images others stand for."""
+
+    copies: int = Field(description="Of the same bytes.")
+    near_copies: int = Field(description="Of other bytes, which show the same photograph.")
+
+
 class SearchAnswer(BaseModel):
     """A part of what a search finds, best first; without a query, images in the order of their paths."""
 
@@ -66,7 +73,9 @@ class SearchAnswer(BaseModel):
     query: list[dict[str, Any]] = Field(description="The parts of the query, with their weights.")
     filter: dict[str, Any] = Field(description="The conditions.")
     sort: str | None = Field(description="What a list is in the order of; null with a query.")
-    distinct: bool = Field(description="Whether each content stands once.")
+    distinct: bool = Field(description="Whether each photograph stands once.")
+    folded: FoldedImages | None = Field(None, description="Of all that meets the conditions; null unless `distinct`.")
+    notice: str | None = Field(None, description="What `distinct` can't do, in a sentence; null where it can.")
     described: str = Field(description="The query in a line, for people.")
 
 

@@ -238,20 +238,48 @@ def test_distinct_folds_near_copies_to_the_one_to_keep(curation: Curation, image
     for path, edit in {"b.jpg": None, "a small.jpg": "a quarter of the size", "m.jpg": "mirrored"}.items():
         image = photograph(0) if edit is None else EDITS[edit](photograph(0))
         (images / path).write_bytes(jpeg(image, 90 if edit is None else 70))
+    shutil.copy(images / "b.jpg", images / "z.jpg")
     (images / "alone.jpg").write_bytes(jpeg(photograph(5)))
     assert curation("run", "--no-curate")[0] == 0
 
-    def found(*arguments: str) -> set[str]:
+    def asked(*arguments: str) -> dict[str, Any]:
         code, text, error = curation("search", "--json", "--distinct", *arguments)
         assert code == 0, error
-        (query,) = json.loads(text)["queries"] if "queries" in json.loads(text) else [json.loads(text)]
-        return {hit["relative_path"] for hit in query.get("images", query.get("hits"))}
+        return dict(json.loads(text))
+
+    def found(*arguments: str) -> set[str]:
+        return {image["relative_path"] for image in asked(*arguments)["images"]}
 
     assert found() == {"alone.jpg", "a small.jpg", "b.jpg", "m.jpg"}
+    assert asked("a leaf")["folded"] == {"copies": 1, "near_copies": 0}
+    note = "note: images are not compared yet, so only copies of the same bytes are folded; `curation curate` compares"
+    assert curation("search", "--distinct")[2].startswith(note)
     assert curation("curate")[0] == 0
     assert found() == {"alone.jpg", "b.jpg"}
-    assert found("a leaf") == {"alone.jpg", "b.jpg"}
-    assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"} or found(
-        "--where", "relative_path != 'b.jpg'"
-    ) == {"alone.jpg", "m.jpg"}
-    assert found("--where", "near_keeper AND near_copies = 2") == {"b.jpg"}
+    answer = asked("a leaf")
+    assert {image["relative_path"]: image["near_copies"] for image in answer["images"]} == {"alone.jpg": 0, "b.jpg": 3}
+    assert (answer["total"], answer["folded"]) == (2, {"copies": 1, "near_copies": 2})
+    everyone = json.loads(curation("search", "a leaf", "--json")[1])
+    assert "folded" not in everyone
+    scores = {image["relative_path"]: image["score"] for image in everyone["images"]}
+    # A photograph has the place and the cosine of its best copy, and is shown as the one to keep.
+    copies = {path: score for path, score in scores.items() if path != "alone.jpg"}
+    (shown,) = (image for image in answer["images"] if image["relative_path"] == "b.jpg")
+    assert shown["score"] == pytest.approx(max(copies.values()), abs=1e-6)
+    # Where the one to keep doesn't meet the conditions: of a query the best of the others, of a list the first.
+    others = ("--where", "relative_path NOT IN ('b.jpg', 'z.jpg')")
+    best = max(("a small.jpg", "m.jpg"), key=lambda path: scores[path])
+    assert found("a leaf", *others) == {"alone.jpg", best}
+    assert found(*others) == {"alone.jpg", "a small.jpg"}
+    assert [image["relative_path"] for image in asked(*others, "--sort", "path:desc")["images"]] == [
+        "m.jpg",
+        "alone.jpg",
+    ]
+    assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"}
+    assert found("--where", "near_keeper AND near_copies = 3") == {"b.jpg"}
+    _, text, error = curation("search", "--distinct")
+    assert text.splitlines() == ["alone.jpg", "b.jpg  (1 copy, 2 alike)"]
+    assert error == "folded: 1 copy and 2 near copies; `curation duplicates` shows them\n"
+    shutil.copy(images / "m.jpg", images / "m again.jpg")
+    assert curation("run", "--no-curate")[0] == 0
+    assert found() == {"alone.jpg", "b.jpg"}, "a copy that is not compared yet is one of its content"
