@@ -108,7 +108,10 @@ class ImageGroup(BaseModel):
     kind: str
     group_id: str
     total: int = Field(description="How many images it has.")
-    images: list[GroupedImage] = Field(description="The keeper first, then by similarity; the first hundred.")
+    images: list[GroupedImage] = Field(
+        description="Those of them that the index has: the keeper first, then by similarity; at most a hundred, the "
+        "image itself among them."
+    )
 
 
 class ImageFacts(BaseModel):
@@ -121,8 +124,12 @@ class ImageFacts(BaseModel):
         "no label of `CURATION_LABELS`."
     )
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
-    copies: list[FoundImage] = Field(description="Other images of the same content.")
+    copies: list[FoundImage] = Field(description="Other images of the same content; at most a hundred.")
+    copies_total: int = Field(description="How many there are.")
     groups: list[ImageGroup] = Field([], description="Its groups, as far as images were compared.")
+    compared: bool = Field(
+        description="Whether it was compared with the others; false too where it is no usable image."
+    )
     picture: str | None = Field(description="Address of a large upright JPEG.")
     original: str = Field(description="Address of the file itself.")
     dagster: str | None = Field(description="Its partition in Dagster; null without CURATION_GALLERY_DAGSTER_URL.")

@@ -176,6 +176,15 @@ def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
     text = curation("show", "other/m.jpg")[1]
     assert "plot 1/a.jpg (keep: " in text
     assert "groups" not in json.loads(curation("show", "other/alone.jpg", "--json")[1])
+    lines = [line for line in curation("show", "plot 1/a.jpg")[1].splitlines() if ".jpg" in line and "_" not in line]
+    assert sorted(lines) == [
+        "copy            other/copy.jpg",
+        "exact group     plot 1/a.jpg (keep: earlier)",
+        "near group      other/m.jpg (mirrored)",
+        "near group      other/small.jpg (0.25 × its size)",
+        "near group      plot 1/a.jpg (keep: earlier)",
+    ]
+    assert "copy            plot 1/a.jpg (keep: earlier)" in curation("show", "other/copy.jpg")[1].splitlines()
     assert "not_compared" not in json.loads(curation("status", "--json")[1])
     (images / "other/new.jpg").write_bytes(jpeg(photograph(7)))
     lake.scan(["other"], LogProgress())

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curation_assets.curate.duplicates.comparison import Comparison, not_compared
+from curation_assets.curate.duplicates.comparison import Comparison, is_current, not_compared
 from curation_assets.curate.duplicates.grouping import Grouping
 from curation_assets.curate.duplicates.groups import KINDS as KINDS
 from curation_assets.curate.duplicates.judging import Thresholds
@@ -127,6 +127,14 @@ def counts(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
 def waiting(directory: LakeTable, compared: LakeTable, thresholds: Thresholds) -> int:
     """How many contents are not compared yet; all that can be, where nothing ever was."""
     return len(not_compared(directory.latest(), compared.latest() if compared.exists() else None, thresholds))
+
+
+def is_compared(compared: LakeTable, content: str, thresholds: Thresholds) -> bool:
+    """Whether a content was compared with the others, by this version and with these thresholds."""
+    if not compared.exists():
+        return False
+    where = (pl.col("content_sha256") == content) & is_current(thresholds)
+    return len(compared.latest().read(["content_sha256"], where=where)) > 0
 
 
 def waiting_line(number: int) -> str:
