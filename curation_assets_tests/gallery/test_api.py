@@ -886,8 +886,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts", "FoldersAnswer",
-        "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels",
-        "Problem", "SearchAnswer", "Uploaded",
+        "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer",
+        "MapLabels", "Problem", "SearchAnswer", "Uploaded",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

@@ -45,7 +45,7 @@ def test_copies_are_marked_and_folded_and_an_empty_result_has_no_export(browser:
     assert "distinct=true" in page.url
     page.goto(f"{address}/?folder=coffee/healthy")
     page.wait_for_selector(".tile")
-    assert page.locator(".copies").all_inner_texts() == ["1 alike", "1 alike"]
+    assert page.locator(".copies").all_text_contents() == ["1 alike", "1 alike"]
     alike = page.locator(".tile", has=page.locator(".copies")).evaluate_all("all => all.map(one => one.ariaLabel)")
     assert alike == ["photo_036.jpg, 1 alike", "photo_039.jpg, 1 alike"]
     page.goto(f"{address}/?folder=coffee/healthy&distinct=true")
