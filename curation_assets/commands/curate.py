@@ -142,16 +142,25 @@ def problems(
 
 
 def duplicate_counts(pipeline: Pipeline) -> dict[str, Any]:
-    """``duplicates`` of the overview, for ``--json``: of each kind groups, images, and images to spare."""
-    from curation_assets.curate.duplicates.overview import counts, group_table
+    """What the overview tells of duplicates in ``--json``.
 
-    if pipeline.tables.groups.newest_version() < 0:
-        return {}
-    return {"duplicates": counts(group_table(pipeline.tables.groups))}
+    Returns:
+        ``duplicates``, where groups were formed: of each kind groups, images, and images to spare; ``not_compared``:
+        contents that wait to be compared, where some do.
+    """
+    from curation_assets.curate.duplicates.overview import counts, group_table, waiting
+
+    tables, told = pipeline.tables, {}
+    if tables.groups.newest_version() >= 0:
+        told["duplicates"] = counts(group_table(tables.groups))
+    not_compared = waiting(tables.directory, tables.compared, pipeline.agreements)
+    return told | ({"not_compared": not_compared} if not_compared else {})
 
 
 def print_duplicate_counts(pipeline: Pipeline) -> None:
     """The same for a reader, of the whole lake."""
+    from curation_assets.curate.duplicates.overview import waiting_line
+
     told = duplicate_counts(pipeline)
     for kind, count in told.get("duplicates", {}).items():
         if count["groups"]:
@@ -161,6 +170,8 @@ def print_duplicate_counts(pipeline: Pipeline) -> None:
                 soft_wrap=True,
                 markup=False,
             )
+    if "not_compared" in told:
+        out.print(waiting_line(told["not_compared"]), soft_wrap=True, markup=False)
 
 
 def _given(texts: list[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
+    from curation_assets.curate.duplicates.overview import Group
     from curation_assets.ingest import RunSummary
     from curation_assets.pipeline import Pipeline
 
@@ -58,7 +59,7 @@ def run(
 
 def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Per folder: files, ok, bad, embedded, stale (ok images without a vector of the current model)."""
-    from curation_assets.curate.duplicates.overview import waiting
+    from curation_assets.curate.duplicates.overview import waiting, waiting_line
 
     pipeline = pipeline_of(settings_of(images, lake))
     # A registry that can't be reached is no matter where nothing is embedded.
@@ -78,7 +79,7 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
         if unmeasured:
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         if not_compared:
-            out.print(f"{not_compared:,} images are not compared with the others; `curation curate` does that")
+            out.print(waiting_line(not_compared), markup=False)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)
@@ -135,13 +136,27 @@ def show(
         about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))
         text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
         out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
+    _print_alike(row, copies, groups)
+
+
+def _print_alike(row: dict[str, Any], copies: list[str], groups: list[Group]) -> None:
+    """An image's copies, and the other images of its groups; each copy once, with whether it is the one to keep."""
+    kept = {(group.kind, group.keeper): group.images["rule"][0] for group in groups}
+
+    def line(name: str, path: str, told: str | None) -> None:
+        said = f" ({told})" if told else ""
+        out.print(f"[bold]{name:<15}[/] {escape(printable(path) + said)}", soft_wrap=True)
+
     for copy in copies:
-        out.print(f"[bold]{'copy':<15}[/] {escape(printable(copy))}")
+        rule = kept.get(("exact", copy))
+        line("copy", copy, f"keep: {rule}" if rule else None)
     for group in groups:
         for other in group.images.iter_rows(named=True):
-            if other["relative_path"] != row["relative_path"] or other["is_keeper"]:
-                told = f"keep: {other['rule']}" if other["is_keeper"] else other["how"] or group.kind
-                out.print(f"[bold]{group.kind + ' group':<15}[/] {escape(printable(other['relative_path']))} ({told})")
+            path, is_copy = other["relative_path"], other["content_sha256"] == row["content_sha256"]
+            if other["is_keeper"] and not (group.kind == "exact" and path in copies):
+                line(f"{group.kind} group", path, f"keep: {other['rule']}")
+            elif not other["is_keeper"] and not is_copy:
+                line(f"{group.kind} group", path, other["how"] or group.kind)
 
 
 def run_shown(

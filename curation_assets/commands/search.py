@@ -9,7 +9,7 @@ import tempfile
 import webbrowser
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -95,6 +95,8 @@ def search(
     Scores are cosines. `(2 copies)` says that two other images have the same content.
     """
     quiet_libraries()
+    from curation_assets.search.ordering import ONLY_COPIES
+
     if label:
         from curation_assets.search.zero_shot import check_labels
 
@@ -130,6 +132,8 @@ def search(
         _write_page(pipeline, html, found, _rows(searcher, found, label), model_version)
     if found.behind:
         err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
+    if found.folded is not None and not found.folded.are_near_known:
+        err.print(f"note: {ONLY_COPIES}; `curation curate` compares them", markup=False, soft_wrap=True)
     parts = (_rows(searcher, part, label) for part in found.batches())
     if as_json:
         _print_json(found, parts)
@@ -215,10 +219,18 @@ def _write_page(
 
 
 def _rows(searcher: Searcher, found: SearchResult, labels: list[str] | None) -> pl.DataFrame:
-    """The images found, with their number of copies, the column that they are sorted by, and their labels."""
+    """The images found, with their number of copies, the column that they are sorted by, and their labels.
+
+    Where each photograph stands once, with their number of near copies too.
+    """
     import polars as pl
 
+    from curation_assets.search.ordering import NEAR_COPIES
+
     rows = found.rows.with_columns(pl.Series("copies", found.copies, pl.Int64))
+    if found.distinct:
+        near = searcher.further(found.index, found.numbers, [NEAR_COPIES])[NEAR_COPIES]
+        rows = rows.with_columns(near.fill_null(0).alias(NEAR_COPIES))
     if found.sort is not None and found.sort.column not in rows.columns:
         rows = rows.hstack(searcher.further(found.index, found.numbers, [found.sort.column]))
     if labels:
@@ -249,8 +261,8 @@ def _print_found(found: SearchResult, parts: Iterable[pl.DataFrame]) -> None:
     for part in parts:
         for row in part.iter_rows(named=True):
             said = f"  {row['label']} (+{row['margin']:.3f})" if row.get("label") else ""
-            if row["copies"]:
-                said += f"  ({row['copies']:,} {'copy' if row['copies'] == 1 else 'copies'})"
+            if marks := _marks(row):
+                said += f"  ({marks})"
             before = "" if row["score"] is None else f"{row['score']:.3f}  "
             if by is not None:
                 before = f"{'-' if row[by] is None else printable(str(row[by]))}  "
@@ -258,6 +270,15 @@ def _print_found(found: SearchResult, parts: Iterable[pl.DataFrame]) -> None:
     if found.total > number:
         order = "by cosine" if found.sort is None else f"by {found.sort}"
         err.print(f"{number:,} of {found.total:,} images, {order}; -k or --all shows more", markup=False)
+    if found.folded is not None and (folded := found.folded.describe()):
+        err.print(f"folded: {folded}; `curation duplicates` shows them", markup=False)
+
+
+def _marks(row: dict[str, Any]) -> str:
+    """How many other images have the same content, or show the same photograph under other bytes."""
+    copies, alike = row["copies"], row.get("near_copies", 0) - row["copies"]
+    said = [f"{copies:,} {'copy' if copies == 1 else 'copies'}"] if copies else []
+    return ", ".join([*said, f"{alike:,} alike"] if alike > 0 else said)
 
 
 def _print_labels(found: pl.DataFrame, labels: list[str]) -> None:

@@ -200,11 +200,11 @@ def _add_doubles(root: Path) -> None:
         exif[_MAKE], exif[_MODEL] = _CAMERAS[0][:2]
         taken = datetime(2024, 6, 20, 10, 41, 7) + timedelta(seconds=2 * shot)
         exif.get_ifd(_EXIF)[_TAKEN] = taken.strftime("%Y:%m:%d %H:%M:%S")
-        moved = _in_the_wind(field, 1.5 * shot).crop((40, 40, 860, 640))
+        moved = in_the_wind(field, 1.5 * shot).crop((40, 40, 860, 640))
         moved.save(root / "maize/rows_june" / f"IMG_{901 + shot:04}.JPG", quality=90, exif=exif)
 
 
-def _in_the_wind(image: Image.Image, phase: float) -> Image.Image:
+def in_the_wind(image: Image.Image, phase: float) -> Image.Image:
     """A picture of which every part has moved a little, each elsewhere."""
     wide, high = image.size
 

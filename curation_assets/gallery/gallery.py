@@ -46,6 +46,7 @@ class Gallery:
     def __init__(self, pipeline: Pipeline) -> None:
         self.settings = pipeline.settings
         self.tables = pipeline.tables
+        self.agreements = pipeline.agreements
         self.searcher = pipeline.searcher
         self.files = Files(self.searcher, self.settings)
         self.uploads = Uploads()

@@ -57,6 +57,13 @@ class FoundImage(BaseModel):
     problems: list[str] = Field([], description="Kinds of problem that it has; none too where it isn't measured.")
 
 
+class FoldedImages(BaseModel):
+    """How many images others stand for."""
+
+    copies: int = Field(description="Of the same bytes.")
+    near_copies: int = Field(description="Of other bytes, which show the same photograph.")
+
+
 class SearchAnswer(BaseModel):
     """A part of what a search finds, best first; without a query, images in the order of their paths."""
 
@@ -66,7 +73,9 @@ class SearchAnswer(BaseModel):
     query: list[dict[str, Any]] = Field(description="The parts of the query, with their weights.")
     filter: dict[str, Any] = Field(description="The conditions.")
     sort: str | None = Field(description="What a list is in the order of; null with a query.")
-    distinct: bool = Field(description="Whether each content stands once.")
+    distinct: bool = Field(description="Whether each photograph stands once.")
+    folded: FoldedImages | None = Field(None, description="Of all that meets the conditions; null unless `distinct`.")
+    notice: str | None = Field(None, description="What `distinct` can't do, in a sentence; null where it can.")
     described: str = Field(description="The query in a line, for people.")
 
 
@@ -99,7 +108,10 @@ class ImageGroup(BaseModel):
     kind: str
     group_id: str
     total: int = Field(description="How many images it has.")
-    images: list[GroupedImage] = Field(description="The keeper first, then by similarity; the first hundred.")
+    images: list[GroupedImage] = Field(
+        description="Those of them that the index has: the keeper first, then by similarity; at most a hundred, the "
+        "image itself among them."
+    )
 
 
 class ImageFacts(BaseModel):
@@ -112,8 +124,12 @@ class ImageFacts(BaseModel):
         "no label of `CURATION_LABELS`."
     )
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
-    copies: list[FoundImage] = Field(description="Other images of the same content.")
+    copies: list[FoundImage] = Field(description="Other images of the same content; at most a hundred.")
+    copies_total: int = Field(description="How many there are.")
     groups: list[ImageGroup] = Field([], description="Its groups, as far as images were compared.")
+    compared: bool = Field(
+        description="Whether it was compared with the others; false too where it is no usable image."
+    )
     picture: str | None = Field(description="Address of a large upright JPEG.")
     original: str = Field(description="Address of the file itself.")
     dagster: str | None = Field(description="Its partition in Dagster; null without CURATION_GALLERY_DAGSTER_URL.")

@@ -132,6 +132,14 @@ class Attachments:
         columns = [column for frame in needed for column in frame.get_columns() if column.name in asked]
         return pl.DataFrame(columns)
 
+    def holds(self, index: SearchIndex, name: str) -> bool:
+        """Whether there is something, perhaps empty, that a further column is read from."""
+        return any(
+            join.source.version(index) is not None
+            for join in self._joins
+            if any(column.name == name for column in join.source.columns)
+        )
+
     def shown(self, index: SearchIndex) -> pl.DataFrame:
         """Those that exports have, in the same way.
 

@@ -210,6 +210,11 @@ class SearchIndex:
         made = self.approximate
         return rows is None and made is not None and self.info.kind == "approximate" and k <= made.most
 
+    def ranked_rows(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Those of some rows, None is all, that have a vector."""
+        numbers = np.arange(len(self.rows)) if rows is None else rows
+        return np.asarray(numbers[self.rows["position"].is_not_null().to_numpy()[numbers]], np.int64)
+
     def attach(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Further columns of the images: one row for each of ``rows``, in their order.
 

@@ -17,6 +17,7 @@ _SHORT = {"path": "relative_path", "name": "file_name", "size": "size_bytes", "l
 _DIRECTIONS = {"asc": False, "desc": True}
 # Columns that are attached, where images are compared.
 NEAR_GROUP, NEAR_KEEPER, NEAR_COPIES = "near_group", "near_keeper", "near_copies"
+ONLY_COPIES = "images are not compared yet, so only copies of the same bytes are folded"
 _PATH = "relative_path"
 
 
@@ -72,17 +73,83 @@ def ordered(
     return np.asarray(found["number"].to_numpy(), np.int64)
 
 
-def distinct(index: SearchIndex, rows: NDArray[np.int64] | None, attachments: Attachments) -> NDArray[np.int64]:
-    """Of some rows, None is all, one of each photograph, in their order; those of unknown content are each one.
+@dataclass(frozen=True)
+class Folded:
+    """How many images of a result another one stands for.
 
-    Of copies, equal or near, it is the one to keep if it is among them, else the first. Near ones are known where
-    groups are attached.
+    Attributes:
+        copies: of the same bytes as another.
+        near_copies: of other bytes, which show the same photograph.
+        are_near_known: whether groups were ever formed: else copies alone are known.
     """
-    numbers = np.arange(len(index.rows)) if rows is None else rows
-    frame = _photographs(index, attachments)[numbers].with_row_index("_at")
-    best = frame.sort(pl.col(NEAR_KEEPER).fill_null(value=False), "_at", descending=[True, False])
-    kept = best.filter(pl.col("photograph").is_null() | pl.col("photograph").is_first_distinct())
-    return np.asarray(numbers[kept["_at"].sort().to_numpy()], np.int64)
+
+    copies: int
+    near_copies: int
+    are_near_known: bool
+
+    def facts(self) -> dict[str, int]:
+        """The counts, as JSON."""
+        return {"copies": self.copies, "near_copies": self.near_copies}
+
+    def describe(self) -> str:
+        """The same for a reader; empty where there is none."""
+        counts = ((self.copies, "copy", "copies"), (self.near_copies, "near copy", "near copies"))
+        return " and ".join(f"{number:,} {one if number == 1 else more}" for number, one, more in counts if number)
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Which of some rows of an index show the same photograph: the same bytes, or a near group.
+
+    Attributes:
+        first: (rows of the index,) of those that are asked for the first one that shows the same; else -1.
+        keeper: (rows of the index,) of its near group the one to keep, if it is asked for; else -1.
+    """
+
+    first: NDArray[np.int64]
+    keeper: NDArray[np.int64]
+    folded: Folded
+
+    @classmethod
+    def among(cls, index: SearchIndex, numbers: NDArray[np.int64], attachments: Attachments) -> Photographs:
+        """Those of some rows; what has no known content is a photograph of its own."""
+        shown, place = pl.col("photograph"), pl.col("place")
+        frame = (
+            _photographs(index, attachments)[numbers]
+            .with_row_index("place")
+            .select(
+                first=pl.when(shown.is_null()).then(place).otherwise(place.first().over(shown)),
+                keeper=pl.when(NEAR_KEEPER).then(place).max().over(shown),
+            )
+        )
+        first, keeper = (np.full(len(index.rows), -1, np.int64) for _ in range(2))
+        first[numbers] = numbers[frame["first"].to_numpy()]
+        kept = frame["keeper"].is_not_null().to_numpy()
+        keeper[numbers[kept]] = numbers[frame["keeper"].drop_nulls().to_numpy()]
+        contents = index.rows["content_sha256"].gather(numbers)
+        different = contents.drop_nulls().n_unique() + contents.null_count()
+        near = different - frame["first"].n_unique()
+        return cls(first, keeper, Folded(len(numbers) - different, near, attachments.holds(index, NEAR_GROUP)))
+
+    def places(self, ordered: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in an order each photograph comes first, in that order.
+
+        Args:
+            ordered: rows that were asked for.
+        """
+        return np.sort(np.unique(self.first[ordered], return_index=True)[1])
+
+    def stand_in(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each of some rows the one to keep of its photograph, else itself."""
+        keeper = self.keeper[numbers]
+        return np.where(keeper < 0, numbers, keeper)
+
+
+def distinct(numbers: NDArray[np.int64], photographs: Photographs) -> NDArray[np.int64]:
+    """Of a list's rows one of each photograph, at its own place: the one to keep if it is there, else the first."""
+    stands = np.zeros(len(photographs.first), bool)
+    stands[photographs.stand_in(numbers[photographs.places(numbers)])] = True
+    return numbers[stands[numbers]]
 
 
 def without_photographs_of(
@@ -104,4 +171,6 @@ def _photographs(index: SearchIndex, attachments: Attachments) -> pl.DataFrame:
     content = index.rows["content_sha256"]
     if NEAR_GROUP not in found.columns:
         return pl.DataFrame({"photograph": content, NEAR_KEEPER: pl.Series([None] * len(content), dtype=pl.Boolean)})
-    return found.select(pl.coalesce(NEAR_GROUP, content).alias("photograph"), NEAR_KEEPER)
+    # A copy that came since the groups were formed is in that of its content.
+    group = pl.col(NEAR_GROUP).max().over("content")
+    return found.with_columns(content=content).select(pl.coalesce(group, "content").alias("photograph"), NEAR_KEEPER)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation_assets.search.index import SearchIndex
+from curation_assets.search.ordering import Photographs
 from curation_assets.search.query import Query
 
 _TIE = 6  # decimals: cosines that agree in them are of the same content
@@ -41,3 +42,27 @@ def best_rows(
     else:
         total = index.rows["position"].gather(rows).count() - int(np.isin(rows, list(asked)).sum())
     return found[order], exact_scores[order], total
+
+
+def best_photographs(
+    index: SearchIndex,
+    query: Query,
+    vector: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    k: int,
+    photographs: Photographs,
+) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+    """The same of photographs: each at the place and with the cosine of its best copy, shown as the one to keep.
+
+    Args:
+        rows: that have a vector; those that ``photographs`` is of.
+    """
+    wanted = k
+    while True:
+        found, cosines, possible = best_rows(index, query, vector, rows, wanted, approximate=False)
+        places = photographs.places(found)
+        if len(places) >= k or len(found) == possible:
+            break
+        wanted *= 4
+    total = len(np.unique(photographs.first[rows]))
+    return photographs.stand_in(found[places])[:k], cosines[places][:k], total

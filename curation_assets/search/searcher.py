@@ -38,9 +38,16 @@ from curation_assets.search.index import SearchIndex
 from curation_assets.search.indexes import Indexes
 from curation_assets.search.matching import matching_rows
 from curation_assets.search.measuring import PROBE_TEXTS
-from curation_assets.search.ordering import Sort, distinct, ordered, without_photographs_of
+from curation_assets.search.ordering import (
+    Folded,
+    Photographs,
+    Sort,
+    distinct,
+    ordered,
+    without_photographs_of,
+)
 from curation_assets.search.query import Picture, Query, Text
-from curation_assets.search.ranking import best_rows
+from curation_assets.search.ranking import best_photographs, best_rows
 from curation_assets.search.refresh import IndexRefresh
 from curation_assets.search.zero_shot import check_labels, label_vectors
 
@@ -58,13 +65,13 @@ class SearchResult:
 
     Attributes:
         numbers: (n,) rows of ``index.rows`` that were found, best first.
-        scores: (n,) cosines with the query; None without one.
+        scores: (n,) cosines with the query, of a photograph that stands once that of its best copy; None without one.
         total: how many images the search could have given, had it been asked for all.
         index: the index that answered.
         approximate: whether it answered approximately.
         behind: how far the tables have gone on since, in a sentence; None if they have not.
         sort: what a list is ordered by; None of a search by a query.
-        distinct: whether each content stands once.
+        folded: where each photograph stands once, how many others of the whole result it stands for; else None.
     """
 
     numbers: NDArray[np.int64]
@@ -76,7 +83,12 @@ class SearchResult:
     approximate: bool
     behind: str | None
     sort: Sort | None = None
-    distinct: bool = False
+    folded: Folded | None = None
+
+    @property
+    def distinct(self) -> bool:
+        """Whether each photograph stands once."""
+        return self.folded is not None
 
     @cached_property
     def rows(self) -> pl.DataFrame:
@@ -112,6 +124,7 @@ class SearchResult:
             "filter": self.filter.facts(),
             "sort": None if self.sort is None else str(self.sort),
             "distinct": self.distinct,
+            **({} if self.folded is None else {"folded": self.folded.facts()}),
             "model": info.model_name,
             "model_version": info.model_version,
             "model_fingerprint": info.model_fingerprint,
@@ -223,7 +236,8 @@ class Searcher:
             k: how many images.
             offset: how many of the best to leave out, for the next page; such a search is exact.
             sort: the column that a list is in the order of: ``captured_at``, ``size_bytes:desc``; None is the path.
-            distinct: of images of the same content or photograph only one: the one to keep, else the first.
+            distinct: of images of the same content or photograph only one: the one to keep if it is among them, else
+                the best. A query ranks it by the best of them; a list has it at its own place.
             exact: never use an approximate index: for the first page, so that others follow without gap or repeat.
             filter: which images may be found; or give its conditions by name: ``folder="coffee"``.
             model_version: whose vectors to search; None is the champion.
@@ -249,11 +263,12 @@ class Searcher:
     ) -> SearchResult:
         rows = ordered(index, self._attachments, self.matching(index, chosen), sort)
         current().check()
-        rows = distinct(index, rows, self._attachments) if is_distinct else rows
+        folded = None
+        if is_distinct:
+            photographs = Photographs.among(index, rows, self._attachments)
+            rows, folded = distinct(rows, photographs), photographs.folded
         found = rows[offset : offset + k]
-        return SearchResult(
-            found, None, len(rows), Query(), chosen, index, False, self.behind(index), sort, is_distinct
-        )
+        return SearchResult(found, None, len(rows), Query(), chosen, index, False, self.behind(index), sort, folded)
 
     def _search(
         self,
@@ -267,19 +282,22 @@ class Searcher:
         is_distinct: bool = False,
     ) -> SearchResult:
         rows = self.matching(index, chosen)
-        if is_distinct:
-            one_of_each = distinct(index, rows, self._attachments)
-            rows = without_photographs_of(index, one_of_each, query.likes, self._attachments)
         current().check()
         vector = query.vector(lambda texts: self._encoder.texts(texts, model), lambda key: _stored_vector(index, key))
         for part in query.parts:
             if isinstance(part, Picture) and part.model_fingerprint != model.fingerprint:
                 raise CurationError(f"{part.name} was embedded with another model version; give it once more")
-        approximate = not exact and not offset and index.is_approximate(k + len(query.likes), rows)
-        found, scores, total = best_rows(index, query, vector, rows, offset + k, approximate)
+        approximate, folded = False, None
+        if is_distinct:
+            rows = without_photographs_of(index, index.ranked_rows(rows), query.likes, self._attachments)
+            photographs = Photographs.among(index, rows, self._attachments)
+            found, scores, total = best_photographs(index, query, vector, rows, offset + k, photographs)
+            folded = photographs.folded
+        else:
+            approximate = not exact and not offset and index.is_approximate(k + len(query.likes), rows)
+            found, scores, total = best_rows(index, query, vector, rows, offset + k, approximate)
         found, scores = found[offset:], scores[offset:]
-        behind = self.behind(index)
-        return SearchResult(found, scores, total, query, chosen, index, approximate, behind, None, is_distinct)
+        return SearchResult(found, scores, total, query, chosen, index, approximate, self.behind(index), None, folded)
 
     def matching(self, index: SearchIndex, chosen: Filter) -> NDArray[np.int64] | None:
         """Numbers of the rows of an index that a filter lets through; None means all.

@@ -10,6 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_assets.curate.duplicates.overview import groups_with
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.conftest import Curation
@@ -174,6 +176,15 @@ def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
     text = curation("show", "other/m.jpg")[1]
     assert "plot 1/a.jpg (keep: " in text
     assert "groups" not in json.loads(curation("show", "other/alone.jpg", "--json")[1])
+    lines = [line for line in curation("show", "plot 1/a.jpg")[1].splitlines() if ".jpg" in line and "_" not in line]
+    assert sorted(lines) == [
+        "copy            other/copy.jpg",
+        "exact group     plot 1/a.jpg (keep: earlier)",
+        "near group      other/m.jpg (mirrored)",
+        "near group      other/small.jpg (0.25 × its size)",
+        "near group      plot 1/a.jpg (keep: earlier)",
+    ]
+    assert "copy            plot 1/a.jpg (keep: earlier)" in curation("show", "other/copy.jpg")[1].splitlines()
     assert "not_compared" not in json.loads(curation("status", "--json")[1])
     (images / "other/new.jpg").write_bytes(jpeg(photograph(7)))
     lake.scan(["other"], LogProgress())
@@ -181,24 +192,103 @@ def test_show_and_status_tell_of_groups_and_of_what_is_not_compared(
     assert "1 images are not compared with the others" in curation("status")[1]
 
 
+def test_of_an_image_only_its_own_groups_and_their_pairs_are_read(
+    lake: Pipeline, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path, edit in {"other/x.jpg": None, "other/x small.jpg": "a quarter of the size"}.items():
+        image = photograph(7) if edit is None else EDITS[edit](photograph(7))
+        (images / path).write_bytes(jpeg(image, 80))
+    lake.scan(["other"], LogProgress())
+    lake.compare_all(LogProgress())
+    tables, read = lake.tables, list[int]()
+    assert (tables.groups.latest().rows(), tables.pairs.latest().rows()) == (8, 4)
+    really_read = Snapshot.read
+
+    def counted(snapshot: Snapshot, *arguments: Any, **options: Any) -> pl.DataFrame:
+        found = really_read(snapshot, *arguments, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Snapshot, "read", counted)
+    (near,) = groups_with(tables.groups, tables.pairs, "other/x small.jpg")
+    assert near.images["relative_path"].to_list() == ["other/x.jpg", "other/x small.jpg"]
+    assert near.images["how"].to_list() == [None, "0.25 × its size"]
+    assert read == [1, 2, 1], "its row, those of its group, their pair"
+    read.clear()
+    assert groups_with(tables.groups, tables.pairs, "other/alone.jpg") == []
+    assert read == [0]
+
+
+def test_a_lake_that_was_never_compared_says_so_and_how_to(curation: Curation, lake: Pipeline) -> None:
+    lake.measure_all(LogProgress())
+    assert "not compared" not in curation("status")[1] + curation("problems")[1]
+    for table in (lake.tables.compared, lake.tables.groups, lake.tables.pairs):  # as an earlier version leaves it
+        shutil.rmtree(table.path)
+    line = "4 images are not compared with the others; `curation curate` does that\n"
+    for command in ("status", "problems"):
+        code, text, error = curation(command)
+        assert (code, text.count(line), error) == (0, 1, ""), command
+        assert json.loads(curation(command, "--json")[1])["not_compared"] == 4
+    assert "duplicates" not in json.loads(curation("problems", "--json")[1])
+    assert curation("curate")[0] == 0
+    facts = json.loads(curation("problems", "--json")[1])
+    assert "not_compared" not in facts
+    assert facts["duplicates"]["near"] == {"groups": 1, "images": 4, "spare": 3}
+    assert facts["duplicates"]["exact"] == {"groups": 1, "images": 2, "spare": 1}
+    assert facts["duplicates"]["burst"] == {"groups": 0, "images": 0, "spare": 0}
+    lines = curation("problems")[1].splitlines()
+    assert [line.split(": ")[1] for line in lines if line.startswith(("exact ", "near ", "burst "))] == [
+        "`curation duplicates --kind exact`",
+        "`curation duplicates --kind near`",
+    ]
+
+
 def test_distinct_folds_near_copies_to_the_one_to_keep(curation: Curation, images: Path) -> None:
     for path, edit in {"b.jpg": None, "a small.jpg": "a quarter of the size", "m.jpg": "mirrored"}.items():
         image = photograph(0) if edit is None else EDITS[edit](photograph(0))
         (images / path).write_bytes(jpeg(image, 90 if edit is None else 70))
+    shutil.copy(images / "b.jpg", images / "z.jpg")
     (images / "alone.jpg").write_bytes(jpeg(photograph(5)))
     assert curation("run", "--no-curate")[0] == 0
 
-    def found(*arguments: str) -> set[str]:
+    def asked(*arguments: str) -> dict[str, Any]:
         code, text, error = curation("search", "--json", "--distinct", *arguments)
         assert code == 0, error
-        (query,) = json.loads(text)["queries"] if "queries" in json.loads(text) else [json.loads(text)]
-        return {hit["relative_path"] for hit in query.get("images", query.get("hits"))}
+        return dict(json.loads(text))
+
+    def found(*arguments: str) -> set[str]:
+        return {image["relative_path"] for image in asked(*arguments)["images"]}
 
     assert found() == {"alone.jpg", "a small.jpg", "b.jpg", "m.jpg"}
+    assert asked("a leaf")["folded"] == {"copies": 1, "near_copies": 0}
+    note = "note: images are not compared yet, so only copies of the same bytes are folded; `curation curate` compares"
+    assert curation("search", "--distinct")[2].startswith(note)
     assert curation("curate")[0] == 0
     assert found() == {"alone.jpg", "b.jpg"}
-    assert found("a leaf") == {"alone.jpg", "b.jpg"}
-    assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"} or found(
-        "--where", "relative_path != 'b.jpg'"
-    ) == {"alone.jpg", "m.jpg"}
-    assert found("--where", "near_keeper AND near_copies = 2") == {"b.jpg"}
+    answer = asked("a leaf")
+    assert {image["relative_path"]: image["near_copies"] for image in answer["images"]} == {"alone.jpg": 0, "b.jpg": 3}
+    assert (answer["total"], answer["folded"]) == (2, {"copies": 1, "near_copies": 2})
+    everyone = json.loads(curation("search", "a leaf", "--json")[1])
+    assert "folded" not in everyone
+    scores = {image["relative_path"]: image["score"] for image in everyone["images"]}
+    # A photograph has the place and the cosine of its best copy, and is shown as the one to keep.
+    copies = {path: score for path, score in scores.items() if path != "alone.jpg"}
+    (shown,) = (image for image in answer["images"] if image["relative_path"] == "b.jpg")
+    assert shown["score"] == pytest.approx(max(copies.values()), abs=1e-6)
+    # Where the one to keep doesn't meet the conditions: of a query the best of the others, of a list the first.
+    others = ("--where", "relative_path NOT IN ('b.jpg', 'z.jpg')")
+    best = max(("a small.jpg", "m.jpg"), key=lambda path: scores[path])
+    assert found("a leaf", *others) == {"alone.jpg", best}
+    assert found(*others) == {"alone.jpg", "a small.jpg"}
+    assert [image["relative_path"] for image in asked(*others, "--sort", "path:desc")["images"]] == [
+        "m.jpg",
+        "alone.jpg",
+    ]
+    assert found("--where", "relative_path != 'b.jpg'") == {"alone.jpg", "a small.jpg"}
+    assert found("--where", "near_keeper AND near_copies = 3") == {"b.jpg"}
+    _, text, error = curation("search", "--distinct")
+    assert text.splitlines() == ["alone.jpg", "b.jpg  (1 copy, 2 alike)"]
+    assert error == "folded: 1 copy and 2 near copies; `curation duplicates` shows them\n"
+    shutil.copy(images / "m.jpg", images / "m again.jpg")
+    assert curation("run", "--no-curate")[0] == 0
+    assert found() == {"alone.jpg", "b.jpg"}, "a copy that is not compared yet is one of its content"

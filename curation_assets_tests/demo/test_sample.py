@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
+from curation_assets.curate.duplicates.overview import group_table, groups_of
 from curation_assets.demo import sample
 from curation_assets.demo.sample import write_sample
 from curation_assets.images.exif import read_exif
 from curation_assets.images.listing import list_folders
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import LocalTree
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
 
 PHOTOGRAPHS = 64
 
@@ -77,6 +81,22 @@ def test_a_photograph_lies_twice_and_once_more_in_small(tree: Path) -> None:
     small = next((tree / "coffee/plot_03/rust").glob("*_small.jpg"))
     original = next(path for path in small.parent.iterdir() if path.stem == small.stem.removesuffix("_small"))
     assert max(Image.open(small).size) < max(Image.open(original).size)
+
+
+def test_the_doubles_are_found_for_what_they_are(tree: Path, tmp_path: Path) -> None:
+    pipeline = Pipeline(load_settings(images_root=tree, lake_root=tmp_path / "lake", model_source="demo"))
+    pipeline.scan(["maize/rows_june", "orchard/harvest", "rice/paddy_1"], LogProgress())
+    pipeline.compare_all(LogProgress())
+    found = {kind: list(groups_of(group_table(pipeline.tables.groups), kind)) for kind in ("near", "burst")}
+    near = {path for group in found["near"] for path in group.images["relative_path"]}
+    originals = {
+        min((tree / folder).glob("*.[jJ][pP]*")).name: folder for folder in ("orchard/harvest", "rice/paddy_1")
+    }
+    edited = {"orchard/harvest/mirrored.jpg", "rice/paddy_1/cropped.jpg"}
+    assert near == edited | {f"{folder}/{name}" for name, folder in originals.items()}
+    assert len(found["near"]) == 2
+    (burst,) = found["burst"]
+    assert set(burst.images["relative_path"]) == {f"maize/rows_june/IMG_0{number}.JPG" for number in (901, 902, 903)}
 
 
 def test_the_photograph_held_sideways_is_upright_again_by_its_exif(tree: Path) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from curation_assets.curate.duplicates.overview import waiting
 from curation_assets.curate.overview import as_decided, judged_rows
 from curation_assets.curate.problems import thresholds
 from curation_assets.decisions.record import append, read_decisions
@@ -67,6 +68,7 @@ def test_it_can_be_asked_and_searched_before_anything_is_written(earlier: Pipeli
     totals = tables.status(earlier.registry.champion()).drop("folder").sum().row(0)
     assert totals == (IMAGES + 2, IMAGES, 2, IMAGES, 0)
     assert tables.bad_files()["relative_path"].to_list() == BAD
+    assert waiting(tables.directory, tables.compared, earlier.agreements) == IMAGES - 1, "of a copy nothing is asked"
     found = earlier.searcher.search("a green leaf", k=5)
     assert found.total == IMAGES
     assert found.behind is None

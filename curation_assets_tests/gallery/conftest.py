@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 import uvicorn
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from starlette.testclient import TestClient
 
+from curation_assets.demo.sample import in_the_wind
 from curation_assets.gallery.app import create_app
 from curation_assets.gallery.gallery import Gallery
 from curation_assets.ingest import run
@@ -35,6 +36,9 @@ QUOTES = 'odd/it\'s "quoted" & <b>bold<∕b>.jpg'
 HANDLER = 'odd/"><img src=x onerror=alert(1)>.jpg'
 URLISH = "odd/100%20 a+b#c?d=é;.jpg"
 BYTES = "odd/caf\U0010ffe9.jpg"  # the name b"caf\xe9.jpg", as tables write it
+# In place of drawings of their own: a mirrored copy of another, and a scene that was taken twice within seconds.
+NEAR = ("coffee/healthy/photo_036.jpg", "coffee/healthy/photo_039.jpg")
+BURST = ("coffee/healthy/photo_037.jpg", "coffee/healthy/photo_038.jpg")
 HOSTILE = (SCRIPT, NEWLINE, QUOTES, HANDLER, URLISH, BYTES)
 
 
@@ -72,6 +76,14 @@ def draw_tree(root: Path) -> None:
         (root / folder).mkdir(parents=True)
         for number in range(count):
             (root / folder / f"photo_{number:03}.jpg").write_bytes(drawn(number + 100 * len(folder)))
+    with Image.open(root / NEAR[0]) as photo:
+        ImageOps.mirror(photo).save(root / NEAR[1], quality=60)
+    field = Image.open(BytesIO(drawn(600, (300, 225), quality=95)))
+    for shot, path in enumerate(BURST):
+        exif = Image.Exif()
+        exif[0x010F], exif[0x0110] = "Trail", "Eye"
+        exif.get_ifd(0x8769)[0x9003] = f"2025:06:20 10:41:{7 + 2 * shot:02}"
+        in_the_wind(in_the_wind(field, 3.1 * shot), 1.2 * shot).save(root / path, quality=80, exif=exif)
     for place, key in enumerate(HOSTILE):
         path = root / os.fsdecode(key.encode().replace("\U0010ffe9".encode(), b"\xe9"))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import re
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from curation_assets.callers import current
 from curation_assets.curate.columns import QUALITY_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import files
+from curation_assets.gallery.api import images as api_images
 from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
 from curation_assets.gallery.security import POLICY
@@ -40,9 +42,11 @@ from curation_assets.search.query import Picture
 from curation_assets.search.searcher import Searcher
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
+    BURST,
     BYTES,
     HERE,
     HOSTILE,
+    NEAR,
     NEWLINE,
     SCRIPT,
     client_of,
@@ -463,9 +467,40 @@ def test_all_about_an_image(client: TestClient, lake: Pipeline) -> None:
     members = {member["image"]["relative_path"]: member["is_keeper"] for member in group["images"]}
     assert set(members) == {"kinds/copy.jpg", "rice/photo_000.jpg"}
     assert sorted(members.values()) == [False, True]
+    assert (facts["copies_total"], facts["compared"]) == (1, True)
     assert facts["embedding"]["model_version"] == "1"
     assert facts["embedding"]["embeddings_table_version"] == lake.searcher.open().info.embeddings_version
     assert facts["dagster"].startswith("http://127.0.0.1:3000/assets/crop_images_directory?view=partitions&partition=")
+
+
+def test_near_and_burst_groups_of_an_image_are_told(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def group(key: str) -> dict[str, Any]:
+        (found,) = client.get("/api/image", params={"key": key}).json()["groups"]
+        return dict(found)
+
+    for kind, of_kind, how in (("near", NEAR, "mirrored"), ("burst", BURST, "the same frame")):
+        for key in of_kind:
+            found = group(key)
+            assert (found["kind"], found["total"]) == (kind, 2)
+            assert {member["image"]["relative_path"] for member in found["images"]} == set(of_kind)
+            keeper, other = found["images"]
+            assert (keeper["is_keeper"], keeper["how"], other["is_keeper"], other["how"]) == (True, None, False, how)
+            page = client.get("/image", params={"key": key}, headers=HTML).text
+            title = {"near": "The same photograph", "burst": "The same scene"}[kind]
+            assert f">{title}</h2>" in page
+            assert page.count('aria-current="page"') == 1
+            assert f"keep: {keeper['rule']}</span>" in page
+            assert "of the group's" not in page
+    assert [member["image"]["relative_path"] for member in group(NEAR[1])["images"]] == list(NEAR), "more bytes a pixel"
+    marked = {
+        image["relative_path"]: image["near_copies"] for image in search(client, folder="coffee", k=500)["images"]
+    }
+    assert {path: near for path, near in marked.items() if near} == dict.fromkeys(NEAR, 1)
+    monkeypatch.setattr(api_images, "_MOST_GROUPED", 1)
+    shown = group(NEAR[1])
+    assert ([member["image"]["relative_path"] for member in shown["images"]], shown["total"]) == ([NEAR[1]], 2)
+    page = client.get("/image", params={"key": NEAR[1]}, headers=HTML).text
+    assert "1 of the group's 2 images" in page
 
 
 def test_exif_tags_are_readable_short_and_harmless(client: TestClient) -> None:
@@ -850,9 +885,9 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/map/point", "/api/map/labels", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
-        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FolderCounts", "FoldersAnswer", "FoundImage",
-        "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer", "MapLabels",
-        "Problem", "SearchAnswer", "Uploaded",
+        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts", "FoldersAnswer",
+        "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer",
+        "MapLabels", "Problem", "SearchAnswer", "Uploaded",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)
@@ -996,19 +1031,25 @@ def test_lists_are_sorted_fold_copies_and_tell_of_them(client: TestClient) -> No
     assert sizes == sorted(sizes, reverse=True)
     answer = search(client, sort="path:desc", distinct=True, k=500)
     paths = [image["relative_path"] for image in answer["images"]]
-    assert (answer["sort"], answer["distinct"], answer["total"]) == ("relative_path:desc", True, ALL - 1)
+    assert (answer["sort"], answer["distinct"], answer["total"]) == ("relative_path:desc", True, ALL - 2)
+    assert (answer["folded"], answer["notice"]) == ({"copies": 1, "near_copies": 1}, None)
     assert paths == sorted(paths, key=str.encode, reverse=True)
     assert "kinds/copy.jpg" not in paths
+    assert set(NEAR) - set(paths) == {NEAR[1]}, "the one to keep stands for both"
     assert {image["relative_path"]: image["copies"] for image in search(client, folder="kinds")["images"]} == {
         "kinds/copy.jpg": 1
     } | {f"kinds/{name}": 0 for name in ("cut.jpg", "deep.png", "empty.jpg", "page.jpg", "print.tif", "told.jpg")}
     found = search(client, text="rust", distinct=True, k=500)
-    assert (found["total"], found["sort"]) == (USABLE - 1, None)
+    assert (found["total"], found["sort"]) == (USABLE - 2, None)
+    scores = [image["score"] for image in found["images"]]
+    assert scores == sorted(scores, reverse=True)
+    assert search(client, text="rust")["folded"] is None
     assert refusal(client, "/api/search", text="rust", sort="width")[0] == 400
     assert "no column 'colour'" in refusal(client, "/api/search", sort="colour")[1]
     rows, provenance, _ = exported(client, "csv", search={"sort": "size:desc", "distinct": True})
     assert rows["size_bytes"].is_sorted(descending=True)
-    assert (provenance["sort"], len(rows)) == ("size_bytes:desc", ALL - 1)
+    assert (provenance["sort"], len(rows)) == ("size_bytes:desc", ALL - 2)
+    assert provenance["folded"] == {"copies": 1, "near_copies": 1}
 
 
 def test_an_export_of_nothing_is_refused_in_a_sentence(client: TestClient) -> None:
@@ -1091,3 +1132,8 @@ def test_problems_are_told_filtered_by_and_sorted_by(ready: Pipeline, images: Pa
     page = client.get("/image", params={"key": "a/blurred.jpg"}, headers=HTML).text
     assert ">problems</dt>" in page
     assert ">blurry</dd>" in page
+    assert "It is not compared" not in page
+    for table in (ready.tables.compared, ready.tables.groups):
+        shutil.rmtree(table.path)
+    assert "It is not compared" in client.get("/image", params={"key": "a/blurred.jpg"}, headers=HTML).text
+    assert search(client, distinct=True)["notice"].startswith("images are not compared yet")

@@ -114,18 +114,25 @@ def contents_of(directory: Snapshot) -> pl.DataFrame:
     return rows.unique("content_sha256", keep="first", maintain_order=True)
 
 
-def not_compared(directory: Snapshot, compared: Snapshot, thresholds: Thresholds) -> pl.Series:
-    """Contents that are new, or were compared by an earlier version or with other thresholds."""
+def not_compared(directory: Snapshot, compared: Snapshot | None, thresholds: Thresholds) -> pl.Series:
+    """Contents that are new, or were compared by an earlier version or with other thresholds.
+
+    Args:
+        compared: None where nothing was ever compared: all of them.
+    """
     rows = contents_of(directory).select("content_sha256", "pixels_as")
+    if compared is None:
+        return rows["content_sha256"]
     return rows.join(_current(compared, thresholds), on=rows.columns, how="anti", nulls_equal=True)["content_sha256"]
 
 
 def _current(compared: Snapshot, thresholds: Thresholds) -> pl.DataFrame:
     columns = ["content_sha256", "pixels_as", "represented_by", "model_version", "model_fingerprint", "error"]
-    return compared.read(columns, where=_is_current(thresholds)).unique("content_sha256", keep="last")
+    return compared.read(columns, where=is_current(thresholds)).unique("content_sha256", keep="last")
 
 
-def _is_current(thresholds: Thresholds) -> pl.Expr:
+def is_current(thresholds: Thresholds) -> pl.Expr:
+    """Rows of pairs and of compared contents that this version made with some thresholds."""
     return (pl.col("verification_version") == VERIFICATION_VERSION) & (pl.col("thresholds") == str(thresholds))
 
 
@@ -215,9 +222,9 @@ class _Work:
         of_nodes = held.join(alone, left_on="first", right_on="content_sha256", how="semi").join(
             alone, left_on="second", right_on="content_sha256", how="semi"
         )
-        of_nodes = of_nodes.filter((pl.col("method") != "frame") & _is_current(self.thresholds))
+        of_nodes = of_nodes.filter((pl.col("method") != "frame") & is_current(self.thresholds))
         framed = _frame_keys(member_of)
-        of_crowds = held.filter((pl.col("method") == "frame") & _is_current(self.thresholds)).join(
+        of_crowds = held.filter((pl.col("method") == "frame") & is_current(self.thresholds)).join(
             framed, on=["first", "second"], how="semi"
         )
         kept = pl.concat([of_nodes, of_crowds]).unique(["first", "second"])

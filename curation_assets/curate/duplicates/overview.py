@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curation_assets.curate.duplicates.comparison import Comparison, not_compared
+from curation_assets.curate.duplicates.comparison import Comparison, is_current, not_compared
 from curation_assets.curate.duplicates.grouping import Grouping
 from curation_assets.curate.duplicates.groups import KINDS as KINDS
 from curation_assets.curate.duplicates.judging import Thresholds
@@ -96,14 +96,18 @@ def groups_of(rows: pl.DataFrame, kind: str | None = None) -> Iterator[Group]:
 
 
 def groups_with(groups: LakeTable, pairs: LakeTable, relative_path: str) -> list[Group]:
-    """The groups of an image, exact, near, burst, with ``how``; none where nothing was compared."""
+    """The groups of an image, exact, near, burst, with ``how``; none where nothing was compared.
+
+    Only their own rows, and pairs of their own contents, are read into memory.
+    """
     if groups.newest_version() < 1:
         return []
-    rows = group_table(groups)
-    mine = rows.filter(pl.col("relative_path") == relative_path)
+    snapshot = groups.latest()
+    mine = snapshot.read(["kind", "group_id"], where=pl.col("relative_path") == relative_path).drop("_file")
     if not len(mine):
         return []
-    whole = rows.join(mine.select("kind", "group_id"), on=["kind", "group_id"], how="semi")
+    rows = snapshot.read(_READ, where=pl.col("group_id").is_in(mine["group_id"].implode())).drop("_file")
+    whole = rows.join(mine, on=["kind", "group_id"], how="semi", maintain_order="left")
     return list(groups_of(explained(whole, pairs)))
 
 
@@ -121,15 +125,28 @@ def counts(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def waiting(directory: LakeTable, compared: LakeTable, thresholds: Thresholds) -> int:
-    """How many contents are not compared yet."""
+    """How many contents are not compared yet; all that can be, where nothing ever was."""
+    return len(not_compared(directory.latest(), compared.latest() if compared.exists() else None, thresholds))
+
+
+def is_compared(compared: LakeTable, content: str, thresholds: Thresholds) -> bool:
+    """Whether a content was compared with the others, by this version and with these thresholds."""
     if not compared.exists():
-        return 0
-    return len(not_compared(directory.latest(), compared.latest(), thresholds))
+        return False
+    where = (pl.col("content_sha256") == content) & is_current(thresholds)
+    return len(compared.latest().read(["content_sha256"], where=where)) > 0
+
+
+def waiting_line(number: int) -> str:
+    """The same for a reader, and what to do."""
+    return f"{number:,} images are not compared with the others; `curation curate` does that"
 
 
 def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
     """Rows of groups with ``how``: what makes an image another than its keeper, as their pair tells; else null."""
-    found = pairs.latest().read(["first", "second", "transform"]).drop("_file")
+    members = rows["content_sha256"].unique().implode()
+    of_members = pl.col("first").is_in(members) & pl.col("second").is_in(members)
+    found = pairs.latest().read(["first", "second", "transform"], where=of_members).drop("_file")
     kept = rows.filter("is_keeper").select("kind", "group_id", kept="content_sha256")
     told = rows.join(kept, on=["kind", "group_id"], how="left", maintain_order="left").with_columns(
         first=pl.min_horizontal("content_sha256", "kept"), second=pl.max_horizontal("content_sha256", "kept")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import polars as pl
 from fastapi import APIRouter, Query, Request
 
-from curation_assets.curate.duplicates.overview import groups_with
+from curation_assets.curate.duplicates.overview import groups_with, is_compared
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.exif import read_tags
@@ -14,7 +15,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf, address, found_i
 from curation_assets.gallery.requests import ImageRequest
 from curation_assets.search.index import SearchIndex
 
-_MOST_COPIES = 100
+_MOST_COPIES = _MOST_GROUPED = 100
 
 router = APIRouter()
 
@@ -61,7 +62,10 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
         copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),
+        copies_total=number,
         groups=_groups(gallery, index, asked),
+        compared=row["status"] == "ok"
+        and is_compared(gallery.tables.compared, row["content_sha256"], gallery.agreements),
         picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,
         original=address("/original", asked.key, asked),
         dagster=gallery.dagster_link(row["folder"]),
@@ -71,9 +75,6 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
 def _groups(gallery: Gallery, index: SearchIndex, asked: ImageRequest) -> list[responses.ImageGroup]:
     told = []
     for group in groups_with(gallery.tables.groups, gallery.tables.pairs, asked.key):
-        rows = group.images.head(_MOST_COPIES)
-        numbers = [index.row_number(path) for path in rows["relative_path"]]
-        found = zip(rows.iter_rows(named=True), numbers, strict=True)
         images = [
             responses.GroupedImage(
                 image=found_image(index.rows.row(number, named=True), asked),
@@ -82,10 +83,16 @@ def _groups(gallery: Gallery, index: SearchIndex, asked: ImageRequest) -> list[r
                 rule=row["rule"],
                 how=row["how"],
             )
-            for row, number in found
-            if number is not None
+            for row, number in _shown(group.images, index, asked.key)
         ]
-        told.append(
-            responses.ImageGroup(kind=group.kind, group_id=group.group_id, total=len(group.images), images=images)
-        )
+        total = len(group.images)
+        told.append(responses.ImageGroup(kind=group.kind, group_id=group.group_id, total=total, images=images))
     return told
+
+
+def _shown(rows: pl.DataFrame, index: SearchIndex, key: str) -> list[tuple[dict[str, Any], int]]:
+    """Rows of a group that an index has, with their numbers there: the first hundred, ``key`` among them."""
+    numbered = ((row, index.row_number(row["relative_path"])) for row in rows.iter_rows(named=True))
+    there = [(row, number) for row, number in numbered if number is not None]
+    later = [each for each in there[_MOST_GROUPED:] if each[0]["relative_path"] == key]
+    return there[: _MOST_GROUPED - len(later)] + later

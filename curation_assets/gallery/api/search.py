@@ -11,7 +11,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
 from curation_assets.images.names import printable
 from curation_assets.search.filters import PROBLEMS
-from curation_assets.search.ordering import NEAR_COPIES
+from curation_assets.search.ordering import NEAR_COPIES, ONLY_COPIES
 
 router = APIRouter()
 
@@ -36,5 +36,7 @@ def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
         filter=found.filter.facts(),
         sort=None if found.sort is None else str(found.sort),
         distinct=found.distinct,
+        folded=None if found.folded is None else responses.FoldedImages.model_validate(found.folded.facts()),
+        notice=ONLY_COPIES if found.folded is not None and not found.folded.are_near_known else None,
         described=printable(found.query.describe()),
     )

@@ -86,6 +86,9 @@ export const scored = (image) => (image.score === null ? "" : `cosine ${image.sc
 /** How many other images have the same content, in words; nothing where none has. */
 export const copied = (image) => (image.copies ? `${number(image.copies)} ${image.copies === 1 ? "copy" : "copies"}` : "");
 
+/** How many other images show the same photograph under other bytes, in words; nothing where none does. */
+export const alike = (image) => (image.near_copies > image.copies ? `${number(image.near_copies - image.copies)} alike` : "");
+
 /** Marks of an image that has copies, or problems. */
 export function marks(image) {
   const found = image.problems.map((kind) => el("span", { className: "problem", textContent: kind.replaceAll("_", " ") }));
@@ -93,10 +96,10 @@ export function marks(image) {
     const title = `${number(image.copies)} other ${image.copies === 1 ? "image has" : "images have"} the same content`;
     found.push(el("span", { className: "copies", title, textContent: copied(image) }));
   }
-  if (image.near_copies > image.copies) {
+  if (alike(image)) {
     const near = image.near_copies - image.copies;
     const title = `${number(near)} other ${near === 1 ? "image shows" : "images show"} the same photograph under other bytes`;
-    found.push(el("span", { className: "copies", title, textContent: `${number(near)} alike` }));
+    found.push(el("span", { className: "copies", title, textContent: alike(image) }));
   }
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }

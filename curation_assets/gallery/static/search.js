@@ -18,6 +18,7 @@ const tiles = new Tiles(byId("grid"), byId("tiles"));
 const pictures = new Map(); // upload id → {name, address} of the image in this browser
 let asked = new URLSearchParams(location.search);
 let total = 0;
+let folded = 0;
 let run = 0; // counts searches, so that a late answer to an earlier one is dropped
 let loading = false;
 let stop = new AbortController();
@@ -162,6 +163,7 @@ async function more(k = PAGE) {
       return;
     }
     total = answer.total;
+    folded = answer.folded ? answer.folded.copies + answer.folded.near_copies : 0;
     sorted = answer.sort;
     byId("export-all").querySelector("button").disabled = !total;
     tiles.add(answer.images, total);
@@ -192,11 +194,14 @@ function told(shown) {
   if (!total) return "No image meets the conditions.";
   const column = sorted?.replace(":desc", "");
   const order = !sorted ? "the nearest first" : sorted === "relative_path" ? "in the order of their paths" : `by ${column}`;
-  return shown < total ? `${number(shown)} of ${number(total)} ${images}, ${order}` : `${number(total)} ${images}, ${order}`;
+  const more = folded ? `; ${number(folded)} more ${folded === 1 ? "is" : "are"} folded` : "";
+  return `${shown < total ? `${number(shown)} of ` : ""}${number(total)} ${images}, ${order}${more}`;
 }
 
 function showFirst(answer) {
-  byId("notices").replaceChildren(...indexNotices(answer.index));
+  const found = indexNotices(answer.index);
+  if (answer.notice) found.push(notice(sentence(answer.notice)));
+  byId("notices").replaceChildren(...found);
   if (!answer.images.length) {
     byId("tiles").append(el("p", { className: "nothing wide", textContent: "No image meets these conditions." }));
   }

@@ -1,5 +1,5 @@
 // The grid of images: one tab stop, arrow keys between the tiles, and a selection by mouse and keyboard.
-import { copied, el, marks, scored, shot } from "./dom.js";
+import { alike, copied, el, marks, scored, shot } from "./dom.js";
 
 const TYPING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
 
@@ -58,7 +58,7 @@ export class Tiles extends EventTarget {
         tabIndex: at === this.focused ? 0 : -1,
         "aria-selected": String(chosen),
         "aria-colindex": String(at + 1),
-        "aria-label": [image.name, scored(image), copied(image), ...image.problems, image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
+        "aria-label": [image.name, scored(image), copied(image), alike(image), ...image.problems, image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
       },
       link,
       marks(image),
