@@ -233,11 +233,8 @@ def _index_is_in_line(pipeline: Pipeline) -> bool:
     """Whether the neighbours of all images are known; where nothing is embedded there are none to wait for."""
     if (model := _model(pipeline)) is None:
         return True
-    directory, embeddings, info = (
-        pipeline.tables.directory.latest(),
-        pipeline.tables.embeddings.latest(),
-        _index(pipeline),
-    )
+    tables, info = pipeline.tables, _index(pipeline)
+    directory, embeddings = tables.directory.latest(), tables.embeddings.latest()
     wanted = covered(embeddings.table_id, embeddings.version, directory.version, model.fingerprint)
     return info is not None and index_version(info) == wanted
 

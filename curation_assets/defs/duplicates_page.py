@@ -24,7 +24,7 @@ from curation_assets.pipeline import Pipeline
 AGREE, LIVE, AS_BEFORE = "members_agree", "keepers_live", "spare_as_before"
 _ALIKE = ("near", "burst")  # kinds of pairs, and of the groups that are worth looking at
 _IMAGES = "images"
-_SHEETS, _TABLE_ROWS = 4, 10
+_SHEETS, _TABLE_ROWS, _PATH_SHOWN = 4, 10, 40
 _METHODS = {
     "hash": "hashes of windows",
     "neighbours": "the model's neighbours",
@@ -59,7 +59,10 @@ def _least_alike(pipeline: Pipeline, kind: str, rows: pl.DataFrame, paths: pl.Da
         of_side = paths.rename({"content_sha256": side, "relative_path": f"{side}_path"})
         some = some.join(of_side, on=side, maintain_order="left")
     told = some.select("first_path", "second_path", "similarity", "transform").iter_rows()
-    shown = [([one, other], f"{similarity:.3f}: {_how(transform)}") for one, other, similarity, transform in told]
+    shown = [
+        ([one, other], f"{printable(one)} and {printable(other)}: {similarity:.3f}, {_how(transform)}")
+        for one, other, similarity, transform in told
+    ]
     return _sheets(pipeline, f"least alike {kind} pairs", f"a {kind} pair", shown)
 
 
@@ -150,8 +153,14 @@ def _kinds(counts: Mapping[str, Mapping[str, int]]) -> dg.MetadataValue:
 
 
 def _groups(groups: Sequence[overview.Group]) -> dg.MetadataValue:
-    columns = {_IMAGES: "int", "keep": "string", "why": "string"}
-    return _records(columns, [(len(of.images), printable(of.keeper), str(of.images["rule"][0])) for of in groups])
+    columns = {_IMAGES: "int", "why": "string", "keep": "string"}
+    return _records(columns, [(len(of.images), str(of.images["rule"][0]), _shown(of.keeper)) for of in groups])
+
+
+def _shown(path: str) -> str:
+    """The end of a path that is long: a wide table hides its last columns, and those of the tables beside it."""
+    name = printable(path)
+    return name if len(name) <= _PATH_SHOWN else f"…{name[1 - _PATH_SHOWN :]}"
 
 
 def _records(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dg.MetadataValue:
