@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -31,13 +30,12 @@ from curation_assets.curate.duplicates.candidates import (
 from curation_assets.curate.duplicates.crowds import Crowds, crowds
 from curation_assets.curate.duplicates.judging import Candidates, Judge, Thresholds, in_threads, pair_rows
 from curation_assets.curate.duplicates.pictures import Pictures, refresh_pictures
+from curation_assets.curate.duplicates.rows import merge_files, replace_rows
 from curation_assets.curate.duplicates.verification import AT_ONCE, VERIFICATION_VERSION
-from curation_assets.embed.plan import merges
-from curation_assets.embed.rows import write_merged
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import COMPARED, PAIRS
-from curation_assets.lake.snapshot import DataFile, Snapshot
+from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.spark import SparkVerification
 
 _PIECE_SECONDS = 30.0  # of one commit: what a kill can cost
-_COPY_ROWS = 8192
 _READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", "file_name", "camera", "captured_at"]
 
 
@@ -231,7 +228,7 @@ class _Work:
         going = held.join(kept, on=["first", "second"], how="anti")
         if len(going):
             self.result.removed += len(going)
-            self.result.commits += _without(self.rows, ["first", "second"], going)
+            self.result.commits += replace_rows(self.rows, ["first", "second"], going)
 
     def _tell_of_members(self, usable: pl.DataFrame, member_of: pl.DataFrame) -> None:
         keys = _frame_keys(member_of).with_columns(similarity=member_of["similarity"])
@@ -348,7 +345,7 @@ class _Work:
                 return
             old = known.join(new, on="content_sha256", how="semi")
             if len(old):
-                _without(change, ["content_sha256"], old.select("content_sha256"))
+                replace_rows(change, ["content_sha256"], old.select("content_sha256"))
             with change.writer.file() as stage:
                 for batch in new.select(COMPARED.arrow_schema.names).to_arrow().cast(_COMPARED_TYPES).to_batches():
                     stage.write(batch)
@@ -367,13 +364,13 @@ class _Work:
             known = change.base.read(["content_sha256"])
             gone = known.join(contents.select("content_sha256"), on="content_sha256", how="anti")
             if len(gone):
-                _without(change, ["content_sha256"], gone.select("content_sha256"))
-            _merged(change)
+                replace_rows(change, ["content_sha256"], gone.select("content_sha256"))
+            merge_files(change)
 
         rewrite(self.compared, hive.WHOLE, work, info={"job": "pairs"}, progress=self.progress)
 
     def _merge(self) -> None:
-        self.result.commits += _merged(self.rows)
+        self.result.commits += merge_files(self.rows)
 
 
 _COMPARED_TYPES = COMPARED.arrow_schema.remove_metadata()
@@ -382,26 +379,3 @@ _COMPARED_TYPES = COMPARED.arrow_schema.remove_metadata()
 def _frame_keys(member_of: pl.DataFrame) -> pl.DataFrame:
     low = pl.min_horizontal("content_sha256", "represented_by").alias("first")
     return member_of.select(low, pl.max_horizontal("content_sha256", "represented_by").alias("second"))
-
-
-def _without(change: Rewrite, key: list[str], going: pl.DataFrame) -> bool:
-    """Write the files anew that hold some rows, without them."""
-    held = change.base.read(key)
-    touched = set(held.join(going, on=key, how="semi")["_file"])
-    files: list[DataFile] = [file for file in change.base.files() if file.path in touched]
-    with change.writer.file() as stage:
-        for batch in change.base.reader.batches(files, _COPY_ROWS):
-            keys = pl.DataFrame(batch.select(key)).with_row_index("_at")
-            kept = keys.join(going, on=key, how="anti", maintain_order="left")
-            if len(kept):
-                stage.write(batch.take(pa.array(kept["_at"].to_numpy())))
-    return change.commit(stage.files, files)
-
-
-def _merged(change: Rewrite) -> int:
-    commits = 0
-    for files in merges(change.base.files()):
-        with change.writer.file() as stage:
-            write_merged(stage, change.base.reader, files)
-        commits += change.commit(stage.files, files, data_change=False)
-    return commits

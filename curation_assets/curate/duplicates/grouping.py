@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from curation_assets.curate.duplicates.groups import KINDS, Words, group_rows
+from curation_assets.curate.duplicates.rows import merge_files, replace_rows
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
@@ -20,7 +21,7 @@ from curation_assets.progress import Progress
 
 _FACTS = ["relative_path", "content_sha256", "size_bytes", "width", "height", "captured_at", "modified_at", "status"]
 _READ = list(GROUPS.arrow_schema.names)
-_TYPES = GROUPS.arrow_schema.remove_metadata()
+_KEY = list(GROUPS.key)
 
 
 @dataclass
@@ -70,16 +71,18 @@ def bring_groups_in_line(
         rows = group_rows(images, found, words, order, before, datetime.now(UTC))
         result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
         result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
-        was = before.drop("_file").select(_READ)
-        differing = rows.join(was, on=_READ, how="anti", nulls_equal=True)
-        gone = was.join(rows, on=["relative_path", "kind"], how="anti")
+        was = before.select(_READ)
+        differing = rows.join(was, on=_READ, how="anti", nulls_equal=True).select(_KEY)
+        gone = was.join(rows, on=_KEY, how="anti").select(_KEY)
+        doubled = was.filter(pl.struct(_KEY).is_duplicated()).select(_KEY)  # by another writer
         result.changed = len(differing) + len(gone)
-        if not result.changed and len(was) == len(rows):
+        changed = pl.concat([differing, gone, doubled]).unique()
+        if not len(changed):
             return
-        with change.writer.file() as stage:
-            for batch in rows.to_arrow().cast(_TYPES).to_batches():
-                stage.write(batch)
-        result.commits += change.commit(stage.files, change.base.named_files())
+        new = rows.join(changed, on=_KEY, how="semi", maintain_order="left")
+        broken = [file for file, _ in change.base.broken()]
+        result.commits += replace_rows(change, _KEY, changed, new, leaving=broken)
+        result.commits += merge_files(change)
 
     result.version = rewrite(groups, hive.WHOLE, work, info={"job": "groups"}, progress=progress).version
     result.seconds = time.perf_counter() - started

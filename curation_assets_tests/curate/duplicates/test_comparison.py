@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, Schema
 
 from curation_assets.curate.duplicates import verification
 from curation_assets.curate.duplicates.overview import Duplicates
@@ -175,6 +177,28 @@ def test_pictures_are_made_anew_when_they_are_lost(lost: str, pipeline: Pipeline
     (images / "rye/alone.jpg").write_bytes(jpeg(EDITS["re-encoded"](photograph(2))))
     compare(pipeline)
     assert ["maize/3.jpg", "rye/alone.jpg"] in grouped(pipeline)
+
+
+def test_of_the_groups_only_files_that_hold_what_changed_are_written_anew(pipeline: Pipeline, images: Path) -> None:
+    put(images)
+    compare(pipeline)
+    groups = pipeline.tables.groups
+    DeltaTable(str(groups.path)).alter.add_columns(Schema.from_arrow(pa.schema([pa.field("note", pa.string())])).fields)
+    DeltaTable(str(groups.path)).update(updates={"note": "'of ' || relative_path"})
+    (file,) = groups.snapshot().files()
+    (images / "rye/new.jpg").write_bytes(jpeg(photograph(9)))
+    (images / "rye/new mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(9)), 80))
+    done = compare(Pipeline(pipeline.settings)).grouping
+    assert (done.changed, done.commits) == (2, 1)
+    assert file in groups.snapshot().files(), "what others are in is not touched"
+    assert grouped(pipeline) == sorted([*NEAR, ["rye/new mirrored.jpg", "rye/new.jpg"]])
+    (images / "oats/grey.jpg").unlink()
+    done = compare(Pipeline(pipeline.settings)).grouping
+    rows = groups.snapshot().read(["relative_path", "note"])
+    assert len(rows) == 2 + sum(map(len, NEAR)) + 2 - 1, "two copies, the near groups, one that came, one that went"
+    stayed = rows.filter(pl.col("relative_path").str.starts_with("maize/"))
+    assert (stayed["note"] == "of " + stayed["relative_path"]).all(), "users' own columns stay with rows that do"
+    assert compare(Pipeline(pipeline.settings)).grouping.changed == 0
 
 
 def test_few_or_no_images_are_no_groups(pipeline: Pipeline, images: Path) -> None:

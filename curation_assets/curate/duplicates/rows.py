@@ -1,0 +1,58 @@
+"""How rows of the tables of duplicates change: files that hold what goes are written anew, all others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from curation_assets.embed.plan import merges
+from curation_assets.embed.rows import write_merged
+from curation_assets.lake.rewrite import Rewrite
+from curation_assets.lake.snapshot import DataFile
+
+_COPY_ROWS = 8192
+
+
+def replace_rows(
+    change: Rewrite,
+    key: Sequence[str],
+    going: pl.DataFrame,
+    new: pl.DataFrame | None = None,
+    leaving: Iterable[DataFile] = (),
+) -> bool:
+    """Let some rows go and others come, in one commit.
+
+    Args:
+        going: values of the key; rows that there are not do no harm.
+        new: rows of the table's spec. Users' own columns are kept of rows that stay.
+        leaving: files that go whole.
+
+    Returns:
+        Whether there was something to commit.
+    """
+    held = change.base.read(key)
+    touched = set(held.join(going, on=key, how="semi")["_file"])
+    files = [file for file in change.base.files() if file.path in touched]
+    with change.writer.file() as stage:
+        for batch in change.base.reader.batches(files, _COPY_ROWS):
+            keys = pl.DataFrame(batch.select(list(key))).with_row_index("_at")
+            kept = keys.join(going, on=key, how="anti", maintain_order="left")
+            if len(kept):
+                stage.write(batch.take(pa.array(kept["_at"].to_numpy())))
+        if new is not None and len(new):
+            types = change.base.spec.arrow_schema.remove_metadata()
+            for batch in new.select(types.names).to_arrow().cast(types).to_batches():
+                stage.write(batch)
+    return change.commit(stage.files, [*files, *leaving])
+
+
+def merge_files(change: Rewrite) -> int:
+    """Join many small files, which changes no row; how many commits that took."""
+    commits = 0
+    for files in merges(change.base.files()):
+        with change.writer.file() as stage:
+            write_merged(stage, change.base.reader, files)
+        commits += change.commit(stage.files, files, data_change=False)
+    return commits
