@@ -64,7 +64,7 @@ def bring_groups_in_line(
     result = Grouping()
 
     def work(change: Rewrite) -> None:
-        images = _images(directory.latest(), quality, decided(decisions))
+        images = images_to_group(directory.latest(), quality, decided(decisions))
         found = pairs.latest().read(["first", "second", "kind", "similarity", "method"])
         before = change.base.read(_READ)
         words = Words(decisions.same_pairs(), decisions.different_pairs())
@@ -104,7 +104,12 @@ def decided(decisions: Decisions) -> pl.DataFrame:
     return pl.concat([frame.cast({"decided": pl.Int32}) for frame in (chosen, kept, spare, bad)])
 
 
-def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+def images_to_group(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+    """The usable images, with what keepers are chosen by.
+
+    Args:
+        said: as :func:`decided` gives it.
+    """
     rows = directory.read(_FACTS)
     rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
     sharp = pl.DataFrame(schema={"content_sha256": pl.String, "sharpness": pl.Float32})

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from curation_assets.curate.duplicates.comparison import contents_of, not_compared
-from curation_assets.curate.duplicates.grouping import _images as images_to_group
-from curation_assets.curate.duplicates.grouping import decided
+from curation_assets.curate.duplicates.grouping import decided, images_to_group
 from curation_assets.curate.duplicates.groups import Words, group_rows
 from curation_assets.curate.duplicates.judging import Thresholds
 from curation_assets.decisions.standing import Decisions
