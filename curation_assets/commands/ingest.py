@@ -79,7 +79,7 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
         if unmeasured:
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         if not_compared:
-            out.print(waiting_line(not_compared), markup=False)
+            out.print(waiting_line(not_compared), markup=False, soft_wrap=True)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)

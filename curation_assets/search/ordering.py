@@ -113,23 +113,22 @@ class Photographs:
     @classmethod
     def among(cls, index: SearchIndex, numbers: NDArray[np.int64], attachments: Attachments) -> Photographs:
         """Those of some rows; what has no known content is a photograph of its own."""
-        shown, place = pl.col("photograph"), pl.col("place")
-        frame = (
-            _photographs(index, attachments)[numbers]
-            .with_row_index("place")
-            .select(
-                first=pl.when(shown.is_null()).then(place).otherwise(place.first().over(shown)),
-                keeper=pl.when(NEAR_KEEPER).then(place).max().over(shown),
-            )
-        )
         first, keeper = (np.full(len(index.rows), -1, np.int64) for _ in range(2))
-        first[numbers] = numbers[frame["first"].to_numpy()]
-        kept = frame["keeper"].is_not_null().to_numpy()
-        keeper[numbers[kept]] = numbers[frame["keeper"].drop_nulls().to_numpy()]
-        contents = index.rows["content_sha256"].gather(numbers)
-        different = contents.drop_nulls().n_unique() + contents.null_count()
-        near = different - frame["first"].n_unique()
-        return cls(first, keeper, Folded(len(numbers) - different, near, attachments.holds(index, NEAR_GROUP)))
+        first[numbers] = numbers
+        order = pl.DataFrame({"number": numbers, "place": np.arange(len(numbers))})
+        # In their order, those that may show the same as another.
+        frame = order.join(_shared(index, attachments), on="number").sort("place")
+        number, shown = pl.col("number"), "photograph"
+        told = frame.select(
+            "number",
+            first=number.first().over(shown),
+            keeper=pl.when(NEAR_KEEPER).then(number).max().over(shown).fill_null(-1),
+        )
+        first[told["number"]] = told["first"].to_numpy()
+        keeper[told["number"]] = told["keeper"].to_numpy()
+        copies = len(frame) - frame["content"].n_unique()
+        near_copies = len(frame) - copies - told["first"].n_unique()
+        return cls(first, keeper, Folded(copies, near_copies, attachments.holds(index, NEAR_GROUP)))
 
     def places(self, ordered: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where in an order each photograph comes first, in that order.
@@ -157,20 +156,24 @@ def without_photographs_of(
 ) -> NDArray[np.int64]:
     """Rows that don't show the photograph of one of some images."""
     asked = [number for key in keys if (number := index.row_number(key)) is not None]
-    photograph = _photographs(index, attachments)["photograph"]
-    known = photograph[asked].drop_nulls() if asked else pl.Series(dtype=pl.String)
-    if not len(known):
+    if not asked:
         return rows
-    is_asked: NDArray[np.bool_] = photograph[rows].is_in(known.implode()).fill_null(False).to_numpy()
-    return np.asarray(rows[~is_asked], np.int64)
+    shared = _shared(index, attachments)
+    photographs = shared.filter(pl.col("number").is_in(asked))["photograph"]
+    same = shared.filter(pl.col("photograph").is_in(photographs.implode()))["number"]
+    return np.asarray(rows[~np.isin(rows, [*asked, *same])], np.int64)
 
 
-def _photographs(index: SearchIndex, attachments: Attachments) -> pl.DataFrame:
-    """``photograph`` (near group, else content) and ``near_keeper`` of each row."""
+def _shared(index: SearchIndex, attachments: Attachments) -> pl.DataFrame:
+    """Rows of an index that may show the same as another: ``number``, ``content``, ``photograph``, ``near_keeper``.
+
+    The photograph is that of the near group, else of the content. Of a million images few are among them.
+    """
     found = attachments.of(index, [NEAR_GROUP, NEAR_KEEPER])
-    content = index.rows["content_sha256"]
     if NEAR_GROUP not in found.columns:
-        return pl.DataFrame({"photograph": content, NEAR_KEEPER: pl.Series([None] * len(content), dtype=pl.Boolean)})
+        found = pl.DataFrame(schema={NEAR_GROUP: pl.String, NEAR_KEEPER: pl.Boolean}).clear(len(index.rows))
+    number = np.flatnonzero((index.copies > 0) | found[NEAR_GROUP].is_not_null().to_numpy())
+    frame = found[number].with_columns(number=number, content=index.rows["content_sha256"].gather(number))
     # A copy that came since the groups were formed is in that of its content.
     group = pl.col(NEAR_GROUP).max().over("content")
-    return found.with_columns(content=content).select(pl.coalesce(group, "content").alias("photograph"), NEAR_KEEPER)
+    return frame.select("number", "content", NEAR_KEEPER, photograph=pl.coalesce(group, "content"))
