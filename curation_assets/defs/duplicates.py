@@ -9,8 +9,8 @@ import polars as pl
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.curate.duplicates import overview
 from curation_assets.curate.duplicates.comparison import Comparison
-from curation_assets.curate.duplicates.grouping import Grouping
-from curation_assets.curate.duplicates.standing import Vectors, contents_behind, groups_behind
+from curation_assets.curate.duplicates.grouping import Grouping, formed
+from curation_assets.curate.duplicates.standing import Vectors, contents_behind
 from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
@@ -160,7 +160,8 @@ def duplicates_behind(pipeline: Pipeline) -> tuple[int, int]:
         if contents:
             return contents, 0
         decisions, order = read_decisions(tables.decisions), pipeline.settings.keeper_order
-        return 0, groups_behind(directory, pairs, tables.quality, groups, decisions, order)
+        _, changed = formed(directory, pairs, tables.quality, groups, decisions, order)
+        return 0, len(changed)
 
     versions = [(of.table_id, of.version) for of in (compared, pairs, groups)]
     return _known.get(str(tables.groups.path), (duplicates_state(pipeline), *versions), find)

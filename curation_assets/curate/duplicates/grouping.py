@@ -64,19 +64,10 @@ def bring_groups_in_line(
     result = Grouping()
 
     def work(change: Rewrite) -> None:
-        images = images_to_group(directory.latest(), quality, decided(decisions))
-        found = pairs.latest().read(["first", "second", "kind", "similarity", "method"])
-        before = change.base.read(_READ)
-        words = Words(decisions.same_pairs(), decisions.different_pairs())
-        rows = group_rows(images, found, words, order, before, datetime.now(UTC))
+        rows, changed = formed(directory.latest(), pairs.latest(), quality, change.base, decisions, order)
         result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
         result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
-        was = before.select(_READ)
-        differing = rows.join(was, on=_READ, how="anti", nulls_equal=True).select(_KEY)
-        gone = was.join(rows, on=_KEY, how="anti").select(_KEY)
-        doubled = was.filter(pl.struct(_KEY).is_duplicated()).select(_KEY)  # by another writer
-        result.changed = len(differing) + len(gone)
-        changed = pl.concat([differing, gone, doubled]).unique()
+        result.changed = len(changed)
         if not len(changed):
             return
         new = rows.join(changed, on=_KEY, how="semi", maintain_order="left")
@@ -87,6 +78,26 @@ def bring_groups_in_line(
     result.version = rewrite(groups, hive.WHOLE, work, info={"job": "groups"}, progress=progress).version
     result.seconds = time.perf_counter() - started
     return result
+
+
+def formed(
+    directory: Snapshot,
+    pairs: Snapshot,
+    quality: LakeTable,
+    groups: Snapshot,
+    decisions: Decisions,
+    order: Sequence[str],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of the groups as they should be; and keys of those that are new, other than before, gone or doubled."""
+    images = _images(directory, quality, decided(decisions))
+    found = pairs.read(["first", "second", "kind", "similarity", "method"])
+    before = groups.read(_READ).select(_READ)
+    words = Words(decisions.same_pairs(), decisions.different_pairs())
+    rows = group_rows(images, found, words, order, before, datetime.now(UTC))
+    differing = rows.join(before, on=_READ, how="anti", nulls_equal=True).select(_KEY)
+    gone = before.join(rows, on=_KEY, how="anti").select(_KEY)
+    doubled = before.filter(pl.struct(_KEY).is_duplicated()).select(_KEY)  # by another writer
+    return rows, pl.concat([differing, gone, doubled]).unique()
 
 
 def decided(decisions: Decisions) -> pl.DataFrame:
@@ -104,12 +115,7 @@ def decided(decisions: Decisions) -> pl.DataFrame:
     return pl.concat([frame.cast({"decided": pl.Int32}) for frame in (chosen, kept, spare, bad)])
 
 
-def images_to_group(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
-    """The usable images, with what keepers are chosen by.
-
-    Args:
-        said: as :func:`decided` gives it.
-    """
+def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
     rows = directory.read(_FACTS)
     rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
     sharp = pl.DataFrame(schema={"content_sha256": pl.String, "sharpness": pl.Float32})

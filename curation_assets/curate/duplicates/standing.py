@@ -1,23 +1,14 @@
-"""Whether pairs and groups are in line with what they are made of, as the tables tell: nothing is compared for that."""
+"""Whether pairs are in line with images and vectors, as the tables tell: nothing is compared for that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import polars as pl
 
 from curation_assets.curate.duplicates.comparison import contents_of, not_compared
-from curation_assets.curate.duplicates.grouping import decided, images_to_group
-from curation_assets.curate.duplicates.groups import Words, group_rows
 from curation_assets.curate.duplicates.judging import Thresholds
-from curation_assets.decisions.standing import Decisions
-from curation_assets.lake.schemas import GROUPS
 from curation_assets.lake.snapshot import Snapshot
-from curation_assets.lake.table import LakeTable
-
-_PAIR_COLUMNS = ["first", "second", "kind", "similarity", "method"]
 
 
 @dataclass(frozen=True)
@@ -54,26 +45,3 @@ def contents_behind(directory: Snapshot, compared: Snapshot, thresholds: Thresho
         with_vector = pl.DataFrame({"content_sha256": vectors.contents})
         behind.append(asked.join(with_vector, on="content_sha256", how="semi")["content_sha256"])
     return pl.concat(behind).n_unique()
-
-
-def groups_behind(
-    directory: Snapshot,
-    pairs: Snapshot,
-    quality: LakeTable,
-    groups: Snapshot,
-    decisions: Decisions,
-    order: Sequence[str],
-) -> int:
-    """How many rows of groups forming them anew would change, add or take away.
-
-    Args:
-        order: of the criteria of keepers.
-    """
-    columns = list(GROUPS.arrow_schema.names)
-    before = groups.read(columns)
-    images = images_to_group(directory, quality, decided(decisions))
-    words = Words(decisions.same_pairs(), decisions.different_pairs())
-    rows = group_rows(images, pairs.read(_PAIR_COLUMNS), words, order, before, datetime.now(UTC))
-    differing = rows.join(before, on=columns, how="anti", nulls_equal=True)
-    gone = before.join(rows, on=["relative_path", "kind"], how="anti")
-    return len(differing) + len(gone)
