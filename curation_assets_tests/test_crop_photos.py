@@ -37,7 +37,7 @@ def run_on(images: Path, home: Path, registered_model: Path) -> Finished:
     (home / "mlflow").mkdir(parents=True)
     shutil.copy(registered_model / "mlflow.db", home / "mlflow")
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
-    return Finished(pipeline, run(pipeline, LogProgress()))
+    return Finished(pipeline, run(pipeline, LogProgress(), curate=False))
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ AT_ONCE = 128  # pairs: what they take fits a core's cache
 _HOPELESS = 0.5  # agreement at the coarsest, below which nothing is refined
 _SURE, _SURE_OF_DETAIL = 0.95, 0.9  # agreement and detail, from which on the other way round is not tried
 _GUESS_SIDE = 24
+_WORTH_MORE = 0.65  # agreement after the first refinement, below which a second won't make a pair of two
 _FINER = ((48, 8, 4, 0.15), (64, 8, 6, 0.05))  # cells along a side, of a tile, steps, share left out
 _TURNS_TRIED = 1  # orientations, of windows
 _FIRST_LEFT_OUT = 0.2
@@ -160,10 +161,16 @@ def _brought_closer(a: Pictures, b: Pictures, placement: Placements) -> Placemen
     At last hardly anything is left out: of a thing before a plain ground the outline is all there is to go by, and what
     fits the least.
     """
+    placement = placement.copy()
+    some = np.arange(len(a))
     for side, tile, steps, left_out in _FINER:
-        after = refined(a, b, placement, side, steps, left_out)
-        is_better = _at(a, b, after, side, tile) > _at(a, b, placement, side, tile)
-        placement = np.where(is_better[:, None], after, placement)
+        if not len(some):
+            break
+        first, second, before = a[some], b[some], placement[some]
+        after = refined(first, second, before, side, steps, left_out)
+        was, is_now = _at(first, second, before, side, tile), _at(first, second, after, side, tile)
+        placement[some] = np.where((is_now > was)[:, None], after, before)
+        some = some[np.maximum(was, is_now) >= _WORTH_MORE]
     return placement
 
 
