@@ -7,7 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -411,6 +419,24 @@ class Settings(BaseSettings):
         """A folder is named relative to the project; anything that isn't one is `demo` or a hub id."""
         folder = project_dir() / _expanded(Path(value))
         return str(folder) if value != "demo" and folder.is_dir() else value
+
+    @field_validator("burst_agreement")
+    @classmethod
+    def _burst_is_less(cls, value: float, earlier: ValidationInfo) -> float:
+        near = earlier.data.get("near_agreement", 1)
+        if value > near:
+            raise ValueError(
+                f"one scene can't ask for more than the same photograph: CURATION_NEAR_AGREEMENT is {near:g}"
+            )
+        return value
+
+    @field_validator("burst_agreement_alone")
+    @classmethod
+    def _alone_is_more(cls, value: float, earlier: ValidationInfo) -> float:
+        burst = earlier.data.get("burst_agreement", 0)
+        if value < burst:
+            raise ValueError(f"without a witness it can't be less than with one: CURATION_BURST_AGREEMENT is {burst:g}")
+        return value
 
     def table_path(self, table: str) -> Path:
         """Folder of a Delta table of this catalog and schema."""

@@ -203,6 +203,10 @@ BAD = [
     ("lake_root", "dbfs:/lake"),
     ("images_root", "~nobody-at-all/images"),
     ("model_source", "~nobody-at-all/model"),
+    ("near_agreement", "0.5"),
+    ("burst_agreement", "0.95"),
+    ("burst_agreement_alone", "0.7"),
+    ("keeper_order", "pixels,beauty"),
 ]
 
 
@@ -216,6 +220,14 @@ def test_a_bad_value_is_one_line_that_names_variable_and_value(
     message = str(caught.value)
     assert f"CURATION_{name.upper()}={value!r}: " in message
     assert "\n" not in message
+
+
+def test_no_agreement_asks_for_less_than_the_one_that_it_is_stronger_than(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_NEAR_AGREEMENT", "0.7")
+    with pytest.raises(CurationError, match=r"CURATION_BURST_AGREEMENT='0.76': .* CURATION_NEAR_AGREEMENT is 0.7"):
+        load_settings()
+    monkeypatch.setenv("CURATION_BURST_AGREEMENT", "0.7")
+    assert load_settings().burst_agreement == 0.7
 
 
 def test_several_bad_values_are_all_named() -> None:
