@@ -126,7 +126,7 @@ def test_each_distinct_content_is_encoded_once_and_every_row_gets_its_vector(
 def test_a_second_run_reads_no_image_and_commits_nothing(crop_photos: Path, whole: Finished) -> None:
     before = versions(whole.pipeline)
     with opened_below(crop_photos) as opened:
-        summary = run(Pipeline(whole.pipeline.settings), LogProgress())
+        summary = run(Pipeline(whole.pipeline.settings), LogProgress(), curate=False)
     assert opened == set()
     assert (summary.scans, summary.embeds) == ([], [])
     assert versions(whole.pipeline) == before
@@ -151,7 +151,7 @@ def test_changing_one_photograph_does_that_one_again(crop_photos: Path, part: Fi
     kept = vectors(pipeline, "embedded_at")
     (root / "fruit" / "train" / "apple_1.jpg").write_bytes(jpeg(1))
     with opened_below(root) as opened:
-        summary = run(pipeline, LogProgress())
+        summary = run(pipeline, LogProgress(), curate=False)
     assert opened == {"fruit/train/apple_1.jpg"}
     assert [(scan.folder, scan.read, scan.changed) for scan in summary.scans] == [("fruit/train", 1, 1)]
     assert [(embed.folder, embed.encoded, embed.removed) for embed in summary.embeds] == [("fruit/train", 1, 1)]
@@ -165,10 +165,10 @@ def test_touching_one_photograph_reads_it_again_but_embeds_nothing(crop_photos: 
     pipeline, root = part.pipeline, part.pipeline.settings.images_root
     os.utime(root / "fruit" / "test" / "banana_77.jpg")
     with opened_below(root) as opened:
-        summary = run(pipeline, LogProgress())
+        summary = run(pipeline, LogProgress(), curate=False)
     assert opened == {"fruit/test/banana_77.jpg"}
     assert sum(embed.encoded for embed in summary.embeds) == 0
-    assert run(pipeline, LogProgress()).scans == []
+    assert run(pipeline, LogProgress(), curate=False).scans == []
 
 
 def test_deleting_a_folder_removes_its_rows_from_both_tables(crop_photos: Path, part: Finished) -> None:
@@ -177,7 +177,7 @@ def test_deleting_a_folder_removes_its_rows_from_both_tables(crop_photos: Path, 
     assert gone in pipeline.tables.directory.snapshot().folders
     shutil.rmtree(root / gone)
     with opened_below(root) as opened:
-        run(pipeline, LogProgress())
+        run(pipeline, LogProgress(), curate=False)
     assert opened == set()
     for table in (pipeline.tables.directory, pipeline.tables.embeddings):
         assert gone not in table.snapshot().folders
