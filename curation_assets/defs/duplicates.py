@@ -234,7 +234,7 @@ def _index_is_in_line(pipeline: Pipeline) -> bool:
     """Whether the neighbours of all images are known; where nothing is embedded there are none to wait for."""
     if (model := _model(pipeline)) is None:
         return True
-    tables, info = pipeline.tables, _index(pipeline)
+    tables, info = pipeline.tables, read_info(pipeline.searcher.location_of(model))
     directory, embeddings = tables.directory.latest(), tables.embeddings.latest()
     wanted = covered(embeddings.table_id, embeddings.version, directory.version, model.fingerprint)
     return info is not None and index_version(info) == wanted

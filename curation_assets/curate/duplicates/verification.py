@@ -84,16 +84,16 @@ def _both_ways(
     found = _one_way(first, second, first_pixels, second_pixels)
     is_sure = (found.agreement >= _SURE) & (found.detail >= _SURE_OF_DETAIL)
     doubtful = np.flatnonzero((found.agreement > _HOPELESS) & ~is_sure)
-    if len(doubtful):
-        other = _one_way(second[doubtful], first[doubtful], second_pixels[doubtful], first_pixels[doubtful])
-        back = _BACK[other.orientation]
-        # The first, turned, lies in the second: so the second, turned back, lies in the first.
-        left, top, width, height = other.placement.T
-        inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
-        other = replace(other, orientation=back, placement=_turned_parts(inverse, back.astype(np.int64)))
-        is_better = other.agreement + other.detail > found.agreement[doubtful] + found.detail[doubtful]
-        found = _better(found, doubtful, other, is_better)
-    return found
+    if not len(doubtful):
+        return found
+    other = _one_way(second[doubtful], first[doubtful], second_pixels[doubtful], first_pixels[doubtful])
+    back = _BACK[other.orientation]
+    # The first, turned, lies in the second: so the second, turned back, lies in the first.
+    left, top, width, height = other.placement.T
+    inverse = np.stack([-left / width, -top / height, 1 / width, 1 / height], axis=1).astype(np.float32)
+    other = replace(other, orientation=back, placement=_turned_parts(inverse, back.astype(np.int64)))
+    is_better = other.agreement + other.detail > found.agreement[doubtful] + found.detail[doubtful]
+    return _better(found, doubtful, other, is_better)
 
 
 def _better(found: Verdicts, places: NDArray[np.int64], other: Verdicts, is_better: NDArray[np.bool_]) -> Verdicts:
@@ -116,9 +116,13 @@ def _verdicts(
     """What the pixels say under some placements; the second are turned already."""
     pixels = np.where(orientation[:, None] >= 4, second_pixels[:, ::-1], second_pixels)
     agree, detail = agreement(a, b, placement, first_pixels, pixels)
+    return Verdicts(agree, detail, orientation.astype(np.int8), placement, *_shown(placement))
+
+
+def _shown(placement: Placements) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``least`` and ``most`` of verdicts."""
     shared = overlap(placement)
-    least, most = np.minimum(shared.of_first, shared.of_second), np.maximum(shared.of_first, shared.of_second)
-    return Verdicts(agree, detail, orientation.astype(np.int8), placement, least, most)
+    return np.minimum(shared.of_first, shared.of_second), np.maximum(shared.of_first, shared.of_second)
 
 
 def _one_way(
@@ -141,10 +145,8 @@ def _one_way(
             best = np.where(better, agree, best)
             orientation = np.where(better, guessed_turn, orientation)
             placement = np.where(better[:, None], candidate, placement)
-    shared = overlap(placement)
-    least, most = np.minimum(shared.of_first, shared.of_second), np.maximum(shared.of_first, shared.of_second)
     coarse = np.clip(best, -1, _HOPELESS).astype(np.float32)
-    found = Verdicts(coarse, np.zeros(number, np.float32), orientation.astype(np.int8), placement, least, most)
+    found = Verdicts(coarse, np.zeros_like(coarse), orientation.astype(np.int8), placement, *_shown(placement))
     going_on = np.flatnonzero(best >= _HOPELESS)
     if not len(going_on):
         return found
