@@ -29,6 +29,7 @@ _METHODS = {
     "hash": "hashes of windows",
     "neighbours": "the model's neighbours",
     "witness": "time or number",
+    "copies": "a third that both are near to",
     "frame": "thousands alike",
 }
 

@@ -22,6 +22,8 @@ from curation_assets.curate.duplicates.alignment import Pictures, Placements, ov
 NOISE = 1.5  # grey levels, standard deviation of a cell that a JPEG's rounding makes
 STRUCTURE = 4.0  # grey levels in a tile that make it weigh half
 _WHITE, _LIGHT, _DARK, _BLACK = 250, 215, 40, 4  # grey levels
+_PALE, _PALE_BEFORE, _PALER_BY = 240, 180, 25  # grey levels of a cell in which some channel or pixel is clipped
+_NOISE_OF_BRIGHTER, _NOWHERE_DARKER = 4, 0.97  # grey levels, and share of the cells, of what was made brighter
 _WRITTEN_OVER = 0.15  # share of the area
 _MOST_EVIDENCE = 0.25  # of all: of an orange and an apple on black the outlines alone would be left
 _FINE, _MIDDLE, _COARSE = (64, 8), (32, 4), (16, 4)  # cells along a side, and of a tile
@@ -109,8 +111,15 @@ def _each_tile(
 
 
 def _clipped(first: Pictures, second: Pictures) -> NDArray[np.bool_]:
-    """Cells that one picture has at the end of the scale, near which the other has them: a tone curve did that."""
-    return ((first >= _WHITE) & (second >= _LIGHT)) | ((first <= _BLACK) & (second <= _DARK))
+    """Cells that one picture has at the end of the scale, near which the other has them: a tone curve did that.
+
+    Of a picture made brighter single channels and pixels are clipped before a cell is white, and its detail goes. That
+    is said only where the first is nowhere darker: light grounds of two pictures would be left out otherwise.
+    """
+    at_ends = ((first >= _WHITE) & (second >= _LIGHT)) | ((first <= _BLACK) & (second <= _DARK))
+    is_brighter = (first >= second - _NOISE_OF_BRIGHTER).mean(axis=(1, 2)) >= _NOWHERE_DARKER
+    paled = (first >= _PALE) & (second >= _PALE_BEFORE) & (first - second >= _PALER_BY)
+    return np.asarray(at_ends | (paled & is_brighter[:, None, None]), bool)
 
 
 def _tiles(pictures: Pictures, clipped: NDArray[np.bool_], tile: int) -> NDArray[np.float32]:

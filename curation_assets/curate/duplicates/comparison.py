@@ -8,7 +8,7 @@ so a killed run goes on from there, and what it had found is not compared again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +27,9 @@ from curation_assets.curate.duplicates.candidates import (
     by_witness,
     likeness_of,
 )
+from curation_assets.curate.duplicates.copies import NearSoFar
 from curation_assets.curate.duplicates.crowds import Crowds, crowds
-from curation_assets.curate.duplicates.judging import Candidates, Judge, Thresholds, in_threads, pair_rows
+from curation_assets.curate.duplicates.judging import PAIR_TYPES, Candidates, Judge, Thresholds, in_threads, pair_rows
 from curation_assets.curate.duplicates.pictures import Pictures, refresh_pictures
 from curation_assets.curate.duplicates.rows import merge_files, replace_rows
 from curation_assets.curate.duplicates.verification import AT_ONCE, VERIFICATION_VERSION
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.spark import SparkVerification
 
 _PIECE_SECONDS = 30.0  # of one commit: what a kill can cost
+Judged = Callable[[pl.DataFrame], Iterator[tuple[int, pl.DataFrame]]]  # keys → how many more, rows of the pairs
 _READ = ["relative_path", "content_sha256", "pixels_as", "file_path", "folder", "file_name", "camera", "captured_at"]
 
 
@@ -246,7 +248,8 @@ class _Work:
         if not new.any():
             return
         keys = self._candidates(pictures, nodes, todo, looked_up)
-        keys = keys.join(self._known(nodes), on=["first", "second"], how="anti", maintain_order="left")
+        known = self._known(nodes)
+        keys = keys.join(known, on=["first", "second"], how="anti", maintain_order="left")
         # A pair is compared with the later of its new contents: all before that are done when it is.
         places = np.flatnonzero(new)
         rank = np.full(len(new), -1)
@@ -256,21 +259,42 @@ class _Work:
         likeness = None
         if self.neighbours is not None and self.thresholds.likeness < 1:
             likeness = likeness_of(self.neighbours, nodes)
-        candidates = Candidates(keys, nodes.rows, likeness)
+        compared = pl.concat([keys.select("first", "second"), known.select("first", "second")])
+        near = NearSoFar(len(new), known.filter(pl.col("kind") == "near"), compared)
+
+        def judged(keys: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+            return self._judged(pictures, Candidates(keys, nodes.rows, likeness))
+
         self.progress.start("pairs", len(places))
-        done, found, since = 0, [], time.monotonic()
-        for last, rows in self._verified(pictures, candidates, keys["order"]):
+        done, number, found, since = 0, 0, [], time.monotonic()
+        for some, rows in judged(keys):
+            number += some
             found.append(rows)
-            if last - done and time.monotonic() - since >= _PIECE_SECONDS:
-                self._finish(nodes, places[done:last], found)
+            last = int(keys["order"][number]) if number < len(keys) else len(places)
+            if last > done and time.monotonic() - since >= _PIECE_SECONDS:
+                self._finish(nodes, places[done:last], self._with_copies(found, near, nodes, judged))
                 self.progress.advance(last - done)
                 done, found, since = last, [], time.monotonic()
-        self._finish(nodes, places[done:], found)
+        self._finish(nodes, places[done:], self._with_copies(found, near, nodes, judged))
         self.progress.advance(len(places) - done)
 
-    def _finish(self, nodes: Nodes, places: NDArray[np.int64], found: Sequence[pl.DataFrame]) -> None:
+    def _with_copies(self, found: list[pl.DataFrame], near: NearSoFar, nodes: Nodes, judged: Judged) -> pl.DataFrame:
+        """Rows of pairs with those that their near ones bring together two steps apart, and those in turn.
+
+        They are committed at once: after a kill between the two nothing would tell that they lack.
+        """
+        rows = [pl.DataFrame(schema=PAIR_TYPES), *found]
+        while found:
+            fresh = in_places(pl.concat(found).filter(pl.col("kind") == "near"), nodes)
+            near.add(fresh)
+            keys = near.two_steps_apart(pl.concat([fresh["first"], fresh["second"]]))
+            found = [some for _, some in judged(keys.with_columns(method=pl.lit("copies")))]
+            rows += found
+        return pl.concat(rows)
+
+    def _finish(self, nodes: Nodes, places: NDArray[np.int64], rows: pl.DataFrame) -> None:
         """Commit pairs, and then that the contents that they are of were compared."""
-        if found and len(rows := pl.concat(found)):
+        if len(rows):
             for kind in ("near", "burst"):
                 self.result.found[kind] += int((rows["kind"] == kind).sum())
             self._commit(rows)
@@ -288,18 +312,11 @@ class _Work:
         return pl.concat(found).unique(["first", "second"], keep="first", maintain_order=True)
 
     def _known(self, nodes: Nodes) -> pl.DataFrame:
-        """``first``, ``second`` (places) of pairs that the table has already."""
-        known = self.rows.base.read(["first", "second"])
-        place = nodes.rows.select("content_sha256", place=pl.int_range(pl.len(), dtype=pl.Int32))
-        for side in ("first", "second"):
-            of_side = place.rename({"content_sha256": side, "place": f"{side}_place"})
-            known = known.join(of_side, on=side)
-        return known.select(first="first_place", second="second_place")
+        """``first``, ``second`` (places), ``kind``, ``similarity`` of pairs that the table has already."""
+        return in_places(self.rows.base.read(["first", "second", "kind", "similarity"]), nodes)
 
-    def _verified(
-        self, pictures: Pictures, candidates: Candidates, order: pl.Series
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Rows of pairs in the order of the candidates, and how many new contents are done with them."""
+    def _judged(self, pictures: Pictures, candidates: Candidates) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Rows of pairs in the order of the candidates, and how many candidates were judged for them."""
         version = None if self.neighbours is None else self.neighbours.model_version
         judge = Judge(self.place, self.thresholds, version)
         if self.spark is not None and self.spark.takes(len(candidates)):
@@ -307,12 +324,9 @@ class _Work:
         else:
             parts = (candidates.part(start, AT_ONCE) for start in range(0, len(candidates), AT_ONCE))
             verified = in_threads(judge, pictures, parts, self.threads)
-        judged = 0
         for some, rows in verified:
             self.result.verified += some
-            judged += some
-            following = order.slice(judged, 1)
-            yield max(0, int(following.item() if len(following) else order[-1] + 1)), rows
+            yield some, rows
 
     def _commit(self, rows: pl.DataFrame) -> None:
         with self.rows.writer.file() as stage:
@@ -322,16 +336,16 @@ class _Work:
 
     def _note(self, rows: pl.DataFrame) -> None:
         """Say of contents that they were compared."""
-        model = self.neighbours
-        with_vector = pl.Series([], dtype=pl.String) if model is None else model.contents
-        has_vector = pl.col("content_sha256").is_in(with_vector.implode())  # else it is looked up when it has one
+        version = fingerprint = pl.lit(None, pl.String)
+        if self.neighbours is not None:  # what has no vector is looked up when it has one
+            has_vector = pl.col("content_sha256").is_in(self.neighbours.contents.implode())
+            version = pl.when(has_vector).then(pl.lit(self.neighbours.model_version))
+            fingerprint = pl.when(has_vector).then(pl.lit(self.neighbours.model_fingerprint))
         told = rows.with_columns(
             [pl.lit(None, pl.String).alias(name) for name in ("represented_by", "error") if name not in rows.columns]
         ).with_columns(
-            model_version=pl.when(has_vector).then(pl.lit(None if model is None else model.model_version, pl.String)),
-            model_fingerprint=pl.when(has_vector).then(
-                pl.lit(None if model is None else model.model_fingerprint, pl.String)
-            ),
+            model_version=version,
+            model_fingerprint=fingerprint,
             verification_version=pl.lit(VERIFICATION_VERSION, pl.Int32),
             thresholds=pl.lit(str(self.thresholds)),
             compared_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")),
@@ -371,6 +385,15 @@ class _Work:
 
     def _merge(self) -> None:
         self.result.commits += merge_files(self.rows)
+
+
+def in_places(pairs: pl.DataFrame, nodes: Nodes) -> pl.DataFrame:
+    """Pairs of contents as pairs of places in the nodes; those of others are left out."""
+    place = nodes.rows.select("content_sha256", place=pl.int_range(pl.len(), dtype=pl.Int32))
+    for side in ("first", "second"):
+        pairs = pairs.join(place.rename({"content_sha256": side, "place": f"{side}_place"}), on=side)
+    rest = [name for name in pairs.columns if name not in ("first", "second", "first_place", "second_place")]
+    return pairs.select(*rest, first="first_place", second="second_place")
 
 
 _COMPARED_TYPES = COMPARED.arrow_schema.remove_metadata()

@@ -24,6 +24,8 @@ _LEAST_SHOWN, _MOST_SHOWN = 0.5, 0.8  # of the one picture and of the other, tha
 _BURST_SHOWN = 0.4
 _SAME_FRAME, _LENIENCE = 0.95, 0.03  # where both show the same frame less was searched, and less can fit by chance
 _DETAIL_LENIENCE = 0.02
+# Where neither is a part of the other, or one is stretched, more was free to fit: the detail has to agree better.
+_A_PART, _MOST_STRETCHED, _DETAIL_STRICTNESS = 0.985, 0.03, 0.04
 _NEVER = 2.0  # an agreement that none has
 PAIR_TYPES = pl.Schema(PAIRS.arrow_schema.remove_metadata())
 
@@ -145,7 +147,9 @@ class Judge:
 def is_near(verdicts: Verdicts, limits: Thresholds) -> NDArray[np.bool_]:
     """(pairs,) which of them are the same photograph."""
     least = np.where(verdicts.least >= _SAME_FRAME, limits.near - _LENIENCE, limits.near)
-    by_pixels = (verdicts.agreement >= least) & (verdicts.detail >= limits.near - _DETAIL_LENIENCE)
+    is_plain = (verdicts.most >= _A_PART) & (verdicts.stretch <= _MOST_STRETCHED)
+    detail = limits.near + np.where(is_plain, -_DETAIL_LENIENCE, _DETAIL_STRICTNESS)
+    by_pixels = (verdicts.agreement >= least) & (verdicts.detail >= np.minimum(detail, 1))
     return np.asarray(by_pixels & (verdicts.least >= _LEAST_SHOWN) & (verdicts.most >= _MOST_SHOWN), bool)
 
 

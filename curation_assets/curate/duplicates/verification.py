@@ -19,7 +19,7 @@ from curation_assets.curate.duplicates.windows import (
     in_orientations,
 )
 
-VERIFICATION_VERSION = 2  # one more whenever two pictures would be told otherwise
+VERIFICATION_VERSION = 3  # one more whenever two pictures would be told otherwise
 AT_ONCE = 128  # pairs: what they take fits a core's cache
 _HOPELESS = 0.5  # agreement at the coarsest, below which nothing is refined
 _SURE, _SURE_OF_DETAIL = 0.95, 0.9  # agreement and detail, from which on the other way round is not tried
@@ -41,6 +41,8 @@ class Verdicts:
         orientation: (pairs,) of the second picture, as ``squares.turned`` counts.
         placement: (pairs, 4) where it lies then in the first: left, top, width, height, in shares of the first.
         least, most: (pairs,) share of the area of the one picture, and of the other, that both show.
+        stretch: (pairs,) logarithm of how many times more one side is enlarged than the other: of the images, or of
+            their squares where that is less, as whole pictures are squeezed into one shape.
     """
 
     agreement: NDArray[np.float32]
@@ -49,6 +51,7 @@ class Verdicts:
     placement: Placements
     least: NDArray[np.float32]
     most: NDArray[np.float32]
+    stretch: NDArray[np.float32]
 
 
 def verify(
@@ -69,7 +72,7 @@ def verify(
         parts.append(_both_ways(first[part], second[part], first_pixels[part], second_pixels[part]))
     if not parts:
         none = np.empty(0, np.float32)
-        return Verdicts(none, none, np.empty(0, np.int8), np.empty((0, 4), np.float32), none, none)
+        return Verdicts(none, none, np.empty(0, np.int8), np.empty((0, 4), np.float32), none, none, none)
     return Verdicts(*(np.concatenate([getattr(p, name) for p in parts]) for name in Verdicts.__dataclass_fields__))
 
 
@@ -116,7 +119,10 @@ def _verdicts(
     """What the pixels say under some placements; the second are turned already."""
     pixels = np.where(orientation[:, None] >= 4, second_pixels[:, ::-1], second_pixels)
     agree, detail = agreement(a, b, placement, first_pixels, pixels)
-    return Verdicts(agree, detail, orientation.astype(np.int8), placement, *_shown(placement))
+    of_squares = np.log(placement[:, 2] / placement[:, 3])
+    of_images = of_squares + np.log(first_pixels[:, 0] / pixels[:, 0] * pixels[:, 1] / first_pixels[:, 1])
+    stretch = np.minimum(np.abs(of_squares), np.abs(of_images))
+    return Verdicts(agree, detail, orientation.astype(np.int8), placement, *_shown(placement), stretch)
 
 
 def _shown(placement: Placements) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -146,7 +152,8 @@ def _one_way(
             orientation = np.where(better, guessed_turn, orientation)
             placement = np.where(better[:, None], candidate, placement)
     coarse = np.clip(best, -1, _HOPELESS).astype(np.float32)
-    found = Verdicts(coarse, np.zeros_like(coarse), orientation.astype(np.int8), placement, *_shown(placement))
+    zeros = np.zeros_like(coarse)
+    found = Verdicts(coarse, zeros, orientation.astype(np.int8), placement, *_shown(placement), zeros)
     going_on = np.flatnonzero(best >= _HOPELESS)
     if not len(going_on):
         return found

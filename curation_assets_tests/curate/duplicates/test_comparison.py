@@ -16,8 +16,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Schema
+from PIL import ImageEnhance
 
 from curation_assets.curate.duplicates import verification
+from curation_assets.curate.duplicates.copies import MOST_PAIRS, NearSoFar
 from curation_assets.curate.duplicates.overview import Duplicates
 from curation_assets.errors import CurationError
 from curation_assets.lake.broken import BrokenFiles
@@ -115,6 +117,38 @@ def test_the_way_there_does_not_matter(pipeline: Pipeline, images: Path, tmp_pat
         compare(changed)
         assert state(changed)[0].equals(pairs)
         assert state(changed)[1].equals(groups)
+
+
+def test_many_copies_of_one_photograph_are_one_group(pipeline: Pipeline, images: Path) -> None:
+    """More than any of them may name: the rest is brought together by what it is near to."""
+    (images / "oats").mkdir()
+    number = 48
+    for copy in range(number):
+        edited = ImageEnhance.Brightness(photograph(0)).enhance(0.7 + copy / 100)
+        edited = EDITS[("mirrored", "turned by 90°", "cropped to 90 %", "greyed")[copy % 4]](edited)
+        (images / f"oats/{copy:02}.jpg").write_bytes(jpeg(edited, 60 + copy % 30))
+    done = compare(pipeline)
+    assert [len(group) for group in grouped(pipeline)] == [number]
+    pairs = pipeline.tables.pairs.snapshot().read(["kind", "method"])
+    assert len(pairs) == number * (number - 1) // 2
+    assert set(pairs["method"]) > {"copies"}
+    assert done.comparison.verified <= 30 * number
+
+
+def test_what_two_steps_bring_together_is_told_once_and_leaves_room() -> None:
+    near = pl.DataFrame({"first": [0, 0, 1], "second": [1, 2, 3], "similarity": [0.95, 0.91, 0.99]})
+    compared = pl.DataFrame({"first": [0, 0, 1, 0], "second": [1, 2, 3, 3]})
+    known = NearSoFar(5, near, compared)
+    assert known.two_steps_apart(pl.Series([3])).rows() == []  # 0 and 3 were compared already
+    assert known.two_steps_apart(pl.Series([0])).rows() == [(1, 2)]
+    assert known.two_steps_apart(pl.Series([0])).rows() == []
+    star = pl.DataFrame({"first": [0] * 20, "second": range(1, 21), "similarity": [0.9] * 20})
+    others = pl.DataFrame({"first": [1] * (MOST_PAIRS - 3), "second": range(21, 18 + MOST_PAIRS)})
+    busy = NearSoFar(100, star, pl.concat([star.select("first", "second"), others]))
+    found = busy.two_steps_apart(star["second"])
+    of_each = dict(pl.concat([found["first"], found["second"]]).value_counts().iter_rows())
+    assert of_each.pop(1) == 2  # all that it has room for
+    assert set(of_each.values()) == {18, 19}
 
 
 def test_copies_renames_and_moves_cost_no_comparison_and_keep_the_ids(pipeline: Pipeline, images: Path) -> None:
