@@ -11,7 +11,8 @@
 - ``still``: frames of a camera that stands: time and memory.
 - ``follow``: what is new beside all.
 - ``rival``: imagehash's perceptual hash of whole pictures, equal or within some bits (which is what a BK-tree or
-  FAISS's binary index would find of it), on the same files. ``--rival-python`` is a Python that has ``imagehash``.
+  FAISS's binary index would find of it), CleanVision and fastdup, each on the same files. ``--rival-python`` is a Python
+  that has ``imagehash``, ``cleanvision`` and ``fastdup``; what it lacks is said.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import itertools
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import time
 import tomllib
@@ -46,14 +46,51 @@ NATURAL = Path(__file__).parent / "natural_pairs.toml"
 STEPS = ("planted", "drift", "still", "follow", "rival")
 LEAST_SIDE = 48  # pixels: of a smaller photograph a quarter shows nothing
 Edit = Callable[[Image.Image, random.Random], Image.Image]
-RIVAL = """
-import json, sys, time
-import imagehash
+# Each reads paths and writes what it takes for copies, by a setting of it: pairs of numbers of those paths.
+RIVALS = {
+    "imagehash": """
+import imagehash, numpy as np
 from PIL import Image
-files = json.load(sys.stdin)
-started = time.perf_counter()
-hashes = [int(str(imagehash.phash(Image.open(file))), 16) for file in files]
-json.dump({"seconds": time.perf_counter() - started, "hashes": hashes, "version": imagehash.__version__}, sys.stdout)
+hashes = np.array([imagehash.phash(Image.open(file)).hash.reshape(-1) for file in files])
+for most in (0, 4, 8, 12):
+    pairs = []
+    for number, value in enumerate(hashes):
+        near = np.flatnonzero((hashes[number + 1 :] != value).sum(axis=1) <= most) + number + 1
+        pairs += [(number, int(other)) for other in near]
+    found[f"perceptual hash, within {most} bits"] = pairs
+""",
+    "cleanvision": """
+import itertools
+from cleanvision import Imagelab
+lab = Imagelab(filepaths=files)
+lab.find_issues({"exact_duplicates": {}, "near_duplicates": {}}, verbose=False)
+place = {file: number for number, file in enumerate(files)}
+sets = [some for kind in ("exact_duplicates", "near_duplicates") for some in lab.info[kind]["sets"]]
+found["defaults"] = [(place[a], place[b]) for some in sets for a, b in itertools.combinations(some, 2)]
+""",
+    "fastdup": """
+import tempfile, fastdup
+work = fastdup.create(work_dir=tempfile.mkdtemp())
+work.run(files, overwrite=True, threshold=0.85, nearest_neighbors_k=20, verbose=False, print_summary=False)
+place = {file: number for number, file in enumerate(files)}
+rows = work.similarity(data=True)
+for least in (0.9, 0.96, 0.98):
+    some = rows[rows["distance"] >= least]
+    found[f"20 nearest, cosine from {least} on"] = [
+        (place[a], place[b]) for a, b in zip(some["filename_from"], some["filename_to"])
+    ]
+""",
+}
+RIVAL = """
+import contextlib, json, sys, time
+from importlib.metadata import version
+asked = json.load(sys.stdin)
+files, found, started = asked["files"], {}, time.perf_counter()
+with contextlib.redirect_stdout(sys.stderr):
+    exec(asked["script"])
+said = {"seconds": time.perf_counter() - started, "found": found, "version": version(asked["name"])}
+with open(asked["answer"], "w") as answer:
+    json.dump(said, answer)
 """
 
 
@@ -125,7 +162,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--many", type=int, default=50_000)
     parser.add_argument("--new", type=int, default=1_000)
-    parser.add_argument("--rival-python")
+    parser.add_argument("--rival-python", help="a Python that has what is compared with")
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -141,7 +178,7 @@ def main() -> None:
             if "planted" in arguments.only:
                 report += _planted(root, truth)
             if "rival" in arguments.only and arguments.rival_python:
-                report += _rival(arguments.rival_python, root / "images", truth)
+                report += _rivals(arguments.rival_python, root / "images", truth)
         for step, number in (("drift", 1000), ("still", arguments.frames)):
             if step in arguments.only:
                 report += _TOLD[step](measure.in_a_process(MODULE, step, root / step, number))
@@ -467,38 +504,37 @@ CHILDREN: dict[str, Callable[..., measure.Figures]] = {
 }
 
 
-def _rival(python: str, images: Path, truth: dict[str, tuple[str, str]]) -> list[str]:
-    files = sorted(str(p.relative_to(images)) for p in images.rglob("*.jp*g"))
+def _rivals(python: str, images: Path, truth: dict[str, tuple[str, str]]) -> list[str]:
+    files = sorted(
+        str(p.relative_to(images)) for p in images.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")
+    )
     files = [file for file in files if not file.startswith("drawn/")]
-    asked = json.dumps([str(images / file) for file in files])
-    done = subprocess.run([python, "-c", RIVAL], input=asked, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr[-3000:])
-    said = json.loads(done.stdout)
     place = {file: number for number, file in enumerate(files)}
-    hashes = np.array(said["hashes"], np.uint64)
-    content = {file: str(number) for file, number in place.items()}
-    origin = _origins(content, {copy: list(told) for copy, told in truth.items()})
-    lines = [
-        f"## imagehash {said['version']}: perceptual hash of the whole picture, the same files without the drawn\n"
-    ]
-    lines += [
-        "| within | recall, all edits | turned | mirrored | cropped to 90 % | text | precision |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for most in (0, 4, 8, 12):
-        pairs = set()
-        for number, value in enumerate(hashes):
-            near = np.flatnonzero(np.bitwise_count(hashes[number + 1 :] ^ value) <= most) + number + 1
-            pairs |= {(number, int(other)) for other in near}
-        hit: dict[str, list[bool]] = {edit: [] for edit in EDITS}
-        for copy, (edit, original) in truth.items():
-            hit[edit].append(tuple(sorted((place[copy], place[original]))) in pairs)
-        right = sum(bool(origin[str(a)] & origin[str(b)]) for a, b in pairs)
-        every = np.mean([found for some in hit.values() for found in some])
-        chosen = [f"{np.mean(hit[edit]):.3f}" for edit in ("turned", "mirrored", "cropped to 90 %", "text")]
-        lines.append(f"| {most} bits | {every:.3f} | {' | '.join(chosen)} | {right / max(1, len(pairs)):.3f} |")
-    lines.append(f"\nHashing took {said['seconds']:.0f} s for {len(files):,} files.\n")
+    origin = _origins({file: str(n) for file, n in place.items()}, {copy: list(told) for copy, told in truth.items()})
+    shown = ("turned", "mirrored", "cropped to 90 %", "text")
+    lines = ["## Others, on the same files without the drawn\n"]
+    lines += [f"| | recall, all edits | {' | '.join(shown)} | precision |", "|---|---|---|---|---|---|---|"]
+    times = []
+    for name, script in RIVALS.items():
+        answer = images.parent / f"{name}.json"
+        asked = {"files": [str(images / file) for file in files], "script": script, "name": name, "answer": str(answer)}
+        done = subprocess.run([python, "-c", RIVAL], input=json.dumps(asked), capture_output=True, text=True)
+        if done.returncode:
+            times.append(f"{name} did not run ({done.stderr.strip().splitlines()[-1]})")
+            continue
+        said = json.loads(answer.read_text())
+        times.append(f"{name} {said['version']} took {said['seconds']:.0f} s")
+        for setting, told in said["found"].items():
+            pairs = {(min(a, b), max(a, b)) for a, b in told if a != b}
+            hit: dict[str, list[bool]] = {edit: [] for edit in EDITS}
+            for copy, (edit, original) in truth.items():
+                hit[edit].append(tuple(sorted((place[copy], place[original]))) in pairs)
+            right = sum(bool(origin[str(a)] & origin[str(b)]) for a, b in pairs)
+            every = np.mean([found for some in hit.values() for found in some])
+            chosen = [f"{np.mean(hit[edit]):.3f}" for edit in shown]
+            precision = right / max(1, len(pairs))
+            lines.append(f"| {name}: {setting} | {every:.3f} | {' | '.join(chosen)} | {precision:.3f} |")
+    lines.append(f"\nOf {len(files):,} files {', '.join(times)}.\n")
     return lines
 
 
