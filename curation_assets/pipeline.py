@@ -35,6 +35,9 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from curation_assets.annotations.following import Following
+    from curation_assets.annotations.record import Import
+    from curation_assets.annotations.sources import Source
     from curation_assets.curate.duplicates.candidates import NeighbourLists
     from curation_assets.curate.duplicates.comparison import Comparison
     from curation_assets.curate.duplicates.grouping import Grouping
@@ -351,6 +354,34 @@ class Pipeline:
             return None
         found = rows.row(0, named=True)
         return {name: found[name] for name in QUALITY_COLUMNS} | {"problems": [n for n in KINDS if found[n]]}
+
+    def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
+        """Bring the annotations of a source in line with what it says.
+
+        Args:
+            add: what it said of other images before stays.
+            dry_run: only say what would be done.
+
+        Raises:
+            CurationError: something of the source is wrong, or a table can't be read or written; nothing is imported.
+        """
+        from curation_assets.annotations.record import put, rows_of
+        from curation_assets.annotations.sources import read_source
+
+        tables = self.tables
+        images = tables.directory.latest()
+        said = read_source(source, images)
+        is_stored = source.orientation == "stored"
+        rows = rows_of(said, images, str(self.settings.images_root), source.name, is_stored=is_stored)
+        done = put(tables.annotations, source.name, rows, progress, add=add, dry_run=dry_run)
+        done.notes += said.notes
+        return done
+
+    def follow_annotations(self, progress: Progress) -> Following:
+        """Let annotations go where their images were moved to."""
+        from curation_assets.annotations.following import follow
+
+        return follow(self.tables.directory, self.tables.annotations, progress)
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

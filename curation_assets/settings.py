@@ -370,6 +370,9 @@ class Settings(BaseSettings):
             "compression, sharper, earlier, path; separated by commas"
         ),
     )
+    annotations_table: Name = Field(
+        "crop_images_directory_annotations", description="table of what sources say is on images"
+    )
     decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(
