@@ -105,6 +105,7 @@ class Pipeline:
     @cached_property
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
+        from curation_assets.annotations.columns import AnnotationSource
         from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
@@ -122,6 +123,9 @@ class Pipeline:
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions),
                 GroupSource(self.tables.groups),
+                AnnotationSource(
+                    self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
+                ),
                 warning_source(self.tables.directory),
             ],
         )
@@ -354,6 +358,11 @@ class Pipeline:
             return None
         found = rows.row(0, named=True)
         return {name: found[name] for name in QUALITY_COLUMNS} | {"problems": [n for n in KINDS if found[n]]}
+
+    @property
+    def annotation_order(self) -> list[str]:
+        """Sources of annotations that ``ANNOTATIONS`` names, the first counts most."""
+        return [source.name for source in self.settings.annotations]
 
     def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
         """Bring the annotations of a source in line with what it says.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -94,7 +93,7 @@ def make_source(**given: Any) -> Source:
         return Source(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         told = [
-            f"{'.'.join(map(str, problem['loc']))}: " * bool(problem["loc"])
+            f"{'.'.join(map(str, problem['loc'])).replace('format', 'from')}: " * bool(problem["loc"])
             + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors()
         ]
@@ -127,9 +126,14 @@ def _read(source: Source, directory: Snapshot) -> Said:
 
         read = tables.read_csv if source.format == "csv" else tables.read_parquet
         return read(source.path, source.field, source.separator)
-    raise CurationError(f"{source.format} can't be read yet")
+    if source.format == "coco":
+        from curation_assets.annotations.formats.coco import read_coco
 
+        return read_coco(source.path, field)
+    if source.format == "yolo":
+        from curation_assets.annotations.formats.yolo import read_yolo
 
-def order_of(configured: Sequence[Source]) -> list[str]:
-    """Names of the sources of the setting, the first counts most."""
-    return [source.name for source in configured]
+        return read_yolo(source.path, field)
+    from curation_assets.annotations.formats.label_studio import read_label_studio
+
+    return read_label_studio(source.path, source.field, field, source.annotator)
