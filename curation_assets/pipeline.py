@@ -35,7 +35,7 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from curation_assets.annotations.following import Following
+    from curation_assets.annotations.configured import Followed
     from curation_assets.annotations.record import Import
     from curation_assets.annotations.sources import Source
     from curation_assets.curate.duplicates.candidates import NeighbourLists
@@ -364,6 +364,11 @@ class Pipeline:
         """Sources of annotations that ``ANNOTATIONS`` names, the first counts most."""
         return [source.name for source in self.settings.annotations]
 
+    @property
+    def has_annotations(self) -> bool:
+        """Whether there is something to follow."""
+        return bool(self.settings.annotations) or self.tables.annotations.exists()
+
     def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
         """Bring the annotations of a source in line with what it says.
 
@@ -386,11 +391,51 @@ class Pipeline:
         done.notes += said.notes
         return done
 
-    def follow_annotations(self, progress: Progress) -> Following:
-        """Let annotations go where their images were moved to."""
-        from curation_assets.annotations.following import follow
+    def follow_annotations(self, progress: Progress) -> Followed:
+        """Let annotations go where their images were moved to, and read the sources of the setting again if need be.
 
-        return follow(self.tables.directory, self.tables.annotations, progress)
+        Raises:
+            CurationError: a table can't be read or written. What is wrong with a source is in ``failed``.
+        """
+        from curation_assets.annotations.configured import follow_sources
+
+        tables, settings = self.tables, self.settings
+        return follow_sources(
+            tables.directory,
+            tables.annotations,
+            settings.annotations,
+            str(settings.images_root),
+            settings.annotations_note,
+            progress,
+        )
+
+    def annotations_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What sources say of an image, given by its row of the directory table; and what people decided of its labels.
+
+        Returns:
+            ``field``, ``source``, ``values``, ``split``, ``boxes`` of each, by field the first that counts before
+            others; ``counts`` tells whether its values do. A decision's source is ``decided``.
+        """
+        from curation_assets.annotations.columns import near_pairs
+        from curation_assets.annotations.record import read_rows
+        from curation_assets.annotations.standing import counting, in_order
+
+        path, content = row["relative_path"], row["content_sha256"]
+        rows = read_rows(
+            self.tables.annotations, pl.col("relative_path").eq(path) & pl.col("content_sha256").eq(content)
+        )
+        decisions = read_decisions(self.tables.decisions)
+        near = near_pairs(self.tables.pairs) if len(decisions.relabelled()) else None
+        images = pl.DataFrame({"relative_path": [path], "content_sha256": [content]})
+        found: list[dict[str, Any]] = []
+        for best in counting(rows, self.annotation_order, images, decisions, near).iter_rows(named=True):
+            mine = {said["source"]: said for said in rows.filter(pl.col("field") == best["field"]).to_dicts()}
+            said = [mine[name] for name in in_order(list(mine), self.annotation_order)]
+            if best["source"] is not None and best["source"] not in mine:
+                said = [best | {"split": None, "boxes": None}, *said]
+            columns = ("field", "source", "values", "split", "boxes")
+            found += [{n: one[n] for n in columns} | {"counts": one["source"] == best["source"]} for one in said]
+        return found
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -510,6 +510,11 @@ class Settings(BaseSettings):
         return self._indexes / self.catalog_name / self.schema_name / self.directory_table / "pictures"
 
     @property
+    def annotations_note(self) -> Path:
+        """Where it is noted at what the sources of ``ANNOTATIONS`` were read: there too, and made anew."""
+        return self._indexes / self.catalog_name / self.schema_name / self.annotations_table / "sources.json"
+
+    @property
     def _indexes(self) -> Path:
         return self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
 

@@ -15,6 +15,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
+    from curation_assets.annotations.configured import Followed
     from curation_assets.annotations.overview import SourceField
     from curation_assets.annotations.record import Import
     from curation_assets.pipeline import Pipeline
@@ -155,6 +156,40 @@ def print_import(done: Import, *, dry_run: bool = False) -> None:
     )
 
 
+def annotation_line(said: dict[str, Any]) -> str:
+    """What a source says of an image, as ``Pipeline.annotations_of`` gives it."""
+    labels = "nothing said" if said["values"] is None else ", ".join(said["values"]) or "none"
+    more = f", {len(said['boxes']):,} boxes" if said["boxes"] else ""
+    more += f", split {said['split']}" if said["split"] else ""
+    overruled = "" if said["counts"] or said["values"] is None else ", overruled"
+    return f"{said['field']}: {labels}{more} ({said['source'] or 'no source'}{overruled})"
+
+
+def print_followed(done: Followed) -> None:
+    """What following the sources of the setting did."""
+    for source, why in done.failed.items():
+        out.print(f"bad    annotations of {printable(source)}: {printable(why)}", markup=False, soft_wrap=True)
+    rows = [sum(getattr(each, name) for each in done.imports) for name in ("added", "changed", "removed")]
+    moved = f", {done.places.moved:,} went with their images" if done.places.moved else ""
+    waiting = f", {done.places.waiting:,} wait for an image that is gone or changed" if done.places.waiting else ""
+    out.print(
+        f"annotations {rows[0]:,} rows added, {rows[1]:,} changed, {rows[2]:,} removed, of {len(done.imports)} sources "
+        f"read{moved}{waiting}",
+        soft_wrap=True,
+    )
+
+
+def followed_facts(done: Followed) -> dict[str, Any]:
+    """The same for ``--json``."""
+    return {
+        "read": [import_facts(each) for each in done.imports],
+        "unchanged": done.unchanged,
+        "failed": [{"source": source, "error": why} for source, why in done.failed.items()],
+        "moved": done.places.moved,
+        "waiting": done.places.waiting,
+    }
+
+
 def _list(pipeline: Pipeline, as_json: bool) -> None:
     from curation_assets.annotations.overview import disagreements, overview
 
@@ -213,6 +248,8 @@ def _conflicts(pipeline: Pipeline, as_json: bool) -> None:
 def _remove(pipeline: Pipeline, source: str, dry_run: bool, as_json: bool) -> None:
     from curation_assets.annotations.record import remove
 
+    if any(each.name == source and each.format is not None for each in pipeline.settings.annotations):
+        raise CurationError(f"CURATION_ANNOTATIONS names {source!r}, so it would come back: take it out there first")
     number = remove(pipeline.tables.annotations, source, dry_run=dry_run)
     if as_json:
         print_json({"source": source, "removed": number, "dry_run": dry_run})
