@@ -21,7 +21,7 @@ from curation_assets.images.names import printable
 from curation_assets.lake import hive
 from curation_assets.lake.layout import SMALL_FILES, small_files
 from curation_assets.lake.rewrite import Rewrite, rewrite
-from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.snapshot import Snapshot, partitions_in_parts
 from curation_assets.lake.staging import StagedFile
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -116,24 +116,21 @@ def put(
     fields = rows["field"].unique().to_list()
 
     def plan(base: Snapshot | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-        mine = pl.col("source").eq(source) & pl.col("field").is_in(fields)
-        more = [] if base is None else base.added_columns
-        there = _no_rows() if base is None else base.read([*COLUMNS, *more], where=mine)
+        there = _stored(base, pl.col("source").eq(source) & pl.col("field").is_in(fields))
         # Of a row that another writer doubled, both go, so that one comes.
-        is_single = (
-            ~there.select(pl.struct(KEY).is_duplicated()).to_series() if len(there) else pl.Series([], dtype=pl.Boolean)
-        )
-        before = there.filter(is_single).select(*KEY, _before=_mark())
-        now = rows.with_columns(_now=_mark()).join(before, on=KEY, how="left", maintain_order="left")
-        new = now.filter(pl.col("_now").ne_missing(pl.col("_before")))
-        gone = there.select(KEY).unique() if not add else there.join(rows, on=KEY, how="semi").select(KEY).unique()
-        leaving = gone.join(now.filter(pl.col("_now").eq_missing(pl.col("_before"))), on=KEY, how="anti")
+        before = there.unique(KEY, keep="none")
+        now = rows.select(*KEY, _now=_mark()).join(before, on=KEY, how="left", maintain_order="left")
+        same = now.filter(pl.col("_now").eq_missing(pl.col("_before"))).select(KEY)
+        gone = (there.join(rows, on=KEY, how="semi") if add else there).select(KEY).unique()
+        leaving = gone.join(same, on=KEY, how="anti")
+        new = rows.join(same, on=KEY, how="anti", maintain_order="left") if len(same) else rows
         done.added = len(new.join(gone, on=KEY, how="anti"))
         done.changed = len(new) - done.added
         done.removed = len(leaving) - done.changed
-        new = new.drop("_now", "_before")
-        if more:  # what users added stays with the key
-            new = new.join(there.unique(KEY, keep="first").select(*KEY, *more), on=KEY, how="left")
+        if base is not None and base.added_columns and len(leaving):  # what users added stays with the key
+            where = pl.col("relative_path").is_in(new["relative_path"].unique().implode())
+            more = base.read([*KEY, *base.added_columns], where=where).drop("_file").unique(KEY, keep="first")
+            new = new.join(more, on=KEY, how="left")
         return leaving, new
 
     if dry_run:
@@ -270,8 +267,18 @@ def _one_an_image(said: Said, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _mark() -> pl.Expr:
-    """What tells a row from another of the same key."""
-    return pl.struct(_SAID).struct.json_encode()
+    """64 bits that tell a row from another of the same key."""
+    return pl.struct(_SAID).struct.json_encode().hash()
+
+
+def _stored(base: Snapshot | None, where: pl.Expr) -> pl.DataFrame:
+    """Of rows of a table the key and ``_before``, what tells them from others; read in parts, as rows may be large."""
+    found = [pl.DataFrame(schema=dict.fromkeys(KEY, pl.String) | {"_before": pl.UInt64})]
+    if base is not None:
+        for folders in partitions_in_parts(base):
+            rows = base.read([*KEY, *_SAID], files=base.files_of(folders), where=where)
+            found.append(rows.select(*KEY, _before=_mark()))
+    return pl.concat(found)
 
 
 def _no_rows() -> pl.DataFrame:

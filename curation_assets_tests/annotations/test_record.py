@@ -271,7 +271,7 @@ def test_two_sources_both_stand_and_one_can_be_taken_out(pipeline: Pipeline, put
 
 
 def follow(pipeline: Pipeline) -> tuple[int, int]:
-    done = pipeline.follow_annotations(LogProgress())
+    done = pipeline.follow_annotations(LogProgress()).places
     return done.moved, done.waiting
 
 
