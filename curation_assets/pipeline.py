@@ -319,6 +319,7 @@ class Pipeline:
             tables.directory,
             tables.pairs,
             tables.quality,
+            tables.annotations,
             tables.groups,
             read_decisions(tables.decisions),
             self.settings.keeper_order,

@@ -230,3 +230,14 @@ def test_annotations_that_a_disk_lost_are_told_by_repair(curation: Curation, lak
     ]
     assert told(curation, *FOLDERS)["added"] == 2
     assert len(read_rows(Pipeline(lake.settings).tables.annotations)) == 3
+
+
+def test_of_copies_the_annotated_one_is_kept(curation: Curation, lake: Pipeline, images: Path, tmp_path: Path) -> None:
+    (images / "rust" / "zz.jpg").write_bytes((images / FIRST).read_bytes())
+    (tmp_path / "a.csv").write_text("path,class\nrust/zz.jpg,rust\n")
+    told(curation, "run")
+    told(curation, "annotate", str(tmp_path / "a.csv"), "--from", "csv")
+    told(curation, "curate")
+    (group,) = told(curation, "show", FIRST)["groups"]
+    kept = {image["relative_path"]: (image["is_keeper"], image["rule"]) for image in group["images"]}
+    assert kept == {"rust/zz.jpg": (True, "annotated"), FIRST: (False, "annotated")}
