@@ -27,14 +27,17 @@ class AnnotationSource:
         order: of sources, the first counts most.
     """
 
-    is_shown = True
-
     def __init__(self, annotations: LakeTable, decisions: LakeTable, pairs: LakeTable, order: Sequence[str]) -> None:
         self._annotations = annotations
         self._decisions = decisions
         self._pairs = pairs
         self._order = order
         self._fields = lru_cache(1)(self._fields_at)
+
+    @property
+    def is_shown(self) -> bool:
+        """Exports have them once a source was imported."""
+        return self._annotations.newest_version() >= 0
 
     @property
     def columns(self) -> Sequence[Column]:

@@ -65,6 +65,12 @@ def follow(directory: LakeTable, annotations: LakeTable, progress: Progress | No
     return done
 
 
+def movable(images: Snapshot, annotations: Snapshot) -> int:
+    """How many rows :func:`follow` would let go elsewhere."""
+    lost, unknown = lost_rows(images, annotations)
+    return len(_moves(images, annotations, lost)) + len(unknown)
+
+
 def lost_rows(images: Snapshot, annotations: Snapshot) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows whose image is not at their path with their content; and those whose place is told otherwise now.
 
