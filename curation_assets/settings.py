@@ -167,10 +167,11 @@ def _annotation_sources(value: Any) -> Any:
     found = []
     for one in given:
         try:
-            source = (
-                one if isinstance(one, Source) else make_source(**({"source": one} if isinstance(one, str) else one))
-            )
-        except (CurationError, TypeError) as error:
+            said = {"source": one} if isinstance(one, str) else one
+            if not isinstance(said, Source | dict):
+                raise CurationError("give an object, or the name of a source")
+            source = said if isinstance(said, Source) else make_source(**said)
+        except CurationError as error:
             raise ValueError(f"{one!r}: {error}") from None
         path = None if source.path is None else _local_path(source.path)
         found.append(source.model_copy(update={"path": path}))

@@ -266,6 +266,7 @@ def test_two_label_files_of_one_image_are_a_fault(pipeline: Pipeline, put: Put, 
         ("data.yaml", "names: [a]\ntrain: images/no\n", "train is 'images/no', and there is no folder"),
         ("data.yaml", "names: [a]\n", "there are no label files"),
         ("other.txt", "", "no data.yaml and no classes.txt"),
+        ("names.txt", "a", "give data.yaml, classes.txt or obj.names, or the folder of one"),
     ],
 )
 def test_a_data_set_that_is_not_whole_is_one_line(
@@ -275,7 +276,7 @@ def test_a_data_set_that_is_not_whole_is_one_line(
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / name).write_text(text)
     with pytest.raises(CurationError) as error:
-        annotate(pipeline, format="yolo", path=tmp_path / "y")
+        annotate(pipeline, format="yolo", path=tmp_path / "y" / (name if name == "names.txt" else ""))
     assert said in str(error.value)
 
 

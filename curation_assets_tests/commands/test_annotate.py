@@ -205,7 +205,7 @@ def test_configured_sources_are_followed_by_curate_and_run(
         ('[{"from": "folders"}]', "folders take a pattern"),
         ('[{"form": "csv"}]', "form: Extra inputs are not permitted"),
         ('["anna", "anna"]', "two sources are called 'anna'"),
-        ("[3]", "argument after ** must be a mapping"),
+        ("[3]", "3: give an object, or the name of a source"),
     ],
 )
 def test_a_wrong_setting_is_one_line(
@@ -241,3 +241,18 @@ def test_of_copies_the_annotated_one_is_kept(curation: Curation, lake: Pipeline,
     (group,) = told(curation, "show", FIRST)["groups"]
     kept = {image["relative_path"]: (image["is_keeper"], image["rule"]) for image in group["images"]}
     assert kept == {"rust/zz.jpg": (True, "annotated"), FIRST: (False, "annotated")}
+
+
+def test_upkeep_joins_files_and_changes_no_row(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    for name in ("anna", "berta", "carl"):
+        (tmp_path / name).write_text(f"path,class\n{FIRST},{name}\n")
+        told(curation, "annotate", str(tmp_path / name), "--from", "csv")
+    table = lake.tables.annotations
+    before = read_rows(table).sort("source")
+    assert len(table.latest().files()) == 3
+    assert curation("maintain")[0] == 0
+    table = Pipeline(lake.settings).tables.annotations
+    assert len(table.latest().files()) == 1
+    assert read_rows(table).sort("source").equals(before)
+    told(curation, "annotate", "--remove", "berta")
+    assert sorted(read_rows(Pipeline(lake.settings).tables.annotations)["source"]) == ["anna", "carl"]

@@ -123,7 +123,7 @@ def _fault(one: Any, at: int, known: set[Any], images: dict[Any, Any], names: di
     if not _is_id(one.get("category_id")) or one["category_id"] not in names:
         return f"{place}: there is no category with the id {one.get('category_id')!r}"
     box = one.get("bbox")
-    if box is not None and (not isinstance(box, list) or len(box) != 4 or not all(number_of(each) for each in box)):
+    if box is not None and (not isinstance(box, list) or len(box) != 4 or not all(map(number_of, box))):
         return f"{place}: bbox {box!r} is not four numbers: x, y, width, height"
     return None
 

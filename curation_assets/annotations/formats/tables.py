@@ -152,7 +152,7 @@ def _fields(path: Path, rows: pl.DataFrame, fields: Sequence[str], taken: set[st
         try:
             found |= {check_field(name): name for name in others}
         except CurationError as error:
-            raise CurationError(f"{path}: {error} the columns that are fields") from None
+            raise CurationError(f"{path}: {error}; --field chooses the columns that are fields") from None
     for name in fields:
         if name in others:
             found[check_field(name)] = name

@@ -48,7 +48,10 @@ def read_yolo(path: Path, field: str) -> Said:
         if found is None:
             raise CurationError(f"{path}: no data.yaml and no classes.txt, so the classes have no names")
         path = found
-    if path.suffix.lower() in (".yaml", ".yml"):
+    is_yaml = path.suffix.lower() in (".yaml", ".yml")
+    if not is_yaml and path.name not in _NAMES_FILES and path.suffix != ".names":
+        raise CurationError(f"{path}: give data.yaml, {' or '.join(_NAMES_FILES)}, or the folder of one")
+    if is_yaml:
         names, files = _of_yaml(path)
     else:
         with explained(UnicodeDecodeError, lambda reason: f"{path} can't be read: {reason}"):
