@@ -77,7 +77,7 @@ def follow_sources(
                     source.name,
                     is_stored=source.orientation == "stored",
                 )
-                imported = put(annotations, source.name, rows, progress)
+                imported = put(annotations, source.name, rows, progress, every_field=True)
                 imported.notes += said.notes
                 done.imports.append(imported)
             read[source.name] = state

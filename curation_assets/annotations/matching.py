@@ -25,7 +25,8 @@ def read_images(directory: Snapshot) -> pl.DataFrame:
 def matched(said: Said, images: pl.DataFrame, root: str) -> pl.DataFrame:
     """Rows of what was said, with the image that each is about.
 
-    A name is a path of the lake, else the end of exactly one path: whole parts of it, or the file's name alone.
+    A name is a path of the lake, else the end of exactly one path: whole parts of it, or the file's name alone. It may
+    have backslashes.
 
     Args:
         images: as :func:`read_images` gives them.
@@ -37,10 +38,11 @@ def matched(said: Said, images: pl.DataFrame, root: str) -> pl.DataFrame:
     """
     keys = images.select("relative_path", key=_stem(pl.col("relative_path")) if said.is_stem else "relative_path")
     named = said.rows.select("name", "other_name").unique()
-    found = _meant(named.select(pl.col("name")).unique(), keys, root)
+    found = _meant(named.select("name").drop_nulls().unique(), keys, root)
     others = named.join(found.filter(pl.col("images") > 0), on="name", how="anti").drop_nulls("other_name")
     second = _meant(others.select(name="other_name").unique(), keys, root)
     rows = said.rows.join(found, on="name", how="left", maintain_order="left")
+    rows = rows.with_columns(pl.col("images").fill_null(0))  # no name is no image
     by_other = second.rename({"name": "other_name", **{n: f"_{n}" for n in ("relative_path", "images", "examples")}})
     rows = rows.join(by_other, on="other_name", how="left", maintain_order="left", nulls_equal=False)
     is_other = (pl.col("images") == 0) & (pl.col("_images").fill_null(0) > 0)
@@ -59,9 +61,9 @@ def _meant(names: pl.DataFrame, keys: pl.DataFrame, root: str) -> pl.DataFrame:
     counted = [pl.len().alias("images"), pl.col("relative_path").head(_CANDIDATES).alias("examples")]
     whole = keys.join(plain.select("key").unique(), on="key", how="semi").group_by("key").agg(counted)
     parts = [plain.join(whole, on="key", how="inner")]
-    rest = plain.join(whole, on="key", how="anti").with_columns(
-        depth=pl.col("key").str.count_matches("/", literal=True)
-    )
+    rest = plain.join(whole, on="key", how="anti")
+    rest = rest.with_columns(pl.col("key").str.replace_all("\\", "/", literal=True))  # as Windows writes paths
+    rest = rest.with_columns(depth=pl.col("key").str.count_matches("/", literal=True))
     if len(rest):
         last = _last(pl.col("key"), 0)
         near = keys.with_columns(_base=last).join(rest.select(_base=last).unique(), on="_base", how="semi")

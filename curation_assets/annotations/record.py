@@ -99,6 +99,7 @@ def put(
     progress: Progress | None = None,
     *,
     add: bool = False,
+    every_field: bool = False,
     dry_run: bool = False,
 ) -> Import:
     """Bring a source's rows in line with what it says; creates the table where there is none.
@@ -106,6 +107,7 @@ def put(
     Args:
         rows: as :func:`rows_of` makes them.
         add: what it said of other images stays.
+        every_field: what it said of fields that it speaks of no more goes too.
         dry_run: only say what would be done.
 
     Raises:
@@ -116,7 +118,8 @@ def put(
     fields = rows["field"].unique().to_list()
 
     def plan(base: Snapshot | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-        there = _stored(base, pl.col("source").eq(source) & pl.col("field").is_in(fields))
+        mine = pl.col("source").eq(source)
+        there = _stored(base, mine if every_field else mine & pl.col("field").is_in(fields))
         # Of a row that another writer doubled, both go, so that one comes.
         before = there.unique(KEY, keep="none")
         now = rows.select(*KEY, _now=_mark()).join(before, on=KEY, how="left", maintain_order="left")
@@ -135,9 +138,9 @@ def put(
 
     if dry_run:
         plan(table.latest() if table.exists() else None)
-        return done
-    table.create()
-    done.version = change_rows(table, plan, {"job": "annotate", "source": source}, progress)
+    else:
+        table.create()
+        done.version = change_rows(table, plan, {"job": "annotate", "source": source}, progress)
     return done
 
 

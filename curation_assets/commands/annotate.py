@@ -116,7 +116,7 @@ def _import(pipeline: Pipeline, given: dict[str, Any], add: bool, dry_run: bool,
     if as_json:
         print_json(import_facts(done, dry_run=dry_run))
     else:
-        print_import(done, dry_run=dry_run)
+        print_import(done, add=add, dry_run=dry_run)
 
 
 def import_facts(done: Import, *, dry_run: bool = False) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def import_facts(done: Import, *, dry_run: bool = False) -> dict[str, Any]:
     }
 
 
-def print_import(done: Import, *, dry_run: bool = False) -> None:
+def print_import(done: Import, *, add: bool = False, dry_run: bool = False) -> None:
     """The same for a reader."""
     for field, counts in done.labels.items():
         out.print(printable(f"{field:<12} {_told(counts)}"), markup=False, soft_wrap=True)
@@ -144,6 +144,8 @@ def print_import(done: Import, *, dry_run: bool = False) -> None:
         out.print(printable(f"{'split':<12} {_told(done.splits)}"), markup=False, soft_wrap=True)
     for note in done.notes:
         out.print(f"note: {printable(note)}", markup=False, soft_wrap=True)
+    if done.removed and not add:
+        out.print("note: what the source said before and says no more goes; --add keeps it", soft_wrap=True)
     boxes = f", {done.boxes:,} boxes" if done.boxes else ""
     would = "would be " if dry_run else ""
     out.print(

@@ -124,7 +124,7 @@ def test_columns_of_a_csv_are_fields_and_rows_of_an_image_add_up(pipeline: Pipel
 
 def test_names_may_be_paths_their_ends_or_on_disk(pipeline: Pipeline, put: Put, tmp_path: Path, images: Path) -> None:
     put({"a.jpg": 1, "x/a.jpg": 2, "x/y/b.jpg": 3, "z/b.jpg": 4, "w/c.jpg": 5})
-    names = ["a.jpg", f"{images}/x/a.jpg", "y/b.jpg", "./z/b.jpg", "c.jpg"]
+    names = ["a.jpg", f"{images}/x/a.jpg", "x\\y\\b.jpg", "./z/b.jpg", "c.jpg"]
     csv(pipeline, tmp_path / "a.csv", "path,label\n" + "".join(f"{name},{at}\n" for at, name in enumerate(names)))
     assert [(path, values) for path, _, values, _ in rows(pipeline)] == [
         ("a.jpg", ["0"]),
@@ -161,6 +161,8 @@ def test_every_wrong_name_is_told_with_its_line_and_nothing_is_imported(
         ("class,split\nrust,train\n", "no column names the image"),
         ("path\na.jpg\n", "beside path there is no column"),
         ("path,class\n", "it says nothing of any image"),
+        ("path,class\n,x\n", "line 2: no name of an image"),
+        ("path,class\n/,x\n", "line 2: there is no image '/'"),
         ("path,class\na.jpg,x\na.jpg,y,z\n", "line 3: 3 cells below 2 columns"),
         ("path,my class\na.jpg,x\n", "a field can't be called 'my class'"),
         ("path,class,split\na.jpg,x,train\na.jpg,x,test\n", "line 3: a.jpg is in the splits train, test"),
@@ -178,6 +180,13 @@ def test_a_wrong_csv_is_one_line(pipeline: Pipeline, put: Put, tmp_path: Path, t
     assert said in str(error.value)
     assert str(tmp_path / "a.csv") in str(error.value)
     assert not pipeline.tables.annotations.exists()
+
+
+def test_a_csv_as_windows_writes_it_is_read(pipeline: Pipeline, put: Put, tmp_path: Path) -> None:
+    put({"x/ä b.jpg": 1, "x/b.jpg": 2})
+    (tmp_path / "a.csv").write_bytes("\ufeffpath;class\r\nx\\ä b.jpg;grün\r\n\r\nb.jpg;rot".encode())
+    annotate(pipeline, format="csv", path=tmp_path / "a.csv")
+    assert rows(pipeline, "relative_path", "values") == [("x/b.jpg", ["rot"]), ("x/ä b.jpg", ["grün"])]
 
 
 def test_a_csv_of_other_bytes_is_one_line(pipeline: Pipeline, put: Put, tmp_path: Path) -> None:

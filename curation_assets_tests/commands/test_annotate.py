@@ -184,6 +184,8 @@ def test_configured_sources_are_followed_by_curate_and_run(
         (FIRST, "grade", ["4"]),
         (SECOND, "class", ["rust"]),
     ]
+    (tmp_path / "a.csv").write_text(f"path,colour\n{FIRST},red\n")
+    assert [done["removed"] for done in told(curation, "curate")["annotations"]["read"]] == [1], "grade goes"
     (tmp_path / "a.csv").write_text("path,grade\ngone.jpg,4\n")
     code, text, _ = curation("curate")
     assert code == 1
