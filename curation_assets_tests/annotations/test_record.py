@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from curation_assets.annotations.record import Import, read_rows, remove
+from curation_assets.annotations.record import put as record_put
 from curation_assets.annotations.said import FaultyAnnotationsError
 from curation_assets.annotations.sources import make_source
 from curation_assets.errors import CurationError
@@ -336,6 +337,27 @@ def test_an_image_that_is_gone_is_waited_for(pipeline: Pipeline, put: Put) -> No
     put({"z/1.jpg": 1})
     assert follow(pipeline) == (1, 1)
     assert rows(pipeline, "relative_path", "values") == [("a/2.jpg", ["a"]), ("z/1.jpg", ["a"])]
+
+
+def test_rows_go_to_the_partition_of_their_image(pipeline: Pipeline, put: Put) -> None:
+    put({"a/b/1.jpg": 1, "a/c/2.jpg": 2})
+    folders(pipeline, "*/{class}/*")
+    other = Pipeline(pipeline.settings.model_copy(update={"folder_depth": 1}))
+    other.scan(["a/b", "a/c", "a"], LogProgress())
+    assert follow(other) == (2, 0)
+    assert rows(other, "relative_path", "folder", "values") == [("a/b/1.jpg", "a", ["b"]), ("a/c/2.jpg", "a", ["c"])]
+    assert other.tables.annotations.latest().folders == ["a"]
+
+
+def test_an_image_that_could_not_be_read_gets_its_content_later(pipeline: Pipeline, put: Put, images: Path) -> None:
+    put({"a/1.jpg": 1})
+    table = pipeline.tables.annotations
+    folders(pipeline)
+    frame = read_rows(table).with_columns(content_sha256=pl.lit(None, pl.String))
+    record_put(table, "folders", frame)
+    assert rows(pipeline, "content_sha256") == [(None,)]
+    assert follow(pipeline) == (0, 0)
+    assert rows(pipeline, "content_sha256") == [(pipeline.tables.contents(["a/1.jpg"])["a/1.jpg"],)]
 
 
 def test_what_users_added_stays_with_rows_that_stay_change_or_move(pipeline: Pipeline, put: Put) -> None:
