@@ -72,19 +72,19 @@ def movable(images: Snapshot, annotations: Snapshot) -> int:
 
 
 def lost_rows(images: Snapshot, annotations: Snapshot) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows whose image is not at their path with their content; and those whose place is told otherwise now.
+    """Rows whose image is not at their path, in their partition, with their content; and rows that had no content yet.
 
     Returns:
-        ``KEY`` and ``content_sha256`` of the lost; and moves, as :func:`_moves` has them, of rows that lie in another
-        partition than their image, or whose content was not known.
+        ``KEY`` and ``content_sha256`` of the lost; and of the others, whose image could not be read when they came and
+        can be now, where they stay, as :func:`_moves` has it.
     """
     lost = [pl.DataFrame(schema=dict.fromkeys([*KEY, "content_sha256"], pl.String))]
     unknown = [pl.DataFrame(schema=_MOVE)]
-    damaged = {file.partition for file, _ in images.broken()}  # what of them is gone can't be told
-    for part in partitions_in_parts(annotations):
-        folders = [folder for folder in part if folder not in damaged]
+    for folders in partitions_in_parts(annotations):
         rows = annotations.read([*KEY, "folder", "content_sha256"], files=annotations.files_of(folders)).drop("_file")
         here = images.read(_PLACE, files=images.files_of(folders)).drop("_file").unique("relative_path", keep="first")
+        damaged = [file.partition for file, _ in images.broken()]  # what of them is gone can't be told
+        rows = rows.filter(~pl.col("folder").is_in(damaged))
         now = here.rename({"folder": "to_folder", "content_sha256": "to_content"}).with_columns(to="relative_path")
         rows = rows.unique(KEY, keep="first").join(now, on="relative_path", how="left")
         same = pl.col("content_sha256").eq(pl.col("to_content")).fill_null(value=False)

@@ -339,6 +339,23 @@ def test_an_image_that_is_gone_is_waited_for(pipeline: Pipeline, put: Put) -> No
     assert rows(pipeline, "relative_path", "values") == [("a/2.jpg", ["a"]), ("z/1.jpg", ["a"])]
 
 
+def test_of_rows_that_a_disk_lost_nothing_is_taken_for_moved(pipeline: Pipeline, put: Put) -> None:
+    put({"a/1.jpg": 1, "b/1.jpg": 1})
+    folders(pipeline, "{class}/*")
+    remove_rows_of(pipeline, "b")
+    directory = pipeline.tables.directory
+    (file,) = directory.latest().files("a")
+    (directory.path / file.path).write_bytes(b"")
+    assert follow(Pipeline(pipeline.settings)) == (0, 0)
+    assert rows(pipeline, "relative_path") == [("a/1.jpg",)]
+
+
+def remove_rows_of(pipeline: Pipeline, folder: str) -> None:
+    """As if nobody had annotated a folder."""
+    kept = read_rows(pipeline.tables.annotations, pl.col("folder") != folder)
+    record_put(pipeline.tables.annotations, "folders", kept)
+
+
 def test_rows_go_to_the_partition_of_their_image(pipeline: Pipeline, put: Put) -> None:
     put({"a/b/1.jpg": 1, "a/c/2.jpg": 2})
     folders(pipeline, "*/{class}/*")
