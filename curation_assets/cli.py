@@ -15,6 +15,7 @@ import typer
 
 from curation_assets import __version__, stopping
 from curation_assets.commands import (
+    annotate,
     curate,
     decisions,
     demo,
@@ -41,6 +42,7 @@ app.command("run")(ingest.run)
 app.command("status")(ingest.status)
 app.command("show")(ingest.show)
 app.command("curate")(curate.curate)
+app.command("annotate")(annotate.annotate)
 app.command("problems")(curate.problems)
 app.command("duplicates")(duplicates.duplicates)
 app.command("search")(search.search)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from curation_assets.defs.annotations import build_annotations_sensor, follow_annotations, image_annotations
 from curation_assets.defs.dead_runs import build_dead_runs_sensor
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
@@ -40,6 +41,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             clip_model,
             crop_images_directory_embeddings,
             image_quality,
+            image_annotations,
             image_search_index,
             image_map,
             image_pairs,
@@ -55,6 +57,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             measure_image_quality,
             refresh_search_index,
             find_duplicates,
+            follow_annotations,
             maintain_lake,
         ],
         schedules=[maintain_lake_weekly],
@@ -64,6 +67,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             embeddings_automation_sensor,
             build_quality_sensor(settings),
             build_search_index_sensor(settings),
+            build_annotations_sensor(settings),
             build_duplicates_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),

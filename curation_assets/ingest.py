@@ -22,6 +22,7 @@ from curation_assets.scan.prune import PruneQuestion
 from curation_assets.scan.result import ScanResult
 
 if TYPE_CHECKING:
+    from curation_assets.annotations.configured import Followed
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
     from curation_assets.search.refresh import IndexRefresh
@@ -44,6 +45,8 @@ class RunSummary:
         unread: files of good rows that could not be examined, and why; their rows stay as they are.
         quality: what was measured, by folder; None where that was left out or could not be done, which
             ``quality_error`` tells.
+        annotations: what following them did; None where there are none, that was left out, or could not be done, which
+            ``annotations_error`` tells.
         duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
     """
 
@@ -63,6 +66,8 @@ class RunSummary:
     lost: dict[str, str] = field(default_factory=dict)
     quality: list[QualityResult] | None = None
     quality_error: str | None = None
+    annotations: Followed | None = None
+    annotations_error: str | None = None
     duplicates: Duplicates | None = None
     duplicates_error: str | None = None
 
@@ -76,7 +81,7 @@ def run(
     prune: bool = False,
     curate: bool = True,
 ) -> RunSummary:
-    """Scan, register, embed: every folder, or those named; then bring quality, search index and duplicates in line.
+    """Scan, register, embed: every folder, or those named; then bring what follows the tables in line.
 
     Args:
         folders: image folders, or folders that hold some; None takes all on disk and all in the table.
@@ -130,6 +135,12 @@ def run(
         refreshed = pipeline.searcher.refresh(progress, model.version)
     except CurationError as error:  # the tables are done, which is what counts; the next run tries again
         index_error = str(error)
+    annotations, annotations_error = None, None
+    if curate and pipeline.has_annotations:
+        try:
+            annotations = pipeline.follow_annotations(progress)
+        except CurationError as error:
+            annotations_error = str(error)
     duplicates, duplicates_error = None, None
     if curate:
         try:
@@ -154,6 +165,8 @@ def run(
         index_error=index_error,
         quality=quality,
         quality_error=quality_error,
+        annotations=annotations,
+        annotations_error=annotations_error,
         duplicates=duplicates,
         duplicates_error=duplicates_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},

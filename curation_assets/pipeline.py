@@ -35,6 +35,9 @@ from curation_assets.tables import Tables
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from curation_assets.annotations.configured import Followed
+    from curation_assets.annotations.record import Import
+    from curation_assets.annotations.sources import Source
     from curation_assets.curate.duplicates.candidates import NeighbourLists
     from curation_assets.curate.duplicates.comparison import Comparison
     from curation_assets.curate.duplicates.grouping import Grouping
@@ -102,6 +105,7 @@ class Pipeline:
     @cached_property
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
+        from curation_assets.annotations.columns import AnnotationSource
         from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
@@ -119,6 +123,9 @@ class Pipeline:
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions),
                 GroupSource(self.tables.groups),
+                AnnotationSource(
+                    self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
+                ),
                 warning_source(self.tables.directory),
             ],
         )
@@ -312,6 +319,7 @@ class Pipeline:
             tables.directory,
             tables.pairs,
             tables.quality,
+            tables.annotations,
             tables.groups,
             read_decisions(tables.decisions),
             self.settings.keeper_order,
@@ -351,6 +359,84 @@ class Pipeline:
             return None
         found = rows.row(0, named=True)
         return {name: found[name] for name in QUALITY_COLUMNS} | {"problems": [n for n in KINDS if found[n]]}
+
+    @property
+    def annotation_order(self) -> list[str]:
+        """Sources of annotations that ``ANNOTATIONS`` names, the first counts most."""
+        return [source.name for source in self.settings.annotations]
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether there is something to follow."""
+        return bool(self.settings.annotations) or self.tables.annotations.exists()
+
+    def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
+        """Bring the annotations of a source in line with what it says.
+
+        Args:
+            add: what it said of other images before stays.
+            dry_run: only say what would be done.
+
+        Raises:
+            CurationError: something of the source is wrong, or a table can't be read or written; nothing is imported.
+        """
+        from curation_assets.annotations.record import put, rows_of
+        from curation_assets.annotations.sources import read_source
+
+        tables = self.tables
+        images = tables.directory.latest()
+        said = read_source(source, images)
+        is_stored = source.orientation == "stored"
+        rows = rows_of(said, images, str(self.settings.images_root), source.name, is_stored=is_stored)
+        done = put(tables.annotations, source.name, rows, progress, add=add, dry_run=dry_run)
+        done.notes += said.notes
+        return done
+
+    def follow_annotations(self, progress: Progress) -> Followed:
+        """Let annotations go where their images were moved to, and read the sources of the setting again if need be.
+
+        Raises:
+            CurationError: a table can't be read or written. What is wrong with a source is in ``failed``.
+        """
+        from curation_assets.annotations.configured import follow_sources
+
+        tables, settings = self.tables, self.settings
+        return follow_sources(
+            tables.directory,
+            tables.annotations,
+            settings.annotations,
+            str(settings.images_root),
+            settings.annotations_note,
+            progress,
+        )
+
+    def annotations_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What sources say of an image, given by its row of the directory table; and what people decided of its labels.
+
+        Returns:
+            ``field``, ``source``, ``values``, ``split``, ``boxes`` of each, by field the first that counts before
+            others; ``counts`` tells whether its values do. A decision's source is ``decided``.
+        """
+        from curation_assets.annotations.columns import near_pairs
+        from curation_assets.annotations.record import read_rows
+        from curation_assets.annotations.standing import counting, in_order
+
+        path, content = row["relative_path"], row["content_sha256"]
+        rows = read_rows(
+            self.tables.annotations, pl.col("relative_path").eq(path) & pl.col("content_sha256").eq(content)
+        )
+        decisions = read_decisions(self.tables.decisions)
+        near = near_pairs(self.tables.pairs) if len(decisions.relabelled()) else None
+        images = pl.DataFrame({"relative_path": [path], "content_sha256": [content]})
+        found: list[dict[str, Any]] = []
+        for best in counting(rows, self.annotation_order, images, decisions, near).iter_rows(named=True):
+            mine = {said["source"]: said for said in rows.filter(pl.col("field") == best["field"]).to_dicts()}
+            said = [mine[name] for name in in_order(list(mine), self.annotation_order)]
+            if best["source"] is not None and best["source"] not in mine:
+                said = [best | {"split": None, "boxes": None}, *said]
+            columns = ("field", "source", "values", "split", "boxes")
+            found += [{n: one[n] for n in columns} | {"counts": one["source"] == best["source"]} for one in said]
+        return found
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -174,6 +174,14 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
             f"{tables.decisions.path.name}: {lost} decisions of people are lost; "
             "`curation decisions import` brings them back from an export"
         )
+    for partition in broken.get(tables.annotations.path.name, []):
+        lost = sum(file.rows for file, _ in tables.annotations.latest().broken(partition))
+        _drop(tables.annotations, partition)
+        pipeline.settings.annotations_note.unlink(missing_ok=True)
+        report.not_mended.append(
+            f"{tables.annotations.path.name}: {lost} annotations of folder {partition} are lost; `curation annotate` "
+            "brings them back from their source, and `curation curate` those of CURATION_ANNOTATIONS"
+        )
     if model is not None:
         pipeline.searcher.refresh(progress)
         report.index = True

@@ -156,6 +156,31 @@ def _keeper_order(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
+def _annotation_sources(value: Any) -> Any:
+    given = _parsed(value) if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise ValueError('give a JSON list, for example [{"from": "folders", "pattern": "{class}/*"}, "anna"]')
+    if not given:
+        return ()
+    from curation_assets.annotations.sources import Source, make_source
+
+    found = []
+    for one in given:
+        try:
+            said = {"source": one} if isinstance(one, str) else one
+            if not isinstance(said, Source | dict):
+                raise CurationError("give an object, or the name of a source")
+            source = said if isinstance(said, Source) else make_source(**said)
+        except CurationError as error:
+            raise ValueError(f"{one!r}: {error}") from None
+        path = None if source.path is None else _local_path(source.path)
+        found.append(source.model_copy(update={"path": path}))
+    if doubled := sorted({s.name for s in found if [other.name for other in found].count(s.name) > 1}):
+        raise ValueError(f'two sources are called {doubled[0]!r}; name them with "source"')
+    return tuple(found)
+
+
+AnnotationSources = Annotated[tuple[Any, ...], NoDecode, BeforeValidator(_annotation_sources)]
 JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
 Limits = Annotated[dict[str, float], NoDecode, BeforeValidator(_limits)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -370,6 +395,18 @@ class Settings(BaseSettings):
             "compression, sharper, earlier, path; separated by commas"
         ),
     )
+    annotations_table: Name = Field(
+        "crop_images_directory_annotations", description="table of what sources say is on images"
+    )
+    annotations: AnnotationSources = Field(
+        default=(),
+        description=(
+            "sources of annotations that are followed, in the order in which they count: a JSON list of objects, for "
+            'example `[{"source": "anna", "from": "csv", "path": "labels.csv"}, {"from": "folders", "pattern": '
+            '"{class}/*"}]`; a name alone gives a source that was imported by hand its place; see '
+            "[annotations.md](annotations.md)"
+        ),
+    )
     decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     problem_thresholds: Limits = Field(
@@ -472,6 +509,11 @@ class Settings(BaseSettings):
     def pictures_dir(self) -> Path:
         """Where the small pictures lie that are compared with each other: there too, and made anew like the indexes."""
         return self._indexes / self.catalog_name / self.schema_name / self.directory_table / "pictures"
+
+    @property
+    def annotations_note(self) -> Path:
+        """Where it is noted at what the sources of ``ANNOTATIONS`` were read: there too, and made anew."""
+        return self._indexes / self.catalog_name / self.schema_name / self.annotations_table / "sources.json"
 
     @property
     def _indexes(self) -> Path:

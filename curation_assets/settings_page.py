@@ -21,7 +21,8 @@ _SUBJECTS = (
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
     (
         "Curation",
-        ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
+        ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_",
+         "annotations"),
     ),
     ("Gallery", ("gallery_",)),
     ("Dagster", ("sensor_", "settle_")),
@@ -54,7 +55,7 @@ def markdown() -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
-    if value is None or value == "":
+    if value is None or value in ("", ()):
         return "none"
     if isinstance(value, tuple):
         value = ", ".join(value)

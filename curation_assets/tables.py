@@ -11,6 +11,7 @@ import polars as pl
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import (
+    ANNOTATIONS,
     COMPARED,
     DECISIONS,
     DIRECTORY,
@@ -39,6 +40,7 @@ class Tables:
         pairs: contents that are the same photograph or scene.
         compared: contents that were compared with all others.
         groups: images of the same bytes, photograph or scene.
+        annotations: what sources say is on images.
         decisions: what people said of images.
     """
 
@@ -50,12 +52,13 @@ class Tables:
         self.pairs = LakeTable(settings.table_path(settings.pairs_table), PAIRS)
         self.compared = LakeTable(settings.table_path(settings.compared_table), COMPARED)
         self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
+        self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        made = (self.quality, self.pairs, self.compared, self.groups, self.decisions)
+        made = (self.quality, self.pairs, self.compared, self.groups, self.annotations, self.decisions)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

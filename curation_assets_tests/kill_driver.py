@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from curation_assets.annotations.sources import Source
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.versions import RegisteredModel
@@ -34,7 +35,8 @@ MODEL = RegisteredModel("c.s.m", "1", "f", 128, 128, 1, "demo", True, "run")
 
 @dataclass(frozen=True)
 class Job:
-    """``scan``, ``embed`` or ``quality`` of some folders, or ``decide`` (twenty batches of three decisions).
+    """``scan``, ``embed`` or ``quality`` of some folders, ``decide`` (twenty batches of three decisions), or
+    ``annotate`` (ten imports of a source that says one thing of every image, another each time).
 
     ``slow``: seconds that each slowed step takes longer.
     """
@@ -57,7 +59,9 @@ def drive(job: Job, parent: Connection) -> None:
     if job.kind == "embed":
         work = partial(_embed, pipeline, job, _warm_encoder(job))
     else:
-        work = partial({"scan": _scan, "quality": _measure, "decide": _decide}[job.kind], pipeline, job)
+        work = partial(
+            {"scan": _scan, "quality": _measure, "decide": _decide, "annotate": _annotate}[job.kind], pipeline, job
+        )
     parent.send("ready")
     parent.recv()
     parent.send(work())
@@ -96,6 +100,15 @@ def _decide(pipeline: Pipeline, job: Job) -> dict[str, int]:
         rows = [row | {"reason": f"{os.getpid()} {batch}"}] * 3
         append(pipeline.tables.decisions, lambda _, rows=rows: rows)  # type: ignore[misc]
     return {"done": 60, "commits": 20}
+
+
+def _annotate(pipeline: Pipeline, job: Job) -> dict[str, int]:
+    paths = pipeline.tables.known_paths()["relative_path"]
+    file = job.lake.parent / f"labels {os.getpid()}.csv"
+    for turn in range(10):
+        file.write_text("path,class\n" + "".join(f"{path},{os.getpid()} {turn}\n" for path in paths))
+        pipeline.annotate(Source(source="ann", format="csv", path=file), LogProgress())
+    return {"done": len(paths), "commits": 10}
 
 
 def _embed(pipeline: Pipeline, job: Job, encoder: Encoder) -> dict[str, int]:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import psutil
 import pytest
 
+from curation_assets.annotations.record import read_rows as read_annotations
 from curation_assets.decisions.record import read_rows
 from curation_assets.ingest import run
 from curation_assets.lake.table import LakeTable
@@ -264,6 +265,33 @@ def test_deciding_killed_at_any_moment_leaves_whole_batches_and_a_table_that_goe
     unnamed = [str(path.relative_to(table.path)) for path in table.path.glob("_writers/*/*.parquet")]
     assert named
     assert unnamed == []
+
+
+def test_annotating_killed_at_any_moment_leaves_one_import_whole_over_all_folders(
+    pipeline: Pipeline, tree: Tree, start: Callable[..., Driver]
+) -> None:
+    def said() -> set[str]:
+        rows = read_annotations(table)
+        assert len(rows) in (0, len(tree.now()))
+        return set(rows["values"].explode())
+
+    table, rng, seen = pipeline.tables.annotations, random.Random(6), set()
+    pipeline.tables.directory.create()
+    pipeline.scan(FOLDERS, LogProgress())
+    for _ in range(KILLS // 2):
+        driver = start("annotate")
+        driver.go()
+        assert driver.kill_after(rng.uniform(0.2, 2.0))
+        now = said()
+        assert len(now) <= 1, "one import's rows, in every folder"
+        seen |= now
+    assert len(seen) > 1
+    both(start("annotate", slow=0.0), start("annotate", slow=0.0))
+    assert len(said()) == 1
+    assert leftovers(table) == []
+    named = {file.path for file in table.snapshot().files()}
+    lying = {str(path.relative_to(table.path)) for path in table.path.glob("folder=*/*.parquet")}
+    assert named <= lying
 
 
 def both(*drivers: Driver) -> list[dict[str, int]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.commands.annotate import followed_facts, print_followed
 from curation_assets.commands.options import (
     CameraOption,
     FolderOption,
@@ -52,7 +53,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, pairs and groups in line with the tables; `curation run` ends with it."""
+    """Bring quality, annotations, pairs and groups in line with the tables; `curation run` ends with it."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -62,15 +63,20 @@ def curate(
             done = pipeline.measure_all(shown)
         else:
             done = pipeline.measure(folders_of(pipeline, folders), shown)
+        followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
     facts = quality_facts(done)
     if as_json:
-        print_json({"quality": facts, "duplicates": duplicates_facts(compared)})
+        told = {} if followed is None else {"annotations": followed_facts(followed)}
+        print_json({"quality": facts, "duplicates": duplicates_facts(compared)} | told)
     else:
         print_quality(done)
+        if followed is not None:
+            print_followed(followed)
         print_duplicates(compared)
         out.print("`curation problems` shows what is wrong, `curation duplicates` what is there twice")
-    raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] else 0)
+    is_whole = followed is None or not followed.failed
+    raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] or not is_whole else 0)
 
 
 def problems(

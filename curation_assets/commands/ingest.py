@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from curation_assets.commands.annotate import annotation_line
 from curation_assets.commands.options import (
     FoldersOption,
     ImagesOption,
@@ -109,6 +110,7 @@ def show(
         vector["current_content"] = vector.pop("content_sha256") == row["content_sha256"]
     copies = pipeline.tables.copies_of(row)
     quality = pipeline.quality_of(row)
+    said_of = pipeline.annotations_of(row)
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
     if as_json:
@@ -118,6 +120,7 @@ def show(
             facts["groups"] = [
                 {"kind": g.kind, "group_id": g.group_id, "images": g.images.select(columns).to_dicts()} for g in groups
             ]
+        facts |= {"annotations": said_of} if said_of else {}
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
@@ -132,6 +135,8 @@ def show(
         if value is not None:
             shown = f"{value:.3f}" if isinstance(value, float) else ", ".join(value) or "none"
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
+    for one in said_of:
+        out.print(f"[bold]{'annotated':<15}[/] {escape(printable(annotation_line(one)))}")
     for said in decisions.iter_rows(named=True):
         about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))
         text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
@@ -177,8 +182,9 @@ def run_shown(
 def exit_code(summary: RunSummary) -> int:
     """1 if some images could not be used or examined, some folders not be listed or some rows not be read; else 0."""
     incomplete = summary.failed or summary.unlisted or summary.unread or summary.broken
+    unread = summary.annotations is not None and bool(summary.annotations.failed)
     unmeasured = any(result.done.failed or result.done.waiting for result in summary.quality or ())
-    return 1 if len(summary.bad) or incomplete or unmeasured else 0
+    return 1 if len(summary.bad) or incomplete or unmeasured or unread else 0
 
 
 def _human(name: str, value: Any) -> str:

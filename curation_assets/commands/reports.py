@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from curation_assets.commands.annotate import followed_facts, print_followed
 from curation_assets.commands.output import out
 from curation_assets.images.names import printable, text_from_path
 
@@ -77,6 +78,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         out.print(f"index  {index_line(summary.index)}")
     elif summary.index_error is not None:
         out.print(f"index  not brought in line: {summary.index_error}", markup=False)
+    if summary.annotations is not None:
+        print_followed(summary.annotations)
+    elif summary.annotations_error is not None:
+        out.print(f"annotations not brought in line: {summary.annotations_error}", markup=False)
     if summary.duplicates is not None:
         print_duplicates(summary.duplicates)
     elif summary.duplicates_error is not None:
@@ -203,7 +208,12 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
     scan, embed = _totals(summary)
     chosen = summary.chosen
     model = chosen.model
-    return {
+    annotations: dict[str, Any] = {}  # only where there are some
+    if summary.annotations is not None:
+        annotations["annotations"] = followed_facts(summary.annotations)
+    if summary.annotations_error is not None:
+        annotations["annotations_error"] = summary.annotations_error
+    return annotations | {
         "images_root": text_from_path(str(settings.images_root)),
         "tables": {
             "directory": str(settings.table_path(settings.directory_table)),

@@ -137,6 +137,7 @@ def duplicates_state(pipeline: Pipeline) -> str:
         None if index is None else index_version(index),
         tables.quality.newest_version(),
         tables.decisions.newest_version(),
+        tables.annotations.newest_version(),
         VERIFICATION_VERSION,
         str(pipeline.agreements),
         settings.keeper_order,
@@ -160,7 +161,7 @@ def duplicates_behind(pipeline: Pipeline) -> tuple[int, int]:
         if contents:
             return contents, 0
         decisions, order = read_decisions(tables.decisions), pipeline.settings.keeper_order
-        _, changed = formed(directory, pairs, tables.quality, groups, decisions, order)
+        _, changed = formed(directory, pairs, tables.quality, tables.annotations, groups, decisions, order)
         return 0, len(changed)
 
     versions = [(of.table_id, of.version) for of in (compared, pairs, groups)]

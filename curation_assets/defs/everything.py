@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from curation_assets.defs.annotations import annotated
 from curation_assets.defs.duplicates import compared, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.external_events import not_embedded
@@ -101,15 +102,16 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Compare what is new with all images, and form the groups; say what was left as it is.",
+    description="Follow annotations, compare what is new with all images, form the groups; say what was left.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_pairs`` and ``image_groups`` do.
+    """As ``image_annotations``, ``image_pairs`` and ``image_groups`` do.
 
     Raises:
         Failure: rows should not go without a question; all else is done.
     """
     with trying_again(context):
+        yield from annotated(context, curation)
         yield from compared(context, curation)
         pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()

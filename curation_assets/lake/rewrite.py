@@ -99,7 +99,7 @@ class Rewrite:
             return
         try:
             self.base = self._landed = self.table.replace(
-                list(self.writers), self._landed, add=add, remove=remove, info=self.info, data_change=data_change
+                self._partitions(add), self._landed, add=add, remove=remove, info=self.info, data_change=data_change
             )
         except PartitionChangedError:
             self._discard(add)
@@ -113,13 +113,19 @@ class Rewrite:
         self._discard(self._add)
         self._add, self._remove = [], []
 
+    def _partitions(self, add: Iterable[StagedFile]) -> list[str]:
+        """Those whose files must be as they were planned on."""
+        if self.table.spec.partition_column is None or hive.WHOLE not in self.writers:
+            return list(self.writers)
+        return sorted({*self._landed.partitions, *(file.partition for file in add)})
+
     def _is_due(self) -> bool:
         staged = sum(file.size_bytes for file in self._add)
         return staged >= TOGETHER_BYTES or time.monotonic() - self._since >= TOGETHER_SECONDS
 
     def _discard(self, files: Iterable[StagedFile]) -> None:
         for file in files:
-            self.writers[file.partition].discard(file)
+            next(iter(self.writers.values())).discard(file)  # any does
 
 
 def rewrite(
@@ -134,7 +140,8 @@ def rewrite(
     """Change some partitions of a table, alone, however often it takes.
 
     Args:
-        partitions: values of the partition column, or one; ``hive.WHOLE`` for a table without.
+        partitions: values of the partition column, or one; ``hive.WHOLE`` for a table without, or for any of those of
+            a table whose rows always change in one commit, however many folders they are of.
         work: plans on ``Rewrite.base``, stages with its writers and commits with ``Rewrite.commit``, perhaps piece by
             piece. It is called again from its beginning where a commit found that another process, one that doesn't
             ask for the lock, had changed a partition: what landed until then is in the new ``base``.

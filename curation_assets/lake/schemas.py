@@ -287,6 +287,38 @@ GROUPS = TableSpec(
     partition_column=None,
 )
 
+ANNOTATIONS = TableSpec(
+    description="One row per image, field and source: what a source says is on the image, where, and in which split",
+    columns=(
+        _RELATIVE,
+        _FOLDER,
+        Column("field", pa.string(), "what it is about, for example class"),
+        Column("source", pa.string(), "who says it; the order of sources says which counts where two disagree"),
+        Column("values", pa.list_(pa.string()), "labels; empty: there is nothing of the kind, null: nothing is said"),
+        Column("split", pa.string(), "train, val, test or another; null: nothing is said"),
+        Column(
+            "boxes",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("label", pa.string()),
+                        pa.field("x", pa.float64()),
+                        pa.field("y", pa.float64()),
+                        pa.field("width", pa.float64()),
+                        pa.field("height", pa.float64()),
+                    ]
+                )
+            ),
+            "upper left corner and size in pixels of the upright image; null: nothing is said of places",
+        ),
+        Column("kept_apart", pa.string(), "JSON: what the columns can't hold (masks, iscrowd, ids), for exports"),
+        _SHA256,
+        Column("annotated_at", _UTC, "when it came into the table or last became other, UTC"),
+    ),
+    key=("relative_path", "field", "source"),
+    dictionary=("field", "source", "split", "values.list.element"),
+)
+
 DECISIONS = TableSpec(
     description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
     columns=(

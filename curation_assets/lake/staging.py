@@ -90,6 +90,10 @@ class PartitionWriter:
         self._markers = markers
         self._is_sole = is_sole
 
+    def of(self, partition: str) -> PartitionWriter:
+        """What stages files for one partition, of the right to write all of them (``hive.WHOLE``)."""
+        return PartitionWriter(self._storage, self._spec, self._schema, partition, self._markers, self._is_sole)
+
     @contextmanager
     def file(self) -> Iterator[ParquetStage]:
         """Open a new Parquet file, and further ones as rows need them; all are deleted unless the block ends well."""
@@ -117,7 +121,8 @@ class PartitionWriter:
         Args:
             referenced: paths of the partition's files in the table's newest version.
         """
-        _sweep(self._storage, self._spec, self._markers, referenced, is_sole=self._is_sole, partition=self.partition)
+        partition = self.partition or None  # of all partitions at once: the markers say where their files lie
+        _sweep(self._storage, self._spec, self._markers, referenced, is_sole=self._is_sole, partition=partition)
 
     def has_leftovers(self) -> bool:
         """Whether there is something to sweep."""
@@ -292,7 +297,7 @@ def right_to_write(
 
     def told() -> None:
         if on_wait is not None:
-            what = f"{spec.partition_column} {partition!r} of " if spec.partition_column else ""
+            what = f"{spec.partition_column} {partition!r} of " if spec.partition_column and partition else ""
             on_wait(f"waiting for another process that is writing {what}{storage.location.rpartition('/')[2]}")
 
     with storage.lock(f"{markers}/{_LOCK}", told) as is_sole:

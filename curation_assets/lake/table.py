@@ -177,7 +177,8 @@ class LakeTable:
         What a killed process staged for it is swept first. The kernel gives a dead process's right back.
 
         Args:
-            partition: value of the partition column.
+            partition: value of the partition column; ``hive.WHOLE`` of a table with one: any of them, for who always
+                asks for that, as its rows change in one commit (``PartitionWriter.of``).
             on_wait: called once with a message if another process has to be waited for.
         """
         with ExitStack() as stack:
@@ -369,7 +370,8 @@ class LakeTable:
 
     def _sweep(self, writer: PartitionWriter) -> None:
         if writer.has_leftovers():
-            writer.sweep({file.path for file in self.latest().named_files([writer.partition])})
+            of = [writer.partition] if writer.partition else None
+            writer.sweep({file.path for file in self.latest().named_files(of)})
 
     def _lacking(self, snapshot: Snapshot) -> list[Column]:
         """Columns that came to the spec after the table was made.

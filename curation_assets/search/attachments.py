@@ -28,7 +28,7 @@ class Source(Protocol):
     """Where further columns come from.
 
     Attributes:
-        columns: what they are called, their types and what they mean.
+        columns: what they are called, their types and what they mean; where its version changes, they may too.
         is_shown: whether exports have them; conditions may name them in any case.
     """
 
@@ -118,8 +118,16 @@ class Attachments:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._joins = [_Join(source) for source in sources]
-        self.columns = [column for join in self._joins for column in join.source.columns]
-        self.types: dict[str, pl.DataType] = dict(_schema(self.columns))
+
+    @property
+    def columns(self) -> list[Column]:
+        """All that there are now; a source may get some."""
+        return [column for join in self._joins for column in join.source.columns]
+
+    @property
+    def types(self) -> dict[str, pl.DataType]:
+        """Their types."""
+        return dict(_schema(self.columns))
 
     def of(self, index: SearchIndex, names: Iterable[str]) -> pl.DataFrame:
         """Those of some columns that are further ones: one row for each of ``index.rows``, in their order.

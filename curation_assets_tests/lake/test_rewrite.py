@@ -16,6 +16,7 @@ from curation_assets.lake.hive import WHOLE
 from curation_assets.lake.rewrite import Rewrite, groups, rewrite
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.staging import StagedFile
 from curation_assets.lake.table import LakeTable, PartitionChangedError
 from curation_assets.progress import LogProgress
 from curation_assets_tests.lake.test_table import add, batch, rows
@@ -310,3 +311,54 @@ def test_groups_hold_many_small_partitions_or_one_large() -> None:
     sizes = {"a": 1, "big": 10**9, "b": 1, "c": 1}
     assert list(groups(["a", "big", "b", "c"], sizes)) == [["a"], ["big"], ["b", "c"]]
     assert list(groups([], {})) == []
+
+
+def staged_everywhere(change: Rewrite, *partitions: str) -> list[StagedFile]:
+    staged = []
+    for partition in partitions:
+        with change.writer.of(partition).file() as stage:
+            stage.write(batch(DIRECTORY, partition, ["new"]))
+        staged += stage.files
+    return staged
+
+
+def test_one_right_changes_any_partitions_in_one_version_and_plans_anew(table: LakeTable) -> None:
+    add(table, "a", ["old"])
+    add(table, "c", ["other"])
+    tries: list[int] = []
+    progress = Notes()
+
+    def work(change: Rewrite) -> None:
+        tries.append(change.base.rows("c"))
+        staged = staged_everywhere(change, "x=1", "b/ü%20")
+        if len(tries) == 1:
+            add(table, "c", ["meanwhile"])  # by who asks for that folder's right alone
+        change.commit(staged, change.base.files("a"))
+
+    made = rewrite(table, WHOLE, work, info={}, progress=progress)
+    assert tries == [1, 2], "planned on all folders, also those that it leaves as they are"
+    assert rows(table) == [("b/ü%20", "b/ü%20/new"), ("c", "c/meanwhile"), ("c", "c/other"), ("x=1", "x=1/new")]
+    assert made.version == 4
+    assert progress.notes == ["table: another process changed the table; planning anew"]
+    assert markers(table) == []
+    assert len(list(table.path.glob("folder=*/*.parquet"))) == 1 + 2 + 2, "what was staged in vain is gone"
+
+
+def test_what_is_left_of_such_a_writer_is_swept_and_what_it_committed_stays(table: LakeTable) -> None:
+    kept: list[StagedFile] = []
+
+    def work(change: Rewrite) -> None:
+        kept.extend(staged_everywhere(change, "a", "b"))
+        change.commit(kept, [])
+
+    rewrite(table, WHOLE, work, info={})
+    for file in kept:  # as if it had died between the commit and taking the markers away
+        (table.path / file.marker).write_text(file.path)
+    with table.writer() as writer:
+        assert markers(table) == []
+        with writer.of("a").file() as stage:
+            stage.write(batch(DIRECTORY, "a", ["lost"]))
+        assert len(markers(table)) == 1
+    assert markers(table) == []
+    assert rows(table) == [("a", "a/new"), ("b", "b/new")]
+    assert {str(path.relative_to(table.path)) for path in table.path.glob("folder=*/*")} == {f.path for f in kept}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from curation_assets.annotations.record import read_rows
 from curation_assets.curate.duplicates.groups import KINDS, Words, group_rows
 from curation_assets.curate.duplicates.rows import merge_files, replace_rows
 from curation_assets.decisions.standing import Decisions
@@ -46,6 +47,7 @@ def bring_groups_in_line(
     directory: LakeTable,
     pairs: LakeTable,
     quality: LakeTable,
+    annotations: LakeTable,
     groups: LakeTable,
     decisions: Decisions,
     order: Sequence[str],
@@ -64,7 +66,7 @@ def bring_groups_in_line(
     result = Grouping()
 
     def work(change: Rewrite) -> None:
-        rows, changed = formed(directory.latest(), pairs.latest(), quality, change.base, decisions, order)
+        rows, changed = formed(directory.latest(), pairs.latest(), quality, annotations, change.base, decisions, order)
         result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
         result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
         result.changed = len(changed)
@@ -84,12 +86,13 @@ def formed(
     directory: Snapshot,
     pairs: Snapshot,
     quality: LakeTable,
+    annotations: LakeTable,
     groups: Snapshot,
     decisions: Decisions,
     order: Sequence[str],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of the groups as they should be; and keys of those that are new, other than before, gone or doubled."""
-    images = _images(directory, quality, decided(decisions))
+    images = _images(directory, quality, annotations, decided(decisions))
     found = pairs.read(["first", "second", "kind", "similarity", "method"])
     before = groups.read(_READ).select(_READ)
     words = Words(decisions.same_pairs(), decisions.different_pairs())
@@ -115,7 +118,7 @@ def decided(decisions: Decisions) -> pl.DataFrame:
     return pl.concat([frame.cast({"decided": pl.Int32}) for frame in (chosen, kept, spare, bad)])
 
 
-def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+def _images(directory: Snapshot, quality: LakeTable, annotations: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
     rows = directory.read(_FACTS)
     rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
     sharp = pl.DataFrame(schema={"content_sha256": pl.String, "sharpness": pl.Float32})
@@ -126,13 +129,16 @@ def _images(directory: Snapshot, quality: LakeTable, said: pl.DataFrame) -> pl.D
     of_content = said.filter(pl.col("relative_path").is_null()).select("content_sha256", of_all="decided")
     rows = rows.join(of_path, on=["relative_path", "content_sha256"], how="left")
     rows = rows.join(of_content.unique("content_sha256"), on="content_sha256", how="left")
+    of_image = ["relative_path", "content_sha256"]
+    labelled = read_rows(annotations, pl.col("values").is_not_null(), of_image).unique()
+    rows = rows.join(labelled.with_columns(annotated=pl.lit(1, pl.Int32)), on=of_image, how="left")
     pixels = pl.col("width").cast(pl.Int64) * pl.col("height")
     return rows.select(
         "relative_path",
         "content_sha256",
         "sharpness",
         decided=pl.coalesce("decided", "of_all", pl.lit(0)),
-        annotated=pl.lit(None, pl.Int32),
+        annotated=pl.col("annotated").fill_null(0),
         pixels=pixels,
         bytes_a_pixel=pl.col("size_bytes") / pixels,
         taken_at=pl.coalesce("captured_at", "modified_at"),
