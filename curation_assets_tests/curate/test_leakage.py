@@ -37,9 +37,8 @@ def drawn(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[fro
     rng = random.Random(seed)
     contents = [f"c{number:02}" for number in range(40)]
     images = [(f"{n:03}.jpg", rng.choice(contents), rng.choice(SPLITS)) for n in range(120)]
-    left, near_groups = rng.sample(contents, len(contents)), []
-    for size in (5, 4, 3, 2, 2):
-        near_groups.append([left.pop() for _ in range(size)])
+    left = rng.sample(contents, len(contents))
+    near_groups = [[left.pop() for _ in range(size)] for size in (5, 4, 3, 2, 2)]
     unit = {c: f"n{g}" for g, group in enumerate(near_groups) for c in group}
     keepers = [group[0] for group in near_groups] + left
     rng.shuffle(keepers)
@@ -90,7 +89,7 @@ def test_every_pair_across_is_counted_once_and_listed(seed: int) -> None:
         assert [relation[frozenset((path, other))] for other in others] == kinds
         ranks = [("exact", "near", "burst").index(kind) for kind in kinds]
         assert ranks == sorted(ranks)
-    assert list(found.splits)[0] == "test" and list(found.splits)[-1] == "train"
+    assert list(found.splits) == ["test", "val", "train"]
     gives = set(found.images.filter("gives_way")["relative_path"])
     later = {max(two, key=lambda path: order[split[path]]) for two in relation}
     assert gives == later
