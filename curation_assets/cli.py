@@ -23,6 +23,7 @@ from curation_assets.commands import (
     gallery,
     index,
     ingest,
+    leakage,
     model,
     search,
     serve,
@@ -45,6 +46,7 @@ app.command("curate")(curate.curate)
 app.command("annotate")(annotate.annotate)
 app.command("problems")(curate.problems)
 app.command("duplicates")(duplicates.duplicates)
+app.command("leakage")(leakage.leakage)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)
