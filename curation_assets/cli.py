@@ -15,6 +15,7 @@ import typer
 
 from curation_assets import __version__, stopping
 from curation_assets.commands import (
+    clusters,
     curate,
     decisions,
     demo,
@@ -43,6 +44,7 @@ app.command("show")(ingest.show)
 app.command("curate")(curate.curate)
 app.command("problems")(curate.problems)
 app.command("duplicates")(duplicates.duplicates)
+app.command("clusters")(clusters.clusters)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

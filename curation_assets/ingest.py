@@ -24,6 +24,7 @@ from curation_assets.scan.result import ScanResult
 if TYPE_CHECKING:
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
+    from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.search.refresh import IndexRefresh
 
 
@@ -45,6 +46,7 @@ class RunSummary:
         quality: what was measured, by folder; None where that was left out or could not be done, which
             ``quality_error`` tells.
         duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
+        scores: what became of outlier scores and clusters; None too where nothing is indexed.
     """
 
     chosen: ChosenModel
@@ -65,6 +67,8 @@ class RunSummary:
     quality_error: str | None = None
     duplicates: Duplicates | None = None
     duplicates_error: str | None = None
+    scores: Scoring | None = None
+    scores_error: str | None = None
 
 
 def run(
@@ -76,7 +80,7 @@ def run(
     prune: bool = False,
     curate: bool = True,
 ) -> RunSummary:
-    """Scan, register, embed: every folder, or those named; then bring quality, search index and duplicates in line.
+    """Scan, register, embed: every folder, or those named; then bring index and curation tables in line.
 
     Args:
         folders: image folders, or folders that hold some; None takes all on disk and all in the table.
@@ -136,6 +140,12 @@ def run(
             duplicates = pipeline.compare_all(progress)
         except CurationError as error:
             duplicates_error = str(error)
+    scores, scores_error = None, None
+    if curate:
+        try:
+            scores = pipeline.score(progress)
+        except CurationError as error:
+            scores_error = str(error)
     if question is not None:
         raise CurationError(
             f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
@@ -156,6 +166,8 @@ def run(
         quality_error=quality_error,
         duplicates=duplicates,
         duplicates_error=duplicates_error,
+        scores=scores,
+        scores_error=scores_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
         broken=tables.broken(),
         lost={

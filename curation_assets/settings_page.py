@@ -21,7 +21,10 @@ _SUBJECTS = (
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
     (
         "Curation",
-        ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
+        (
+            *("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
+            *("scores_", "clusters"),
+        ),
     ),
     ("Gallery", ("gallery_",)),
     ("Dagster", ("sensor_", "settle_")),

@@ -18,6 +18,7 @@ from curation_assets.lake.schemas import (
     GROUPS,
     PAIRS,
     QUALITY,
+    SCORES,
     ZERO_SHOT_LABELS,
 )
 from curation_assets.lake.snapshot import partitions_in_parts
@@ -40,6 +41,7 @@ class Tables:
         compared: contents that were compared with all others.
         groups: images of the same bytes, photograph or scene.
         decisions: what people said of images.
+        scores: outlier scores and clusters of every embedded image.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,11 +53,12 @@ class Tables:
         self.compared = LakeTable(settings.table_path(settings.compared_table), COMPARED)
         self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
+        self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        made = (self.quality, self.pairs, self.compared, self.groups, self.decisions)
+        made = (self.quality, self.pairs, self.compared, self.groups, self.decisions, self.scores)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

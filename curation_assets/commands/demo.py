@@ -58,7 +58,9 @@ def demo(as_json: JsonOption = False) -> None:
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
     write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
-    judged = judged_rows(pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions)
+    judged = judged_rows(
+        pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions, pipeline.tables.scores
+    )
     counts, decided, judged = overview(judged, pipeline.thresholds), decided_of(judged), as_decided(judged)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:

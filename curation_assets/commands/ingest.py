@@ -111,6 +111,7 @@ def show(
     quality = pipeline.quality_of(row)
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
+    scores = pipeline.scores_of(row)
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
         if groups:
@@ -119,6 +120,7 @@ def show(
                 {"kind": g.kind, "group_id": g.group_id, "images": g.images.select(columns).to_dicts()} for g in groups
             ]
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
+        facts |= {} if scores is None else {"scores": scores}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
     for name, value in row.items():
@@ -132,11 +134,25 @@ def show(
         if value is not None:
             shown = f"{value:.3f}" if isinstance(value, float) else ", ".join(value) or "none"
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
+    _print_scores(scores)
     for said in decisions.iter_rows(named=True):
         about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))
         text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
         out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
     _print_alike(row, copies, groups)
+
+
+def _print_scores(scores: dict[str, Any] | None) -> None:
+    """How far an image lies from the others, its cluster and its nearest."""
+    for name in ("outlier_score", "uniqueness"):
+        if scores is not None and scores[name] is not None:
+            out.print(f"[bold]{name:<15}[/] {scores[name]:.3f}")
+    if scores is not None:
+        medoid = ", the most typical of it" if scores["is_medoid"] else ""
+        out.print(f"[bold]{'cluster':<15}[/] {scores['cluster']}: {escape(scores['cluster_name'])}{medoid}")
+        for near in scores["neighbours"]:
+            told = f"{printable(near['relative_path'])} (cosine {near['cosine']:.3f})"
+            out.print(f"[bold]{'neighbour':<15}[/] {escape(told)}", soft_wrap=True)
 
 
 def _print_alike(row: dict[str, Any], copies: list[str], groups: list[Group]) -> None:

@@ -1,0 +1,94 @@
+"""What the table of scores says: clusters with their images, and whom an image is next to; for commands and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from curation_assets.curate.neighbours.stored import open_neighbours
+from curation_assets.errors import CurationError
+from curation_assets.lake.schemas import SCORES
+from curation_assets.lake.table import LakeTable
+from curation_assets.search.index import SearchIndex
+
+NEIGHBOURS = 4  # that are shown beside an image
+_READ = list(SCORES.arrow_schema.names)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster.
+
+    Attributes:
+        share: of all images.
+        medoid: relative path of the image nearest to the centre.
+        spread: mean cosine distance of its images to the centre.
+        images: rows of the table of scores, the nearest to the centre first.
+    """
+
+    cluster: int
+    name: str
+    share: float
+    medoid: str
+    spread: float
+    images: pl.DataFrame
+
+
+def score_table(scores: LakeTable) -> pl.DataFrame:
+    """All rows.
+
+    Raises:
+        CurationError: nothing was scored yet, or the table can't be read.
+    """
+    if scores.newest_version() < 1:
+        raise CurationError(f"no image is scored yet in {scores.path}; `curation curate` does that")
+    return scores.latest().read(_READ).drop("_file").unique("relative_path", keep="first")
+
+
+def clusters_of(rows: pl.DataFrame) -> list[Cluster]:
+    """The clusters of some rows, the largest first; where the medoid is not among them, the nearest to the centre."""
+    ordered = rows.sort("cluster", "cluster_distance", "relative_path")
+    found = []
+    for (number,), images in ordered.group_by("cluster", maintain_order=True):
+        medoids = images.filter("is_medoid")["relative_path"]
+        found.append(
+            Cluster(
+                cluster=int(str(number)),
+                name=str(images["cluster_name"][0]),
+                share=len(images) / len(rows),
+                medoid=str(medoids[0] if len(medoids) else images["relative_path"][0]),
+                spread=float(images["cluster_distance"].cast(pl.Float64).mean()),  # type: ignore[arg-type]
+                images=images,
+            )
+        )
+    return sorted(found, key=lambda one: (-len(one.images), one.cluster))
+
+
+def nearest_of(index: SearchIndex, paths: Iterable[str], k: int = NEIGHBOURS) -> dict[str, list[tuple[str, float]]]:
+    """Of some images the nearest others, nearest first, of each dense part at most three.
+
+    Returns:
+        Relative path → relative path and cosine of each; of copies the first by path. Nothing of images without a
+        vector, or while there is no graph of neighbours.
+
+    Raises:
+        CurationError: the graph is damaged.
+    """
+    graph = None if index.path is None else open_neighbours(index.path)
+    if graph is None:
+        return {}
+    first = index.rows.drop_nulls("content_sha256").unique("content_sha256", keep="first", maintain_order=True)
+    path_of = dict(first.select("content_sha256", "relative_path").iter_rows())
+    wanted = pl.Series("relative_path", list(paths), pl.String)
+    asked = index.rows.filter(pl.col("relative_path").is_in(wanted.implode())).drop_nulls("content_sha256")
+    nodes = graph.node_of(asked["content_sha256"].to_list())
+    contents, (others, cosines) = graph.contents, graph.distinct(k)
+    found: dict[str, list[tuple[str, float]]] = {}
+    for path, node in zip(asked["relative_path"].to_list(), nodes.tolist(), strict=True):
+        if node >= 0:
+            near = zip(others[node].tolist(), cosines[node].tolist(), strict=True)
+            told = [(path_of.get(contents[other]), cosine) for other, cosine in near if other >= 0]
+            found[path] = [(other, cosine) for other, cosine in told if other is not None]
+    return found
