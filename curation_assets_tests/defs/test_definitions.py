@@ -18,6 +18,7 @@ GRAPH = {
     "image_map": ("search", {"image_search_index"}, False),
     "image_pairs": ("curation", {"crop_images_directory", "image_search_index"}, False),
     "image_groups": ("curation", {"crop_images_directory", "image_pairs", "image_quality"}, False),
+    "image_scores": ("curation", {"image_search_index"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
@@ -33,6 +34,8 @@ CHECKS = {
     ("image_groups", "members_agree", False),
     ("image_groups", "keepers_live", True),
     ("image_groups", "spare_as_before", False),
+    ("image_scores", "scores_are_finite", True),
+    ("image_scores", "outliers_as_before", False),
 }
 
 

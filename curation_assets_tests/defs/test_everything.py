@@ -23,6 +23,7 @@ ASSETS = (
     "image_map",
     "image_pairs",
     "image_groups",
+    "image_scores",
 )
 
 

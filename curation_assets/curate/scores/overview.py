@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.curate.neighbours.stored import open_neighbours
+from curation_assets.curate.problems import KINDS, OUTLIER, Thresholds
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import SCORES
 from curation_assets.lake.table import LakeTable
@@ -64,6 +65,12 @@ def clusters_of(rows: pl.DataFrame) -> list[Cluster]:
             )
         )
     return sorted(found, key=lambda one: (-len(one.images), one.cluster))
+
+
+def outliers_of(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
+    """Rows that are outliers by their threshold, the farthest first."""
+    found = rows.filter((KINDS[OUTLIER].score > limits[OUTLIER]).fill_null(value=False))
+    return found.sort("outlier_score", "relative_path", descending=[True, False])
 
 
 def nearest_of(index: SearchIndex, paths: Iterable[str], k: int = NEIGHBOURS) -> dict[str, list[tuple[str, float]]]:
