@@ -1,12 +1,13 @@
 """Foreign photographs planted among those of one source, and which score finds them; beside two rivals.
 
-    python -m benchmarks.outliers [--photographs DIR] [--rounds N] [--only-ours] [--save]
+    python -m benchmarks.outliers [--photographs DIR] [--rounds N] [--many N] [--only-ours] [--save]
 
 The sources are the uppermost folders of ``photographs``. For each ordered pair of them, a share of the host's number of
 distinct images is drawn from the other source and put among the host's: 1 %, at least one. They come several at once, so
 each finds its like. Every candidate scores all images; its AUROC is how often a foreign image scores higher than one of
 the host's. Vectors are the embedded model's. The threshold of the problem ``outlier`` is judged on the sources as they
-are. ``--only-ours`` leaves out the other candidates. ``--save`` writes ``benchmarks/results/outliers.md``.
+are. ``--many`` drawn vectors of 768 floats are scored and clustered, then a few new ones among them; 0 leaves that out.
+``--only-ours`` leaves out the other candidates. ``--save`` writes ``benchmarks/results/outliers.md``.
 """
 
 from __future__ import annotations
@@ -62,14 +63,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="(default ../shared/data/crop_photos)")
     parser.add_argument("--rounds", type=int, default=5, help="each with other foreign images (default 5)")
+    parser.add_argument("--many", type=int, default=100_000, help="drawn vectors (default 100000)")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--only-ours", action="store_true", help="leave out the other candidates and the rivals")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/outliers.md")
     arguments = parser.parse_args()
+    if arguments.child:
+        measure.answer(many(int(arguments.child[1]), arguments.child[2]))
+        return
     if not arguments.photographs.is_dir():
         sys.exit(f"there are no photographs at {arguments.photographs}; nothing is measured")
     with tempfile.TemporaryDirectory() as directory:
         sources = embedded(arguments.photographs, Path(directory))
-    report = _report(sources, arguments.rounds, only_ours=arguments.only_ours)
+        figures = measure.in_a_process(MODULE, "many", arguments.many, directory) if arguments.many else None
+    report = _report(sources, arguments.rounds, only_ours=arguments.only_ours, figures=figures)
     print(report)
     if arguments.save:
         measure.save(report, "outliers")
@@ -217,7 +224,62 @@ CANDIDATES: dict[str, Callable[[Lake], NDArray[np.floating]]] = {
 }  # fmt: skip
 
 
-def _report(sources: dict[str, Source], rounds: int, *, only_ours: bool) -> str:
+def many(number: int, scratch: str) -> measure.Figures:
+    """Seconds to score and cluster so many drawn vectors, beside the bare product of float64 that scoring needs; and
+    anonymous memory, as the vectors are mapped from a file."""
+    from curation_assets.curate.scores.outliers import sample_size
+
+    new, dimension = max(1, number // 200), 768
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(200, dimension)).astype(np.float32)
+    stored = np.lib.format.open_memmap(f"{scratch}/vectors.npy", "w+", np.float32, (number, dimension))
+    for start in range(0, number, 10_000):
+        rows = stored[start : start + 10_000]
+        rows[:] = kinds[rng.integers(0, 200, len(rows))] + rng.normal(size=rows.shape)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    stored.flush()
+    del stored, rows
+    nodes = NodeVectors([np.load(f"{scratch}/vectors.npy", mmap_mode="r")], rng.permutation(number))
+    every, none = np.arange(number, dtype=np.int64), np.full(number, -1, np.int32)
+    figures: measure.Figures = {"number": number, "new": new, "sample": sample_size(number)[0]}
+    some, sample = rng.normal(size=(4096, dimension)), rng.normal(size=(dimension, figures["sample"]))
+    started = time.perf_counter()
+    for _ in range(4):
+        some @ sample
+    figures["product"] = (time.perf_counter() - started) * number / (4 * 4096)
+    started = time.perf_counter()
+    outlier_scores(nodes, every, LogProgress())
+    figures["scores"] = time.perf_counter() - started
+    started = time.perf_counter()
+    made = cluster(nodes, none, none > 0, None, LogProgress())
+    figures["clusters"] = time.perf_counter() - started
+    before = made.cluster.copy()
+    before[-new:] = -1
+    started = time.perf_counter()
+    outlier_scores(nodes, every[-new:], LogProgress())
+    cluster(nodes, before, none > 0, None, LogProgress())
+    figures["follow"] = time.perf_counter() - started
+    status = Path("/proc/self/status").read_text().splitlines()
+    figures["anonymous_mb"] = next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
+    return figures
+
+
+def _of_many(figures: measure.Figures, number: int) -> list[str]:
+    whole = figures["scores"] + figures["clusters"]
+    return [
+        "\n## Many\n",
+        f"{number:,} drawn vectors of 768 floats, in an order of their own in a mapped file.\n",
+        "| | seconds |",
+        "|---|---|",
+        f"| the product with the sample alone, float64 | {figures['product']:.1f} |",
+        f"| outlier scores | {figures['scores']:.1f}, **{figures['scores'] / figures['product']:.2f}** of it |",
+        f"| clusters, laid out | {figures['clusters']:.1f} |",
+        f"| {figures['new']:,} new beside them | {figures['follow']:.1f}, **{figures['follow'] / whole:.3f}** of both |",
+        f"\nMemory beside the mapped vectors at the end: {figures['anonymous_mb']:.0f} MB.",
+    ]
+
+
+def _report(sources: dict[str, Source], rounds: int, *, only_ours: bool, figures: measure.Figures | None) -> str:
     lines = ["# Outliers\n", _told(sources, rounds)]
     chosen = {OURS: CANDIDATES[OURS]} if only_ours else CANDIDATES
     of_pairs: dict[str, dict[tuple[str, str], list[float]]] = {name: {} for name in chosen}
@@ -246,6 +308,8 @@ def _report(sources: dict[str, Source], rounds: int, *, only_ours: bool) -> str:
     lines += _of_ours(of_pairs[OURS], caught)
     lines += _of_shares(sources, rounds)
     lines += _alarms(sources)
+    if figures is not None:
+        lines += _of_many(figures, int(figures["number"]))
     return "\n".join([*lines, "", *measure.circumstances(MODULE, ("numpy", "scikit-learn"))]) + "\n"
 
 

@@ -377,6 +377,17 @@ class Pipeline:
             return index.info.vectors > 0
         return scores_are_behind(index, self.tables.scores.latest(), model, self.wanted_clusters(model))
 
+    def not_scored(self) -> int:
+        """How many images with a vector have no outlier score and cluster, as far as the champion's search index goes.
+
+        Raises:
+            CurationError: the index or the table can't be read.
+        """
+        from curation_assets.curate.scores.scoring import not_scored
+
+        found = self.champion_index()
+        return 0 if found is None else not_scored(found[1], self.tables.scores, found[0])
+
     def scores_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Outlier score and cluster of an image, given by its row of the directory table, and its nearest others.
 

@@ -95,6 +95,7 @@ What next:
   make dev-demo      these photographs and tables in Dagster's UI
   {curation} search "weeds between crop rows" --lake {lake}
   {curation} problems --html problems.html --lake {lake}
+  {curation} clusters --html clusters.html --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,

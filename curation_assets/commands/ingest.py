@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,10 +70,13 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     bad = pipeline.tables.bad_files()
     unmeasured = pipeline.tables.unmeasured()
     not_compared = waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements)
+    not_scored = 0
+    with suppress(CurationError):  # of an index that can't be read; the next run makes it anew
+        not_scored = pipeline.not_scored()
     broken = pipeline.tables.broken()
     if as_json:
         facts = {"folders": rows.to_dicts(), "total": totals}
-        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "broken": broken}
+        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "not_scored": not_scored, "broken": broken}
         print_json(facts | {name: number for name, number in counted.items() if number})
     else:
         print_status(rows.to_dicts(), totals)
@@ -80,6 +84,9 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         if not_compared:
             out.print(waiting_line(not_compared), markup=False, soft_wrap=True)
+        if not_scored:
+            told = f"{not_scored:,} images have no outlier score and cluster; `curation curate` gives them one"
+            out.print(told, markup=False, soft_wrap=True)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)

@@ -81,11 +81,15 @@ def test_clusters_and_outliers_are_told(
     assert json.loads(text)["images"] == 3
     code, text, _ = curation("problems", "--json", "--where", "cluster_name = 'maize rust' and uniqueness < 2")
     assert json.loads(text)["images"] == 24
+    assert "not_scored" not in json.loads(curation("status", "--json")[1])
     (lake.settings.images_root / "odd" / "card.jpg").unlink()
+    write(lake.settings.images_root / "odd" / "new.jpg", Image.new("RGB", (128, 96), (9, 40, 30)))
     run(lake, LogProgress(), curate=False)
     code, _, said = curation("clusters", "--json")
     assert code == 0
     assert "`curation curate` brings the clusters in line" in said
+    assert json.loads(curation("status", "--json")[1])["not_scored"] == 1
+    assert "1 images have no outlier score and cluster" in curation("status")[1]
 
 
 @pytest.mark.usefixtures("pipeline")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +26,15 @@ from curation_assets.curate.scores.names import by_folders, by_labels
 from curation_assets.curate.scores.outliers import LEAST, outlier_scores, sample_size
 from curation_assets.curate.scores.scoring import Scoring, Wanted, bring_scores_in_line, scores_are_behind
 from curation_assets.errors import CurationError
+from curation_assets.ingest import run
 from curation_assets.lake.schemas import SCORES
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
 from curation_assets_tests.curate.test_neighbours import Vectors, index_of, unit
 
+Fill = Callable[..., list[Path]]
 MODEL = RegisteredModel("m", "1", "f", 16, 32, 1, "demo", True, "run")
 
 
@@ -281,10 +289,8 @@ def test_the_layout_is_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(np.bincount(made.cluster)) == [40, 40, 40]
 
 
-def test_a_run_ends_with_scores_and_follows_the_images(pipeline: Pipeline, fill: object, images: Path) -> None:
-    from curation_assets.ingest import run
-
-    first, *_ = fill("maize", 4)  # type: ignore[operator]
+def test_a_run_ends_with_scores_and_follows_the_images(pipeline: Pipeline, fill: Fill, images: Path) -> None:
+    first, *_ = fill("maize", 4)
     summary = run(pipeline, LogProgress())
     assert summary.scores is not None, summary.scores_error
     assert (summary.scores.images, summary.scores.clusters) == (4, 1)
@@ -305,10 +311,75 @@ def test_a_run_ends_with_scores_and_follows_the_images(pipeline: Pipeline, fill:
     assert again.scores.commits == 0
 
 
-def test_nothing_is_scored_where_nothing_is_embedded_and_one_label_is_refused(pipeline: Pipeline, fill: object) -> None:
-    fill("maize", 2)  # type: ignore[operator]
+def test_nothing_is_scored_where_nothing_is_embedded_and_one_label_is_refused(pipeline: Pipeline, fill: Fill) -> None:
+    fill("maize", 2)
     pipeline.scan(["maize"], LogProgress())
     assert pipeline.score(LogProgress()) is None
     pipeline.settings.labels[:] = ["rust"]
     with pytest.raises(CurationError, match="at least two"):
         pipeline.wanted_clusters(MODEL)
+
+
+KILLED = """
+import importlib, os, signal, sys
+from pathlib import Path
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
+from curation_assets.settings import load_settings
+
+images, lake, module, owner, name = sys.argv[1:]
+target = importlib.import_module(module)
+target = getattr(target, owner) if owner else target
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(target, name, die)
+Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).score(LogProgress())
+"""
+PLACES = {
+    "while clustering": ("curation_assets.curate.scores.scoring", "", "cluster"),
+    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
+    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+}
+
+
+def stored(pipeline: Pipeline) -> pl.DataFrame:
+    columns = list(SCORES.arrow_schema.names)
+    return pipeline.tables.scores.snapshot().read(columns).select(columns).sort("relative_path")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
+    place: str, ready: Pipeline, fill: Fill, images: Path
+) -> None:
+    fill("maize", 5)
+    run(ready, LogProgress())
+    before = stored(ready)
+    (images / "maize" / "photo_0001.jpg").unlink()
+    fill("maize", 2, first=7)
+    run(ready, LogProgress(), curate=False)
+    root, lake = ready.settings.images_root, ready.settings.lake_root
+    command = [sys.executable, "-c", KILLED, str(root), str(lake), *PLACES[place]]
+    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    again = Pipeline(ready.settings)
+    if place != "after the commit":
+        assert stored(again).equals(before)
+    again.score(LogProgress())
+    assert len(stored(again)) == 6
+    there = {path.name for path in ready.tables.scores.path.glob("*.parquet")}
+    assert there >= {file.path for file in again.tables.scores.snapshot().files()}
+    done = again.score(LogProgress())
+    assert done is not None
+    assert done.commits == 0
+
+
+def test_a_damaged_data_file_is_made_anew(ready: Pipeline, fill: Fill) -> None:
+    fill("maize", 5)
+    run(ready, LogProgress())
+    before = stored(ready)
+    (file,) = ready.tables.scores.snapshot().files()
+    (ready.tables.scores.path / file.path).write_bytes(b"no Parquet")
+    pipeline = Pipeline(ready.settings)
+    repair(pipeline, LogProgress())
+    assert stored(Pipeline(ready.settings)).equals(before)

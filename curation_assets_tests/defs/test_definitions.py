@@ -98,6 +98,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "image_quality_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_duplicates_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_scores_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 

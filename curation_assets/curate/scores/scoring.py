@@ -23,7 +23,7 @@ from curation_assets.curate.neighbours.vectors import NodeVectors
 from curation_assets.curate.scores.clusters import Clustering, cluster
 from curation_assets.curate.scores.names import by_folders, by_labels
 from curation_assets.curate.scores.outliers import outlier_scores, sample_size
-from curation_assets.embed.vectors import MODEL_COLUMNS
+from curation_assets.embed.vectors import MODEL_COLUMNS, is_current
 from curation_assets.images.listing import directories_of
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
@@ -156,6 +156,14 @@ def scores_are_behind(index: SearchIndex, scores: Snapshot, model: RegisteredMod
     return bool(scores.broken()) or not is_in_line(rows, images_of(index), model, wanted)
 
 
+def not_scored(index: SearchIndex, scores: LakeTable, model: RegisteredModel) -> int:
+    """How many images of an index with a vector have no row of their content and this model."""
+    images = images_of(index)
+    if not scores.exists():
+        return len(images)
+    return len(images.join(scores.latest().read(_IMAGE, where=is_current(model)), on=_IMAGE, how="anti"))
+
+
 def _scored(
     index: SearchIndex,
     graph: Neighbours,
@@ -174,11 +182,7 @@ def _scored(
         positions.select("content_sha256", "position"), on="content_sha256", how="left", maintain_order="left"
     )
     vectors = NodeVectors(index.segments, at["position"].to_numpy().astype(np.int64))
-    earlier = before.filter(
-        (pl.col("model_name") == model.name)
-        & (pl.col("model_version") == model.version)
-        & (pl.col("model_fingerprint") == model.fingerprint)
-    )
+    earlier = before.filter(is_current(model))
     earlier = at.select("content_sha256").join(
         earlier.unique("content_sha256", keep="first"), on="content_sha256", how="left", maintain_order="left"
     )
