@@ -28,7 +28,7 @@ from benchmarks import measure
 from curation_assets.curate.neighbours import exact_lists
 from curation_assets.curate.neighbours.parts import dense_parts, distinct_lists
 from curation_assets.curate.neighbours.vectors import NodeVectors, ids_of, values_of
-from curation_assets.curate.problems import KINDS, OUTLIER, thresholds
+from curation_assets.curate.problems import DISTANCE, KINDS, OUTLIER, thresholds
 from curation_assets.curate.scores.clusters import cluster
 from curation_assets.curate.scores.outliers import outlier_scores
 from curation_assets.progress import LogProgress
@@ -332,7 +332,7 @@ def _means(found: dict[tuple[str, str], list[float]]) -> list[float]:
 
 def verdicts(scores: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Whether each is an outlier, by the default threshold."""
-    rows = pl.DataFrame({"outlier_score": scores.astype(np.float32)})
+    rows = pl.DataFrame({DISTANCE: scores.astype(np.float32)})
     return np.asarray(rows.select(found=KINDS[OUTLIER].score > thresholds()[OUTLIER])["found"].fill_null(value=False))
 
 
@@ -377,7 +377,7 @@ def _alarms(sources: dict[str, Source]) -> list[str]:
     for name, some in (
         {name: of.vectors for name, of in sources.items()} | {"all in one lake": vectors[order]}
     ).items():
-        rows = pl.DataFrame({"outlier_score": scored(some)})
+        rows = pl.DataFrame({DISTANCE: scored(some)})
         said = rows.select(score=KINDS[OUTLIER].score)["score"]
         lines.append(f"| {name} | {' | '.join(f'{(said > limit).mean():.2%}' for limit in tried)} |")
     return lines

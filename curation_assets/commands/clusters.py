@@ -70,9 +70,8 @@ def clusters(
     if number is not None and number not in known:
         raise CurationError(f"there is no cluster {number}; there are {', '.join(map(str, known)) or 'none'}")
     if pipeline.scores_are_behind():
-        err.print(
-            "note: images came, changed or went since; `curation curate` brings the clusters in line", soft_wrap=True
-        )
+        note = "note: images, model or settings changed since; `curation curate` brings the clusters in line"
+        err.print(note, soft_wrap=True)
     chosen = filter_of(
         folder=texts_of(folder),
         name=None if name is None else text_from_path(name),

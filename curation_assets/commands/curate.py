@@ -273,7 +273,7 @@ def _show_kind(
     as_csv: bool,
 ) -> None:
     from curation_assets.curate.overview import worst
-    from curation_assets.curate.problems import OUTLIER, problem_names
+    from curation_assets.curate.problems import DISTANCE, OUTLIER, problem_names
     from curation_assets.search.export import write_csv
 
     kind = count.kind
@@ -291,7 +291,8 @@ def _show_kind(
         told = listed.to_dicts()
         if kind.name == OUTLIER:
             near = pipeline.nearest(listed["relative_path"])
-            for row in told:
+            for row, distance in zip(told, found[DISTANCE], strict=True):
+                row["outlier_score"] = distance
                 beside = near.get(row["relative_path"], [])
                 row["neighbours"] = [{"relative_path": other, "cosine": cosine} for other, cosine in beside]
         print_json(facts | {"found": told})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.curate.problems import KINDS, Kind, Thresholds, judged
+from curation_assets.curate.problems import DISTANCE, KINDS, Kind, Thresholds, judged
 from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.decisions.record import read_decisions
 from curation_assets.embed.vectors import KEY
@@ -56,6 +56,7 @@ def judged_rows(
     rows = quality.latest().read(_READ).drop("_file")
     if scores is not None and scores.newest_version() >= 0:
         found = scores.latest().read([*KEY, "outlier_score"]).drop("_file").unique(KEY, keep="first")
+        found = found.rename({"outlier_score": DISTANCE})
         rows = rows.join(found, on=KEY, how="left", maintain_order="left")
     rows = judged(rows, limits)
     said = read_decisions(decisions)

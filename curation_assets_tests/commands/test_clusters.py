@@ -66,6 +66,7 @@ def test_clusters_and_outliers_are_told(
     of = [one["relative_path"].split("/")[0] for one in found[0]["neighbours"]]
     assert of == ["odd", "odd", "maize rust", "maize rust"]
     assert found[0]["score"] > 3
+    assert 0 < found[0]["outlier_score"] < 2
     page = (tmp_path / "outliers.html").read_text()
     assert page.count("its neighbour") == 4 * 3
     code, text, _ = curation("clusters", "--html", str(tmp_path / "clusters.html"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.curate.neighbours.stored import open_neighbours
-from curation_assets.curate.problems import KINDS, OUTLIER, Thresholds
+from curation_assets.curate.problems import DISTANCE, KINDS, OUTLIER, Thresholds
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import SCORES
 from curation_assets.lake.table import LakeTable
@@ -69,7 +69,8 @@ def clusters_of(rows: pl.DataFrame) -> list[Cluster]:
 
 def outliers_of(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     """Rows that are outliers by their threshold, the farthest first."""
-    found = rows.filter((KINDS[OUTLIER].score > limits[OUTLIER]).fill_null(value=False))
+    judged = rows.with_columns(pl.col("outlier_score").alias(DISTANCE))
+    found = judged.filter((KINDS[OUTLIER].score > limits[OUTLIER]).fill_null(value=False)).drop(DISTANCE)
     return found.sort("outlier_score", "relative_path", descending=[True, False])
 
 
