@@ -24,6 +24,7 @@ from curation_assets.curate.scores import clusters, outliers, scoring
 from curation_assets.curate.scores.clusters import cluster, clusters_for
 from curation_assets.curate.scores.names import by_folders, by_labels
 from curation_assets.curate.scores.outliers import LEAST, outlier_scores, sample_size
+from curation_assets.curate.scores.overview import nearest_of
 from curation_assets.curate.scores.scoring import Scoring, Wanted, bring_scores_in_line, scores_are_behind
 from curation_assets.errors import CurationError
 from curation_assets.ingest import run
@@ -240,6 +241,24 @@ def test_copies_share_a_row_each_and_a_vector_that_is_no_number_has_none(table: 
     assert broken not in rows["content_sha256"].to_list()
     assert rows.group_by("content_sha256").agg(pl.col("outlier_score").n_unique())["outlier_score"].max() == 1
     assert rows["is_medoid"].sum() == rows["cluster"].n_unique()
+
+
+def test_the_nearest_of_an_image_are_told_by_path(table: LakeTable, tmp_path: Path) -> None:
+    vectors = three_bunches(5)
+    broken = content("broken")
+    index = index_of(tmp_path / "index", vectors | {broken: np.full(16, np.nan, np.float32)}, copies=2)
+    assert nearest_of(index, ["x"]) == {}, "there is no graph yet"
+    refresh_neighbours(index, LogProgress())
+    one, *others = vectors
+    found = nearest_of(index, [f"1/{one}.jpg", "none.jpg", f"0/{broken}.jpg"], 3)
+    cosines = {f"0/{other}.jpg": float(vectors[one] @ vectors[other]) for other in others}
+    expected = sorted(cosines, key=lambda path: -cosines[path])[:3]
+    assert list(found) == [f"1/{one}.jpg"]
+    assert [path for path, _ in found[f"1/{one}.jpg"]] == expected, "of copies the first"
+    assert np.allclose([cosine for _, cosine in found[f"1/{one}.jpg"]], [cosines[path] for path in expected], atol=1e-6)
+    alone = index_of(tmp_path / "alone", {one: vectors[one]})
+    refresh_neighbours(alone, LogProgress())
+    assert nearest_of(alone, [f"0/{one}.jpg"]) == {f"0/{one}.jpg": []}
 
 
 def test_another_model_takes_the_place_of_the_rows(table: LakeTable, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from curation_assets.curate.neighbours.stored import open_neighbours
@@ -87,16 +88,20 @@ def nearest_of(index: SearchIndex, paths: Iterable[str], k: int = NEIGHBOURS) ->
     graph = None if index.path is None else open_neighbours(index.path)
     if graph is None:
         return {}
-    first = index.rows.drop_nulls("content_sha256").unique("content_sha256", keep="first", maintain_order=True)
-    path_of = dict(first.select("content_sha256", "relative_path").iter_rows())
     wanted = pl.Series("relative_path", list(paths), pl.String)
     asked = index.rows.filter(pl.col("relative_path").is_in(wanted.implode())).drop_nulls("content_sha256")
     nodes = graph.node_of(asked["content_sha256"].to_list())
-    contents, (others, cosines) = graph.contents, graph.distinct(k)
+    asked, nodes = asked.filter(pl.Series(nodes >= 0)), nodes[nodes >= 0]
+    others, cosines = (array[nodes] for array in graph.distinct(k))
+    raw = graph.digests[np.maximum(others, 0)].tobytes()
+    contents = [raw[at : at + 32].hex() for at in range(0, len(raw), 32)]
+    there = index.rows.filter(pl.col("content_sha256").is_in(pl.Series(contents, dtype=pl.String).implode()))
+    there = there.unique("content_sha256", keep="first", maintain_order=True)
+    path_of = dict(there.select("content_sha256", "relative_path").iter_rows())
     found: dict[str, list[tuple[str, float]]] = {}
-    for path, node in zip(asked["relative_path"].to_list(), nodes.tolist(), strict=True):
-        if node >= 0:
-            near = zip(others[node].tolist(), cosines[node].tolist(), strict=True)
-            told = [(path_of.get(contents[other]), cosine) for other, cosine in near if other >= 0]
-            found[path] = [(other, cosine) for other, cosine in told if other is not None]
+    for row, path in enumerate(asked["relative_path"]):
+        told = [
+            (path_of.get(contents[row * k + at]), float(cosines[row, at])) for at in range(k) if others[row, at] >= 0
+        ]
+        found[path] = [(other, cosine) for other, cosine in told if other is not None]
     return found
