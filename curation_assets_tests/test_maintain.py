@@ -79,11 +79,10 @@ def test_files_of_old_versions_go_when_their_time_is_over(lake: Pipeline) -> Non
     dry = tidy(lake, retention_hours=0, dry_run=True)
     assert data_files(lake) == there | {str(stray)}
     report = tidy(lake, retention_hours=0)
-    assert (
-        [table.vacuumed for table in report.tables] == [table.vacuumed for table in dry.tables] == [5, 4, 4, 0, 4, 0, 3]
-    )
+    vacuumed = [[table.vacuumed for table in of.tables] for of in (report, dry)]
+    assert vacuumed == [[5, 4, 4, 0, 4, 0, 3]] * 2
     assert sum(table.vacuumed_bytes for table in report.tables) > 0
-    assert len(data_files(lake)) == 4
+    assert len(data_files(lake)) == 5
     assert exit_code(run(Pipeline(lake.settings))) == 0
 
 
