@@ -16,6 +16,7 @@ import typer
 from curation_assets import __version__, stopping
 from curation_assets.commands import (
     annotate,
+    clusters,
     curate,
     decisions,
     demo,
@@ -47,6 +48,7 @@ app.command("annotate")(annotate.annotate)
 app.command("problems")(curate.problems)
 app.command("duplicates")(duplicates.duplicates)
 app.command("leakage")(leakage.leakage)
+app.command("clusters")(clusters.clusters)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

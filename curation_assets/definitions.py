@@ -16,6 +16,7 @@ from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.quality import build_quality_sensor, image_quality, measure_image_quality
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.retries import build_retry_sensor
+from curation_assets.defs.scores import build_scores_sensor, image_scores, score_images
 from curation_assets.defs.search import build_search_index_sensor, image_map, image_search_index, refresh_search_index
 from curation_assets.defs.tags import EXECUTOR
 from curation_assets.defs.upkeep import lake_maintenance, maintain_lake, maintain_lake_weekly
@@ -46,6 +47,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             image_map,
             image_pairs,
             image_groups,
+            image_scores,
             lake_maintenance,
             *automated,
         ],
@@ -58,6 +60,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             refresh_search_index,
             find_duplicates,
             follow_annotations,
+            score_images,
             maintain_lake,
         ],
         schedules=[maintain_lake_weekly],
@@ -69,6 +72,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_search_index_sensor(settings),
             build_annotations_sensor(settings),
             build_duplicates_sensor(settings),
+            build_scores_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
             *([build_retry_sensor(settings, automated)] if automated else []),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curation_assets.annotations.configured import Followed
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
+    from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.search.refresh import IndexRefresh
 
 
@@ -48,6 +49,7 @@ class RunSummary:
         annotations: what following them did; None where there are none, that was left out, or could not be done, which
             ``annotations_error`` tells.
         duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
+        scores: what became of outlier scores and clusters; None too where nothing is indexed.
     """
 
     chosen: ChosenModel
@@ -70,6 +72,8 @@ class RunSummary:
     annotations_error: str | None = None
     duplicates: Duplicates | None = None
     duplicates_error: str | None = None
+    scores: Scoring | None = None
+    scores_error: str | None = None
 
 
 def run(
@@ -147,6 +151,12 @@ def run(
             duplicates = pipeline.compare_all(progress)
         except CurationError as error:
             duplicates_error = str(error)
+    scores, scores_error = None, None
+    if curate:
+        try:
+            scores = pipeline.score(progress)
+        except CurationError as error:
+            scores_error = str(error)
     if question is not None:
         raise CurationError(
             f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
@@ -169,6 +179,8 @@ def run(
         annotations_error=annotations_error,
         duplicates=duplicates,
         duplicates_error=duplicates_error,
+        scores=scores,
+        scores_error=scores_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
         broken=tables.broken(),
         lost={

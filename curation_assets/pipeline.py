@@ -45,10 +45,13 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.duplicates.spark import SparkVerification
     from curation_assets.curate.neighbours.spark import SparkLists
+    from curation_assets.curate.neighbours.stored import Neighbours
     from curation_assets.curate.problems import Thresholds
     from curation_assets.curate.quality import QualityResult
+    from curation_assets.curate.scores.scoring import Scoring, Wanted
     from curation_assets.curate.spark import SparkMeasuring
     from curation_assets.scan.spark import SparkScan
+    from curation_assets.search.index import SearchIndex
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
 
@@ -106,7 +109,7 @@ class Pipeline:
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
         from curation_assets.annotations.columns import AnnotationSource
-        from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source
+        from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source, score_source
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -121,7 +124,8 @@ class Pipeline:
             [
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
-                ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions),
+                ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.tables.scores),
+                score_source(self.tables.scores),
                 GroupSource(self.tables.groups),
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
@@ -329,17 +333,101 @@ class Pipeline:
     def _neighbour_lists(self, progress: Progress) -> NeighbourLists | None:
         """Whom the champion's vectors bring together; None where nothing is embedded or indexed."""
         from curation_assets.curate.duplicates.candidates import BY_NEIGHBOURS, NeighbourLists
+
+        if (found := self._graph(progress)) is None:
+            return None
+        model, _, graph = found
+        return NeighbourLists(graph.contents, *graph.distinct(BY_NEIGHBOURS), model.version, model.fingerprint)
+
+    def _graph(self, progress: Progress) -> tuple[RegisteredModel, SearchIndex, Neighbours] | None:
+        """The champion, its index, and the graph of neighbours in line with that; None: nothing embedded or indexed."""
         from curation_assets.curate.neighbours.refresh import refresh_neighbours
+
+        if (found := self.champion_index()) is None:
+            return None
+        exact, spark = self.settings.search_exact_vectors, self._spark_lists
+        return *found, refresh_neighbours(found[1], progress, exact_vectors=exact, spark=spark).neighbours
+
+    def champion_index(self) -> tuple[RegisteredModel, SearchIndex] | None:
+        """The champion, and its search index as far as it goes; None where nothing is embedded or indexed."""
         from curation_assets.search.index import SearchIndex
 
         if not self.tables.embeddings.exists() or (model := self.selection.current()) is None:
             return None
         index = SearchIndex.open(self.searcher.location_of(model))
-        if index is None or not index.info.is_of(model):
+        return None if index is None or not index.info.is_of(model) else (model, index)
+
+    def score(self, progress: Progress) -> Scoring | None:
+        """Bring outlier scores and clusters in line with the champion's vectors, as far as its search index goes.
+
+        Returns:
+            What was done; None where nothing is embedded or indexed.
+
+        Raises:
+            CurationError: a table can't be read or written, or ``LABELS`` are not texts that can be chosen between.
+        """
+        from curation_assets.curate.scores.scoring import bring_scores_in_line
+
+        if (found := self._graph(progress)) is None:
             return None
-        exact, spark = self.settings.search_exact_vectors, self._spark_lists
-        graph = refresh_neighbours(index, progress, exact_vectors=exact, spark=spark).neighbours
-        return NeighbourLists(graph.contents, *graph.distinct(BY_NEIGHBOURS), model.version, model.fingerprint)
+        model, index, graph = found
+        self.tables.scores.create()
+        return bring_scores_in_line(index, graph, model, self.tables.scores, self.wanted_clusters(model), progress)
+
+    def scores_are_behind(self) -> bool:
+        """Whether :meth:`score` would do something, as far as the champion's search index goes."""
+        from curation_assets.curate.scores.scoring import scores_are_behind
+
+        if (found := self.champion_index()) is None:
+            return False
+        model, index = found
+        if not self.tables.scores.exists():
+            return index.info.vectors > 0
+        return scores_are_behind(index, self.tables.scores.latest(), model, self.wanted_clusters(model))
+
+    def not_scored(self) -> int:
+        """How many images with a vector have no outlier score and cluster, as far as the champion's search index goes.
+
+        Raises:
+            CurationError: the index or the table can't be read.
+        """
+        from curation_assets.curate.scores.scoring import not_scored
+
+        found = self.champion_index()
+        return 0 if found is None else not_scored(found[1], self.tables.scores, found[0])
+
+    def scores_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Outlier score and cluster of an image, given by its row of the directory table, and its nearest others.
+
+        None where it isn't scored. ``neighbours`` are ``relative_path`` and ``cosine`` of each, nearest first.
+        """
+        from curation_assets.curate.columns import SCORE_COLUMNS
+
+        columns = [*SCORE_COLUMNS, "cluster_distance", "is_medoid"]
+        if self.tables.scores.newest_version() < 1:
+            return None
+        is_it = (pl.col("relative_path") == row["relative_path"]) & (pl.col("content_sha256") == row["content_sha256"])
+        rows = self.tables.scores.latest().read(columns, where=is_it)
+        if not len(rows):
+            return None
+        near = self.nearest([row["relative_path"]]).get(row["relative_path"], [])
+        told = [{"relative_path": path, "cosine": cosine} for path, cosine in near]
+        return rows.select(columns).row(0, named=True) | {"neighbours": told}
+
+    def nearest(self, paths: Iterable[str]) -> dict[str, list[tuple[str, float]]]:
+        """Of some images the nearest others by the champion's vectors: relative path and cosine of each."""
+        from curation_assets.curate.scores.overview import nearest_of
+
+        found = self.champion_index()
+        return {} if found is None else nearest_of(found[1], paths)
+
+    def wanted_clusters(self, model: RegisteredModel) -> Wanted:
+        """How many clusters the settings ask for, and what they are named by."""
+        from curation_assets.curate.scores.scoring import Wanted
+        from curation_assets.search.zero_shot import check_labels
+
+        labels = check_labels(self.settings.labels) if self.settings.labels else []
+        return Wanted(self.settings.clusters, labels, lambda: self.searcher.embed_texts(labels, model))
 
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.
@@ -352,7 +440,8 @@ class Pipeline:
 
         if self.tables.quality.newest_version() < 1:
             return None
-        rows = as_decided(judged_rows(self.tables.quality, self.thresholds, self.tables.decisions)).filter(
+        tables = self.tables
+        rows = as_decided(judged_rows(tables.quality, self.thresholds, tables.decisions, tables.scores)).filter(
             pl.col("relative_path").eq(row["relative_path"]) & pl.col("content_sha256").eq(row["content_sha256"])
         )
         if not len(rows):

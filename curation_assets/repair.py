@@ -186,6 +186,10 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
         pipeline.searcher.refresh(progress)
         report.index = True
     _mend_duplicates(pipeline, broken, progress)
+    if unscored := broken.get(tables.scores.path.name, []):
+        for partition in unscored:
+            _drop(tables.scores, partition)
+        pipeline.score(progress)
 
 
 def _mend_duplicates(pipeline: Pipeline, broken: dict[str, list[str]], progress: Progress) -> None:

@@ -409,6 +409,12 @@ class Settings(BaseSettings):
     )
     decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
+    scores_table: Name = Field(
+        "crop_images_directory_scores", description="table of outlier scores and clusters of each image"
+    )
+    clusters: int | None = Field(
+        None, ge=1, le=1000, description="how many clusters the images are put in; by default by the number of images"
+    )
     problem_thresholds: Limits = Field(
         default_factory=dict,
         description=(

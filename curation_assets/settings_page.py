@@ -21,8 +21,10 @@ _SUBJECTS = (
     ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
     (
         "Curation",
-        ("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_",
-         "annotations"),
+        (
+            *("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
+            *("annotations", "scores_", "clusters"),
+        ),
     ),
     ("Gallery", ("gallery_",)),
     ("Dagster", ("sensor_", "settle_")),

@@ -19,6 +19,7 @@ from curation_assets.lake.schemas import (
     GROUPS,
     PAIRS,
     QUALITY,
+    SCORES,
     ZERO_SHOT_LABELS,
 )
 from curation_assets.lake.snapshot import partitions_in_parts
@@ -42,6 +43,7 @@ class Tables:
         groups: images of the same bytes, photograph or scene.
         annotations: what sources say is on images.
         decisions: what people said of images.
+        scores: outlier scores and clusters of every embedded image.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,11 +56,12 @@ class Tables:
         self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
         self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
+        self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        made = (self.quality, self.pairs, self.compared, self.groups, self.annotations, self.decisions)
+        made = (self.quality, self.pairs, self.compared, self.groups, self.annotations, self.decisions, self.scores)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from curation_assets.curate.neighbours.vectors import NodeVectors
+from curation_assets.curate.scores.outliers import outlier_scores
 from curation_assets.ingest import RunSummary, run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
@@ -182,3 +185,20 @@ def test_deleting_a_folder_removes_its_rows_from_both_tables(crop_photos: Path, 
     for table in (pipeline.tables.directory, pipeline.tables.embeddings):
         assert gone not in table.snapshot().folders
         assert sorted(table.snapshot().read(["relative_path"])["relative_path"]) == sorted(walked(root))
+
+
+@pytest.mark.parametrize("host", ["cauliflower_weed", "coffee", "fruit", "rice"])
+def test_foreign_photographs_score_farther_than_those_they_were_put_among(host: str, whole: Finished) -> None:
+    """One round of ``python -m benchmarks.outliers``: 1 % of each other source, of which several are much alike."""
+    found = whole.pipeline.champion_index()
+    assert found is not None
+    rows = found[1].rows.filter(pl.col("position").is_not_null()).unique("content_sha256", keep="first")
+    rows = rows.with_columns(source=pl.col("relative_path").str.split("/").list.first()).sort("content_sha256")
+    own = rows.filter(source=host)
+    for other in set(rows["source"]) - {host}:
+        foreign = rows.filter(source=other).sample(max(1, round(len(own) / 100)), seed=5)
+        both = pl.concat([own, foreign]).sort("content_sha256")
+        nodes = NodeVectors(found[1].segments, both["position"].to_numpy().astype(np.int64))
+        scores = outlier_scores(nodes, np.arange(len(both), dtype=np.int64), LogProgress())
+        farther = scores[(both["source"] == other).to_numpy()][:, None] > scores[(both["source"] == host).to_numpy()]
+        assert farther.mean() >= 0.95, other

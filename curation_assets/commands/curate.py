@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,13 @@ from curation_assets.commands.options import (
 )
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
-from curation_assets.commands.reports import duplicates_facts, print_duplicates, print_quality, quality_facts
+from curation_assets.commands.reports import (
+    duplicates_facts,
+    print_duplicates,
+    print_quality,
+    print_scores,
+    quality_facts,
+)
 from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     from curation_assets.curate.overview import KindCount
     from curation_assets.curate.problems import Kind, Thresholds
     from curation_assets.pipeline import Pipeline
+    from curation_assets.search.page import Tile
 
 _EVERYTHING = 10**9  # images
 _ON_A_PAGE = 24  # of each kind
@@ -53,7 +61,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, annotations, pairs and groups in line with the tables; `curation run` ends with it."""
+    """Bring quality, annotations, pairs, groups, scores and clusters in line; `curation run` ends with it."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -65,22 +73,30 @@ def curate(
             done = pipeline.measure(folders_of(pipeline, folders), shown)
         followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
+        scored = pipeline.score(shown)
     facts = quality_facts(done)
     if as_json:
-        told = {} if followed is None else {"annotations": followed_facts(followed)}
-        print_json({"quality": facts, "duplicates": duplicates_facts(compared)} | told)
+        told = {"quality": facts, "duplicates": duplicates_facts(compared)}
+        told |= {} if followed is None else {"annotations": followed_facts(followed)}
+        print_json(told | {"scores": None if scored is None else asdict(scored)})
     else:
         print_quality(done)
         if followed is not None:
             print_followed(followed)
         print_duplicates(compared)
-        out.print("`curation problems` shows what is wrong, `curation duplicates` what is there twice")
+        if scored is not None:
+            print_scores(scored)
+        out.print(
+            "`curation problems` shows what is wrong, `curation duplicates` what is there twice, `curation clusters` "
+            "what there is"
+        )
     is_whole = followed is None or not followed.failed
     raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] or not is_whole else 0)
 
 
 def problems(
     kind: Annotated[str | None, typer.Argument(help="Only this kind: its images, the worst first.")] = None,
+    of_kind: Annotated[str | None, typer.Option("--kind", help="The same, as an option.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many images of a kind.")] = 24,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Leave out that many of the worst.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="All images, however many there are.")] = False,
@@ -109,6 +125,9 @@ def problems(
     from curation_assets.curate import problems as kinds
     from curation_assets.curate.overview import as_decided, decided_of, judged_rows, overview
 
+    if None not in (kind, of_kind) and kind != of_kind:
+        raise CurationError(f"{kind} and --kind {of_kind} are two kinds: name one, or none for all")
+    kind = kind or of_kind
     chosen_kind = None if kind is None else kinds.KINDS[kinds.check_kind(kind)]
     if as_json and as_csv:
         raise CurationError("--json and --csv are two ways to print: choose one")
@@ -118,7 +137,7 @@ def problems(
         raise CurationError(f"--html {html} is a folder; name the file to write")
     pipeline = pipeline_of(settings_of(images, lake))
     limits = kinds.thresholds(dict(pipeline.settings.problem_thresholds) | _given(threshold or []))
-    rows = judged_rows(pipeline.tables.quality, limits, pipeline.tables.decisions)
+    rows = judged_rows(pipeline.tables.quality, limits, pipeline.tables.decisions, pipeline.tables.scores)
     chosen = filter_of(
         folder=texts_of(folder),
         name=None if name is None else text_from_path(name),
@@ -136,7 +155,7 @@ def problems(
     shown = rows if decided else as_decided(rows)
     if chosen_kind is not None:
         counts = [count for count in counts if count.kind is chosen_kind]
-        _show_kind(shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
+        _show_kind(pipeline, shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
         print_json(overview_facts(shown, counts, said) | duplicate_counts(pipeline))
     else:
@@ -249,10 +268,18 @@ def overview_facts(rows: pl.DataFrame, counts: list[KindCount], decided: dict[st
 
 
 def _show_kind(
-    rows: pl.DataFrame, count: KindCount, limits: Thresholds, offset: int, most: int, *, as_json: bool, as_csv: bool
+    pipeline: Pipeline,
+    rows: pl.DataFrame,
+    count: KindCount,
+    limits: Thresholds,
+    offset: int,
+    most: int,
+    *,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     from curation_assets.curate.overview import worst
-    from curation_assets.curate.problems import problem_names
+    from curation_assets.curate.problems import DISTANCE, OUTLIER, problem_names
     from curation_assets.search.export import write_csv
 
     kind = count.kind
@@ -267,7 +294,14 @@ def _show_kind(
     if as_json:
         facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
         facts["kept"] = count.kept
-        print_json(facts | {"found": listed.to_dicts()})
+        told = listed.to_dicts()
+        if kind.name == OUTLIER:
+            near = pipeline.nearest(listed["relative_path"])
+            for row, distance in zip(told, found[DISTANCE], strict=True):
+                row["outlier_score"] = distance
+                beside = near.get(row["relative_path"], [])
+                row["neighbours"] = [{"relative_path": other, "cosine": cosine} for other, cosine in beside]
+        print_json(facts | {"found": told})
     elif as_csv:
         write_csv(sys.stdout.buffer, [listed], {})
     elif not total:
@@ -294,20 +328,28 @@ def _write_page(
     pipeline: Pipeline, html: Path, rows: pl.DataFrame, counts: list[KindCount], offset: int, most: int
 ) -> None:
     from curation_assets.curate.overview import any_problem, worst
+    from curation_assets.curate.problems import OUTLIER
     from curation_assets.search.page import Heading, Section, tile, write_page
 
     chosen = {count.kind.name: worst(rows, count.kind.name).slice(offset, most) for count in counts if count.images}
-    pictures = pipeline.tables.pictures({path for found in chosen.values() for path in found["relative_path"]})
+    near = pipeline.nearest(chosen[OUTLIER]["relative_path"]) if OUTLIER in chosen else {}
+    beside = {path for others in near.values() for path, _ in others}
+    pictures = pipeline.tables.pictures({path for found in chosen.values() for path in found["relative_path"]} | beside)
     sections = []
+
+    def shown_tile(path: str, said: str) -> list[Tile]:
+        there = pictures.get(path)
+        return [] if there is None else [tile({"relative_path": path, "file_path": there[0]}, there[1], None, said)]
+
     for count in counts:
         if (found := chosen.get(count.kind.name)) is None:
             continue
-        shown = zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True)
-        tiles = [
-            tile({"relative_path": path, "file_path": there[0]}, there[1], None, f"{count.kind.scale} {score:.3g}")
-            for path, score in shown
-            if (there := pictures.get(path)) is not None
-        ]
+        tiles = []
+        for path, score in zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True):
+            tiles += shown_tile(path, f"{count.kind.scale} {score:.3g}")
+            if count.kind.name == OUTLIER:  # as evidence, what lies nearest to it
+                for place, (other, cosine) in enumerate(near.get(path, []), 1):
+                    tiles += shown_tile(other, f"↑ its neighbour {place}, cosine {cosine:.3f}")
         said = (f"{sentence[0].upper()}{sentence[1:]}." for sentence in (count.kind.meaning, count.kind.advice))
         sections.append(Section(f"{count.kind.name}: {count.images:,}", tiles, " ".join(said)))
     text = f"{len(rows):,} images measured, {any_problem(rows):,} with a problem; of each kind the worst first."

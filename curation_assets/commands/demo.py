@@ -58,7 +58,9 @@ def demo(as_json: JsonOption = False) -> None:
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
     write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
-    judged = judged_rows(pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions)
+    judged = judged_rows(
+        pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions, pipeline.tables.scores
+    )
     counts, decided, judged = overview(judged, pipeline.thresholds), decided_of(judged), as_decided(judged)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
@@ -93,6 +95,7 @@ What next:
   make dev-demo      these photographs and tables in Dagster's UI
   {curation} search "weeds between crop rows" --lake {lake}
   {curation} problems --html problems.html --lake {lake}
+  {curation} clusters --html clusters.html --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,10 +71,13 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     bad = pipeline.tables.bad_files()
     unmeasured = pipeline.tables.unmeasured()
     not_compared = waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements)
+    not_scored = 0
+    with suppress(CurationError):  # of an index that can't be read; the next run makes it anew
+        not_scored = pipeline.not_scored()
     broken = pipeline.tables.broken()
     if as_json:
         facts = {"folders": rows.to_dicts(), "total": totals}
-        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "broken": broken}
+        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "not_scored": not_scored, "broken": broken}
         print_json(facts | {name: number for name, number in counted.items() if number})
     else:
         print_status(rows.to_dicts(), totals)
@@ -81,6 +85,9 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
             out.print(f"quality of {unmeasured:,} images is not measured; `curation curate` does that", markup=False)
         if not_compared:
             out.print(waiting_line(not_compared), markup=False, soft_wrap=True)
+        if not_scored:
+            told = f"{not_scored:,} images have no outlier score and cluster; `curation curate` gives them one"
+            out.print(told, markup=False, soft_wrap=True)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)
@@ -113,6 +120,7 @@ def show(
     said_of = pipeline.annotations_of(row)
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
+    scores = pipeline.scores_of(row)
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
         if groups:
@@ -122,6 +130,7 @@ def show(
             ]
         facts |= {"annotations": said_of} if said_of else {}
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
+        facts |= {} if scores is None else {"scores": scores}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
     for name, value in row.items():
@@ -137,11 +146,25 @@ def show(
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
     for one in said_of:
         out.print(f"[bold]{'annotated':<15}[/] {escape(printable(annotation_line(one)))}")
+    _print_scores(scores)
     for said in decisions.iter_rows(named=True):
         about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))
         text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
         out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
     _print_alike(row, copies, groups)
+
+
+def _print_scores(scores: dict[str, Any] | None) -> None:
+    """How far an image lies from the others, its cluster and its nearest."""
+    for name in ("outlier_score", "uniqueness"):
+        if scores is not None and scores[name] is not None:
+            out.print(f"[bold]{name:<15}[/] {scores[name]:.3f}")
+    if scores is not None:
+        medoid = ", the most typical of it" if scores["is_medoid"] else ""
+        out.print(f"[bold]{'cluster':<15}[/] {scores['cluster']}: {escape(scores['cluster_name'])}{medoid}")
+        for near in scores["neighbours"]:
+            told = f"{printable(near['relative_path'])} (cosine {near['cosine']:.3f})"
+            out.print(f"[bold]{'neighbour':<15}[/] {escape(told)}", soft_wrap=True)
 
 
 def _print_alike(row: dict[str, Any], copies: list[str], groups: list[Group]) -> None:

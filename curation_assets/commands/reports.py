@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.quality import QualityResult
+    from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.ingest import RunSummary
     from curation_assets.maintain import MaintenanceReport
     from curation_assets.repair import RepairReport
@@ -86,6 +87,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_duplicates(summary.duplicates)
     elif summary.duplicates_error is not None:
         out.print(f"duplicates not brought in line: {summary.duplicates_error}", markup=False)
+    if summary.scores is not None:
+        print_scores(summary.scores)
+    elif summary.scores_error is not None:
+        out.print(f"scores not brought in line: {summary.scores_error}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -182,6 +187,15 @@ def duplicates_facts(done: Duplicates) -> dict[str, Any]:
     }
 
 
+def print_scores(done: Scoring) -> None:
+    """What scoring and clustering did."""
+    laid_out = " laid out anew" if done.laid_out else ""
+    out.print(
+        f"scores {done.scored:,} contents scored, {done.images:,} images in {done.clusters:,} clusters{laid_out}, "
+        f"{done.seconds:.1f} s"
+    )
+
+
 def _speed(totals: dict[str, Any]) -> str:
     return f", {totals['images_per_second']:,.0f}/s" if totals["images_per_second"] else ""
 
@@ -237,6 +251,8 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         "quality_error": summary.quality_error,
         "duplicates": None if summary.duplicates is None else duplicates_facts(summary.duplicates),
         "duplicates_error": summary.duplicates_error,
+        "scores": None if summary.scores is None else asdict(summary.scores),
+        "scores_error": summary.scores_error,
         "index": None if summary.index is None else index_facts(summary.index),
         "index_error": summary.index_error,
         "passed_over": dict(Counter(summary.tree.passed_over)),

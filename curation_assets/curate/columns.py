@@ -12,11 +12,12 @@ from curation_assets.curate.overview import as_decided, judged_rows
 from curation_assets.curate.problems import KINDS, Thresholds, problem_names
 from curation_assets.lake.schemas import Column
 from curation_assets.lake.table import LakeTable
-from curation_assets.search.attachments import TableSource
+from curation_assets.search.attachments import TableSource, of_searched_model
 from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.ordering import NEAR_COPIES, NEAR_GROUP, NEAR_KEEPER
 
+SCORE_COLUMNS = ("outlier_score", "uniqueness", "cluster", "cluster_name")
 QUALITY_COLUMNS = (*MEASURED, "aspect_ratio")
 
 
@@ -25,25 +26,31 @@ def quality_source(quality: LakeTable) -> TableSource:
     return TableSource(quality, {name: name for name in QUALITY_COLUMNS})
 
 
+def score_source(scores: LakeTable) -> TableSource:
+    """Outlier scores and clusters: those of the index's own vectors."""
+    return TableSource(scores, {name: name for name in SCORE_COLUMNS}, of_searched_model)
+
+
 class ProblemSource:
     """The verdicts: ``problems``, as ``blurry, dark``; null where there is none, or it is kept by a person's word."""
 
     is_shown = True
     columns = (Column(PROBLEMS, pa.string(), f"of {', '.join(KINDS)}"),)
 
-    def __init__(self, quality: LakeTable, limits: Thresholds, decisions: LakeTable) -> None:
+    def __init__(self, quality: LakeTable, limits: Thresholds, decisions: LakeTable, scores: LakeTable) -> None:
         self._quality = quality
         self._decisions = decisions
+        self._scores = scores
         self._limits = limits
 
     def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
-        """The newest ones of the quality table and of the decisions."""
+        """The newest ones of the quality table, the decisions and the scores."""
         newest = self._quality.newest_version()
-        return None if newest < 0 else (newest, self._decisions.newest_version())
+        return None if newest < 0 else (newest, self._decisions.newest_version(), self._scores.newest_version())
 
     def read(self, index: SearchIndex) -> pl.DataFrame:  # noqa: ARG002
         """Pictures that have a problem."""
-        rows = as_decided(judged_rows(self._quality, self._limits, self._decisions))
+        rows = as_decided(judged_rows(self._quality, self._limits, self._decisions, self._scores))
         found = rows.select("relative_path", "content_sha256").with_columns(problem_names(rows))
         return found.drop_nulls(PROBLEMS)
 

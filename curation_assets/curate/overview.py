@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.curate.problems import KINDS, Kind, Thresholds, judged
+from curation_assets.curate.problems import DISTANCE, KINDS, Kind, Thresholds, judged
 from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.decisions.record import read_decisions
+from curation_assets.embed.vectors import KEY
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import QUALITY
 from curation_assets.lake.table import LakeTable
@@ -35,8 +36,13 @@ class KindCount:
     kept: int = 0
 
 
-def judged_rows(quality: LakeTable, limits: Thresholds, decisions: LakeTable) -> pl.DataFrame:
+def judged_rows(
+    quality: LakeTable, limits: Thresholds, decisions: LakeTable, scores: LakeTable | None = None
+) -> pl.DataFrame:
     """The quality table with its verdicts, as :func:`~curation_assets.curate.problems.judged` gives them.
+
+    Args:
+        scores: whose outlier scores are judged too.
 
     Returns:
         Those, and ``decided``: ``keep`` or ``remove`` where a person said so of the picture, else null. What is kept
@@ -47,7 +53,12 @@ def judged_rows(quality: LakeTable, limits: Thresholds, decisions: LakeTable) ->
     """
     if quality.newest_version() < 1:
         raise CurationError(f"no image is measured yet in {quality.path}; `curation curate` does that")
-    rows = judged(quality.latest().read(_READ).drop("_file"), limits)
+    rows = quality.latest().read(_READ).drop("_file")
+    if scores is not None and scores.newest_version() >= 0:
+        found = scores.latest().read([*KEY, "outlier_score"]).drop("_file").unique(KEY, keep="first")
+        found = found.rename({"outlier_score": DISTANCE})
+        rows = rows.join(found, on=KEY, how="left", maintain_order="left")
+    rows = judged(rows, limits)
     said = read_decisions(decisions)
     kept, removed = (
         pl.col("content_sha256").is_in(found["content_sha256"].implode()) for found in (said.kept(), said.removed())

@@ -18,6 +18,8 @@ from curation_assets.errors import CurationError
 from curation_assets.search.filters import ANY_PROBLEM
 
 GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
+OUTLIER = "outlier"  # the one kind that is told by the table of scores, not by that of quality
+DISTANCE = "outlier_distance"  # what ``outlier_score`` of that table is called beside what is judged by it
 _DEVIATIONS = 3.0  # robust ones of the group, from its median on
 _LEAST_DEVIATION = 0.02  # of the logarithm of a score: pictures of one group are never quite alike
 
@@ -52,6 +54,11 @@ _ELONGATION = pl.max_horizontal(pl.col("aspect_ratio"), 1 / pl.col("aspect_ratio
 
 # Print is too thin to be dark on a preview, so that nothing of a page is; what is burnt out lies beyond it.
 _IS_PAGE = (pl.col("colourfulness") < 6) & (pl.col("sharpness") > 0.7) & (pl.col("exposure") < 0.8)
+
+# A score of cosines: from one lake to the other they are spread otherwise, so it is judged among all of its own lake.
+_OF_LAKE = pl.when(pl.col(DISTANCE) > 0).then(pl.col(DISTANCE).cast(pl.Float64).log())
+_SPREAD = pl.max_horizontal((_OF_LAKE - _OF_LAKE.median()).abs().median() * 1.4826, pl.lit(_LEAST_DEVIATION))
+_OUTLYING = pl.when(_OF_LAKE.count() >= GROUP_LEAST).then((_OF_LAKE - _OF_LAKE.median()) / _SPREAD)
 
 _KINDS = (
     Kind(
@@ -120,6 +127,15 @@ _KINDS = (
         "colourfulness",
         2.0,
     ),
+    Kind(
+        OUTLIER,
+        "far from nearly all others: of another subject, place or camera, or no photograph at all",
+        "look at it beside its nearest, and leave it out if it does not belong there",
+        _OUTLYING,
+        "robust deviations of the outlier score above the lake's median",
+        3.0,
+        is_low=False,
+    ),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _KINDS})
 
@@ -176,13 +192,15 @@ def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     folder of soft close-ups isn't blurred altogether, and one soft picture among sharp ones stands out.
 
     Args:
-        rows: of the quality table, of the whole lake, as groups are made of them.
+        rows: of the quality table, of the whole lake, as groups are made of them; perhaps with ``DISTANCE``.
 
     Returns:
         The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null), ``<kind>_score`` (what
         was compared with the threshold) and ``<kind>_severity`` (1 at the threshold as it moved, more beyond); both
         null where there is nothing to judge by.
     """
+    if DISTANCE not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.Float32).alias(DISTANCE))
     grouped = rows.with_columns(_group=_group(rows))
     columns: list[pl.Expr] = []
     for kind in KINDS.values():

@@ -130,7 +130,7 @@ find_duplicates = dg.define_asset_job(
 def duplicates_state(pipeline: Pipeline) -> str:
     """32 hex digits of all that pairs and groups are made of: the same as long as nothing happened that could help."""
     tables, settings = pipeline.tables, pipeline.settings
-    directory, index = tables.directory.latest(), _index(pipeline)
+    directory, index = tables.directory.latest(), searched_index(pipeline)
     said = (
         directory.table_id,
         directory.version,
@@ -190,7 +190,7 @@ def build_duplicates_sensor(settings: Settings) -> dg.SensorDefinition:
         if at_work := run_at_work(instance, image_pairs.key, image_groups.key):
             return dg.SkipReason(f"run {at_work[:8]} is at it")
         try:
-            if not _index_is_in_line(pipeline):
+            if not index_is_in_line(pipeline):
                 return dg.SkipReason("the search index is not in line yet")
             contents, rows = duplicates_behind(pipeline)
             if not contents and not rows:
@@ -225,13 +225,13 @@ def _model(pipeline: Pipeline) -> RegisteredModel | None:
     return pipeline.selection.current() if pipeline.tables.embeddings.newest_version() >= 1 else None
 
 
-def _index(pipeline: Pipeline) -> IndexInfo | None:
+def searched_index(pipeline: Pipeline) -> IndexInfo | None:
     """What the search index covers, by which neighbours are found."""
     model = _model(pipeline)
     return None if model is None else read_info(pipeline.searcher.location_of(model))
 
 
-def _index_is_in_line(pipeline: Pipeline) -> bool:
+def index_is_in_line(pipeline: Pipeline) -> bool:
     """Whether the neighbours of all images are known; where nothing is embedded there are none to wait for."""
     if (model := _model(pipeline)) is None:
         return True

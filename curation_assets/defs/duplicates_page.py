@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,15 +16,13 @@ from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
 from curation_assets.defs.reports import Check
-from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
-from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 
 AGREE, LIVE, AS_BEFORE = "members_agree", "keepers_live", "spare_as_before"
 _ALIKE = ("near", "burst")  # kinds of pairs, and of the groups that are worth looking at
 _IMAGES = "images"
-_SHEETS, _TABLE_ROWS, _PATH_SHOWN = 4, 10, 40
+_SHEETS, _TABLE_ROWS = 4, 10
 _METHODS = {
     "hash": "hashes of windows",
     "neighbours": "the model's neighbours",
@@ -46,7 +44,7 @@ def pairs_facts(pipeline: Pipeline, done: Comparison | None) -> md.Facts:
     waiting = overview.waiting(tables.directory, tables.compared, pipeline.agreements)
     facts |= {"not compared yet": dg.MetadataValue.int(waiting)}
     facts |= {"note": dg.MetadataValue.text(md.MADE_ELSEWHERE)} if done is None else _work(done)
-    return facts | _table(tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table))
+    return facts | md.whole_table_facts(tables.pairs, pipeline.settings.full_name(pipeline.settings.pairs_table))
 
 
 def _least_alike(pipeline: Pipeline, kind: str, rows: pl.DataFrame, paths: pl.DataFrame) -> md.Facts:
@@ -64,7 +62,7 @@ def _least_alike(pipeline: Pipeline, kind: str, rows: pl.DataFrame, paths: pl.Da
         ([one, other], f"{printable(one)} and {printable(other)}: {similarity:.3f}, {_how(transform)}")
         for one, other, similarity, transform in told
     ]
-    return _sheets(pipeline, f"least alike {kind} pairs", f"a {kind} pair", shown)
+    return md.sheets(pipeline, f"least alike {kind} pairs", f"a {kind} pair", shown)
 
 
 def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) -> md.Facts:
@@ -81,7 +79,7 @@ def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) 
             (of.images["relative_path"].head(md.THUMBNAILS).to_list(), f"keep {printable(of.keeper)}")
             for of in largest[kind][:_SHEETS]
         ]
-        facts |= _sheets(pipeline, f"{kind} groups shown", f"a {kind} group", shown)
+        facts |= md.sheets(pipeline, f"{kind} groups shown", f"a {kind} group", shown)
     facts |= {f"largest {kind} groups": _groups(groups) for kind, groups in largest.items() if groups}
     facts[_IMAGES] = dg.MetadataValue.int(tables.directory.latest().rows())
     for kind, of in counts.items():
@@ -91,7 +89,7 @@ def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) 
     else:
         facts["changed rows"] = dg.MetadataValue.int(done.changed)
         facts["seconds"] = dg.MetadataValue.float(round(done.seconds, 3))
-    return facts | _table(tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
+    return facts | md.whole_table_facts(tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
 
 
 def group_checks(instance: dg.DagsterInstance, asset: dg.AssetKey, pipeline: Pipeline, facts: md.Facts) -> list[Check]:
@@ -145,52 +143,16 @@ def _methods(rows: pl.DataFrame) -> dg.MetadataValue:
         (kind, _METHODS.get(method, method), number, round(least, 3))
         for kind, method, number, least in found.iter_rows()
     ]
-    return _records(columns, records)
+    return md.records(columns, records)
 
 
 def _kinds(counts: Mapping[str, Mapping[str, int]]) -> dg.MetadataValue:
     columns = {"kind": "string", "groups": "int", _IMAGES: "int", "spare": "int", "what to do": "string"}
-    return _records(columns, [(kind, *of.values(), overview.ADVICE[kind]) for kind, of in counts.items()])
+    return md.records(columns, [(kind, *of.values(), overview.ADVICE[kind]) for kind, of in counts.items()])
 
 
 def _groups(groups: Sequence[overview.Group]) -> dg.MetadataValue:
     columns = {_IMAGES: "int", "why": "string", "keep": "string"}
-    return _records(columns, [(len(of.images), str(of.images["rule"][0]), _shown(of.keeper)) for of in groups])
-
-
-def _shown(path: str) -> str:
-    """The end of a path that is long: a wide table hides its last columns, and those of the tables beside it."""
-    name = printable(path)
-    return name if len(name) <= _PATH_SHOWN else f"…{name[1 - _PATH_SHOWN :]}"
-
-
-def _records(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dg.MetadataValue:
-    schema = dg.TableSchema([dg.TableColumn(name, of) for name, of in columns.items()])
-    records = [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows]
-    return dg.MetadataValue.table(records, schema)
-
-
-def _sheets(pipeline: Pipeline, name: str, what: str, shown: Sequence[tuple[list[str], str]]) -> md.Facts:
-    """Rows of pictures below what is said of each; and the first of them so small that it shows without a click."""
-    pictures = pipeline.tables.pictures({path for paths, _ in shown for path in paths})
-    sheets: list[str] = []
-    first: md.Facts = {}
-    for paths, said in shown:
-        previews = [there[1] for path in paths if (there := pictures.get(path)) is not None and there[1] is not None]
-        if previews:
-            first = first or md.glimpse(previews)
-            sheets.append(str(md.picture(contact_sheet(previews), what, "jpeg", md.escaped(said)).value))
-    if not sheets:
-        return {}
-    glimpse: md.Facts = {f"{name}: the first": fact for fact in first.values()}
-    return glimpse | {name: dg.MetadataValue.md("\n\n".join(sheets))}
-
-
-def _table(table: LakeTable, name: str) -> md.Facts:
-    snapshot = table.latest()
-    return {
-        "dagster/uri": dg.MetadataValue.text(table.path.as_uri()),
-        "dagster/table_name": dg.MetadataValue.text(name),
-        "dagster/row_count": dg.MetadataValue.int(snapshot.rows()),
-        "table version": dg.MetadataValue.int(snapshot.version),
-    }
+    return md.records(
+        columns, [(len(of.images), str(of.images["rule"][0]), md.end_of_path(of.keeper)) for of in groups]
+    )

@@ -19,6 +19,7 @@ from curation_assets.defs.quality import image_quality, measure, quality_standin
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress, trying_again
+from curation_assets.defs.scores import image_scores, scored
 from curation_assets.defs.search import index_refresh, map_refresh
 from curation_assets.defs.tags import DATA_VERSION, GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 from curation_assets.partition_keys import key_of
@@ -57,7 +58,7 @@ def find_what_is_due(
     on_disk = dict.fromkeys([*keys, *map(key_of, tree.folders)])
     context.instance.add_dynamic_partitions(str(FOLDERS.name), list(on_disk))
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], keys)
-    plan(context, [image_pairs.key, image_groups.key], [None])
+    plan(context, [image_pairs.key, image_groups.key, image_scores.key], [None])
     for first in range(0, len(keys), _FOLDERS_A_STEP):
         yield dg.DynamicOutput(keys[first : first + _FOLDERS_A_STEP], mapping_key=f"from_{first + 1}")
 
@@ -102,10 +103,10 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Follow annotations, compare what is new with all images, form the groups; say what was left.",
+    description="Follow annotations, compare what is new, form groups, score and cluster; say what was left as it is.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_annotations``, ``image_pairs`` and ``image_groups`` do.
+    """As ``image_annotations``, ``image_pairs``, ``image_groups`` and ``image_scores`` do.
 
     Raises:
         Failure: rows should not go without a question; all else is done.
@@ -113,6 +114,7 @@ def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResour
     with trying_again(context):
         yield from annotated(context, curation)
         yield from compared(context, curation)
+        yield from scored(context, curation)
         pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()
         changes = pipeline.folder_changes(tree)
@@ -128,8 +130,9 @@ def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResour
 @dg.job(
     executor_def=ONE_PROCESS,
     description="One click: scan every image folder that differs from its rows, register the model, embed what lacks a "
-    "vector, measure what is not measured, refresh search index and map, find duplicates. What `curation run` does, "
-    "with each folder's events and checks. Where all is in line, it takes seconds and changes nothing.",
+    "vector, measure what is not measured, refresh search index and map, find duplicates, score and cluster. What "
+    "`curation run` does, with each folder's events and checks. Where all is in line, it takes seconds and changes "
+    "nothing.",
 )
 def bring_everything_in_line() -> None:
     """The steps of some folders each, and two for all of them."""

@@ -19,6 +19,7 @@ from curation_assets.defs.quality import image_quality, measure
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import trying_again
+from curation_assets.defs.scores import image_scores, scored
 from curation_assets.defs.search import image_search_index, index_refresh
 from curation_assets.defs.tags import GPU_OP_TAGS, GPU_POOL, ONE_PROCESS
 
@@ -31,11 +32,12 @@ ingest_image_folder = dg.define_asset_job(
         image_search_index,
         image_pairs,
         image_groups,
+        image_scores,
     ],
     partitions_def=FOLDERS,
     executor_def=ONE_PROCESS,  # its steps could run at the same time: a process each would cost more than they do
-    description="Scan one image folder, embed and measure what is new in it, bring the search index in line, and find "
-    "duplicates.",
+    description="Scan one image folder, embed and measure what is new in it, bring the search index in line, find "
+    "duplicates, score and cluster.",
 )
 
 
@@ -53,7 +55,7 @@ class FoldersConfig(dg.Config):
 def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[dg.DynamicOutput[str]]:
     """Say what the run is about to materialize, and begin each folder."""
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], config.keys)
-    plan(context, [image_pairs.key, image_groups.key], [None])
+    plan(context, [image_pairs.key, image_groups.key, image_scores.key], [None])
     for number, key in enumerate(config.keys, 1):
         yield dg.DynamicOutput(key, mapping_key=f"{number}_{re.sub('[^A-Za-z0-9_]', '_', key)[:60]}")
 
@@ -88,19 +90,20 @@ def refresh(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Compare what is new with all images, and form the groups.",
+    description="Compare what is new with all images, form the groups, score and cluster.",
 )
 def compare(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_pairs`` and ``image_groups`` do."""
+    """As ``image_pairs``, ``image_groups`` and ``image_scores`` do."""
     with trying_again(context):
         yield from compared(context, curation)
+        yield from scored(context, curation)
         yield dg.Output(0)
 
 
 @dg.job(
     executor_def=ONE_PROCESS,
     description="Scan several image folders and embed what is new in them, each for itself; then measure what is new, "
-    "bring the search index in line, and find duplicates.",
+    "bring the search index in line, find duplicates, score and cluster.",
 )
 def ingest_image_folders() -> None:
     """The steps of each folder, and three for all of them."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -21,6 +21,7 @@ from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 
 Facts = dict[str, dg.MetadataValue]
@@ -30,6 +31,7 @@ _GLIMPSES = 4
 _GLIMPSE_SIZES = ((56, 42), (40, 30), (24, 18))  # pixels of each
 _SHOWN_CHARACTERS = 1000  # from here on Dagster 1.13 shows a link that opens the Markdown
 BAD_FILES_SHOWN = 50
+_PATH_SHOWN = 40  # characters
 
 MADE_ELSEWHERE = "found up to date in the table; made outside Dagster"
 
@@ -134,3 +136,45 @@ def bad_files(rows: Sequence[tuple[str, ...]]) -> dg.MetadataValue:
 def escaped(text: str) -> str:
     """A text that Markdown shows as it is."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~-])", r"\\\1", text)
+
+
+def end_of_path(path: str) -> str:
+    """The end of a path that is long: a wide table hides its last columns, and those of the tables beside it."""
+    name = printable(path)
+    return name if len(name) <= _PATH_SHOWN else f"…{name[1 - _PATH_SHOWN :]}"
+
+
+def records(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dg.MetadataValue:
+    """A table.
+
+    Args:
+        columns: name → type.
+    """
+    schema = dg.TableSchema([dg.TableColumn(name, of) for name, of in columns.items()])
+    return dg.MetadataValue.table([dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows], schema)
+
+
+def sheets(pipeline: Pipeline, name: str, what: str, shown: Sequence[tuple[list[str], str]]) -> Facts:
+    """Rows of pictures below what is said of each; and the first of them so small that it shows without a click."""
+    pictures = pipeline.tables.pictures({path for paths, _ in shown for path in paths})
+    made: list[str] = []
+    first: Facts = {}
+    for paths, said in shown:
+        previews = [there[1] for path in paths if (there := pictures.get(path)) is not None and there[1] is not None]
+        if previews:
+            first = first or glimpse(previews)
+            made.append(str(picture(contact_sheet(previews), what, "jpeg", escaped(said)).value))
+    if not made:
+        return {}
+    return {f"{name}: the first": fact for fact in first.values()} | {name: dg.MetadataValue.md("\n\n".join(made))}
+
+
+def whole_table_facts(table: LakeTable, name: str) -> Facts:
+    """Where a table that has no partitions is, and how large."""
+    snapshot = table.latest()
+    return {
+        "dagster/uri": dg.MetadataValue.text(table.path.as_uri()),
+        "dagster/table_name": dg.MetadataValue.text(name),
+        "dagster/row_count": dg.MetadataValue.int(snapshot.rows()),
+        "table version": dg.MetadataValue.int(snapshot.version),
+    }

@@ -10,7 +10,7 @@ import polars as pl
 from curation_assets.curate.checks import problems_as_before, scores_are_finite
 from curation_assets.curate.measuring import MEASURES_VERSION
 from curation_assets.curate.overview import any_problem, overview
-from curation_assets.curate.problems import KINDS, judged
+from curation_assets.curate.problems import KINDS, OUTLIER, judged
 from curation_assets.curate.quality import QualityResult, folders_behind
 from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered, Standing, bring_in_line, build_following_sensor, standing
@@ -28,6 +28,7 @@ from curation_assets.settings import Settings
 NAME = "image_quality"
 FINITE, AS_BEFORE = "scores_are_finite", "problems_as_before"
 _SHEETS = {"the blurriest": "blurry", "the darkest": "dark"}
+_KINDS = [name for name in KINDS if name != OUTLIER]  # that one is told of by ``image_scores``
 _IMAGES, _ANY, _LIMITS, _VERSION = "images", "with a problem", "thresholds", "measures version"
 
 
@@ -168,7 +169,7 @@ def quality_checks(instance: dg.DagsterInstance, pipeline: Pipeline, key: str, f
     event = newest.records[0].asset_materialization if newest.records else None
     now, before = _values(facts), _values(event.metadata if event else {})
     same = all(now[name] == before.get(name) for name in (_LIMITS, _VERSION))  # else the shares differ by that
-    counts, counts_before = ({name: told[name] for name in (_ANY, *KINDS) if name in told} for told in (now, before))
+    counts, counts_before = ({name: told[name] for name in (_ANY, *_KINDS) if name in told} for told in (now, before))
     images_before = before.get(_IMAGES, 0) if same else 0
     return [
         Check(FINITE, scores_are_finite(directory, quality, [folder_of_key(key)])),
@@ -181,10 +182,10 @@ def _values(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(pipeline: Pipeline, key: str, rows: pl.DataFrame, result: QualityResult | None) -> md.Facts:
-    kinds = overview(rows, pipeline.thresholds)
+    kinds = [count for count in overview(rows, pipeline.thresholds) if count.kind.name in _KINDS]
     facts: md.Facts = {_IMAGES: dg.MetadataValue.int(len(rows)), _ANY: dg.MetadataValue.int(any_problem(rows))}
     counts = {count.kind.name: dg.MetadataValue.int(count.images) for count in kinds}
-    facts |= {name: counts[name] for name in KINDS}
+    facts |= {name: counts[name] for name in _KINDS}
     records = [
         dg.TableRecord(
             {"kind": c.kind.name, "images": c.images, "share": round(c.share, 4), "what to do": c.kind.advice}

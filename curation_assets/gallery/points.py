@@ -18,6 +18,8 @@ from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 
 NO_LABEL = 255
+# Shares of the images that are told apart by their outlier score, the farthest first.
+_STEPS = ((0.01, "the farthest 1 %"), (0.05, "to 5 %"), (0.2, "to 20 %"), (0.5, "to half"), (1.0, "the others"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,53 @@ def labels_of(points: Points, labelled: pl.DataFrame, labels: list[str]) -> NDAr
     known = labelled.select("relative_path", "label").join(place, on="label")
     found = points.paths.to_frame().join(known, on="relative_path", how="left", maintain_order="left")
     return found["place"].fill_null(NO_LABEL).to_numpy()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What some points have in common.
+
+    Attributes:
+        condition: in SQL, that their images meet.
+    """
+
+    label: str
+    condition: str
+
+
+def clusters_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
+    """The clusters of points, the largest first, as many as there are numbers for; and (n,) of each point its place.
+
+    Args:
+        rows: of each point ``cluster`` and ``cluster_name``, null where it isn't scored.
+    """
+    largest = rows.drop_nulls("cluster").group_by("cluster", "cluster_name").len()
+    largest = largest.sort("len", "cluster", descending=[True, False]).head(NO_LABEL)
+    told = list(largest.select("cluster", "cluster_name").iter_rows())
+    place = largest.select("cluster", place=pl.int_range(pl.len()).cast(pl.UInt8))
+    found = rows.join(place, on="cluster", how="left", maintain_order="left")["place"].fill_null(NO_LABEL)
+    return [Step(f"{number}: {name}", f"cluster = {number}") for number, name in told], found.to_numpy()
+
+
+def steps_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
+    """Steps of the outlier score of points, the farthest first; and (n,) of each point its place in them.
+
+    Args:
+        rows: of each point ``outlier_score``, null where it isn't scored.
+    """
+    scores = rows["outlier_score"].to_numpy().astype(np.float64)
+    place = np.full(len(scores), NO_LABEL, np.uint8)
+    known = np.isfinite(scores)
+    if not known.any():
+        return [], place
+    limits = [round(float(np.quantile(scores[known], 1 - share)), 3) for share, _ in _STEPS]
+    steps, above = [], ""
+    for at, ((_, label), limit) in enumerate(zip(_STEPS, limits, strict=True)):
+        least = limit if at < len(_STEPS) - 1 else 0.0
+        steps.append(Step(f"{label}, from {least:g}", f"outlier_score >= {least:g}{above}"))
+        place[known & (place == NO_LABEL) & (scores >= least)] = at
+        above = f" AND outlier_score < {least:g}"
+    return steps, place
 
 
 def encoded(array: NDArray[Any]) -> str:

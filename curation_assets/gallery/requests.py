@@ -134,6 +134,13 @@ class MapLabelsRequest(Versions):
     label: list[_Text] = Field([], max_length=50, description="Two texts or more to choose between [CURATION_LABELS].")
 
 
+class MapScoresRequest(Versions):
+    """Scores of everything on the map."""
+
+    id: str = Field(description="Of the map, as `/api/map` gave it.")
+    by: Literal["cluster", "outlier_score"] = Field("cluster", description="What the points are told apart by.")
+
+
 class ExportRequest(BaseModel):
     """What to export, and how."""
 

@@ -202,6 +202,15 @@ class MapAnswer(BaseModel):
     index: IndexFacts
 
 
+class MapScores(BaseModel):
+    """Clusters, or steps of the outlier score, of all points of the map."""
+
+    labels: list[str]
+    conditions: list[str] = Field(description="Of each, the condition in SQL that its images meet.")
+    counts: list[int]
+    label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
+
+
 class MapLabels(BaseModel):
     """Labels of all points of the map."""
 

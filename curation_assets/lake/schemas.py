@@ -319,6 +319,28 @@ ANNOTATIONS = TableSpec(
     dictionary=("field", "source", "split", "values.list.element"),
 )
 
+SCORES = TableSpec(
+    description="One row per image with a vector: how far from the others it lies, what it adds, and its cluster",
+    columns=(
+        _RELATIVE,
+        _SHA256,
+        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
+        Column("model_version", pa.string(), "version in the model registry"),
+        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        Column("outlier_score", pa.float32(), "0 to 2: cosine distance that holds 2 % of the lake; null if alone"),
+        Column("uniqueness", pa.float32(), "0 to 2: cosine distance to the nearest other content; null if alone"),
+        Column("cluster", pa.int32(), "number of its cluster; it stays with most of the members"),
+        Column("cluster_name", pa.string(), "nearest text of CURATION_LABELS, else words of its folder names"),
+        Column("cluster_distance", pa.float32(), "0 to 2: cosine distance to the centre of the cluster"),
+        Column("is_medoid", pa.bool_(), "whether it is the image of its cluster that is nearest to the centre"),
+        Column("came_later", pa.bool_(), "whether it joined the cluster after that was laid out"),
+        Column("made_with", pa.string(), "of method and settings: other ones make the row anew"),
+    ),
+    key=("relative_path", "model_version"),
+    dictionary=("model_name", "model_version", "model_fingerprint", "cluster_name", "made_with"),
+    partition_column=None,
+)
+
 DECISIONS = TableSpec(
     description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
     columns=(

@@ -58,6 +58,7 @@ _OPERATION = re.compile(r"[-+*/%|<>=!~,(\[]+|::|\b(?:AND|OR|NOT|LIKE|ILIKE|IN|IS
 # What a condition is made of beside its own words: texts, quoted names; and what hides where those end.
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|(--|/\*|\$|(?<!\w)[a-zA-Z]&?(?=')|['"`])""")
 _WINDOW = re.compile(r"\b(?:over|window|qualify)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"^\s*(cluster)\b")  # a column, which polars takes for a clause where a condition begins with it
 _EMPTY_CALL = re.compile(r"\b([a-z_][a-z_0-9]*)\s*\(\s*\)", re.IGNORECASE)
 MAX_CONDITION = 1000  # characters
 _MAX_OPERATIONS = 100  # polars takes seconds for some hundred, and some thousand end the process
@@ -225,7 +226,7 @@ def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None)
     schema = _schema() | dict(further or {})
     _refuse_costly(text)
     try:
-        condition = pl.sql_expr(text)
+        condition = pl.sql_expr(_CLAUSE.sub(r'"\1"', text))
         unknown = sorted(set(condition.meta.root_names()) - set(schema))
         if unknown:
             raise CurationError(

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation_assets.curate.problems import GROUP_LEAST, KINDS, check_kind, judged, problem_names, thresholds
+from curation_assets.curate.problems import DISTANCE, GROUP_LEAST, KINDS, check_kind, judged, problem_names, thresholds
 from curation_assets.errors import CurationError
 from curation_assets_tests.curate import drawn
 
@@ -111,6 +111,18 @@ def test_few_pictures_of_a_folder_are_judged_among_those_of_their_camera() -> No
     assert problems(lake(*elsewhere)) == [None] * GROUP_LEAST
     without = [row | {"camera": None} for row in elsewhere]
     assert problems(lake(*without)) == ["blurry"] * GROUP_LEAST, "no camera is no group"
+
+
+def test_an_outlier_is_judged_among_all_of_the_lake_and_never_among_few() -> None:
+    def found(distances: list[float | None]) -> list[bool]:
+        rows = lake(*({} for _ in distances)).with_columns(pl.Series(DISTANCE, distances, pl.Float32))
+        return judged(rows, thresholds())["outlier"].to_list()
+
+    usual: list[float | None] = [0.1 + 0.002 * number for number in range(GROUP_LEAST - 1)]
+    assert found([*usual, 0.4]) == [False] * (GROUP_LEAST - 1) + [True]
+    assert not any(found([*usual[1:], 0.4]))
+    assert not any(found([0.0] * 30 + [0.4])), "all the others show the same: there is no spread to judge by"
+    assert found([None]) == [False]
 
 
 def test_odd_sizes_are_odd_among_others_only() -> None:

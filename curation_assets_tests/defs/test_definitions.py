@@ -19,6 +19,7 @@ GRAPH = {
     "image_map": ("search", {"image_search_index"}, False),
     "image_pairs": ("curation", {"crop_images_directory", "image_search_index"}, False),
     "image_groups": ("curation", {"crop_images_directory", "image_pairs", "image_quality"}, False),
+    "image_scores": ("curation", {"image_search_index"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
@@ -36,6 +37,8 @@ CHECKS = {
     ("image_groups", "members_agree", False),
     ("image_groups", "keepers_live", True),
     ("image_groups", "spare_as_before", False),
+    ("image_scores", "scores_are_finite", True),
+    ("image_scores", "outliers_as_before", False),
 }
 
 
@@ -99,6 +102,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "image_annotations_sensor": dg.DefaultSensorStatus.RUNNING,
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_duplicates_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_scores_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 

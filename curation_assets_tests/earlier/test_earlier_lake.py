@@ -100,6 +100,9 @@ def test_a_run_follows_the_moved_tree_reads_each_file_once_and_encodes_and_regis
         assert paths.str.starts_with(f"{home / 'images'}/").all()
     assert summary.index is not None
     assert not summary.index.rebuilt, "the index of the earlier version was gone on from"
+    assert summary.scores is not None, summary.scores_error
+    assert summary.scores.images == IMAGES
+    assert set(earlier.tables.scores.latest().read(["cluster_name"])["cluster_name"]) <= set(LABELS)
     again = run(earlier, LogProgress())
     assert opened == []
     assert sum(scan.commits for scan in again.scans) + sum(embed.commits for embed in again.embeds) == 0

@@ -26,7 +26,7 @@ from PIL import Image, ImageFilter
 from starlette.testclient import TestClient
 
 from curation_assets.callers import current
-from curation_assets.curate.columns import QUALITY_COLUMNS
+from curation_assets.curate.columns import QUALITY_COLUMNS, SCORE_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import files
 from curation_assets.gallery.api import images as api_images
@@ -579,6 +579,36 @@ def test_labels_of_the_map_are_those_of_the_search(client: TestClient, lake: Pip
     assert "at least two" in refusal(client, "/api/map/labels", id=map_id)[1]
 
 
+def test_points_are_told_apart_by_cluster_and_by_outlier_score(client: TestClient, lake: Pipeline) -> None:
+    map_id = client.get("/api/map").json()["id"]
+    paths = lake.searcher.map_of(lake.searcher.open())["relative_path"]
+    rows = lake.tables.scores.latest().read(["relative_path", "cluster", "outlier_score"]).drop("_file")
+    answer = client.get("/api/map/scores", params={"id": map_id}).json()
+    expected = dict(rows.select("relative_path", "cluster").iter_rows())
+    found = [int(answer["labels"][number].split(":")[0]) for number in decoded(answer["label"], "u1")]
+    assert found == [expected[path] for path in paths]
+    assert answer["counts"] == sorted(answer["counts"], reverse=True)
+    far = client.get("/api/map/scores", params={"id": map_id, "by": "outlier_score"}).json()
+    assert sum(answer["counts"]) == sum(far["counts"]) == USABLE
+    for told in (answer, far):
+        for condition, number in zip(told["conditions"], told["counts"], strict=True):
+            assert search(client, where=condition)["total"] == number
+    assert refusal(client, "/api/map/scores", id="old")[0] == 404
+    assert refusal(client, "/api/map/scores", id=map_id, by="size")[0] == 400
+
+
+def test_an_images_page_leads_to_its_cluster(client: TestClient, lake: Pipeline) -> None:
+    columns = client.get("/api/image", params={"key": "coffee/rust/photo_000.jpg"}).json()["columns"]
+    row = lake.tables.row("coffee/rust/photo_000.jpg")
+    assert row is not None
+    scores = lake.scores_of(row)
+    assert scores is not None
+    assert {name: columns[name] for name in SCORE_COLUMNS} == {name: scores[name] for name in SCORE_COLUMNS}
+    page = client.get("/image", params={"key": "coffee/rust/photo_000.jpg"}).text
+    assert f"Its cluster: {columns['cluster_name']}" in page
+    assert f"cluster+%3D+{columns['cluster']}" in page or f"cluster%20%3D%20{columns['cluster']}" in page
+
+
 def test_points_of_another_map_are_refused(client: TestClient) -> None:
     status, error = refusal(client, "/api/map/point", id="old", number=0)
     assert (status, error) == (404, "the map was made anew meanwhile; reload the page")
@@ -718,7 +748,7 @@ def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
     labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
-    assert rows.columns[-15:] == [*labels, *QUALITY_COLUMNS, "problems"]
+    assert rows.columns[-19:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
@@ -882,12 +912,12 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     paths = set(described["paths"])
     assert paths == {
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
-        "/api/map/point", "/api/map/labels", "/api/export", "/thumbnail", "/picture", "/original",
+        "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts", "FoldersAnswer",
         "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer",
-        "MapLabels", "Problem", "SearchAnswer", "Uploaded",
+        "MapLabels", "MapScores", "Problem", "SearchAnswer", "Uploaded",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

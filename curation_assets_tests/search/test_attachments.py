@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from curation_assets.clip.versions import RegisteredModel
-from curation_assets.curate.columns import QUALITY_COLUMNS
+from curation_assets.curate.columns import QUALITY_COLUMNS, SCORE_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.ingest import run
 from curation_assets.lake.schemas import ZERO_SHOT_LABELS
@@ -239,7 +239,7 @@ def test_a_search_finds_by_label_and_follows_new_labels(ready: Pipeline, fill: F
     result = searcher.search("leaf", 10)
     further = searcher.further(result.index, result.numbers)
     labels = ["zero_shot_label", "zero_shot_score", "zero_shot_margin"]
-    assert further.columns == [*labels, *QUALITY_COLUMNS, "problems"]
+    assert further.columns == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
     rows = result.rows.select("relative_path").hstack(further).sort("relative_path")
     assert rows["zero_shot_label"].to_list() == expected["label"].to_list()
     assert rows["zero_shot_score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-6)

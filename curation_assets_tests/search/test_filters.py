@@ -115,6 +115,13 @@ def test_a_condition_that_cannot_be_is_named(conditions: dict[str, Any], said: s
         make_filter(**conditions)
 
 
+def test_a_condition_may_begin_with_a_column_that_is_called_like_a_clause() -> None:
+    rows = pl.DataFrame({"cluster": [1, 2, 3], "cluster_name": ["a", "b", "c"]})
+    for condition, found in (("cluster = 2", [2]), (" cluster IN (1, 3)", [1, 3]), ("cluster_name = 'a'", [1])):
+        chosen = rows.filter(parse_condition(condition, {"cluster": pl.Int64(), "cluster_name": pl.String()}))
+        assert chosen["cluster"].to_list() == found
+
+
 def test_the_longest_condition_is_quick_also_in_a_thread() -> None:
     condition = " AND ".join(["width>0"] * 50)
     with ThreadPoolExecutor(1) as threads:

@@ -26,7 +26,7 @@ def replace_rows(
 
     Args:
         going: values of the key; rows that there are not do no harm.
-        new: rows of the table's spec. Users' own columns are kept of rows that stay.
+        new: rows of the table's spec, and perhaps users' own columns, which are kept of rows that stay in any case.
         leaving: files that go whole.
 
     Returns:
@@ -43,7 +43,11 @@ def replace_rows(
                 stage.write(batch.take(pa.array(kept["_at"].to_numpy())))
         if new is not None and len(new):
             types = change.base.spec.arrow_schema.remove_metadata()
-            for batch in new.select(types.names).to_arrow().cast(types).to_batches():
+            rows = new.select(
+                *types.names, *(name for name in change.base.added_columns if name in new.columns)
+            ).to_arrow()
+            own = [rows.schema.field(name) for name in rows.column_names[len(types) :]]
+            for batch in rows.cast(pa.schema([*types, *own])).to_batches():
                 stage.write(batch)
     return change.commit(stage.files, [*files, *leaving])
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import polars as pl
 from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
-from curation_assets.gallery.points import Points, encoded, labels_of
-from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, Versions
+from curation_assets.gallery.points import Points, clusters_of, encoded, labels_of, steps_of
+from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, MapScoresRequest, Versions
 from curation_assets.images.names import printable
 from curation_assets.search.zero_shot import check_labels
 
@@ -60,6 +61,25 @@ def _map_labels(gallery: Gallery, asked: MapLabelsRequest) -> responses.MapLabel
     of_points = labels_of(points, labelled, names)
     counts = [int((of_points == place).sum()) for place in range(len(names))]
     return responses.MapLabels(labels=names, counts=counts, label=encoded(of_points))
+
+
+@router.get("/api/map/scores", tags=["map"], summary="Clusters or outlier scores of all points", responses=NOT_THERE)
+def map_scores(gallery: GalleryOf, asked: Annotated[MapScoresRequest, Query()]) -> responses.MapScores:
+    """The cluster of each point's image, the largest first, or how far it lies from the others, in steps."""
+    index = gallery.open(asked)
+    points = _same_map(gallery.maps.of(index), asked.id)
+    columns = ["cluster", "cluster_name", "outlier_score"]
+    scores = gallery.searcher.further(index, range(len(index.rows)), columns)
+    rows = pl.concat([index.rows.select("relative_path"), scores], how="horizontal")
+    rows = points.paths.to_frame().join(rows, on="relative_path", how="left", maintain_order="left")
+    steps, of_points = clusters_of(rows) if asked.by == "cluster" else steps_of(rows)
+    counts = [int((of_points == place).sum()) for place in range(len(steps))]
+    return responses.MapScores(
+        labels=[step.label for step in steps],
+        conditions=[step.condition for step in steps],
+        counts=counts,
+        label=encoded(of_points),
+    )
 
 
 def _same_map(points: Points, asked: str) -> Points:

@@ -35,6 +35,8 @@ async function begin() {
     ...Array.from({ length: Math.min(depth, 8) }, (_, at) =>
       el("option", { value: String(at + 1), textContent: at ? `folder, ${at + 1} levels` : "top folder" }),
     ),
+    el("option", { value: "cluster", textContent: "cluster" }),
+    el("option", { value: "outlier_score", textContent: "outlier score" }),
     el("option", { value: "labels", textContent: "labels", disabled: true }),
   );
   if (drawable()) {
@@ -78,6 +80,17 @@ async function byLabels(labels) {
   if (of.includes(entries.length)) entries.push({ name: "no label", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
   byId("colour").querySelector("[value=labels]").disabled = false;
   byId("colour").value = "labels";
+  colour(entries, of);
+}
+
+async function byScores(by) {
+  const answer = await askJson(`/api/map/scores?${new URLSearchParams({ id: points.id, by })}`);
+  if (!answer.labels.length) throw new Error("No image is scored yet; `curation curate` does that.");
+  const link = (at) => `/?where=${encodeURIComponent(answer.conditions[at])}`;
+  const entries = answer.labels.map((name, at) => ({ name, count: answer.counts[at], link: link(at) }));
+  const of = Uint32Array.from(decoded(answer.label, Uint8Array), (label) => (label === NO_LABEL ? entries.length : label));
+  if (of.includes(entries.length)) entries.push({ name: "none", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
+  byId("colour").value = by;
   colour(entries, of);
 }
 
@@ -202,8 +215,16 @@ byId("map").addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-byId("colour").addEventListener("change", () => {
-  if (byId("colour").value !== "labels") byFolder(Number(byId("colour").value));
+byId("colour").addEventListener("change", async () => {
+  if (["cluster", "outlier_score"].includes(byId("colour").value)) {
+    byId("state").textContent = "Colouring …";
+    try {
+      await byScores(byId("colour").value);
+      byId("state").textContent = `${number(points.count)} images`;
+    } catch (error) {
+      byId("state").textContent = error.message;
+    }
+  } else if (byId("colour").value !== "labels") byFolder(Number(byId("colour").value));
   else byId("labels").requestSubmit();
 });
 byId("labels").addEventListener("submit", async (event) => {

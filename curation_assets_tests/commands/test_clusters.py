@@ -1,0 +1,115 @@
+"""``curation clusters``, ``problems outlier``, and what ``show`` and conditions say of scores."""
+
+from __future__ import annotations
+
+import json
+import random
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from curation_assets.demo.render import render
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import Curation
+
+
+@pytest.fixture
+def lake(ready: Pipeline, images: Path) -> Pipeline:
+    """24 drawings of one field, and three blank cards."""
+    for number in range(24):
+        write(images / "maize rust" / f"{number:02}.jpg", render("maize_rust", random.Random(number), (128, 96)))
+    for name, blue in (("card", 230), ("card2", 225), ("card3", 235)):
+        write(images / "odd" / f"{name}.jpg", Image.new("RGB", (128, 96), (20, 40, blue)))
+    made = Pipeline(ready.settings.model_copy(update={"clusters": 2}))
+    run(made, LogProgress())
+    return made
+
+
+def write(path: Path, image: Image.Image) -> None:
+    out = BytesIO()
+    image.save(out, "JPEG", quality=90)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(out.getvalue())
+
+
+def test_clusters_and_outliers_are_told(
+    lake: Pipeline, curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURATION_CLUSTERS", "2")
+    code, text, said = curation("clusters", "--json")
+    told = json.loads(text)
+    assert (code, said, told["images"]) == (0, "", 27)
+    large, small = told["clusters"]
+    assert set(large) == {"cluster", "name", "images", "share", "spread", "medoid", "examples"}
+    assert (large["name"], large["images"], small["name"]) == ("maize rust", 24, "odd")
+    assert (small["images"], small["share"]) == (3, 3 / 27)
+    assert small["medoid"].startswith("odd/card")
+    assert large["medoid"] == large["examples"][0]
+    code, text, _ = curation("clusters")
+    assert "maize rust" in text
+    code, text, _ = curation("clusters", str(small["cluster"]), "--json")
+    (only,) = json.loads(text)["clusters"]
+    assert {image["relative_path"].split("/")[0] for image in only["found"]} == {"odd"}
+    code, text, said = curation("clusters", str(large["cluster"]), "-k", "3")
+    assert len(text.splitlines()) == 3
+    assert "3 of 24 images" in said
+    code, text, _ = curation("clusters", "--where", "width > 1000", "--json")
+    assert json.loads(text) == {"images": 0, "clusters": []}
+
+    code, text, _ = curation("problems", "--kind", "outlier", "--json", "--html", str(tmp_path / "outliers.html"))
+    found = json.loads(text)["found"]
+    assert {one["relative_path"] for one in found} == {"odd/card.jpg", "odd/card2.jpg", "odd/card3.jpg"}
+    of = [one["relative_path"].split("/")[0] for one in found[0]["neighbours"]]
+    assert of == ["odd", "odd", "maize rust", "maize rust"]
+    assert found[0]["score"] > 3
+    assert 0 < found[0]["outlier_score"] < 2
+    page = (tmp_path / "outliers.html").read_text()
+    assert page.count("its neighbour") == 4 * 3
+    code, text, _ = curation("clusters", "--html", str(tmp_path / "clusters.html"))
+    assert (tmp_path / "clusters.html").read_text().count("distance ") >= 13
+
+    code, text, _ = curation("show", "odd/card.jpg", "--json")
+    scores = json.loads(text)["scores"]
+    assert scores["cluster_name"] == "odd"
+    assert len(scores["neighbours"]) == 4
+    code, text, _ = curation("show", "odd/card.jpg")
+    assert f"cluster         {small['cluster']}: odd" in text
+    code, text, _ = curation("problems", "--json", "--where", f"cluster = {small['cluster']} AND outlier_score > 0")
+    assert json.loads(text)["images"] == 3
+    code, text, _ = curation("problems", "--json", "--where", "cluster_name = 'maize rust' and uniqueness < 2")
+    assert json.loads(text)["images"] == 24
+    assert "not_scored" not in json.loads(curation("status", "--json")[1])
+    (lake.settings.images_root / "odd" / "card.jpg").unlink()
+    write(lake.settings.images_root / "odd" / "new.jpg", Image.new("RGB", (128, 96), (9, 40, 30)))
+    run(lake, LogProgress(), curate=False)
+    code, _, said = curation("clusters", "--json")
+    assert code == 0
+    assert "`curation curate` brings the clusters in line" in said
+    assert json.loads(curation("status", "--json")[1])["not_scored"] == 1
+    assert "1 images have no outlier score and cluster" in curation("status")[1]
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_wrong_input_is_one_line(curation: Curation, tmp_path: Path) -> None:
+    for arguments, told in (
+        (("clusters",), "no image is scored yet"),
+        (("clusters", "--html", str(tmp_path)), "is a folder; name the file to write"),
+        (("problems", "blurry", "--kind", "dark"), "are two kinds"),
+        (("problems", "--kind", "outliers"), "did you mean outlier?"),
+    ):
+        code, text, said = curation(*arguments)
+        assert (code, text, len(said.strip().splitlines())) == (2, "", 1)
+        assert told in said
+
+
+def test_a_number_that_is_none_of_a_cluster_is_named(lake: Pipeline, curation: Curation) -> None:
+    code, _, said = curation("clusters", "9")
+    assert (code, said) == (2, "error: there is no cluster 9; there are 0, 1\n")
+    (lake.settings.images_root / "odd" / "card.jpg").rename(lake.settings.images_root / "odd" / "later.jpg")
+    done = run(lake, LogProgress()).scores
+    assert done is not None
+    assert (done.scored, done.laid_out, done.changed) == (0, False, 2), "a renamed image keeps its scores"
