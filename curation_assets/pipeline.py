@@ -6,6 +6,7 @@ What the Dagster assets, the ``curation`` command and the gallery all build on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from curation_assets.embed.job import Engine, embed_folders
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.result import EmbedResult
+from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
 from curation_assets.images.record import ReadLimits
 from curation_assets.images.source import ImageSource, LocalTree
@@ -415,11 +417,16 @@ class Pipeline:
         return rows.select(columns).row(0, named=True) | {"neighbours": told}
 
     def nearest(self, paths: Iterable[str]) -> dict[str, list[tuple[str, float]]]:
-        """Of some images the nearest others by the champion's vectors: relative path and cosine of each."""
+        """Of some images the nearest others by the champion's vectors: relative path and cosine of each.
+
+        Nothing where index or graph can't be read: it only shows what stands beside, and the next run makes them anew.
+        """
         from curation_assets.curate.scores.overview import nearest_of
 
-        found = self.champion_index()
-        return {} if found is None else nearest_of(found[1], paths)
+        with suppress(CurationError):
+            found = self.champion_index()
+            return {} if found is None else nearest_of(found[1], paths)
+        return {}
 
     def wanted_clusters(self, model: RegisteredModel) -> Wanted:
         """How many clusters the settings ask for, and what they are named by."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from curation_assets.curate.neighbours.stored import location_of
 from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
@@ -104,6 +105,18 @@ def test_wrong_input_is_one_line(curation: Curation, tmp_path: Path) -> None:
         code, text, said = curation(*arguments)
         assert (code, text, len(said.strip().splitlines())) == (2, "", 1)
         assert told in said
+
+
+def test_a_damaged_graph_hides_the_neighbours_and_is_made_anew(lake: Pipeline, curation: Curation) -> None:
+    found = lake.champion_index()
+    assert found is not None
+    assert found[1].path is not None
+    (location_of(found[1].path) / "current.json").write_text("{")
+    assert json.loads(curation("show", "odd/card.jpg", "--json")[1])["scores"]["neighbours"] == []
+    assert curation("clusters")[0] == 0
+    (lake.settings.images_root / "odd" / "card2.jpg").unlink()
+    run(lake, LogProgress())
+    assert len(json.loads(curation("show", "odd/card.jpg", "--json")[1])["scores"]["neighbours"]) == 4
 
 
 def test_a_number_that_is_none_of_a_cluster_is_named(lake: Pipeline, curation: Curation) -> None:

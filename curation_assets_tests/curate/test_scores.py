@@ -239,6 +239,8 @@ def test_copies_share_a_row_each_and_a_vector_that_is_no_number_has_none(table: 
     rows = table.latest().read(["relative_path", "content_sha256", "outlier_score", "is_medoid", "cluster"])
     assert len(rows) == 30
     assert broken not in rows["content_sha256"].to_list()
+    assert not scores_are_behind(index, table.latest(), MODEL, Wanted())
+    assert scores_are_behind(index, table.latest(), MODEL, Wanted(2))
     assert rows.group_by("content_sha256").agg(pl.col("outlier_score").n_unique())["outlier_score"].max() == 1
     assert rows["is_medoid"].sum() == rows["cluster"].n_unique()
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.curate.duplicates.rows import merge_files, replace_rows
-from curation_assets.curate.neighbours.stored import Neighbours
+from curation_assets.curate.neighbours.stored import Neighbours, open_neighbours
 from curation_assets.curate.neighbours.vectors import NodeVectors
 from curation_assets.curate.scores.clusters import Clustering, cluster
 from curation_assets.curate.scores.names import by_folders, by_labels
 from curation_assets.curate.scores.outliers import outlier_scores, sample_size
 from curation_assets.embed.vectors import MODEL_COLUMNS, is_current
+from curation_assets.errors import CurationError
 from curation_assets.images.listing import directories_of
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
@@ -151,9 +153,20 @@ def is_in_line(rows: pl.DataFrame, images: pl.DataFrame, model: RegisteredModel,
 
 
 def scores_are_behind(index: SearchIndex, scores: Snapshot, model: RegisteredModel, wanted: Wanted) -> bool:
-    """Whether :func:`bring_scores_in_line` would change something; vectors that are no numbers aside."""
-    rows = scores.read([*_IMAGE, *MODEL_COLUMNS, "made_with"])
-    return bool(scores.broken()) or not is_in_line(rows, images_of(index), model, wanted)
+    """Whether :func:`bring_scores_in_line` would change something."""
+    rows, images = scores.read([*_IMAGE, *MODEL_COLUMNS, "made_with"]), images_of(index)
+    if scores.broken():
+        return True
+    if is_in_line(rows, images, model, wanted):
+        return False
+    graph = None
+    with suppress(CurationError):  # damaged: it is made anew
+        graph = None if index.path is None else open_neighbours(index.path)
+    if graph is None or not graph.info.covers(index.info):
+        return True
+    # A vector whose components are no numbers is no node, and has no row.
+    known = images.filter(graph.node_of(images["content_sha256"].to_list()) >= 0)
+    return not is_in_line(rows, known, model, wanted)
 
 
 def not_scored(index: SearchIndex, scores: LakeTable, model: RegisteredModel) -> int:
