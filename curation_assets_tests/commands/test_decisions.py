@@ -308,7 +308,7 @@ def test_commands_on_the_whole_lake_cope_with_the_table(curation: Curation, lake
     assert json.loads(text)["quality"]["measured"] == 0
     before = read_rows(table)
     report = maintain(Pipeline(lake.settings), LogProgress(), retention_hours=168)
-    assert [each.table for each in report.tables][-1] == table.path.name
+    assert table.path.name in [each.table for each in report.tables]
     assert len(Pipeline(lake.settings).tables.decisions.latest().files()) == 1
     assert read_rows(table).equals(before)
     assert repair(Pipeline(lake.settings), LogProgress()).found == []
