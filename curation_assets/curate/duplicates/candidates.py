@@ -63,8 +63,10 @@ def by_hash(pictures: Pictures, nodes: Nodes, new: NDArray[np.bool_]) -> pl.Data
         table = WindowHashes(pictures.hashes(nodes.pictures), every)
         found += table.matches(pictures.asked(nodes.pictures[some]), some, BY_HASH)
         if len(others):
+            # A new one is named by as many others as it names, however many they are: all of them name some new one.
             table = WindowHashes(pictures.hashes(nodes.pictures[some]), some)
-            found += table.matches(pictures.asked(nodes.pictures[others]), others, BY_HASH)
+            named = pl.concat(table.matches(pictures.asked(nodes.pictures[others]), others, BY_HASH))
+            found.append(named.sort("found", "bits", "asked").group_by("found", maintain_order=True).head(BY_HASH))
     frames = [frame if "first" in frame.columns else _ordered(frame, "asked", "found", "bits") for frame in found]
     return pl.concat(frames).group_by("first", "second").agg(pl.col("bits").min()).sort("first", "second")
 
