@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_assets.curate.duplicates.candidates import BY_HASH, Nodes, by_hash
 from curation_assets.curate.duplicates.hash_search import WindowHashes
 from curation_assets.curate.duplicates.squares import ORIENTATIONS, turned
 from curation_assets.curate.duplicates.windows import ASKED, STORED, frequencies, hashes, in_orientations
@@ -43,3 +44,27 @@ def test_answers_are_the_nearest_first_and_never_the_picture_itself() -> None:
     assert found.group_by("asked").len()["len"].unique().to_list() == [4]
     assert (found["bits"] == 0).all()
     assert found.filter(pl.col("asked") == 7)["found"].to_list() == [2, 12, 17, 22]
+
+
+class _Pictures:
+    """As the store of pictures gives them."""
+
+    def __init__(self, pictures: np.ndarray) -> None:
+        self._pictures = pictures
+
+    def hashes(self, numbers: np.ndarray) -> np.ndarray:
+        return hashes(frequencies(self._pictures[numbers], STORED))
+
+    def asked(self, numbers: np.ndarray) -> np.ndarray:
+        return frequencies(self._pictures[numbers], ASKED).astype(np.float16)
+
+
+def test_what_is_new_is_compared_with_a_few_however_many_are_like_it() -> None:
+    grain = np.random.default_rng(0).normal(0, 3, (200, *PHOTOGRAPHS[0].shape))
+    alike = _Pictures((PHOTOGRAPHS[0] + grain).clip(0, 255).astype(np.uint8))
+    new = np.arange(200) >= 197
+    nodes = Nodes(pl.DataFrame({"place": range(200)}), np.arange(200))
+    pairs = by_hash(alike, nodes, new)
+    of_new = pl.concat([pairs["first"], pairs["second"]]).value_counts().filter(pl.col("first") >= 197)
+    assert of_new["count"].min() >= BY_HASH
+    assert of_new["count"].max() <= 2 * BY_HASH + 2  # that it names, that name it, and the other new ones
