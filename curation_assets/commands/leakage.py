@@ -154,6 +154,15 @@ def _giving(listed: pl.DataFrame) -> dict[str, int]:
     return dict(listed.filter("gives_way")["split"].value_counts().sort("count", "split", descending=True).iter_rows())
 
 
+def _giving_way(listed: pl.DataFrame) -> pl.DataFrame:
+    """Images that should give way, those in most pairs first: of every pair one does."""
+    return listed.filter("gives_way").sort("others", "relative_path", descending=[True, False])
+
+
+def _pairs(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind} pair".replace("  ", " ") + "s" * (number != 1)
+
+
 def _labels(listed: pl.DataFrame) -> dict[str, int]:
     counted = listed["label"].drop_nulls().value_counts()
     return dict(counted.sort("count", "label", descending=[True, False]).iter_rows())
@@ -189,13 +198,14 @@ def _print(found: Leakage, told: SplitImages, failed: pl.DataFrame, listed: pl.D
         out.print("no image is on two sides")
         return
     for kind, split, other, number in found.counts.iter_rows():
-        out.print(f"{kind:<6}  {number:>8,} pairs of {printable(split)} and {printable(other)}", markup=False)
+        out.print(f"{kind:<6}  {_pairs(number):>14} of {printable(split)} and {printable(other)}", markup=False)
     labels = _labels(listed)
     if labels:
         some = ", ".join(f"{printable(label)} {number:,}" for label, number in list(labels.items())[:_LABELS])
         out.print(f"labels  {some}", markup=False, soft_wrap=True)
     nearest = found.nearest.group_by("relative_path", maintain_order=True).first()
-    shown = listed.sort("gives_way", "others", "relative_path", descending=[True, True, False]).head(k)
+    giving = _giving_way(listed)
+    shown = giving.head(k)
     for row in shown.join(nearest, on="relative_path", maintain_order="left").iter_rows(named=True):
         near = "" if row["similarity"] is None else f" {row['similarity']:.3f}"
         more = f", and {row['others'] - 1:,} more" if row["others"] > 1 else ""
@@ -205,10 +215,10 @@ def _print(found: Leakage, told: SplitImages, failed: pl.DataFrame, listed: pl.D
             markup=False,
             soft_wrap=True,
         )
-    if len(listed) > k:
-        out.print(f"  … and {len(listed) - k:,} images more: -k, --json or --html")
-    giving = ", ".join(f"{number:,} of {printable(split)}" for split, number in _giving(listed).items())
-    out.print(f"→ {giving} should give way; --give-way prints their paths", markup=False, soft_wrap=True)
+    if len(giving) > k:
+        out.print(f"  … and {len(giving) - k:,} images more: -k, --json or --html")
+    sides = ", ".join(f"{number:,} of {printable(split)}" for split, number in _giving(listed).items())
+    out.print(f"→ {sides} should give way; --give-way prints their paths", markup=False, soft_wrap=True)
 
 
 def _write_page(pipeline: Pipeline, html: Path, found: Leakage, listed: pl.DataFrame) -> None:
@@ -216,7 +226,8 @@ def _write_page(pipeline: Pipeline, html: Path, found: Leakage, listed: pl.DataF
 
     from curation_assets.search.page import Heading, Section, tile, write_page
 
-    chosen = listed.sort("gives_way", "others", "relative_path", descending=[True, True, False]).head(_ON_A_PAGE)
+    giving = _giving_way(listed)
+    chosen = giving.head(_ON_A_PAGE)
     beside = found.nearest.join(chosen.select("relative_path"), on="relative_path", how="semi")
     beside = beside.group_by("relative_path", maintain_order=True).head(_BESIDE)
     pictures = pipeline.tables.pictures({*chosen["relative_path"], *beside["other"]})
@@ -230,8 +241,7 @@ def _write_page(pipeline: Pipeline, html: Path, found: Leakage, listed: pl.DataF
         path = row["relative_path"]
         if path not in pictures:
             continue
-        word = "gives way" if row["gives_way"] else "stays"
-        tiles = [shown(path, row["split"], word)]
+        tiles = [shown(path, row["split"], "gives way")]
         for other in beside.filter(pl.col("relative_path") == path).iter_rows(named=True):
             if other["other"] in pictures:
                 near = "" if other["similarity"] is None else f" {other['similarity']:.3f}"
@@ -240,10 +250,10 @@ def _write_page(pipeline: Pipeline, html: Path, found: Leakage, listed: pl.DataF
         label = "" if row["label"] is None else f" ({printable(row['label'])})"
         sections.append(Section(f"{printable(path.rpartition('/')[2])}{label}{more}", tiles))
     counts = "; ".join(
-        f"{number:,} {kind} pairs of {printable(split)} and {printable(other)}"
+        f"{_pairs(number, kind)} of {printable(split)} and {printable(other)}"
         for kind, split, other, number in found.counts.iter_rows()
     )
     sizes = ", ".join(f"{printable(split)} {number:,}" for split, number in found.splits.items())
     text = f"Images of {sizes}: {counts or 'no image is on two sides'}."
-    detail = f"Shown are {len(sections):,} of {len(listed):,} images, those that should give way first."
+    detail = f"Shown are {len(sections):,} of {len(giving):,} images that should give way, each with its nearest."
     write_page(html, Heading("On two sides of a split", text, detail), sections)
