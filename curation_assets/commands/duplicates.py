@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,10 +26,10 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, print_paths
 from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
-from curation_assets.images.names import path_from_text, printable, text_from_path
+from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,10 +137,7 @@ def _print_paths(pipeline: Pipeline, rows: pl.DataFrame, kind: str | None, liste
     spare_rows = spare_rows.join(wanted, on=["relative_path", "content_sha256"], how="anti")
     spare = set(spare_rows["relative_path"])
     kept = {path for path in rows.filter("is_keeper")["relative_path"] if path not in spare}
-    end = b"\0" if null else b"\n"
-    for path in sorted(kept if listed is Listed.KEEP else spare):
-        sys.stdout.buffer.write(bytes(path_from_text(path), "utf-8", "surrogateescape") + end)
-    sys.stdout.buffer.flush()
+    print_paths(sorted(kept if listed is Listed.KEEP else spare), null=null)
 
 
 def _print(rows: pl.DataFrame, groups: dict[str, list[Group]], offset: int, most: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,10 +26,10 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, print_paths
 from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
-from curation_assets.images.names import path_from_text, printable, text_from_path
+from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,10 +108,7 @@ def leakage(
     failed = splits.not_examined(tables, those, pipeline.agreements)
     listed = _of_kind(found.images, kind)
     if give_way:
-        end = b"\0" if null else b"\n"
-        for path in listed.filter("gives_way")["relative_path"]:
-            sys.stdout.buffer.write(bytes(path_from_text(path), "utf-8", "surrogateescape") + end)
-        sys.stdout.buffer.flush()
+        print_paths(listed.filter("gives_way")["relative_path"], null=null)
     elif as_json:
         print_json(_facts(found, told, failed, listed))
     else:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+
+from curation_assets.images.names import path_from_text
 
 # In a pipe or a file, tables need not fit a screen.
 out = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 200)
@@ -16,3 +19,11 @@ err = Console(stderr=True, highlight=False, emoji=False)
 def print_json(value: dict[str, Any]) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_paths(paths: Iterable[str], *, null: bool) -> None:
+    """Relative paths as the disk has them, each ended by a line or a NUL, for one's own script."""
+    end = b"\0" if null else b"\n"
+    for path in paths:
+        sys.stdout.buffer.write(bytes(path_from_text(path), "utf-8", "surrogateescape") + end)
+    sys.stdout.buffer.flush()
