@@ -55,11 +55,7 @@ class AnnotationSource:
         versions = self._annotations.newest_version(), self._decisions.newest_version()
         fields = self._fields(versions)
         images = index.rows.select("relative_path", "content_sha256")
-        decisions = read_decisions(self._decisions)
-        near = near_pairs(self._pairs) if len(decisions.relabelled()) else None
-        wanted = [*KEY, "values", "split", "content_sha256"]
-        rows = read_rows(self._annotations, columns=wanted).with_columns(boxes=None)
-        found = counting(rows, self._order, images, decisions, near)
+        found = counting_labels(self._annotations, self._decisions, self._pairs, self._order, images)
         key = ["relative_path", "content_sha256"]
         joined = pl.col("values").list.join(", ")
         labels = [joined.filter(pl.col("field") == field).first().alias(f"label_{field}") for field in fields]
@@ -74,6 +70,16 @@ class AnnotationSource:
         if decisions >= 0:
             found |= {*read_decisions(self._decisions).relabelled()["field"]}
         return sorted(found)
+
+
+def counting_labels(
+    annotations: LakeTable, decisions: LakeTable, pairs: LakeTable, order: Sequence[str], images: pl.DataFrame
+) -> pl.DataFrame:
+    """What counts of the labels and splits of images, as ``standing.counting`` gives it; boxes are not read."""
+    said = read_decisions(decisions)
+    near = near_pairs(pairs) if len(said.relabelled()) else None
+    rows = read_rows(annotations, columns=[*KEY, "values", "split", "content_sha256"]).with_columns(boxes=None)
+    return counting(rows, order, images, said, near)
 
 
 def near_pairs(pairs: LakeTable) -> pl.DataFrame | None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.annotations.columns import near_pairs
-from curation_assets.annotations.record import KEY, read_rows, rows_of
+from curation_assets.annotations.columns import counting_labels
+from curation_assets.annotations.record import rows_of
 from curation_assets.annotations.said import DEFAULT_FIELD
 from curation_assets.annotations.sources import Source, read_source
-from curation_assets.annotations.standing import counting
 from curation_assets.curate.duplicates.comparison import is_current
 from curation_assets.curate.duplicates.grouping import formed
 from curation_assets.curate.duplicates.groups import Words
@@ -54,10 +53,7 @@ def split_images(tables: Tables, source: Source | None, root: str, order: Sequen
     directory = tables.directory.latest()
     usable = directory.read([*_IMAGE, "status"]).filter(pl.col("status") == "ok").select(_IMAGE)
     usable = usable.unique("relative_path", keep="first")
-    decisions = read_decisions(tables.decisions)
-    near = near_pairs(tables.pairs) if len(decisions.relabelled()) else None
-    rows = read_rows(tables.annotations, columns=[*KEY, "values", "split", "content_sha256"]).with_columns(boxes=None)
-    counts = counting(rows, order, usable, decisions, near)
+    counts = counting_labels(tables.annotations, tables.decisions, tables.pairs, order, usable)
     labels = counts.filter(pl.col("field") == (field or DEFAULT_FIELD))
     labels = labels.select("relative_path", label=pl.col("values").list.join(", "))
     if source is None:
