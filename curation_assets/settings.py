@@ -412,6 +412,10 @@ class Settings(BaseSettings):
     scores_table: Name = Field(
         "crop_images_directory_scores", description="table of outlier scores and clusters of each image"
     )
+    predictions_table: Name = Field(
+        "crop_images_directory_predictions",
+        description="table of what classifiers fitted to the annotations say of each image",
+    )
     clusters: int | None = Field(
         None, ge=1, le=1000, description="how many clusters the images are put in; by default by the number of images"
     )

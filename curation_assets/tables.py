@@ -18,6 +18,7 @@ from curation_assets.lake.schemas import (
     EMBEDDINGS,
     GROUPS,
     PAIRS,
+    PREDICTIONS,
     QUALITY,
     SCORES,
     ZERO_SHOT_LABELS,
@@ -44,6 +45,7 @@ class Tables:
         annotations: what sources say is on images.
         decisions: what people said of images.
         scores: outlier scores and clusters of every embedded image.
+        predictions: what a classifier fitted to the annotations says of every embedded image.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,11 +59,13 @@ class Tables:
         self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
         self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
+        self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
-        made = (self.quality, self.pairs, self.compared, self.groups, self.annotations, self.decisions, self.scores)
+        compared = (self.pairs, self.compared, self.groups)
+        made = (self.quality, *compared, self.annotations, self.decisions, self.scores, self.predictions)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

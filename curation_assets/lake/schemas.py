@@ -341,6 +341,37 @@ SCORES = TableSpec(
     partition_column=None,
 )
 
+PREDICTIONS = TableSpec(
+    description="One row per image with a vector and field: what a classifier fitted to the annotations says it shows",
+    columns=(
+        _RELATIVE,
+        _SHA256,
+        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
+        Column("model_version", pa.string(), "version in the model registry"),
+        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        Column("field", pa.string(), "of the annotations, for example class"),
+        Column("predicted", pa.string(), "the likeliest class; of a labelled image as if it had no label"),
+        Column("confidence", pa.float32(), "0 to 1: calibrated probability that it is right"),
+        Column("label", pa.string(), "the one label that counts, which it was fitted with; null: the image has none"),
+        Column("label_quality", pa.float32(), "0 to 1, low: the label is likely wrong; null without a label"),
+        Column("suggested", pa.string(), "class the evidence speaks for instead of the label; null: the label stands"),
+        Column("out_of_fold", pa.bool_(), "whether the classifier that said it was fitted without the image"),
+        Column("made_with", pa.string(), "of method, settings and all it was fitted on: other ones make the row anew"),
+    ),
+    key=("relative_path", "model_version", "field"),
+    dictionary=(
+        "model_name",
+        "model_version",
+        "model_fingerprint",
+        "field",
+        "predicted",
+        "label",
+        "suggested",
+        "made_with",
+    ),
+    partition_column=None,
+)
+
 DECISIONS = TableSpec(
     description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
     columns=(
