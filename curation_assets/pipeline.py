@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.judging import Thresholds as Agreements
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.duplicates.spark import SparkVerification
+    from curation_assets.curate.labels.issues import LabelIssues
     from curation_assets.curate.neighbours.spark import SparkLists
     from curation_assets.curate.neighbours.stored import Neighbours
     from curation_assets.curate.problems import Thresholds
@@ -533,6 +534,33 @@ class Pipeline:
             columns = ("field", "source", "values", "split", "boxes")
             found += [{n: one[n] for n in columns} | {"counts": one["source"] == best["source"]} for one in said]
         return found
+
+    def find_label_issues(self, progress: Progress) -> LabelIssues | None:
+        """Bring the label issues in line with annotations, decisions, groups and predictions.
+
+        Returns:
+            What was done; None where there are no annotations.
+
+        Raises:
+            CurationError: a table can't be read or written.
+        """
+        from curation_assets.curate.labels.issues import bring_label_issues_in_line
+
+        tables = self.tables
+        if not tables.annotations.exists() or not tables.directory.exists():
+            return None
+        tables.label_issues.create()
+        return bring_label_issues_in_line(tables, self.annotation_order, progress)
+
+    def label_issues_behind(self) -> int:
+        """How many rows of the label issues :meth:`find_label_issues` would write or let go.
+
+        Raises:
+            CurationError: a table can't be read.
+        """
+        from curation_assets.curate.labels.issues import label_issues_behind
+
+        return label_issues_behind(self.tables, self.annotation_order)
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -416,6 +416,9 @@ class Settings(BaseSettings):
         "crop_images_directory_predictions",
         description="table of what classifiers fitted to the annotations say of each image",
     )
+    label_issues_table: Name = Field(
+        "crop_images_directory_label_issues", description="table of labels and boxes that something speaks against"
+    )
     clusters: int | None = Field(
         None, ge=1, le=1000, description="how many clusters the images are put in; by default by the number of images"
     )

@@ -17,6 +17,7 @@ from curation_assets.lake.schemas import (
     DIRECTORY,
     EMBEDDINGS,
     GROUPS,
+    LABEL_ISSUES,
     PAIRS,
     PREDICTIONS,
     QUALITY,
@@ -46,6 +47,7 @@ class Tables:
         decisions: what people said of images.
         scores: outlier scores and clusters of every embedded image.
         predictions: what a classifier fitted to the annotations says of every embedded image.
+        label_issues: labels and boxes that something speaks against.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,12 +62,14 @@ class Tables:
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
         self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
+        self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
         compared = (self.pairs, self.compared, self.groups)
-        made = (self.quality, *compared, self.annotations, self.decisions, self.scores, self.predictions)
+        said = (self.annotations, self.decisions)
+        made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

@@ -372,6 +372,44 @@ PREDICTIONS = TableSpec(
     partition_column=None,
 )
 
+LABEL_ISSUES = TableSpec(
+    description="One row per image, field and kind of fault: a label or box that something speaks against, and what",
+    columns=(
+        _RELATIVE,
+        _SHA256,
+        Column("field", pa.string(), "what the label is of, for example class"),
+        Column(
+            "kind",
+            pa.string(),
+            "mislabelled, conflicting, box_outside, box_doubled, box_tiny or box_unlabelled",
+        ),
+        Column("model_name", pa.string(), "registered model, catalog.schema.model; null where no model had a part"),
+        Column("model_version", pa.string(), "version in the model registry; null where no model had a part"),
+        Column("model_fingerprint", pa.string(), "of that model; null where no model had a part"),
+        Column("given", pa.string(), "the label that counts, several as `miner, rust`; empty: that there is nothing"),
+        Column("suggested", pa.string(), "the label that the evidence speaks for; null: it speaks for none"),
+        Column("label_quality", pa.float32(), "0 to 1: low where the label is likely wrong; null where not measured"),
+        Column("number", pa.int32(), "images that it conflicts with, or boxes at fault; null of mislabelled"),
+        Column(
+            "evidence", pa.list_(pa.string()), "relative paths of what speaks against it, nearest first, 20 at most"
+        ),
+        Column("reason", pa.string(), "why, in one sentence"),
+        Column("made_with", pa.string(), "version of the method, and what the prediction was made with"),
+    ),
+    key=("relative_path", "field", "kind", "model_version"),
+    dictionary=(
+        "field",
+        "kind",
+        "model_name",
+        "model_version",
+        "model_fingerprint",
+        "given",
+        "suggested",
+        "made_with",
+    ),
+    partition_column=None,
+)
+
 DECISIONS = TableSpec(
     description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
     columns=(

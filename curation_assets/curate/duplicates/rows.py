@@ -25,7 +25,7 @@ def replace_rows(
     """Let some rows go and others come, in one commit.
 
     Args:
-        going: values of the key; rows that there are not do no harm.
+        going: values of the key, null among them; rows that there are not do no harm.
         new: rows of the table's spec, and perhaps users' own columns, which are kept of rows that stay in any case.
         leaving: files that go whole.
 
@@ -33,12 +33,12 @@ def replace_rows(
         Whether there was something to commit.
     """
     held = change.base.read(key)
-    touched = set(held.join(going, on=key, how="semi")["_file"])
+    touched = set(held.join(going, on=key, how="semi", nulls_equal=True)["_file"])
     files = [file for file in change.base.files() if file.path in touched]
     with change.writer.file() as stage:
         for batch in change.base.reader.batches(files, _COPY_ROWS):
             keys = pl.DataFrame(batch.select(list(key))).with_row_index("_at")
-            kept = keys.join(going, on=key, how="anti", maintain_order="left")
+            kept = keys.join(going, on=key, how="anti", nulls_equal=True, maintain_order="left")
             if len(kept):
                 stage.write(batch.take(pa.array(kept["_at"].to_numpy())))
         if new is not None and len(new):

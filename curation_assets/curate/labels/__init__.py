@@ -1,0 +1,1 @@
+"""Labels: what classifiers make of them, and what speaks against them."""
