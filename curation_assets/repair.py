@@ -190,6 +190,10 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
         for partition in unscored:
             _drop(tables.scores, partition)
         pipeline.score(progress)
+    if unfound := broken.get(tables.label_issues.path.name, []):
+        for partition in unfound:
+            _drop(tables.label_issues, partition)
+        pipeline.find_label_issues(progress)
 
 
 def _mend_duplicates(pipeline: Pipeline, broken: dict[str, list[str]], progress: Progress) -> None:

@@ -35,6 +35,7 @@ from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import (
     duplicates_facts,
     print_duplicates,
+    print_label_issues,
     print_quality,
     print_scores,
     quality_facts,
@@ -61,7 +62,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, annotations, pairs, groups, scores and clusters in line; `curation run` ends with it."""
+    """Bring quality, annotations, duplicates, scores, clusters, label issues in line; `curation run` ends with it."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -74,10 +75,12 @@ def curate(
         followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
         scored = pipeline.score(shown)
+        issues = pipeline.find_label_issues(shown)
     facts = quality_facts(done)
     if as_json:
         told = {"quality": facts, "duplicates": duplicates_facts(compared)}
         told |= {} if followed is None else {"annotations": followed_facts(followed)}
+        told |= {} if issues is None else {"label_issues": asdict(issues)}
         print_json(told | {"scores": None if scored is None else asdict(scored)})
     else:
         print_quality(done)
@@ -86,6 +89,8 @@ def curate(
         print_duplicates(compared)
         if scored is not None:
             print_scores(scored)
+        if issues is not None:
+            print_label_issues(issues)
         out.print(
             "`curation problems` shows what is wrong, `curation duplicates` what is there twice, `curation clusters` "
             "what there is"

@@ -74,10 +74,12 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
     not_scored = 0
     with suppress(CurationError):  # of an index that can't be read; the next run makes it anew
         not_scored = pipeline.not_scored()
+    issues_behind = pipeline.label_issues_behind() if pipeline.tables.annotations.exists() else 0
     broken = pipeline.tables.broken()
     if as_json:
         facts = {"folders": rows.to_dicts(), "total": totals}
-        counted = {"unmeasured": unmeasured, "not_compared": not_compared, "not_scored": not_scored, "broken": broken}
+        counted: dict[str, Any] = {"unmeasured": unmeasured, "not_compared": not_compared, "not_scored": not_scored}
+        counted |= {"label_issues_behind": issues_behind, "broken": broken}
         print_json(facts | {name: number for name, number in counted.items() if number})
     else:
         print_status(rows.to_dicts(), totals)
@@ -87,6 +89,9 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
             out.print(waiting_line(not_compared), markup=False, soft_wrap=True)
         if not_scored:
             told = f"{not_scored:,} images have no outlier score and cluster; `curation curate` gives them one"
+            out.print(told, markup=False, soft_wrap=True)
+        if issues_behind:
+            told = f"{issues_behind:,} label issues are not as they would be now; `curation curate` brings them in line"
             out.print(told, markup=False, soft_wrap=True)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from curation_assets.curate.duplicates.overview import Duplicates
+    from curation_assets.curate.labels.issues import LabelIssues
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.ingest import RunSummary
@@ -91,6 +92,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_scores(summary.scores)
     elif summary.scores_error is not None:
         out.print(f"scores not brought in line: {summary.scores_error}", markup=False)
+    if summary.label_issues is not None:
+        print_label_issues(summary.label_issues)
+    elif summary.label_issues_error is not None:
+        out.print(f"label issues not brought in line: {summary.label_issues_error}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -196,6 +201,12 @@ def print_scores(done: Scoring) -> None:
     )
 
 
+def print_label_issues(done: LabelIssues) -> None:
+    """What speaks against labels and boxes."""
+    counts = ", ".join(f"{number:,} {kind}" for kind, number in done.kinds.items() if number)
+    out.print(f"label issues {counts or 'none'}; {done.changed:,} rows changed, {done.seconds:.1f} s")
+
+
 def _speed(totals: dict[str, Any]) -> str:
     return f", {totals['images_per_second']:,.0f}/s" if totals["images_per_second"] else ""
 
@@ -227,6 +238,10 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         annotations["annotations"] = followed_facts(summary.annotations)
     if summary.annotations_error is not None:
         annotations["annotations_error"] = summary.annotations_error
+    if summary.label_issues is not None:
+        annotations["label_issues"] = asdict(summary.label_issues)
+    if summary.label_issues_error is not None:
+        annotations["label_issues_error"] = summary.label_issues_error
     return annotations | {
         "images_root": text_from_path(str(settings.images_root)),
         "tables": {

@@ -1,4 +1,4 @@
-"""Boxes that can't be what somebody meant: outside of the picture, drawn twice, tiny, without a label. Pure functions."""
+"""Boxes that can't be meant: outside of the picture, drawn twice, tiny, without a label. Pure functions over frames."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def box_faults(rows: pl.DataFrame) -> pl.DataFrame:
     again = whole.with_columns(
         twin=pl.Series(other >= 0), is_same=pl.Series(is_same), other_label=whole["label"].gather(np.maximum(other, 0))
     ).filter("twin")
-    doubled = pl.when("is_same").then(pl.format("{} is there twice", told))
-    doubled = doubled.otherwise(pl.format("{} is labelled {} too", told, _quoted("other_label")))
+    twice, both = pl.format("{} is there twice", told), pl.format("{} is labelled {} too", told, _quoted("other_label"))
+    doubled = pl.when("is_same").then(twice).otherwise(both)
     faults = [
         (OUTSIDE, flat.filter(~numbers), pl.format("{} lacks a number", told)),
         (OUTSIDE, flat.filter(numbers & ~inside), pl.format("{} lies outside of {}", told, picture)),

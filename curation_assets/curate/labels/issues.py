@@ -7,7 +7,7 @@ with rows that differ are written anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -153,8 +153,8 @@ def _conflicting(tables: Tables, counts: pl.DataFrame, disagreeing: pl.DataFrame
     groups = _read(tables.groups, ["kind", "group_id", "content_sha256"])
     pairs = _read(tables.pairs, ["first", "second", "kind", "similarity"])
     copies = conflicting(counts, groups, pairs, words)
-    label = pl.when(pl.col("nearest_given") == "").then(pl.lit("with nothing on it"))
-    label = label.otherwise(pl.format("labelled {}", "nearest_given"))
+    nothing, labelled = pl.lit("with nothing on it"), pl.format("labelled {}", "nearest_given")
+    label = pl.when(pl.col("nearest_given") == "").then(nothing).otherwise(labelled)
     what = pl.when("is_copy").then(pl.lit("the same file")).otherwise(pl.lit("the same photograph"))
     others = pl.format(", and {} more images of it differ", pl.col("number") - 1)
     others = pl.when(pl.col("number") > 1).then(others).otherwise(pl.lit(""))

@@ -1,0 +1,269 @@
+"""The table of label issues follows annotations, decisions, groups and predictions; what people answered stays so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, Field
+
+from curation_assets.annotations.record import change_rows
+from curation_assets.annotations.said import SCHEMA as ANNOTATED
+from curation_assets.annotations.sources import make_source
+from curation_assets.curate.labels.issues import LabelIssues
+from curation_assets.decisions.record import append
+from curation_assets.lake import hive
+from curation_assets.lake.rewrite import rewrite
+from curation_assets.lake.schemas import ANNOTATIONS, LABEL_ISSUES, PREDICTIONS
+from curation_assets.lake.table import LakeTable
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
+
+Fill = Callable[..., list[Path]]
+ONE, TWO, THREE, COPY = "a/photo_0000.jpg", "a/photo_0001.jpg", "a/photo_0002.jpg", "b/copy.jpg"
+
+
+@pytest.fixture
+def lake(pipeline: Pipeline, fill: Fill, images: Path, tmp_path: Path) -> Pipeline:
+    """Three photographs and a copy of the first, which another name labels otherwise."""
+    fill("a", 3)
+    (images / "b").mkdir()
+    (images / COPY).write_bytes((images / ONE).read_bytes())
+    pipeline.scan(["a", "b"], LogProgress())
+    csv(pipeline, tmp_path, f"path,class\n{ONE},rust\n{TWO},rust\n{THREE},miner\n{COPY},miner\n")
+    pipeline.compare_all(LogProgress())
+    return pipeline
+
+
+def csv(pipeline: Pipeline, tmp_path: Path, text: str, source: str = "anna") -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    pipeline.annotate(make_source(format="csv", path=tmp_path / "labels.csv", source=source), LogProgress())
+
+
+def find(pipeline: Pipeline) -> LabelIssues:
+    done = pipeline.find_label_issues(LogProgress())
+    assert done is not None
+    assert pipeline.label_issues_behind() == 0
+    return done
+
+
+def rows(pipeline: Pipeline, *columns: str) -> list[tuple[Any, ...]]:
+    found = pipeline.tables.label_issues.latest().read(list(LABEL_ISSUES.arrow_schema.names))
+    return found.sort("relative_path", "kind").select(columns or ("relative_path", "kind", "given", "suggested")).rows()
+
+
+def decide(pipeline: Pipeline, kind: str, path: str, field: str = "class", value: str | None = None) -> None:
+    content = pipeline.tables.contents([path])[path]
+    row = {"kind": kind, "relative_path": path, "content_sha256": content, "field": field, "value": value}
+    append(pipeline.tables.decisions, lambda _: [row | {"decided_by": "me"}])
+
+
+def predict(pipeline: Pipeline, *said: tuple[str, str, str | None, float]) -> None:
+    """Rows of the predictions: path, label, suggested, quality of the label."""
+    table = pipeline.tables.predictions
+    table.create()
+    contents = pipeline.tables.contents([path for path, *_ in said])
+    made = [
+        {
+            "relative_path": path,
+            "content_sha256": contents[path],
+            "model_name": "m",
+            "model_version": "1",
+            "model_fingerprint": "f",
+            "field": "class",
+            "predicted": suggested or label,
+            "confidence": 0.9,
+            "label": label,
+            "label_quality": quality,
+            "suggested": suggested,
+            "out_of_fold": True,
+            "made_with": "1-x",
+        }
+        for path, label, suggested, quality in said
+    ]
+    frame = pl.DataFrame(made, pl.Schema(PREDICTIONS.arrow_schema.remove_metadata()))
+
+    def work(change: Any) -> None:
+        with change.writer.file() as stage:
+            for batch in frame.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
+                stage.write(batch)
+        change.commit(stage.files, change.base.files())
+
+    rewrite(table, hive.WHOLE, work, info={})
+
+
+def test_copies_with_two_labels_are_found_and_nothing_is_written_again(lake: Pipeline) -> None:
+    assert lake.label_issues_behind() == 2
+    done = find(lake)
+    assert (done.rows, done.changed, done.commits, done.kinds["conflicting"]) == (2, 2, 1, 2)
+    assert rows(lake, "relative_path", "kind", "given", "number", "evidence", "reason", "model_version") == [
+        (ONE, "conflicting", "rust", 1, [COPY], f"{COPY} is the same file, labelled miner", None),
+        (COPY, "conflicting", "miner", 1, [ONE], f"{ONE} is the same file, labelled rust", None),
+    ]
+    again = find(lake)
+    assert (again.rows, again.changed, again.commits, again.version) == (2, 0, 0, done.version)
+
+
+def test_sources_that_disagree_are_an_issue_beside_the_copies(lake: Pipeline, tmp_path: Path) -> None:
+    csv(lake, tmp_path, f"path,class\n{ONE},miner\n{TWO},phoma\n{THREE},miner\n", source="berta")
+    find(lake)
+    assert rows(lake, "relative_path", "number", "evidence", "reason") == [
+        (
+            ONE,
+            1,
+            [COPY],
+            f"sources disagree: anna says rust, berta says miner; {COPY} is the same file, labelled miner",
+        ),
+        (TWO, 0, None, "sources disagree: anna says rust, berta says phoma"),
+        (COPY, 1, [ONE], f"{ONE} is the same file, labelled rust"),
+    ]
+
+
+def test_predictions_that_speak_against_a_label_are_issues_while_it_is_that_label(
+    lake: Pipeline, tmp_path: Path
+) -> None:
+    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", None, 0.98), (COPY, "rust", "phoma", 0.1))
+    find(lake)
+    said = "it looks like miner: the quality of the label rust is 0.07"
+    told = rows(lake, "relative_path", "kind", "suggested", "reason", "model_version", "made_with")
+    assert told[1:2] == [(TWO, "mislabelled", "miner", said, "1", "1-1-x")]
+    assert len(rows(lake)) == 3, "of a label that the classifier did not see nothing is said"
+    csv(lake, tmp_path, f"path,class\n{ONE},rust\n{TWO},miner\n{THREE},miner\n{COPY},rust\n")
+    assert find(lake).changed == 4
+    assert rows(lake) == [(COPY, "mislabelled", "rust", "phoma")]
+
+
+def test_what_a_person_answered_is_not_asked_again(lake: Pipeline) -> None:
+    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.2))
+    find(lake)
+    assert [path for path, *_ in rows(lake)] == [ONE, TWO, THREE, COPY]
+    decide(lake, "relabel", ONE, value="rust")
+    decide(lake, "relabel", TWO, value="rust")
+    decide(lake, "unsure", THREE)
+    find(lake)
+    assert rows(lake) == []
+
+
+def test_a_label_that_a_person_gave_is_asked_about_in_others_that_are_near(lake: Pipeline, tmp_path: Path) -> None:
+    decide(lake, "relabel", ONE, value="rust")
+    first, second = sorted(lake.tables.contents([TWO, THREE]).values())  # type: ignore[type-var]
+    row = {"kind": "same", "content_sha256": first, "other_sha256": second, "decided_by": "me"}
+    append(lake.tables.decisions, lambda _: [row])
+    lake.compare_all(LogProgress())
+    find(lake)
+    assert rows(lake) == [(TWO, "conflicting", "rust", None), (THREE, "conflicting", "miner", None)]
+
+
+BOXES = "path,class,x,y,width,height\n"
+
+
+def test_boxes_of_the_source_that_counts_are_looked_at(lake: Pipeline, tmp_path: Path) -> None:
+    csv(lake, tmp_path, f"{BOXES}{TWO},rust,1,1,20,20\n{TWO},rust,1,1,20,20\n{THREE},,5,5,10,1\n", source="boxes")
+    csv(lake, tmp_path, f"{BOXES}{TWO},rust,1,1,20,2\n", source="later")
+    find(lake)
+    told = [row for row in rows(lake, "relative_path", "kind", "number", "reason") if row[1] != "conflicting"]
+    assert told == [
+        (TWO, "box_doubled", 1, "box 'rust' at 1, 1 of 20 × 20 is there twice"),
+        (THREE, "box_tiny", 1, "box '' at 5, 5 of 10 × 1 is tiny"),
+        (THREE, "box_unlabelled", 1, "box '' at 5, 5 of 10 × 1 has no label"),
+    ]
+
+
+def test_a_box_that_another_program_wrote_outside_of_the_picture_is_found(lake: Pipeline) -> None:
+    content = lake.tables.contents([TWO])[TWO]
+    box = {"label": "rust", "x": 60.0, "y": 1.0, "width": 20.0, "height": 20.0}
+    row = {"relative_path": TWO, "folder": "a", "field": "pest", "source": "x", "boxes": [box]}
+    row |= {"content_sha256": content}
+    new = pl.DataFrame([row], ANNOTATED)
+    change_rows(lake.tables.annotations, lambda _: (new.select(ANNOTATIONS.key).clear(), new), {}, None)
+    find(lake)
+    assert (TWO, "box_outside", None, None) in rows(lake)
+
+
+def test_an_image_that_is_gone_takes_its_issues_along(lake: Pipeline, images: Path) -> None:
+    find(lake)
+    (images / COPY).unlink()
+    lake.scan(["b"], LogProgress())
+    assert find(lake).rows == 0
+
+
+def test_columns_of_users_stay_with_their_rows(lake: Pipeline, tmp_path: Path) -> None:
+    find(lake)
+    table = DeltaTable(lake.tables.label_issues.path)
+    table.alter.add_columns([Field("mine", "string")])
+    table.update(updates={"mine": "'seen'"})
+    csv(lake, tmp_path, f"path,class\n{ONE},rust\n{TWO},miner\n{THREE},miner\n{COPY},phoma\n")
+    predict(lake, (THREE, "miner", "rust", 0.2))
+    find(Pipeline(lake.settings))
+    found = LakeTable(lake.tables.label_issues.path, LABEL_ISSUES).latest().read(["relative_path", "given", "mine"])
+    assert found.drop("_file").sort("relative_path").rows() == [
+        (ONE, "rust", "seen"),
+        (THREE, "miner", None),
+        (COPY, "phoma", "seen"),
+    ]
+
+
+def test_without_annotations_there_is_nothing_to_find(pipeline: Pipeline, fill: Fill) -> None:
+    fill("a", 1)
+    pipeline.scan(["a"], LogProgress())
+    assert pipeline.find_label_issues(LogProgress()) is None
+    assert not pipeline.tables.label_issues.exists()
+
+
+KILLED = """
+import importlib, os, signal, sys
+from pathlib import Path
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+
+images, lake, module, owner, name = sys.argv[1:]
+target = importlib.import_module(module)
+target = getattr(target, owner) if owner else target
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(target, name, die)
+pipeline = Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo"))
+pipeline.find_label_issues(LogProgress())
+"""
+PLACES = {
+    "while comparing": ("curation_assets.curate.labels.issues", "", "_changed"),
+    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
+    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
+    place: str, lake: Pipeline, tmp_path: Path
+) -> None:
+    find(lake)
+    before = rows(lake)
+    csv(lake, tmp_path, f"path,class\n{ONE},rust\n{COPY},phoma\n")
+    root, home = lake.settings.images_root, lake.settings.lake_root
+    command = [sys.executable, "-c", KILLED, str(root), str(home), *PLACES[place]]
+    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    again = Pipeline(lake.settings)
+    after = [(ONE, "conflicting", "rust", None), (COPY, "conflicting", "phoma", None)]
+    assert rows(again) == (after if place == "after the commit" else before)
+    find(again)
+    assert rows(again) == after
+    assert find(again).commits == 0
+
+
+def test_a_damaged_data_file_is_made_anew(ready: Pipeline, lake: Pipeline) -> None:
+    find(lake)
+    before = rows(lake)
+    (file,) = lake.tables.label_issues.snapshot().files()
+    (lake.tables.label_issues.path / file.path).write_bytes(b"no Parquet")
+    repair(Pipeline(ready.settings), LogProgress())
+    assert rows(Pipeline(lake.settings)) == before
