@@ -5,7 +5,7 @@ What the Dagster assets, the ``curation`` command and the gallery all build on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.judging import Thresholds as Agreements
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.duplicates.spark import SparkVerification
+    from curation_assets.curate.evidence import Evidence
+    from curation_assets.curate.findings import Findings
     from curation_assets.curate.labels.issues import LabelIssues
+    from curation_assets.curate.leaks import Leaks
     from curation_assets.curate.neighbours.spark import SparkLists
     from curation_assets.curate.neighbours.stored import Neighbours
     from curation_assets.curate.problems import Thresholds
@@ -112,7 +115,13 @@ class Pipeline:
     def searcher(self) -> Searcher:
         """Finds images by words, by example and by looking."""
         from curation_assets.annotations.columns import AnnotationSource
-        from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source, score_source
+        from curation_assets.curate.columns import (
+            GroupSource,
+            IssueSource,
+            ProblemSource,
+            quality_source,
+            score_source,
+        )
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -127,7 +136,8 @@ class Pipeline:
             [
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
-                ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.tables.scores),
+                ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.findings),
+                IssueSource(self.tables.label_issues),
                 score_source(self.tables.scores),
                 GroupSource(self.tables.groups),
                 AnnotationSource(
@@ -143,6 +153,20 @@ class Pipeline:
         from curation_assets.curate.problems import thresholds
 
         return thresholds(self.settings.problem_thresholds)
+
+    @cached_property
+    def findings(self) -> Sequence[Findings]:
+        """What other tables than that of quality tell of problems."""
+        from curation_assets.curate.findings import IssuesOfLabels, OutlierScores
+
+        return OutlierScores(self.tables.scores), IssuesOfLabels(self.tables.label_issues), self.leaks
+
+    @cached_property
+    def leaks(self) -> Leaks:
+        """What lies on two sides of the splits that count of the annotations."""
+        from curation_assets.curate.leaks import Leaks
+
+        return Leaks(self.tables, self.annotation_order, self.settings.keeper_order)
 
     @cached_property
     def agreements(self) -> Agreements:
@@ -437,19 +461,31 @@ class Pipeline:
         labels = check_labels(self.settings.labels) if self.settings.labels else []
         return Wanted(self.settings.clusters, labels, lambda: self.searcher.embed_texts(labels, model))
 
+    def judged_rows(self, limits: Thresholds | None = None) -> pl.DataFrame:
+        """Every measured image with the verdicts of all kinds of problem.
+
+        Args:
+            limits: in place of the settings' thresholds.
+
+        Raises:
+            CurationError: nothing is measured yet, or a table can't be read.
+        """
+        from curation_assets.curate.overview import judged_rows
+
+        return judged_rows(self.tables.quality, limits or self.thresholds, self.tables.decisions, self.findings)
+
     def quality_of(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Measures of an image, given by its row of the directory table, and the names of its problems.
 
         What a person decided to keep has none. None where it isn't measured.
         """
         from curation_assets.curate.columns import QUALITY_COLUMNS
-        from curation_assets.curate.overview import as_decided, judged_rows
+        from curation_assets.curate.overview import as_decided
         from curation_assets.curate.problems import KINDS
 
         if self.tables.quality.newest_version() < 1:
             return None
-        tables = self.tables
-        rows = as_decided(judged_rows(tables.quality, self.thresholds, tables.decisions, tables.scores)).filter(
+        rows = as_decided(self.judged_rows()).filter(
             pl.col("relative_path").eq(row["relative_path"]) & pl.col("content_sha256").eq(row["content_sha256"])
         )
         if not len(rows):
@@ -506,6 +542,30 @@ class Pipeline:
             settings.annotations_note,
             progress,
         )
+
+    def evidence(self, kind: str, rows: pl.DataFrame) -> dict[str, Evidence]:
+        """What speaks for a kind of problem of some images, by relative path; see ``curate.evidence``.
+
+        Args:
+            rows: of :meth:`judged_rows`.
+        """
+        from curation_assets.curate.evidence import evidence_of
+
+        return evidence_of(kind, rows, self.tables, self.annotation_order, self.leaks, self.nearest)
+
+    def label_issues_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What speaks against labels and boxes of an image, given by its row of the directory table.
+
+        Returns:
+            ``evidence.ISSUE_COLUMNS`` of each.
+        """
+        from curation_assets.curate.evidence import ISSUE_COLUMNS
+
+        if self.tables.label_issues.newest_version() < 1:
+            return []
+        is_it = (pl.col("relative_path") == row["relative_path"]) & (pl.col("content_sha256") == row["content_sha256"])
+        rows = self.tables.label_issues.latest().read(ISSUE_COLUMNS, where=is_it)
+        return rows.select(ISSUE_COLUMNS).sort("field", "kind").to_dicts()
 
     def annotations_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What sources say of an image, given by its row of the directory table; and what people decided of its labels.

@@ -17,6 +17,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.search.index import SearchIndex
 
 SPLIT = Column("split", pa.string(), "split that the first source which says one puts the image in")
+_FEW = 10_000  # images, whose rows alone are read
 
 
 class AnnotationSource:
@@ -78,7 +79,10 @@ def counting_labels(
     """What counts of the labels and splits of images, as ``standing.counting`` gives it; boxes are not read."""
     said = read_decisions(decisions)
     near = near_pairs(pairs) if len(said.relabelled()) else None
-    rows = read_rows(annotations, columns=[*KEY, "values", "split", "content_sha256"]).with_columns(boxes=None)
+    columns, where = [*KEY, "values", "split", "content_sha256"], None
+    if len(images) <= _FEW:
+        where = pl.col("relative_path").is_in(images["relative_path"].implode())
+    rows = read_rows(annotations, where, columns).with_columns(boxes=None)
     return counting(rows, order, images, said, near)
 
 

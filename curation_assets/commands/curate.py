@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,8 +48,9 @@ from curation_assets.images.names import printable, text_from_path
 if TYPE_CHECKING:
     import polars as pl
 
+    from curation_assets.curate.evidence import Evidence
     from curation_assets.curate.overview import KindCount
-    from curation_assets.curate.problems import Kind, Thresholds
+    from curation_assets.curate.problems import Thresholds
     from curation_assets.pipeline import Pipeline
     from curation_assets.search.page import Tile
 
@@ -128,7 +130,7 @@ def problems(
     """What is wrong with the images: of each kind how many, some examples, what to do; of one kind its images."""
     quiet_libraries()
     from curation_assets.curate import problems as kinds
-    from curation_assets.curate.overview import as_decided, decided_of, judged_rows, overview
+    from curation_assets.curate.overview import as_decided, decided_of, overview
 
     if None not in (kind, of_kind) and kind != of_kind:
         raise CurationError(f"{kind} and --kind {of_kind} are two kinds: name one, or none for all")
@@ -142,7 +144,7 @@ def problems(
         raise CurationError(f"--html {html} is a folder; name the file to write")
     pipeline = pipeline_of(settings_of(images, lake))
     limits = kinds.thresholds(dict(pipeline.settings.problem_thresholds) | _given(threshold or []))
-    rows = judged_rows(pipeline.tables.quality, limits, pipeline.tables.decisions, pipeline.tables.scores)
+    rows = pipeline.judged_rows(limits)
     chosen = filter_of(
         folder=texts_of(folder),
         name=None if name is None else text_from_path(name),
@@ -162,9 +164,12 @@ def problems(
         counts = [count for count in counts if count.kind is chosen_kind]
         _show_kind(pipeline, shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        print_json(overview_facts(shown, counts, said) | duplicate_counts(pipeline))
+        why = pipeline.leaks.why_not()
+        not_told = {} if why is None else {"not_told": {kinds.LEAK: why}}
+        print_json(overview_facts(shown, counts, said) | not_told | duplicate_counts(pipeline))
     else:
         print_overview(shown, counts, said)
+        print_not_told(pipeline)
         print_duplicate_counts(pipeline)
     if html is not None:
         _write_page(pipeline, html, shown, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
@@ -214,8 +219,10 @@ def _given(texts: list[str]) -> dict[str, str]:
     return given
 
 
-def _limit(kind: Kind, threshold: float) -> str:
-    return f"{kind.scale} {'<' if kind.is_low else '>'} {threshold:g}"
+def print_not_told(pipeline: Pipeline) -> None:
+    """Why nothing is told of leaks, where nothing is."""
+    if (why := pipeline.leaks.why_not()) is not None:
+        out.print(f"of leaks nothing is told: {why}", soft_wrap=True, markup=False)
 
 
 def print_overview(rows: pl.DataFrame, counts: list[KindCount], decided: dict[str, int]) -> None:
@@ -237,7 +244,7 @@ def print_overview(rows: pl.DataFrame, counts: list[KindCount], decided: dict[st
         out.print(f"{decided[REMOVE]:,} were decided to be removed: `curation decisions list --kind remove`")
     for count in counts:
         kind = count.kind
-        head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {_limit(kind, count.threshold)}"
+        head = f"{kind.name:<16} {count.images:>8,}  {count.share:>6.1%}  {kind.limit(count.threshold)}"
         out.print(f"\n[bold]{head}[/]" if count.images else f"\n{head}")
         if count.images:
             out.print(f"  {kind.meaning}", markup=False)
@@ -284,7 +291,7 @@ def _show_kind(
     as_csv: bool,
 ) -> None:
     from curation_assets.curate.overview import worst
-    from curation_assets.curate.problems import DISTANCE, OUTLIER, problem_names
+    from curation_assets.curate.problems import LEAK, problem_names
     from curation_assets.search.export import write_csv
 
     kind = count.kind
@@ -296,21 +303,21 @@ def _show_kind(
         problems=problem_names(found),
         decided=found["decided"],
     )
+    told = pipeline.evidence(kind.name, found)
     if as_json:
         facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
         facts["kept"] = count.kept
-        told = listed.to_dicts()
-        if kind.name == OUTLIER:
-            near = pipeline.nearest(listed["relative_path"])
-            for row, distance in zip(told, found[DISTANCE], strict=True):
-                row["outlier_score"] = distance
-                beside = near.get(row["relative_path"], [])
-                row["neighbours"] = [{"relative_path": other, "cosine": cosine} for other, cosine in beside]
-        print_json(facts | {"found": told})
+        images = listed.to_dicts()
+        for row in images:
+            row |= told[row["relative_path"]].facts if row["relative_path"] in told else {}
+        why = pipeline.leaks.why_not() if kind.name == LEAK else None
+        print_json(facts | ({} if why is None else {"not_told": why}) | {"found": images})
     elif as_csv:
-        write_csv(sys.stdout.buffer, [listed], {})
+        write_csv(sys.stdout.buffer, [_with_cells(listed, told)], {})
     elif not total:
-        out.print(f"no image is {kind.name}: {_limit(kind, limits[kind.name])}")
+        out.print(f"no image is {kind.name}: {kind.limit(limits[kind.name])}")
+        if kind.name == LEAK:
+            print_not_told(pipeline)
         _print_kept(count)
     else:
         shown = ("relative_path", "score", "problems", "decided")
@@ -318,10 +325,22 @@ def _show_kind(
             others = ", ".join(other for other in names.split(", ") if other != kind.name)
             also = f"  (also {others})" if others else ""
             word = f"  (decided: {said})" if said else ""
-            out.print(f"{score:.3f}  {printable(path)}{also}{word}", markup=False)
+            number = f"{score:.0f}" if kind.is_counted else f"{score:.3f}"
+            out.print(f"{number}  {printable(path)}{also}{word}", markup=False)
+            if path in told and told[path].said:
+                out.print(f"  {told[path].said}", markup=False, soft_wrap=True)
         if total > len(listed):
             err.print(f"{len(listed):,} of {total:,} images, the worst first; -k or --all shows more", markup=False)
         _print_kept(count)
+
+
+def _with_cells(listed: pl.DataFrame, told: Mapping[str, Evidence]) -> pl.DataFrame:
+    """The images with a column for everything that their evidence tells."""
+    import polars as pl
+
+    names = list(dict.fromkeys(name for one in told.values() for name in one.cells))
+    cells = [told[path].cells if path in told else {} for path in listed["relative_path"]]
+    return listed.with_columns(pl.Series(name, [each.get(name) for each in cells], pl.String) for name in names)
 
 
 def _print_kept(count: KindCount) -> None:
@@ -332,13 +351,13 @@ def _print_kept(count: KindCount) -> None:
 def _write_page(
     pipeline: Pipeline, html: Path, rows: pl.DataFrame, counts: list[KindCount], offset: int, most: int
 ) -> None:
+    from curation_assets.curate.evidence import Evidence
     from curation_assets.curate.overview import any_problem, worst
-    from curation_assets.curate.problems import OUTLIER
     from curation_assets.search.page import Heading, Section, tile, write_page
 
     chosen = {count.kind.name: worst(rows, count.kind.name).slice(offset, most) for count in counts if count.images}
-    near = pipeline.nearest(chosen[OUTLIER]["relative_path"]) if OUTLIER in chosen else {}
-    beside = {path for others in near.values() for path, _ in others}
+    told = {name: pipeline.evidence(name, found) for name, found in chosen.items()}
+    beside = {path for of_kind in told.values() for one in of_kind.values() for path, _ in one.beside}
     pictures = pipeline.tables.pictures({path for found in chosen.values() for path in found["relative_path"]} | beside)
     sections = []
 
@@ -351,10 +370,10 @@ def _write_page(
             continue
         tiles = []
         for path, score in zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True):
-            tiles += shown_tile(path, f"{count.kind.scale} {score:.3g}")
-            if count.kind.name == OUTLIER:  # as evidence, what lies nearest to it
-                for place, (other, cosine) in enumerate(near.get(path, []), 1):
-                    tiles += shown_tile(other, f"↑ its neighbour {place}, cosine {cosine:.3f}")
+            one = told[count.kind.name].get(path, Evidence())
+            tiles += shown_tile(path, "; ".join(filter(None, (f"{count.kind.scale} {score:.3g}", one.said))))
+            for other, what in one.beside:
+                tiles += shown_tile(other, f"↑ {what}")
         said = (f"{sentence[0].upper()}{sentence[1:]}." for sentence in (count.kind.meaning, count.kind.advice))
         sections.append(Section(f"{count.kind.name}: {count.images:,}", tiles, " ".join(said)))
     text = f"{len(rows):,} images measured, {any_problem(rows):,} with a problem; of each kind the worst first."

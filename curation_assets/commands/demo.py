@@ -6,7 +6,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from curation_assets.commands.curate import overview_facts, print_duplicate_counts, print_overview
+from curation_assets.commands.curate import (
+    overview_facts,
+    print_duplicate_counts,
+    print_not_told,
+    print_overview,
+)
 from curation_assets.commands.ingest import run_shown
 from curation_assets.commands.options import JsonOption
 from curation_assets.commands.output import err, out, print_json
@@ -43,7 +48,7 @@ def demo(as_json: JsonOption = False) -> None:
         made = write_sample(settings.images_root, progress=shown)
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
-    from curation_assets.curate.overview import as_decided, decided_of, judged_rows, overview
+    from curation_assets.curate.overview import as_decided, decided_of, overview
     from curation_assets.pipeline import Pipeline
     from curation_assets.search import image_map
     from curation_assets.search.page import write_search_page
@@ -58,9 +63,7 @@ def demo(as_json: JsonOption = False) -> None:
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}
     write_search_page(page, summary.chosen.model, found, searcher.previews(searcher.open(), keys))
-    judged = judged_rows(
-        pipeline.tables.quality, pipeline.thresholds, pipeline.tables.decisions, pipeline.tables.scores
-    )
+    judged = pipeline.judged_rows()
     counts, decided, judged = overview(judged, pipeline.thresholds), decided_of(judged), as_decided(judged)
     # The sample holds broken files on purpose: finding them is success.
     if as_json:
@@ -72,6 +75,7 @@ def demo(as_json: JsonOption = False) -> None:
     _print_search(found)
     out.print("\nWhat is wrong with them:")
     print_overview(judged, counts, decided)
+    print_not_told(pipeline)
     print_duplicate_counts(pipeline)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])

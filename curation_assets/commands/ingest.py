@@ -126,6 +126,7 @@ def show(
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
     scores = pipeline.scores_of(row)
+    issues = pipeline.label_issues_of(row)
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
         if groups:
@@ -134,6 +135,7 @@ def show(
                 {"kind": g.kind, "group_id": g.group_id, "images": g.images.select(columns).to_dicts()} for g in groups
             ]
         facts |= {"annotations": said_of} if said_of else {}
+        facts |= {"label_issues": issues} if issues else {}
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
         facts |= {} if scores is None else {"scores": scores}
         print_json(facts | ({} if quality is None else {"quality": quality}))
@@ -151,6 +153,9 @@ def show(
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
     for one in said_of:
         out.print(f"[bold]{'annotated':<15}[/] {escape(printable(annotation_line(one)))}")
+    for issue in issues:
+        text = f"{issue['kind']} ({issue['field']}): {issue['reason']}"
+        out.print(f"[bold]{'label issue':<15}[/] {escape(printable(text))}", soft_wrap=True)
     _print_scores(scores)
     for said in decisions.iter_rows(named=True):
         about = " ".join(filter(None, (said["kind"], said["field"], said["value"])))

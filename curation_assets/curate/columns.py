@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import polars as pl
 import pyarrow as pa
 
+from curation_assets.curate.findings import Findings
 from curation_assets.curate.measuring import MEASURED
 from curation_assets.curate.overview import as_decided, judged_rows
 from curation_assets.curate.problems import KINDS, Thresholds, problem_names
@@ -37,22 +38,48 @@ class ProblemSource:
     is_shown = True
     columns = (Column(PROBLEMS, pa.string(), f"of {', '.join(KINDS)}"),)
 
-    def __init__(self, quality: LakeTable, limits: Thresholds, decisions: LakeTable, scores: LakeTable) -> None:
+    def __init__(
+        self, quality: LakeTable, limits: Thresholds, decisions: LakeTable, findings: Sequence[Findings]
+    ) -> None:
         self._quality = quality
         self._decisions = decisions
-        self._scores = scores
+        self._findings = findings
         self._limits = limits
 
     def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
-        """The newest ones of the quality table, the decisions and the scores."""
+        """The newest ones of the quality table, the decisions and what else is judged."""
         newest = self._quality.newest_version()
-        return None if newest < 0 else (newest, self._decisions.newest_version(), self._scores.newest_version())
+        if newest < 0:
+            return None
+        return newest, self._decisions.newest_version(), *(found.version() for found in self._findings)
 
     def read(self, index: SearchIndex) -> pl.DataFrame:  # noqa: ARG002
         """Pictures that have a problem."""
-        rows = as_decided(judged_rows(self._quality, self._limits, self._decisions, self._scores))
+        rows = as_decided(judged_rows(self._quality, self._limits, self._decisions, self._findings))
         found = rows.select("relative_path", "content_sha256").with_columns(problem_names(rows))
         return found.drop_nulls(PROBLEMS)
+
+
+class IssueSource:
+    """What speaks against an image's labels and boxes, in words; null where nothing does."""
+
+    is_shown = False
+    columns = (Column("label_issues", pa.string(), "what speaks against its labels and boxes, in words"),)
+
+    def __init__(self, label_issues: LakeTable) -> None:
+        self._issues = label_issues
+
+    def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
+        """The newest one of the table of label issues."""
+        newest = self._issues.newest_version()
+        return None if newest < 0 else newest
+
+    def read(self, index: SearchIndex) -> pl.DataFrame:  # noqa: ARG002
+        """Images with an issue."""
+        key = ["relative_path", "content_sha256"]
+        rows = self._issues.latest().read([*key, "field", "kind", "reason"]).drop("_file").sort("field", "kind")
+        told = pl.format("{} ({}): {}", "kind", "field", "reason")
+        return rows.group_by(key).agg(label_issues=told.str.join("; "))
 
 
 class GroupSource:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.curate.problems import DISTANCE, KINDS, Kind, Thresholds, judged
+from curation_assets.curate.findings import Findings
+from curation_assets.curate.problems import KINDS, Kind, Thresholds, judged
 from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.decisions.record import read_decisions
 from curation_assets.embed.vectors import KEY
@@ -37,12 +39,12 @@ class KindCount:
 
 
 def judged_rows(
-    quality: LakeTable, limits: Thresholds, decisions: LakeTable, scores: LakeTable | None = None
+    quality: LakeTable, limits: Thresholds, decisions: LakeTable, findings: Iterable[Findings] = ()
 ) -> pl.DataFrame:
     """The quality table with its verdicts, as :func:`~curation_assets.curate.problems.judged` gives them.
 
     Args:
-        scores: whose outlier scores are judged too.
+        findings: of other tables, which are judged too.
 
     Returns:
         Those, and ``decided``: ``keep`` or ``remove`` where a person said so of the picture, else null. What is kept
@@ -54,10 +56,9 @@ def judged_rows(
     if quality.newest_version() < 1:
         raise CurationError(f"no image is measured yet in {quality.path}; `curation curate` does that")
     rows = quality.latest().read(_READ).drop("_file")
-    if scores is not None and scores.newest_version() >= 0:
-        found = scores.latest().read([*KEY, "outlier_score"]).drop("_file").unique(KEY, keep="first")
-        found = found.rename({"outlier_score": DISTANCE})
-        rows = rows.join(found, on=KEY, how="left", maintain_order="left")
+    for one in findings:
+        if one.version() is not None:
+            rows = rows.join(one.read(), on=KEY, how="left", maintain_order="left")
     rows = judged(rows, limits)
     said = read_decisions(decisions)
     kept, removed = (

@@ -18,8 +18,20 @@ from curation_assets.errors import CurationError
 from curation_assets.search.filters import ANY_PROBLEM
 
 GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
-OUTLIER = "outlier"  # the one kind that is told by the table of scores, not by that of quality
-DISTANCE = "outlier_distance"  # what ``outlier_score`` of that table is called beside what is judged by it
+OUTLIER, MISLABELLED, CONFLICTING, BAD_BOX, LEAK = "outlier", "mislabelled", "conflicting", "bad_box", "leak"
+DISTANCE = "outlier_distance"  # what ``outlier_score`` of the scores is called beside what is judged by it
+LABEL_QUALITY, OTHERWISE, BOXES, ACROSS = "least_label_quality", "labelled_otherwise", "boxes_at_fault", "pairs_across"
+# What other tables than that of quality tell of an image, beside its columns; null: nothing.
+FURTHER: Mapping[str, pl.DataType] = MappingProxyType(
+    {
+        DISTANCE: pl.Float32(),
+        LABEL_QUALITY: pl.Float32(),
+        OTHERWISE: pl.Int64(),
+        BOXES: pl.Int64(),
+        ACROSS: pl.Int64(),
+    }
+)
+MISLABELLED_BELOW = 0.5  # quality of a label
 _DEVIATIONS = 3.0  # robust ones of the group, from its median on
 _LEAST_DEVIATION = 0.02  # of the logarithm of a score: pictures of one group are never quite alike
 
@@ -36,6 +48,8 @@ class Kind:
         is_low: whether low scores are the bad ones.
         sway: by what share of itself the threshold moves, at most, towards or away from what is usual in the group.
         unless: pictures that it never is.
+        is_counted: the score counts what speaks for it: the threshold is the least number that does.
+        told_by: what it is told by: ``quality``, ``scores``, ``label_issues`` (tables), or ``splits``.
     """
 
     name: str
@@ -47,6 +61,13 @@ class Kind:
     is_low: bool = True
     sway: float = 0.0
     unless: pl.Expr | None = None
+    is_counted: bool = False
+    told_by: str = "quality"
+
+    def limit(self, threshold: float) -> str:
+        """From which score on, for a reader."""
+        sign = "≥" if self.is_counted else "<" if self.is_low else ">"
+        return f"{self.scale} {sign} {threshold:g}"
 
 
 _SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()
@@ -135,6 +156,49 @@ _KINDS = (
         "robust deviations of the outlier score above the lake's median",
         3.0,
         is_low=False,
+        told_by="scores",
+    ),
+    Kind(
+        MISLABELLED,
+        "its label is likely wrong, says a classifier that was fitted to the others",
+        "look at it beside its nearest, and give the right label: `curation decisions add relabel`",
+        pl.col(LABEL_QUALITY),
+        "quality of its label",
+        MISLABELLED_BELOW,
+        told_by="label_issues",
+    ),
+    Kind(
+        CONFLICTING,
+        "another image of the same photograph has another label, or sources disagree about its own",
+        "say which label is right: `curation decisions add relabel`, or that they are `different`",
+        pl.col(OTHERWISE),
+        "images and sources that say otherwise",
+        1.0,
+        is_low=False,
+        is_counted=True,
+        told_by="label_issues",
+    ),
+    Kind(
+        BAD_BOX,
+        "a box lies outside of the picture, is there twice, is tiny or has no label",
+        "put the boxes right where they come from, and import them again",
+        pl.col(BOXES),
+        "boxes at fault",
+        1.0,
+        is_low=False,
+        is_counted=True,
+        told_by="label_issues",
+    ),
+    Kind(
+        LEAK,
+        "the same photograph or scene is in a cleaner split too, so what is measured there is worth less",
+        "leave it out of its split: `curation leakage --give-way` prints the paths",
+        pl.col(ACROSS),
+        "images in other splits that are the same",
+        1.0,
+        is_low=False,
+        is_counted=True,
+        told_by="splits",
     ),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _KINDS})
@@ -192,15 +256,14 @@ def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
     folder of soft close-ups isn't blurred altogether, and one soft picture among sharp ones stands out.
 
     Args:
-        rows: of the quality table, of the whole lake, as groups are made of them; perhaps with ``DISTANCE``.
+        rows: of the quality table, of the whole lake, as groups are made of them; perhaps with columns of ``FURTHER``.
 
     Returns:
         The rows, in their order, and for each kind ``<kind>`` (whether it is one; never null), ``<kind>_score`` (what
         was compared with the threshold) and ``<kind>_severity`` (1 at the threshold as it moved, more beyond); both
         null where there is nothing to judge by.
     """
-    if DISTANCE not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, pl.Float32).alias(DISTANCE))
+    rows = rows.with_columns(pl.lit(None, of).alias(name) for name, of in FURTHER.items() if name not in rows.columns)
     grouped = rows.with_columns(_group=_group(rows))
     columns: list[pl.Expr] = []
     for kind in KINDS.values():
@@ -245,7 +308,7 @@ def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
     else:
         limit = pl.lit(threshold)
     severity = 2 - score / limit if kind.is_low else score / limit
-    is_one = (severity > 1).fill_null(value=False)
+    is_one = (severity >= 1 if kind.is_counted else severity > 1).fill_null(value=False)
     if kind.unless is not None:
         is_one &= ~kind.unless.fill_null(value=False)
     return [

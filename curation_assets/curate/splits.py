@@ -25,6 +25,10 @@ from curation_assets.tables import Tables
 _IMAGE = ["relative_path", "content_sha256"]
 
 
+class SplitsError(CurationError):
+    """What names the splits names none, or two of one image."""
+
+
 @dataclass(frozen=True)
 class SplitImages:
     """Images with their split.
@@ -48,11 +52,11 @@ def split_images(tables: Tables, source: Source | None, root: str, order: Sequen
         field: whose labels are told with the images.
 
     Raises:
-        CurationError: nothing names a split, or something of the source is wrong.
+        SplitsError: nothing names a split, or two of one image.
+        CurationError: something of the source is wrong.
     """
     directory = tables.directory.latest()
-    usable = directory.read([*_IMAGE, "status"]).filter(pl.col("status") == "ok").select(_IMAGE)
-    usable = usable.unique("relative_path", keep="first")
+    usable = usable_images(tables)
     counts = counting_labels(tables.annotations, tables.decisions, tables.pairs, order, usable)
     labels = counts.filter(pl.col("field") == (field or DEFAULT_FIELD))
     labels = labels.select("relative_path", label=pl.col("values").list.join(", "))
@@ -69,12 +73,18 @@ def split_images(tables: Tables, source: Source | None, root: str, order: Sequen
     if len(twice):
         path = twice["relative_path"][0]
         of_it = ", ".join(twice.filter(pl.col("relative_path") == path)["split"])
-        raise CurationError(f"{origin}: {printable(path)} is in the splits {of_it}")
+        raise SplitsError(f"{origin}: {printable(path)} is in the splits {of_it}")
     found = usable.join(splits, on="relative_path").join(labels, on="relative_path", how="left")
     if not len(found):
         hint = "; name it as in '{split}/*'" if source is not None and source.pattern is not None else ""
-        raise CurationError(f"{origin} says of no image in which split it is{hint}")
+        raise SplitsError(f"{origin} says of no image in which split it is{hint}")
     return SplitImages(found, len(usable) - len(found))
+
+
+def usable_images(tables: Tables) -> pl.DataFrame:
+    """``relative_path`` and ``content_sha256`` of every usable image."""
+    rows = tables.directory.latest().read([*_IMAGE, "status"]).filter(pl.col("status") == "ok").select(_IMAGE)
+    return rows.unique("relative_path", keep="first")
 
 
 def leakage_of(tables: Tables, images: pl.DataFrame, thresholds: Thresholds, order: Sequence[str]) -> Leakage:
@@ -95,6 +105,11 @@ def leakage_of(tables: Tables, images: pl.DataFrame, thresholds: Thresholds, ord
         raise CurationError(
             f"{number:,} images are not compared yet, so a leak might not be seen; `curation curate` does that"
         )
+    return leakage_so_far(tables, images, order)
+
+
+def leakage_so_far(tables: Tables, images: pl.DataFrame, order: Sequence[str]) -> Leakage:
+    """The same of what was compared already."""
     decisions = read_decisions(tables.decisions)
     pairs, groups = tables.pairs.latest(), tables.groups.latest()
     rows, _ = formed(tables.directory.latest(), pairs, tables.quality, tables.annotations, groups, decisions, order)

@@ -10,7 +10,7 @@ import polars as pl
 from curation_assets.curate.checks import problems_as_before, scores_are_finite
 from curation_assets.curate.measuring import MEASURES_VERSION
 from curation_assets.curate.overview import any_problem, overview
-from curation_assets.curate.problems import KINDS, OUTLIER, judged
+from curation_assets.curate.problems import KINDS, judged
 from curation_assets.curate.quality import QualityResult, folders_behind
 from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered, Standing, bring_in_line, build_following_sensor, standing
@@ -28,7 +28,7 @@ from curation_assets.settings import Settings
 NAME = "image_quality"
 FINITE, AS_BEFORE = "scores_are_finite", "problems_as_before"
 _SHEETS = {"the blurriest": "blurry", "the darkest": "dark"}
-_KINDS = [name for name in KINDS if name != OUTLIER]  # that one is told of by ``image_scores``
+_KINDS = [name for name, kind in KINDS.items() if kind.told_by == "quality"]  # other assets tell of the others
 _IMAGES, _ANY, _LIMITS, _VERSION = "images", "with a problem", "thresholds", "measures version"
 
 

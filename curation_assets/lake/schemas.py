@@ -389,7 +389,7 @@ LABEL_ISSUES = TableSpec(
         Column("given", pa.string(), "the label that counts, several as `miner, rust`; empty: that there is nothing"),
         Column("suggested", pa.string(), "the label that the evidence speaks for; null: it speaks for none"),
         Column("label_quality", pa.float32(), "0 to 1: low where the label is likely wrong; null where not measured"),
-        Column("number", pa.int32(), "images that it conflicts with, or boxes at fault; null of mislabelled"),
+        Column("number", pa.int32(), "images and sources that say otherwise, or boxes at fault; null of mislabelled"),
         Column(
             "evidence", pa.list_(pa.string()), "relative paths of what speaks against it, nearest first, 20 at most"
         ),

@@ -163,8 +163,12 @@ def _conflicting(tables: Tables, counts: pl.DataFrame, disagreeing: pl.DataFrame
     told = pl.format("{} says {}", "sources", pl.col("labels").replace("", "nothing"))
     of_sources = (
         disagreeing.explode("sources", "labels")
+        .join(counts.select(*_OF, "given"), on=_OF, maintain_order="left")
         .group_by(_OF, maintain_order=True)
-        .agg(disagree=pl.format("sources disagree: {}", told.str.join(", ")))
+        .agg(
+            disagree=pl.format("sources disagree: {}", told.str.join(", ")),
+            unlike=(pl.col("labels") != pl.col("given")).sum().cast(pl.Int64),
+        )
     )
     both = of_copies.join(of_sources, on=_OF, how="full", coalesce=True)
     return both.select(
@@ -172,7 +176,7 @@ def _conflicting(tables: Tables, counts: pl.DataFrame, disagreeing: pl.DataFrame
         "suggested",
         "evidence",
         kind=pl.lit(CONFLICTING),
-        number=pl.col("number").fill_null(0),
+        number=pl.col("number").fill_null(0) + pl.col("unlike").fill_null(0),
         reason=pl.concat_str("disagree", "copy", separator="; ", ignore_nulls=True),
         made_with=pl.lit(str(ISSUES_VERSION)),
     )

@@ -118,11 +118,11 @@ def test_sources_that_disagree_are_an_issue_beside_the_copies(lake: Pipeline, tm
     assert rows(lake, "relative_path", "number", "evidence", "reason") == [
         (
             ONE,
-            1,
+            2,
             [COPY],
             f"sources disagree: anna says rust, berta says miner; {COPY} is the same file, labelled miner",
         ),
-        (TWO, 0, None, "sources disagree: anna says rust, berta says phoma"),
+        (TWO, 1, None, "sources disagree: anna says rust, berta says phoma"),
         (COPY, 1, [ONE], f"{ONE} is the same file, labelled rust"),
     ]
 

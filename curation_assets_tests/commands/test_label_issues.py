@@ -1,0 +1,158 @@
+"""``problems`` of labels and leaks, and where else label issues show: ``show``, conditions, pages, ``status``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.curate.labels.test_issues import COPY, ONE, THREE, TWO, predict
+
+Fill = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def lake(ready: Pipeline, fill: Fill, images: Path) -> Pipeline:
+    """Three photographs and a copy of the first."""
+    fill("a", 3)
+    (images / "b").mkdir()
+    (images / COPY).write_bytes((images / ONE).read_bytes())
+    run(ready, LogProgress())
+    return ready
+
+
+def told(curation: Curation, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    found, text, error = curation(*arguments, "--json")
+    assert found == code, error
+    said: dict[str, Any] = json.loads(text)
+    return said
+
+
+def annotate(curation: Curation, tmp_path: Path, text: str, source: str = "anna") -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    assert curation("annotate", str(tmp_path / "labels.csv"), "--from", "csv", "--source", source)[0] == 0
+
+
+LABELS = f"path,class,split\n{ONE},rust,train\n{TWO},rust,train\n{THREE},miner,test\n{COPY},miner,test\n"
+
+
+def test_a_run_says_nothing_of_labels_where_there_are_none(curation: Curation, lake: Pipeline) -> None:
+    assert "label_issues" not in told(curation, "run")
+    assert "label_issues_behind" not in told(curation, "status")
+    facts = told(curation, "problems")
+    assert facts["not_told"]["leak"].startswith("no split is known: `curation annotate` reads splits")
+    assert "of leaks nothing is told: no split is known" in curation("problems", "leak")[1]
+    assert told(curation, "problems", "leak")["not_told"].startswith("no split is known")
+
+
+def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    annotate(curation, tmp_path, LABELS)
+    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.7))
+    assert told(curation, "status")["label_issues_behind"] == 4
+    assert "4 label issues are not as they would be now; `curation curate`" in curation("status")[1]
+    done = told(curation, "curate")["label_issues"]
+    assert (done["rows"], done["kinds"]["conflicting"], done["kinds"]["mislabelled"]) == (4, 2, 2)
+    code, text, _ = curation("curate")
+    assert (code, "label issues 2 mislabelled, 2 conflicting; 0 rows changed" in text) == (0, True)
+    assert "label_issues_behind" not in told(curation, "status")
+
+    facts = told(curation, "problems")
+    kinds = {kind["kind"]: kind for kind in facts["kinds"]}
+    assert "not_told" not in facts
+    assert (kinds["conflicting"]["images"], kinds["conflicting"]["examples"]) == (2, [ONE, COPY])
+    assert (kinds["mislabelled"]["images"], kinds["mislabelled"]["examples"]) == (1, [TWO])
+    assert (kinds["leak"]["images"], kinds["leak"]["examples"]) == (1, [ONE])
+
+    (wrong,) = told(curation, "problems", "mislabelled")["found"]
+    assert (wrong["relative_path"], wrong["problems"]) == (TWO, "mislabelled")
+    (issue,) = wrong["issues"]
+    assert (issue["given"], issue["suggested"], issue["field"]) == ("rust", "miner", "class")
+    assert issue["label_quality"] == pytest.approx(0.07)
+    assert len(told(curation, "problems", "mislabelled", "--threshold", "mislabelled=0.9")["found"]) == 2
+    code, text, _ = curation("problems", "mislabelled")
+    assert text.splitlines() == [
+        f"0.070  {TWO}",
+        "  class: rust → miner: it looks like miner: the quality of the label rust is 0.07",
+    ]
+    rows = list(csv.DictReader(io.StringIO(curation("problems", "conflicting", "--csv")[1].removeprefix("\ufeff"))))
+    assert [(row["relative_path"], row["given"], row["problems"]) for row in rows] == [
+        (ONE, "rust", "conflicting, leak"),
+        (COPY, "miner", "conflicting"),
+    ]
+    (leak,) = told(curation, "problems", "leak")["found"]
+    assert (leak["relative_path"], leak["split"], leak["score"]) == (ONE, "train", 1)
+    assert [(each["relative_path"], each["split"], each["kind"]) for each in leak["nearest"]] == [
+        (COPY, "test", "exact")
+    ]
+    assert f"  in train; exact {COPY} in test" in curation("problems", "leak")[1]
+    assert told(curation, "problems", "conflicting", "--threshold", "conflicting=2")["total"] == 0
+
+    found = told(curation, "search", "--problem", "conflicting", "--where", "label_issues LIKE '%miner%'")
+    assert [image["relative_path"] for image in found["images"]] == [ONE]
+    (shown,) = told(curation, "show", ONE)["label_issues"]
+    assert (shown["kind"], shown["evidence"]) == ("conflicting", [COPY])
+    assert f"label issue     conflicting (class): {COPY} is the same file, labelled miner" in curation("show", ONE)[1]
+    assert told(curation, "show", ONE)["quality"]["problems"] == ["conflicting", "leak"]
+
+
+def test_a_page_shows_labels_and_what_speaks_against_them(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    annotate(curation, tmp_path, LABELS)
+    predict(lake, (TWO, "rust", "miner", 0.07))
+    curation("curate")
+    page = tmp_path / "page.html"
+    assert curation("problems", "conflicting", "--html", str(page))[0] == 0
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == 4
+    assert f"class: rust: {COPY} is the same file, labelled miner" in text
+    assert "↑ labelled miner" in text
+    assert curation("problems", "mislabelled", "--html", str(page))[0] == 0
+    assert "class: rust → miner" in page.read_text()
+    assert "↑ labelled miner" in page.read_text(), "of its neighbours"
+    assert curation("problems", "leak", "--html", str(page))[0] == 0
+    assert "↑ exact, in test, 1.000" in page.read_text()
+
+
+def test_boxes_at_fault_are_a_problem_with_its_reasons(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    boxes = f"path,class,x,y,width,height\n{TWO},rust,1,1,20,20\n{TWO},rust,1,1,20,20\n{TWO},,1,1,9,1\n"
+    annotate(curation, tmp_path, boxes)
+    curation("curate")
+    (found,) = told(curation, "problems", "bad_box")["found"]
+    assert (found["score"], [issue["kind"] for issue in found["issues"]]) == (
+        3,
+        ["box_doubled", "box_tiny", "box_unlabelled"],
+    )
+    assert "box 'rust' at 1, 1 of 20 × 20 is there twice" in curation("problems", "bad_box")[1]
+
+
+def test_what_a_person_said_is_not_asked_again(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    annotate(curation, tmp_path, LABELS)
+    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.1))
+    curation("curate")
+    assert curation("decisions", "add", "relabel", ONE, "--field", "class", "--value", "rust")[0] == 0
+    assert curation("decisions", "add", "unsure", TWO, "--field", "class")[0] == 0
+    assert curation("decisions", "add", "keep", THREE)[0] == 0
+    assert told(curation, "status")["label_issues_behind"] == 3
+    curation("curate")
+    counts = {kind["kind"]: (kind["images"], kind["kept"]) for kind in told(curation, "problems")["kinds"]}
+    assert (counts["conflicting"], counts["mislabelled"]) == ((0, 0), (0, 1))
+    assert [each["relative_path"] for each in told(curation, "problems", "mislabelled", "--decided")["found"]] == [
+        THREE
+    ]
+
+
+def test_splits_that_tell_nothing_are_said_in_a_line(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    annotate(curation, tmp_path, f"path,class,split\n{ONE},rust,train\n{COPY},rust,train\n")
+    assert "of leaks nothing is told: all 2 images with a split are in 'train'" in curation("problems")[1]
+    annotate(curation, tmp_path, f"path,pest,split\n{ONE},yes,test\n", source="berta")
+    code, text, _ = curation("problems")
+    assert (code, f"of leaks nothing is told: the table of annotations: {ONE} is in the splits" in text) == (0, True)
