@@ -11,6 +11,7 @@ from curation_assets.defs.embeddings import crop_images_directory_embeddings, em
 from curation_assets.defs.everything import bring_everything_in_line
 from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
+from curation_assets.defs.label_issues import build_label_issues_sensor, find_label_issues, label_issues
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
 from curation_assets.defs.new_images import build_new_images_sensor
 from curation_assets.defs.quality import build_quality_sensor, image_quality, measure_image_quality
@@ -48,6 +49,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             image_pairs,
             image_groups,
             image_scores,
+            label_issues,
             lake_maintenance,
             *automated,
         ],
@@ -61,6 +63,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             find_duplicates,
             follow_annotations,
             score_images,
+            find_label_issues,
             maintain_lake,
         ],
         schedules=[maintain_lake_weekly],
@@ -73,6 +76,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_annotations_sensor(settings),
             build_duplicates_sensor(settings),
             build_scores_sensor(settings),
+            build_label_issues_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
             *([build_retry_sensor(settings, automated)] if automated else []),

@@ -14,6 +14,7 @@ from curation_assets.curate.duplicates.standing import Vectors, contents_behind
 from curation_assets.curate.duplicates.verification import VERIFICATION_VERSION
 from curation_assets.decisions.record import read_decisions
 from curation_assets.defs import metadata as md
+from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates_page import AGREE, AS_BEFORE, LIVE, group_checks, groups_facts, pairs_facts
 from curation_assets.defs.following import Remembered
 from curation_assets.defs.images import crop_images_directory
@@ -53,7 +54,8 @@ def image_pairs(context: dg.AssetExecutionContext, curation: CurationResource) -
 
 @dg.asset(
     name=GROUPS_NAME,
-    deps=[crop_images_directory, image_pairs, image_quality],  # pixels, bytes and times, sharpness: whom to keep
+    # pixels, bytes and times, sharpness, and who is annotated: whom to keep
+    deps=[crop_images_directory, image_pairs, image_quality, image_annotations],
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},

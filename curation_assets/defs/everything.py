@@ -14,6 +14,7 @@ from curation_assets.defs.duplicates import compared, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
+from curation_assets.defs.label_issues import issues_found
 from curation_assets.defs.model import clip_model, model_facts
 from curation_assets.defs.quality import image_quality, measure, quality_standing
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
@@ -103,10 +104,11 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Follow annotations, compare what is new, form groups, score and cluster; say what was left as it is.",
+    description="Follow annotations, compare what is new, form groups, score, cluster, find label issues; say what was "
+    "left as it is.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_annotations``, ``image_pairs``, ``image_groups`` and ``image_scores`` do.
+    """As ``image_annotations``, ``image_pairs``, ``image_groups``, ``image_scores`` and ``label_issues`` do.
 
     Raises:
         Failure: rows should not go without a question; all else is done.
@@ -115,6 +117,7 @@ def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResour
         yield from annotated(context, curation)
         yield from compared(context, curation)
         yield from scored(context, curation)
+        yield from issues_found(context, curation)
         pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()
         changes = pipeline.folder_changes(tree)
