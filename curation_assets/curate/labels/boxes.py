@@ -41,6 +41,7 @@ def box_faults(rows: pl.DataFrame) -> pl.DataFrame:
         Rows of ``FOUND``, one an image, field and kind, sorted: ``number`` of boxes at fault, and in ``reason`` the
         first of them.
     """
+    rows = rows.with_row_index("row")
     flat = _flat(rows)
     if not len(flat):
         return FOUND.to_frame()
@@ -73,14 +74,16 @@ def box_faults(rows: pl.DataFrame) -> pl.DataFrame:
         (TINY, flat.filter(numbers & has_size & pl.any_horizontal(too_thin)), pl.format("{} is tiny", told)),
         (UNLABELLED, flat.filter(label.is_null() | (label == "")), pl.format("{} has no label", told)),
     ]
-    every = pl.concat([rows.select(*_OF, "at", kind=pl.lit(kind), said=said) for kind, rows, said in faults])
-    every = every.sort(*_OF, "kind", "at")
+    every = pl.concat([some.select("row", "at", kind=pl.lit(kind), said=said) for kind, some, said in faults])
+    every = every.sort("row", "kind", "at")
     more = pl.when(pl.len() > 1).then(pl.format(", and {} more", pl.len() - 1)).otherwise(pl.lit(""))
     return (
-        every.group_by(*_OF, "kind", maintain_order=True)
+        every.group_by("row", "kind", maintain_order=True)
         .agg(number=pl.len(), reason=pl.col("said").first() + more)
+        .join(rows.select("row", *_OF), on="row")
         .select(FOUND.names())
         .cast(FOUND)
+        .sort(*_OF, "kind")
     )
 
 
@@ -88,14 +91,14 @@ def _flat(rows: pl.DataFrame) -> pl.DataFrame:
     """A row a box; ``row`` counts images, ``at`` their boxes."""
     flat = (
         rows.filter(pl.col("boxes").list.len() > 0)
-        .with_row_index("row")
+        .select("row", "boxes", "width", "height")
         .with_columns(at=pl.int_ranges(0, pl.col("boxes").list.len()))
         .explode("boxes", "at")
     )
     parts = {"label": "label", "x": "x", "y": "y", "w": "width", "h": "height"}
     box = pl.col("boxes").struct
     return flat.with_columns(pl.col("width", "height").cast(pl.Float64)).select(
-        "row", "at", *_OF, "width", "height", **{name: box.field(part) for name, part in parts.items()}
+        "row", "at", "width", "height", **{name: box.field(part) for name, part in parts.items()}
     )
 
 

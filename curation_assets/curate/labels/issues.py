@@ -42,6 +42,7 @@ _KEY = list(LABEL_ISSUES.key)
 _IMAGE = ["relative_path", "content_sha256"]
 _OF = [*_IMAGE, "field"]
 _MODEL = ["model_name", "model_version", "model_fingerprint"]
+_AT_ONCE = 50_000  # rows whose boxes are looked at
 _AS_ONE = "\x1f"  # between labels that are compared as one text; a comma may be within them
 
 
@@ -206,7 +207,7 @@ def _boxes(directory: Snapshot, annotations: LakeTable, order: Sequence[str]) ->
     found = [FOUND.to_frame()]
     rows = annotations.latest()
     has, is_ok = pl.col("boxes").list.len() > 0, pl.col("status") == "ok"
-    for folders in partitions_in_parts(rows):
+    for folders in partitions_in_parts(rows, rows=_AT_ONCE):
         columns = [*ANNOTATED, "boxes", "content_sha256"]
         boxed = rows.read(columns, files=rows.files_of(folders), where=pl.col("boxes").is_not_null())
         boxed = boxed.drop("_file").unique(ANNOTATED, keep="first")
