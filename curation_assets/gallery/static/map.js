@@ -77,7 +77,7 @@ async function byLabels(labels) {
   const answer = await askJson(`/api/map/labels?${parameters}`);
   const entries = answer.labels.map((name, at) => ({ name, count: answer.counts[at], link: `/?text=${encodeURIComponent(name)}` }));
   const of = Uint32Array.from(decoded(answer.label, Uint8Array), (label) => (label === NO_LABEL ? entries.length : label));
-  if (of.includes(entries.length)) entries.push({ name: "no label", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
+  if (of.includes(entries.length)) entries.push({ name: "no label", soft: true, count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
   byId("colour").lastElementChild.disabled = false;
   byId("colour").value = TYPED;
   colour(entries, of);
@@ -88,7 +88,7 @@ async function byColumn(by) {
   const link = (at) => (answer.conditions[at] ? `/?where=${encodeURIComponent(answer.conditions[at])}` : null);
   const entries = answer.labels.map((name, at) => ({ name, count: answer.counts[at], link: link(at) }));
   const of = Uint32Array.from(decoded(answer.label, Uint8Array), (label) => (label === NO_LABEL ? entries.length : label));
-  if (of.includes(entries.length)) entries.push({ name: "none", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
+  if (of.includes(entries.length)) entries.push({ name: "none", soft: true, count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
   byId("colour").value = by;
   colour(entries, of);
 }
@@ -100,7 +100,7 @@ function colour(entries, of) {
   paint();
 }
 
-const tint = (at) => PALETTE[Math.min(at, OTHERS)];
+const tint = (at) => PALETTE[colouring.entries[at].soft ? OTHERS : Math.min(at, OTHERS)];
 
 function paint() {
   if (!map) return;
