@@ -435,8 +435,8 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     first = run_in(tmp_path, site, "demo", "--json")
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
-    assert said["total"]["files"] == 314
-    assert said["total"]["embedded"] == said["total"]["ok"] == 311
+    assert said["total"]["files"] == 316
+    assert said["total"]["embedded"] == said["total"]["ok"] == 313
     assert {bad["relative_path"] for bad in said["bad"]} == {
         "coffee/plot_03/healthy/IMG_0399.JPG",
         "coffee/plot_03/healthy/leaf (1).jpg",
@@ -461,7 +461,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "embed  0 images, 0 copies" in second.stdout
     assert "for demonstration, not for decisions" in second.stdout
     assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
-    assert "311 images measured, " in second.stdout
+    assert "313 images measured, " in second.stdout
     assert "What next:" in second.stdout
 
 

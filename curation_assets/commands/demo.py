@@ -39,13 +39,20 @@ HITS = 6
 
 def demo(as_json: JsonOption = False) -> None:
     """Make sample photographs, run the whole pipeline on them with the embedded model, and search them by text."""
+    from curation_assets.demo import annotated
     from curation_assets.demo.sample import write_sample
     from curation_assets.settings import load_settings, project_dir
 
     home = project_dir() / "demo_workspace"
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    settings = load_settings(
+        images_root=home / "images",
+        lake_root=home / "lake",
+        model_source="demo",
+        annotations=annotated.sources(home / "splits.csv"),
+    )
     with stoppable() as shown:
         made = write_sample(settings.images_root, progress=shown)
+        annotated.write_splits(settings.images_root, home / "splits.csv")
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
     from curation_assets.curate.overview import as_decided, decided_of, overview
@@ -100,6 +107,7 @@ What next:
   {curation} search "weeds between crop rows" --lake {lake}
   {curation} problems --html problems.html --lake {lake}
   {curation} clusters --html clusters.html --lake {lake}
+  {curation} leakage --split-from annotations --html leaks.html --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",
         markup=False,

@@ -79,6 +79,7 @@ def write_sample(root: Path, photographs: int = 300, seed: int = 7, progress: Pr
         _draw_all(staged, list(_plan(photographs, seed)), progress)
         _add_dirt(staged)
         _add_doubles(staged)
+        _add_wrong_labels(staged)
         staged.chmod(0o755)
         staged.rename(root)
     finally:
@@ -202,6 +203,17 @@ def _add_doubles(root: Path) -> None:
         exif.get_ifd(_EXIF)[_TAKEN] = taken.strftime("%Y:%m:%d %H:%M:%S")
         moved = in_the_wind(field, 1.5 * shot).crop((40, 40, 860, 640))
         moved.save(root / "maize/rows_june" / f"IMG_{901 + shot:04}.JPG", quality=90, exif=exif)
+
+
+def _add_wrong_labels(root: Path) -> None:
+    """A leaf in the folder of another class, and a photograph that lies in the folders of two."""
+    plots, exif = root / "coffee", Image.Exif()
+    exif[_MAKE], exif[_MODEL] = _CAMERAS[3][:2]
+    rusty = render("coffee_rust", random.Random(8), (640, 480))
+    rusty.save(plots / "plot_03/healthy/DSC_0977.jpg", quality=88, exif=exif)
+    with Image.open(min((plots / "plot_07/leaf_miner").iterdir())) as photo:
+        sent = ImageOps.exif_transpose(photo).convert("RGB")
+    sent.save(plots / "plot_07/leaf_spots/IMG-20240614-WA0003.jpg", quality=72)
 
 
 def in_the_wind(image: Image.Image, phase: float) -> Image.Image:

@@ -47,6 +47,7 @@ class Gallery:
         self.settings = pipeline.settings
         self.tables = pipeline.tables
         self.agreements = pipeline.agreements
+        self.annotations_of = pipeline.annotations_of
         self.searcher = pipeline.searcher
         self.files = Files(self.searcher, self.settings)
         self.uploads = Uploads()

@@ -26,6 +26,7 @@ from curation_assets.search.filters import PROBLEMS
 PAGE = 60  # images that static/search.js asks for at a time
 _SHOWN_BAD = 500
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+_PREDICTED = "predicted_"
 _STATUSES = ("ok", "corrupt", "unsupported", "too_large", "unreadable")
 _MEANINGS = {column.name: column.comment for column in DIRECTORY.columns}
 
@@ -97,6 +98,8 @@ def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageReque
         request,
         facts=facts,
         columns=[(name, value, meanings.get(name, "")) for name, value in columns if value is not None],
+        boxes=next((said.boxes for said in facts.annotations if said.boxes), []),
+        predicted=_predicted(facts.columns),
         like=address("/api/search", asked.key, asked, {"k": "12"}, name="like"),
         like_page=address("/", asked.key, asked, name="like"),
         exif=address("/api/exif", asked.key, asked),
@@ -165,6 +168,12 @@ def log_out() -> Response:
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(security.COOKIE, httponly=True, samesite="lax")
     return answer
+
+
+def _predicted(columns: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """Field, label and confidence of each prediction."""
+    told = [(name.removeprefix(_PREDICTED), value) for name, value in columns.items() if name.startswith(_PREDICTED)]
+    return [(field, value, columns[f"confidence_{field}"]) for field, value in told if value is not None]
 
 
 def _parts(folder: str) -> list[tuple[str, str]]:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
 from curation_assets.search import image_map
+from curation_assets.search.filters import MAX_CONDITION
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 
 NO_LABEL = 255
+_MOST_VALUES = NO_LABEL - 1  # one place is left for all others
 # Shares of the images that are told apart by their outlier score, the farthest first.
 _STEPS = ((0.01, "the farthest 1 %"), (0.05, "to 5 %"), (0.2, "to 20 %"), (0.5, "to half"), (1.0, "the others"))
 
@@ -94,11 +96,11 @@ class Step:
     """What some points have in common.
 
     Attributes:
-        condition: in SQL, that their images meet.
+        condition: in SQL, that their images meet; None: it is too long for an address.
     """
 
     label: str
-    condition: str
+    condition: str | None
 
 
 def clusters_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
@@ -113,6 +115,32 @@ def clusters_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
     place = largest.select("cluster", place=pl.int_range(pl.len()).cast(pl.UInt8))
     found = rows.join(place, on="cluster", how="left", maintain_order="left")["place"].fill_null(NO_LABEL)
     return [Step(f"{number}: {name}", f"cluster = {number}") for number, name in told], found.to_numpy()
+
+
+def values_of(values: pl.Series) -> tuple[list[Step], NDArray[np.uint8]]:
+    """The values of a column of points, the most frequent first, and what is beyond the number there is for them.
+
+    Args:
+        values: (n,) text, null where a point has none; called as the column is in conditions.
+
+    Returns:
+        Them, and (n,) of each point its place.
+    """
+    counts = values.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
+    told, rest = counts[values.name].head(_MOST_VALUES).to_list(), len(counts) - _MOST_VALUES
+    steps = [Step(one, _is_value(values.name, one)) for one in told]
+    if rest > 0:
+        steps.append(Step(f"{rest:,} others", None))
+    place = pl.DataFrame({values.name: told, "place": range(len(told))}, {values.name: pl.String, "place": pl.UInt8})
+    found = values.to_frame().join(place, on=values.name, how="left", maintain_order="left")
+    beyond = pl.when(pl.col(values.name).is_null()).then(NO_LABEL).otherwise(len(told)).cast(pl.UInt8)
+    return steps, found.select(pl.col("place").fill_null(beyond))["place"].to_numpy()
+
+
+def _is_value(column: str, value: str) -> str | None:
+    name = column if column.isidentifier() else f'"{column}"'
+    condition = "{} = '{}'".format(name, value.replace("'", "''"))
+    return condition if len(condition) <= MAX_CONDITION else None
 
 
 def steps_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:

@@ -135,10 +135,10 @@ class MapLabelsRequest(Versions):
 
 
 class MapScoresRequest(Versions):
-    """Scores of everything on the map."""
+    """Values of a column of everything on the map."""
 
     id: str = Field(description="Of the map, as `/api/map` gave it.")
-    by: Literal["cluster", "outlier_score"] = Field("cluster", description="What the points are told apart by.")
+    by: _Text = Field("cluster", description="What the points are told apart by: one of the map's `colours`.")
 
 
 class ExportRequest(BaseModel):

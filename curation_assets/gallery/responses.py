@@ -114,6 +114,27 @@ class ImageGroup(BaseModel):
     )
 
 
+class Box(BaseModel):
+    """A place in an image, in pixels of the upright picture."""
+
+    label: str | None
+    x: float = Field(description="Of its left side, from the left.")
+    y: float = Field(description="Of its upper side, from the top.")
+    width: float
+    height: float
+
+
+class Annotation(BaseModel):
+    """What a source says of an image in one field."""
+
+    field: str
+    source: str | None = Field(description="`decided` where it is a person's decision.")
+    values: list[str] | None = Field(description="Labels; null: it says nothing of them.")
+    split: str | None
+    boxes: list[Box] | None
+    counts: bool = Field(description="Whether its labels are those that count; the order of sources says so.")
+
+
 class ImageFacts(BaseModel):
     """All that the tables hold of an image, but its pixels."""
 
@@ -126,6 +147,9 @@ class ImageFacts(BaseModel):
     embedding: Embedding | None = Field(description="Null where it has no vector of this model.")
     copies: list[FoundImage] = Field(description="Other images of the same content; at most a hundred.")
     copies_total: int = Field(description="How many there are.")
+    annotations: list[Annotation] = Field(
+        [], description="What sources say of it, and what people decided of its labels; those that count first."
+    )
     groups: list[ImageGroup] = Field([], description="Its groups, as far as images were compared.")
     compared: bool = Field(
         description="Whether it was compared with the others; false too where it is no usable image."
@@ -199,14 +223,17 @@ class MapAnswer(BaseModel):
     folder: str = Field(description="base64 of little-endian uint32: of each point, the place in `folders`.")
     folders: list[str]
     shown_folders: list[str] = Field(description="The same as people read them.")
+    colours: list[str] = Field(description="Columns that points can be told apart by, with `/api/map/scores`.")
     index: IndexFacts
 
 
 class MapScores(BaseModel):
-    """Clusters, or steps of the outlier score, of all points of the map."""
+    """Values of a column of all points of the map, the most frequent first; or steps of the outlier score."""
 
     labels: list[str]
-    conditions: list[str] = Field(description="Of each, the condition in SQL that its images meet.")
+    conditions: list[str | None] = Field(
+        description="Of each, the condition in SQL that its images meet; null where that is too long for one."
+    )
     counts: list[int]
     label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
 

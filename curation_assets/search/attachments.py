@@ -129,6 +129,12 @@ class Attachments:
         """Their types."""
         return dict(_schema(self.columns))
 
+    @property
+    def texts(self) -> list[str]:
+        """Those that are text and that exports have."""
+        shown = [column for join in self._joins if join.source.is_shown for column in join.source.columns]
+        return [column.name for column in shown if column.type == pa.string()]
+
     def of(self, index: SearchIndex, names: Iterable[str]) -> pl.DataFrame:
         """Those of some columns that are further ones: one row for each of ``index.rows``, in their order.
 

@@ -399,6 +399,14 @@ class Searcher:
         """Columns that join an index, and what they mean."""
         return {column.name: column.comment for column in self._attachments.columns}
 
+    def holds(self, index: SearchIndex, name: str) -> bool:
+        """Whether there is something, perhaps empty, that one of ``further_columns`` is read from."""
+        return self._attachments.holds(index, name)
+
+    def text_columns(self, index: SearchIndex) -> list[str]:
+        """Those of ``further_columns`` that are text, that exports have, and that hold something."""
+        return [name for name in self._attachments.texts if self._attachments.holds(index, name)]
+
     def further(
         self, index: SearchIndex, numbers: Sequence[int] | NDArray[np.int64], names: Iterable[str] | None = None
     ) -> pl.DataFrame:

@@ -24,7 +24,7 @@ PHOTOGRAPHS = 64
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "images"
-    assert write_sample(root, PHOTOGRAPHS) == PHOTOGRAPHS + 19
+    assert write_sample(root, PHOTOGRAPHS) == PHOTOGRAPHS + 21
     return root
 
 
@@ -40,7 +40,7 @@ def test_a_dozen_nested_folders_hold_the_photographs(tree: Path) -> None:
     listed = list_folders(tree)
     assert len(listed.folders) >= 12
     assert "coffee/plot_03/rust" in listed.folders
-    assert sum(len(folder.files) for folder in listed.folders.values()) == PHOTOGRAPHS + 14
+    assert sum(len(folder.files) for folder in listed.folders.values()) == PHOTOGRAPHS + 16
     assert listed.passed_over == Counter({"not an image name": 3, "hidden": 2})
 
 
@@ -72,7 +72,7 @@ def test_the_dirt_of_real_folders_is_found_by_the_scan(tree: Path) -> None:
     for folder in list_folders(tree).folders.values():
         for path, size, mtime, ctime in folder.files.iter_rows():
             status[read_record(LocalTree(tree), path, size, mtime, ctime, ReadLimits()).status] += 1
-    assert status == {"ok": PHOTOGRAPHS + 11, "corrupt": 2, "unsupported": 1}
+    assert status == {"ok": PHOTOGRAPHS + 13, "corrupt": 2, "unsupported": 1}
 
 
 def test_a_photograph_lies_twice_and_once_more_in_small(tree: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ import uvicorn
 from PIL import Image, ImageDraw, ImageOps
 from starlette.testclient import TestClient
 
+from curation_assets.annotations.sources import make_source
 from curation_assets.demo.sample import in_the_wind
 from curation_assets.gallery.app import create_app
 from curation_assets.gallery.gallery import Gallery
@@ -31,6 +33,8 @@ from curation_assets.settings import load_settings
 HERE = "http://127.0.0.1"
 # A folder `<script>alert(1)<` that holds `script>.jpg`: the path of the key is the whole element.
 SCRIPT = "odd/<script>alert(1)</script>.jpg"
+BOXED = "kinds/told.jpg"
+HOSTILE_LABEL = "a <b>leaf</b>'s"
 NEWLINE = "odd/two\nlines.jpg"
 QUOTES = 'odd/it\'s "quoted" & <b>bold<∕b>.jpg'
 HANDLER = 'odd/"><img src=x onerror=alert(1)>.jpg'
@@ -117,7 +121,24 @@ def filled(home: Path, registered: Path, **settings: Any) -> Pipeline:
     )
     run(made, LogProgress())
     image_map.refresh(made.searcher.refresh().index, LogProgress())
+    annotate(made)
     return made
+
+
+def annotate(made: Pipeline) -> None:
+    """The folders of coffee are its classes; boxes of one image, which its camera took lying on its side."""
+    boxes = {
+        "images": [{"id": 1, "file_name": BOXED, "width": 1600, "height": 2400}],
+        "categories": [{"id": 1, "name": HOSTILE_LABEL}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [100, 200, 300, 400]}],
+    }
+    coco = made.settings.lake_root / "boxes.json"
+    coco.write_text(json.dumps(boxes))
+    for source in (
+        make_source(format="folders", pattern="coffee/{class}/*"),
+        make_source(format="coco", path=coco, split="test"),
+    ):
+        made.annotate(source, LogProgress())
 
 
 @pytest.fixture(scope="session")

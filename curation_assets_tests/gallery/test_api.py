@@ -32,6 +32,7 @@ from curation_assets.gallery import files
 from curation_assets.gallery.api import images as api_images
 from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
+from curation_assets.gallery.points import values_of
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
@@ -42,10 +43,12 @@ from curation_assets.search.query import Picture
 from curation_assets.search.searcher import Searcher
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.conftest import (
+    BOXED,
     BURST,
     BYTES,
     HERE,
     HOSTILE,
+    HOSTILE_LABEL,
     NEAR,
     NEWLINE,
     SCRIPT,
@@ -597,6 +600,54 @@ def test_points_are_told_apart_by_cluster_and_by_outlier_score(client: TestClien
     assert refusal(client, "/api/map/scores", id=map_id, by="size")[0] == 400
 
 
+def test_points_are_told_apart_by_what_is_said_of_their_images(client: TestClient, lake: Pipeline) -> None:
+    answer = client.get("/api/map").json()
+    paths = lake.searcher.map_of(lake.searcher.open())["relative_path"]
+    assert {"cluster", "outlier_score", "label_class", "split", "problems"} <= set(answer["colours"])
+    told = client.get("/api/map/scores", params={"id": answer["id"], "by": "label_class"}).json()
+    assert dict(zip(told["labels"], told["counts"], strict=True)) == {"rust": 50, "healthy": 40, HOSTILE_LABEL: 1}
+    for path, number in zip(paths, decoded(told["label"], "u1"), strict=True):
+        said = path.split("/")[1] if path.startswith("coffee/") else HOSTILE_LABEL if path == BOXED else None
+        assert (None if number == 255 else told["labels"][number]) == said
+    for condition, number in zip(told["conditions"], told["counts"], strict=True):
+        assert search(client, where=condition)["total"] == number
+    assert "label_class" in refusal(client, "/api/map/scores", id=answer["id"], by="label_size")[1]
+
+
+def test_more_values_than_there_are_numbers_for_are_one() -> None:
+    many = pl.Series(
+        "label_class", [f"c{at % 300:03}" for at in range(600)] + ["c000", None, "x" * 2000, "x" * 2000] * 2
+    )
+    steps, places = values_of(many)
+    assert [step.label for step in steps[:2]] == ["c000", "x" * 2000]
+    assert [step.condition for step in (steps[0], steps[1], steps[-1])] == ["label_class = 'c000'", None, None]
+    assert (len(steps), steps[-1].label) == (255, "47 others")
+    assert [int(place) for place in places[[0, 601, 602, 299]]] == [0, 255, 1, 254]
+
+
+def test_an_images_page_shows_labels_split_and_boxes(client: TestClient) -> None:
+    said = client.get("/api/image", params={"key": BOXED}).json()["annotations"]
+    box = {"label": HOSTILE_LABEL, "x": 100, "y": 200, "width": 300, "height": 400}
+    assert said == [
+        {
+            "field": "class",
+            "source": "boxes.json",
+            "values": [HOSTILE_LABEL],
+            "split": "test",
+            "boxes": [box],
+            "counts": True,
+        }
+    ]
+    page = client.get("/image", params={"key": BOXED}).text
+    assert "a &lt;b&gt;leaf&lt;/b&gt;&#39;s" in page
+    assert "<b>leaf" not in page
+    assert '<rect x="100.0" y="200.0" width="300.0" height="400.0"/>' in page
+    assert "<dt>split</dt><dd>test " in page
+    plain = client.get("/image", params={"key": "rice/photo_001.jpg"}).text
+    assert "<rect" not in plain
+    assert "<h2>Labels</h2>" not in plain
+
+
 def test_an_images_page_leads_to_its_cluster(client: TestClient, lake: Pipeline) -> None:
     columns = client.get("/api/image", params={"key": "coffee/rust/photo_000.jpg"}).json()["columns"]
     row = lake.tables.row("coffee/rust/photo_000.jpg")
@@ -915,9 +966,9 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
-        "Asked", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts", "FoldersAnswer",
-        "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label", "LabelsAnswer", "MapAnswer",
-        "MapLabels", "MapScores", "Problem", "SearchAnswer", "Uploaded",
+        "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
+        "FoldersAnswer", "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label",
+        "LabelsAnswer", "MapAnswer", "MapLabels", "MapScores", "Problem", "SearchAnswer", "Uploaded",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

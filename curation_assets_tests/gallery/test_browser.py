@@ -20,7 +20,7 @@ import pytest
 
 from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline
-from curation_assets_tests.gallery.conftest import HOSTILE, SCRIPT
+from curation_assets_tests.gallery.conftest import BOXED, HOSTILE, SCRIPT
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
@@ -651,6 +651,9 @@ def test_points_are_coloured_by_folder_or_by_label(visit: Open, lake: Pipeline) 
     expect(page.locator("#legend li").first).to_contain_text(": ")
     page.get_by_role("combobox", name="Colour by").select_option("outlier_score")
     expect(page.locator("#legend li").first).to_contain_text("the farthest 1 %")
+    page.get_by_role("combobox", name="Colour by").select_option("label_class")
+    expect(page.locator("#legend li").first).to_have_text("rust50")
+    expect(page.locator("#legend li").last).to_have_text(f"none{USABLE - 91}")
     page.get_by_label("Labels, one a line").fill("a green leaf\n<b>soil</b>\n")
     page.get_by_role("button", name="Colour by these labels").click()
     expect(page.locator("#legend")).to_contain_text("<b>soil</b>")
@@ -658,6 +661,20 @@ def test_points_are_coloured_by_folder_or_by_label(visit: Open, lake: Pipeline) 
     page.get_by_role("button", name="Colour by these labels").click()
     expect(page.locator("#state")).to_contain_text("at least two")
     window.problems.clear()
+
+
+def test_boxes_lie_over_the_picture_and_can_be_put_away(visit: Open) -> None:
+    page = visit().go(f"/image?key={BOXED}")
+    picture, box = page.locator("#picture"), page.locator("#boxes rect")
+    expect(box).to_be_visible()
+    seen, drawn = picture.bounding_box(), box.bounding_box()
+    assert seen is not None
+    assert drawn is not None
+    scale = seen["width"] / 1600
+    assert abs(drawn["x"] - seen["x"] - 100 * scale) < 3
+    assert abs(drawn["height"] - 400 * scale) < 4
+    page.get_by_label("Show the boxes").uncheck()
+    expect(box).to_be_hidden()
 
 
 def test_the_map_is_moved_and_zoomed(visit: Open, lake: Pipeline) -> None:

@@ -63,6 +63,7 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
         embedding=embedding,
         copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),
         copies_total=number,
+        annotations=[responses.Annotation.model_validate(said) for said in gallery.annotations_of(row)],
         groups=_groups(gallery, index, asked),
         compared=row["status"] == "ok"
         and is_compared(gallery.tables.compared, row["content_sha256"], gallery.agreements),

@@ -7,14 +7,18 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Query, Request
 
+from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
-from curation_assets.gallery.points import Points, clusters_of, encoded, labels_of, steps_of
+from curation_assets.gallery.points import Points, clusters_of, encoded, labels_of, steps_of, values_of
 from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, MapScoresRequest, Versions
 from curation_assets.images.names import printable
+from curation_assets.search.index import SearchIndex
 from curation_assets.search.zero_shot import check_labels
+
+_CLUSTER, _OUTLIER = "cluster", "outlier_score"
 
 router = APIRouter()
 
@@ -31,6 +35,7 @@ def map_points(gallery: GalleryOf, versions: Annotated[Versions, Query()]) -> re
         folder=encoded(points.folder),
         folders=points.folders,
         shown_folders=[printable(folder) for folder in points.folders],
+        colours=_colours(gallery, index),
         index=gallery.index_facts(index),
     )
 
@@ -63,16 +68,21 @@ def _map_labels(gallery: Gallery, asked: MapLabelsRequest) -> responses.MapLabel
     return responses.MapLabels(labels=names, counts=counts, label=encoded(of_points))
 
 
-@router.get("/api/map/scores", tags=["map"], summary="Clusters or outlier scores of all points", responses=NOT_THERE)
+@router.get("/api/map/scores", tags=["map"], summary="What all points are told apart by", responses=NOT_THERE)
 def map_scores(gallery: GalleryOf, asked: Annotated[MapScoresRequest, Query()]) -> responses.MapScores:
-    """The cluster of each point's image, the largest first, or how far it lies from the others, in steps."""
+    """Of each point's image the cluster, label, split or another column, or how far it lies from the others."""
     index = gallery.open(asked)
     points = _same_map(gallery.maps.of(index), asked.id)
-    columns = ["cluster", "cluster_name", "outlier_score"]
+    if asked.by not in (colours := _colours(gallery, index)):
+        raise CurationError(f"by={asked.by[:60]!r}: points can be told apart by {', '.join(colours) or 'nothing yet'}")
+    columns = ["cluster", "cluster_name"] if asked.by == _CLUSTER else [asked.by]
     scores = gallery.searcher.further(index, range(len(index.rows)), columns)
     rows = pl.concat([index.rows.select("relative_path"), scores], how="horizontal")
     rows = points.paths.to_frame().join(rows, on="relative_path", how="left", maintain_order="left")
-    steps, of_points = clusters_of(rows) if asked.by == "cluster" else steps_of(rows)
+    if asked.by == _CLUSTER:
+        steps, of_points = clusters_of(rows)
+    else:
+        steps, of_points = steps_of(rows) if asked.by == _OUTLIER else values_of(rows[asked.by])
     counts = [int((of_points == place).sum()) for place in range(len(steps))]
     return responses.MapScores(
         labels=[step.label for step in steps],
@@ -80,6 +90,12 @@ def map_scores(gallery: GalleryOf, asked: Annotated[MapScoresRequest, Query()]) 
         counts=counts,
         label=encoded(of_points),
     )
+
+
+def _colours(gallery: Gallery, index: SearchIndex) -> list[str]:
+    """Columns that points can be told apart by, of those that hold something."""
+    scores = [name for name in (_CLUSTER, _OUTLIER) if gallery.searcher.holds(index, name)]
+    return scores + [name for name in gallery.searcher.text_columns(index) if name != "cluster_name"]
 
 
 def _same_map(points: Points, asked: str) -> Points:

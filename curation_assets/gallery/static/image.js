@@ -63,3 +63,6 @@ async function tellWhy() {
 }
 if (picture?.complete && !picture.naturalWidth) tellWhy();
 else picture?.addEventListener("error", tellWhy);
+
+const boxes = byId("show-boxes");
+boxes?.addEventListener("change", () => (byId("boxes").style.display = boxes.checked ? "" : "none"));

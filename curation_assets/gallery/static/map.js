@@ -8,6 +8,7 @@ const PALETTE = [
 const OTHERS = PALETTE.length - 1;
 const NO_LABEL = 255;
 const MOST_CORNERS = 120; // of a lasso, as they go into an address
+const TYPED = " "; // in place of a column's name
 const HOVER_PAUSE = 40; // ms; while the pointer flies over many points, none is asked for
 
 const decoded = (text, Kind) => new Kind(Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer);
@@ -35,9 +36,8 @@ async function begin() {
     ...Array.from({ length: Math.min(depth, 8) }, (_, at) =>
       el("option", { value: String(at + 1), textContent: at ? `folder, ${at + 1} levels` : "top folder" }),
     ),
-    el("option", { value: "cluster", textContent: "cluster" }),
-    el("option", { value: "outlier_score", textContent: "outlier score" }),
-    el("option", { value: "labels", textContent: "labels", disabled: true }),
+    ...answer.colours.map((name) => el("option", { value: name, textContent: name.replaceAll("_", " ") })),
+    el("option", { value: TYPED, textContent: "labels as typed", disabled: true }),
   );
   if (drawable()) {
     const { PointMap } = await import("./points.js");
@@ -77,19 +77,18 @@ async function byLabels(labels) {
   const answer = await askJson(`/api/map/labels?${parameters}`);
   const entries = answer.labels.map((name, at) => ({ name, count: answer.counts[at], link: `/?text=${encodeURIComponent(name)}` }));
   const of = Uint32Array.from(decoded(answer.label, Uint8Array), (label) => (label === NO_LABEL ? entries.length : label));
-  if (of.includes(entries.length)) entries.push({ name: "no label", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
-  byId("colour").querySelector("[value=labels]").disabled = false;
-  byId("colour").value = "labels";
+  if (of.includes(entries.length)) entries.push({ name: "no label", soft: true, count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
+  byId("colour").lastElementChild.disabled = false;
+  byId("colour").value = TYPED;
   colour(entries, of);
 }
 
-async function byScores(by) {
+async function byColumn(by) {
   const answer = await askJson(`/api/map/scores?${new URLSearchParams({ id: points.id, by })}`);
-  if (!answer.labels.length) throw new Error("No image is scored yet; `curation curate` does that.");
-  const link = (at) => `/?where=${encodeURIComponent(answer.conditions[at])}`;
+  const link = (at) => (answer.conditions[at] ? `/?where=${encodeURIComponent(answer.conditions[at])}` : null);
   const entries = answer.labels.map((name, at) => ({ name, count: answer.counts[at], link: link(at) }));
   const of = Uint32Array.from(decoded(answer.label, Uint8Array), (label) => (label === NO_LABEL ? entries.length : label));
-  if (of.includes(entries.length)) entries.push({ name: "none", count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
+  if (of.includes(entries.length)) entries.push({ name: "none", soft: true, count: points.count - answer.counts.reduce((a, b) => a + b), link: null });
   byId("colour").value = by;
   colour(entries, of);
 }
@@ -101,7 +100,7 @@ function colour(entries, of) {
   paint();
 }
 
-const tint = (at) => PALETTE[Math.min(at, OTHERS)];
+const tint = (at) => PALETTE[colouring.entries[at].soft ? OTHERS : Math.min(at, OTHERS)];
 
 function paint() {
   if (!map) return;
@@ -216,16 +215,18 @@ byId("map").addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 byId("colour").addEventListener("change", async () => {
-  if (["cluster", "outlier_score"].includes(byId("colour").value)) {
+  const { value } = byId("colour");
+  if (value === TYPED) byId("labels").requestSubmit();
+  else if (/^\d+$/.test(value)) byFolder(Number(value));
+  else {
     byId("state").textContent = "Colouring …";
     try {
-      await byScores(byId("colour").value);
+      await byColumn(value);
       byId("state").textContent = `${number(points.count)} images`;
     } catch (error) {
       byId("state").textContent = error.message;
     }
-  } else if (byId("colour").value !== "labels") byFolder(Number(byId("colour").value));
-  else byId("labels").requestSubmit();
+  }
 });
 byId("labels").addEventListener("submit", async (event) => {
   event.preventDefault();
