@@ -24,6 +24,7 @@ from curation_assets.scan.result import ScanResult
 if TYPE_CHECKING:
     from curation_assets.annotations.configured import Followed
     from curation_assets.curate.duplicates.overview import Duplicates
+    from curation_assets.curate.labels.predicting import Predictions
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.search.refresh import IndexRefresh
@@ -50,6 +51,7 @@ class RunSummary:
             ``annotations_error`` tells.
         duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
         scores: what became of outlier scores and clusters; None too where nothing is indexed.
+        predictions: what became of the classifiers' predictions; None too where nothing is indexed or annotated.
     """
 
     chosen: ChosenModel
@@ -74,6 +76,8 @@ class RunSummary:
     duplicates_error: str | None = None
     scores: Scoring | None = None
     scores_error: str | None = None
+    predictions: Predictions | None = None
+    predictions_error: str | None = None
 
 
 def run(
@@ -157,6 +161,12 @@ def run(
             scores = pipeline.score(progress)
         except CurationError as error:
             scores_error = str(error)
+    predictions, predictions_error = None, None
+    if curate and pipeline.has_labels:
+        try:
+            predictions = pipeline.classify(progress)
+        except CurationError as error:
+            predictions_error = str(error)
     if question is not None:
         raise CurationError(
             f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
@@ -181,6 +191,8 @@ def run(
         duplicates_error=duplicates_error,
         scores=scores,
         scores_error=scores_error,
+        predictions=predictions,
+        predictions_error=predictions_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},
         broken=tables.broken(),
         lost={
