@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curation_assets.annotations.configured import Followed
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.labels.issues import LabelIssues
+    from curation_assets.curate.labels.predicting import Predictions
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.search.refresh import IndexRefresh
@@ -51,6 +52,7 @@ class RunSummary:
             ``annotations_error`` tells.
         duplicates: what comparing did; None as with quality, which ``duplicates_error`` tells.
         scores: what became of outlier scores and clusters; None too where nothing is indexed.
+        predictions: what became of the classifiers' predictions; None too where nothing is indexed or annotated.
         label_issues: what speaks against labels and boxes; None too where there are no annotations.
     """
 
@@ -76,6 +78,8 @@ class RunSummary:
     duplicates_error: str | None = None
     scores: Scoring | None = None
     scores_error: str | None = None
+    predictions: Predictions | None = None
+    predictions_error: str | None = None
     label_issues: LabelIssues | None = None
     label_issues_error: str | None = None
 
@@ -161,6 +165,12 @@ def run(
             scores = pipeline.score(progress)
         except CurationError as error:
             scores_error = str(error)
+    predictions, predictions_error = None, None
+    if curate and pipeline.has_labels:
+        try:
+            predictions = pipeline.classify(progress)
+        except CurationError as error:
+            predictions_error = str(error)
     label_issues, label_issues_error = None, None
     if curate:
         try:
@@ -191,6 +201,8 @@ def run(
         duplicates_error=duplicates_error,
         scores=scores,
         scores_error=scores_error,
+        predictions=predictions,
+        predictions_error=predictions_error,
         label_issues=label_issues,
         label_issues_error=label_issues_error,
         unlisted=tree.unlisted | {place: why for scan in scans for place, why in scan.unlisted.items()},

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from curation_assets.curate.duplicates.spark import SparkVerification
     from curation_assets.curate.evidence import Evidence
     from curation_assets.curate.findings import Findings
+    from curation_assets.curate.labels.examples import Examples
     from curation_assets.curate.labels.issues import LabelIssues
+    from curation_assets.curate.labels.predicting import Predictions
     from curation_assets.curate.leaks import Leaks
     from curation_assets.curate.neighbours.spark import SparkLists
     from curation_assets.curate.neighbours.stored import Neighbours
@@ -441,6 +443,71 @@ class Pipeline:
         told = [{"relative_path": path, "cosine": cosine} for path, cosine in near]
         return rows.select(columns).row(0, named=True) | {"neighbours": told}
 
+    def classify(self, progress: Progress, field: str | None = None) -> Predictions | None:
+        """Bring the predictions in line with annotations and the champion's vectors, as far as its search index goes.
+
+        Args:
+            field: of the annotations; None: every one.
+
+        Returns:
+            What was done; None where nothing is embedded or indexed.
+
+        Raises:
+            CurationError: a table can't be read or written, or no annotation is of the field.
+        """
+        from curation_assets.curate.labels.predicting import Predictions, bring_predictions_in_line, told_of
+
+        if (found := self.champion_index()) is None:
+            return None
+        model, index = found
+        examples = self.examples(index)
+        names = [each.field for each in examples]
+        if field is not None and field not in names:
+            raise CurationError(f"no image has an annotation of {field!r}; there are {', '.join(names) or 'none'}")
+        table = self.tables.predictions
+        if not table.exists() and all(each.why_not for each in examples if field in (None, each.field)):
+            return Predictions([told_of(each) for each in examples if field in (None, each.field)])
+        table.create()
+        return bring_predictions_in_line(index, model, table, examples, progress, only=field)
+
+    def examples(self, index: SearchIndex) -> list[Examples]:
+        """Of every field of annotations what a classifier is fitted to.
+
+        Args:
+            index: whose images have vectors.
+        """
+        from curation_assets.curate.labels.examples import read_examples
+        from curation_assets.curate.scores.scoring import images_of
+
+        tables = self.tables
+        images = tables.directory.latest().read(["relative_path", "content_sha256"]).drop("_file")
+        said = tables.annotations, tables.decisions, tables.pairs
+        return read_examples(*said, self.annotation_order, images, images_of(index))
+
+    def predictions_are_behind(self) -> bool:
+        """Whether :meth:`classify` would do something, as far as the champion's search index goes."""
+        from curation_assets.curate.labels.predicting import predictions_are_behind
+
+        if (found := self.champion_index()) is None:
+            return False
+        model, index = found
+        examples = self.examples(index)
+        if not self.tables.predictions.exists():
+            return any(each.why_not is None for each in examples)
+        return predictions_are_behind(index, self.tables.predictions.latest(), model, examples)
+
+    def predictions_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What classifiers say of an image, given by its row of the directory table.
+
+        Returns:
+            ``field``, ``predicted``, ``confidence``, ``label``, ``label_quality`` and ``suggested`` of each field.
+        """
+        columns = ["field", "predicted", "confidence", "label", "label_quality", "suggested"]
+        if self.tables.predictions.newest_version() < 1:
+            return []
+        is_it = (pl.col("relative_path") == row["relative_path"]) & (pl.col("content_sha256") == row["content_sha256"])
+        return self.tables.predictions.latest().read(columns, where=is_it).select(columns).sort("field").to_dicts()
+
     def nearest(self, paths: Iterable[str]) -> dict[str, list[tuple[str, float]]]:
         """Of some images the nearest others by the champion's vectors: relative path and cosine of each.
 
@@ -502,6 +569,12 @@ class Pipeline:
     def has_annotations(self) -> bool:
         """Whether there is something to follow."""
         return bool(self.settings.annotations) or self.tables.annotations.exists()
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there may be something that classifiers are fitted to, or were."""
+        tables = self.tables
+        return any(table.exists() for table in (tables.annotations, tables.decisions, tables.predictions))
 
     def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
         """Bring the annotations of a source in line with what it says.

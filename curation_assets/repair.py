@@ -190,6 +190,10 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
         for partition in unscored:
             _drop(tables.scores, partition)
         pipeline.score(progress)
+    if unpredicted := broken.get(tables.predictions.path.name, []):
+        for partition in unpredicted:
+            _drop(tables.predictions, partition)
+        pipeline.classify(progress)
     if unfound := broken.get(tables.label_issues.path.name, []):
         for partition in unfound:
             _drop(tables.label_issues, partition)

@@ -1,1 +1,1 @@
-"""Labels: what classifiers make of them, and what speaks against them."""
+"""What labels and vectors tell of each other: a classifier fitted to the annotations, and labels that it doubts."""
