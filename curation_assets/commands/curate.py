@@ -371,7 +371,7 @@ def _write_page(
         tiles = []
         for path, score in zip(found["relative_path"], found[f"{count.kind.name}_score"], strict=True):
             one = told[count.kind.name].get(path, Evidence())
-            tiles += shown_tile(path, "; ".join(filter(None, (f"{count.kind.scale} {score:.3g}", one.said))))
+            tiles += shown_tile(path, one.said or f"{count.kind.scale} {score:.3g}")
             for other, what in one.beside:
                 tiles += shown_tile(other, f"↑ {what}")
         said = (f"{sentence[0].upper()}{sentence[1:]}." for sentence in (count.kind.meaning, count.kind.advice))

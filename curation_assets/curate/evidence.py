@@ -143,6 +143,8 @@ def _issues(
 
 def _sentence(issue: dict[str, Any]) -> str:
     labels = _text(issue["given"]) or "nothing"
+    if issue["kind"] == WRONG:
+        return f"{issue['field']}: {labels} → {issue['suggested']}, quality {issue['label_quality']:.2f}"
     if issue["suggested"] is not None:
         labels += f" → {issue['suggested']}"
     return f"{issue['field']}: {labels}: {issue['reason']}"

@@ -161,7 +161,7 @@ _KINDS = (
     Kind(
         MISLABELLED,
         "its label is likely wrong, says a classifier that was fitted to the others",
-        "look at it beside its nearest, and give the right label: `curation decisions add relabel`",
+        "look at each beside its nearest, and say what it is (`curation decisions add relabel`)",
         pl.col(LABEL_QUALITY),
         "quality of its label",
         MISLABELLED_BELOW,
@@ -170,7 +170,7 @@ _KINDS = (
     Kind(
         CONFLICTING,
         "another image of the same photograph has another label, or sources disagree about its own",
-        "say which label is right: `curation decisions add relabel`, or that they are `different`",
+        "say which label is right (`curation decisions add relabel`), or that the two are different",
         pl.col(OTHERWISE),
         "images and sources that say otherwise",
         1.0,
@@ -192,7 +192,7 @@ _KINDS = (
     Kind(
         LEAK,
         "the same photograph or scene is in a cleaner split too, so what is measured there is worth less",
-        "leave it out of its split: `curation leakage --give-way` prints the paths",
+        "leave them out of their split (`curation leakage --give-way` prints the paths)",
         pl.col(ACROSS),
         "images in other splits that are the same",
         1.0,

@@ -90,7 +90,7 @@ def _first_answer(request: Request) -> str:
 def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """One image."""
     facts = image_facts(gallery, asked)
-    order = ("file_name", "folder", "status", "error", "warning", PROBLEMS)
+    order = ("file_name", "folder", "status", "error", "warning", PROBLEMS, "label_issues")
     columns = sorted(facts.columns.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
     meanings = _MEANINGS | gallery.searcher.further_columns
     return render(

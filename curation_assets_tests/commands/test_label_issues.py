@@ -82,7 +82,7 @@ def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path:
     code, text, _ = curation("problems", "mislabelled")
     assert text.splitlines() == [
         f"0.070  {TWO}",
-        "  class: rust → miner: it looks like miner: the quality of the label rust is 0.07",
+        "  class: rust → miner, quality 0.07",
     ]
     rows = list(csv.DictReader(io.StringIO(curation("problems", "conflicting", "--csv")[1].removeprefix("\ufeff"))))
     assert [(row["relative_path"], row["given"], row["problems"]) for row in rows] == [

@@ -190,14 +190,14 @@ def _mislabelled(predictions: LakeTable, counts: pl.DataFrame) -> pl.DataFrame:
     rows = _read(predictions, columns, where).unique(["relative_path", "field", "model_version"])
     single = counts.filter(pl.col("values").list.len() == 1).select(*_OF, label=pl.col("values").list.first())
     rows = rows.join(single, on=[*_OF, "label"], how="semi")
-    quality = pl.col("label_quality").round(2)
+    quality = pl.col("label_quality").round(3)
     return rows.select(
         *_OF,
         *_MODEL,
         "suggested",
         "label_quality",
         kind=pl.lit(MISLABELLED),
-        reason=pl.format("it looks like {}: the quality of the label {} is {}", "suggested", "label", quality),
+        reason=pl.format("it looks like {}; quality of the label {}: {}", "suggested", "label", quality),
         made_with=pl.format("{}-{}", pl.lit(ISSUES_VERSION), "made_with"),
     )
 

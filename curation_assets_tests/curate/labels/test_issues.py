@@ -132,7 +132,7 @@ def test_predictions_that_speak_against_a_label_are_issues_while_it_is_that_labe
 ) -> None:
     predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", None, 0.98), (COPY, "rust", "phoma", 0.1))
     find(lake)
-    said = "it looks like miner: the quality of the label rust is 0.07"
+    said = "it looks like miner; quality of the label rust: 0.07"
     told = rows(lake, "relative_path", "kind", "suggested", "reason", "model_version", "made_with")
     assert told[1:2] == [(TWO, "mislabelled", "miner", said, "1", "1-1-x")]
     assert len(rows(lake)) == 3, "of a label that the classifier did not see nothing is said"
