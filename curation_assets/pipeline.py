@@ -114,6 +114,7 @@ class Pipeline:
         """Finds images by words, by example and by looking."""
         from curation_assets.annotations.columns import AnnotationSource
         from curation_assets.curate.columns import GroupSource, ProblemSource, quality_source, score_source
+        from curation_assets.curate.labels.columns import PredictionSource
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -131,6 +132,7 @@ class Pipeline:
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.tables.scores),
                 score_source(self.tables.scores),
                 GroupSource(self.tables.groups),
+                PredictionSource(self.tables.predictions),
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
                 ),

@@ -35,6 +35,7 @@ from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import (
     duplicates_facts,
     print_duplicates,
+    print_predictions,
     print_quality,
     print_scores,
     quality_facts,
@@ -61,7 +62,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, annotations, pairs, groups, scores and clusters in line; `curation run` ends with it."""
+    """Bring quality, annotations, groups, scores, clusters and predictions in line; `curation run` ends with it."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -74,10 +75,13 @@ def curate(
         followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
         scored = pipeline.score(shown)
+        predicted = pipeline.classify(shown) if pipeline.has_labels else None
     facts = quality_facts(done)
     if as_json:
         told = {"quality": facts, "duplicates": duplicates_facts(compared)}
         told |= {} if followed is None else {"annotations": followed_facts(followed)}
+        if predicted is not None and predicted.fields:
+            told["predictions"] = asdict(predicted)
         print_json(told | {"scores": None if scored is None else asdict(scored)})
     else:
         print_quality(done)
@@ -86,6 +90,8 @@ def curate(
         print_duplicates(compared)
         if scored is not None:
             print_scores(scored)
+        if predicted is not None:
+            print_predictions(predicted)
         out.print(
             "`curation problems` shows what is wrong, `curation duplicates` what is there twice, `curation clusters` "
             "what there is"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from curation_assets.curate.duplicates.overview import Duplicates
+    from curation_assets.curate.labels.predicting import FieldPredictions, Predictions
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.ingest import RunSummary
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from curation_assets.settings import Settings
 
 MAX_TABLE_ROWS = 40
+_FEW = 5  # classes with too few images that are named
 
 
 def print_run(settings: Settings, summary: RunSummary) -> None:
@@ -91,6 +93,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_scores(summary.scores)
     elif summary.scores_error is not None:
         out.print(f"scores not brought in line: {summary.scores_error}", markup=False)
+    if summary.predictions is not None:
+        print_predictions(summary.predictions)
+    elif summary.predictions_error is not None:
+        out.print(f"labels not classified: {summary.predictions_error}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -196,6 +202,42 @@ def print_scores(done: Scoring) -> None:
     )
 
 
+def predictions_line(done: Predictions) -> str:
+    """What became of the predictions."""
+    fields = [one for one in done.fields if one.why_not is None]
+    fitted = sum(one.fitted for one in fields)
+    what = f"classifiers fitted to {fitted:,} contents, " if fitted else ""
+    predicted = sum(one.predicted for one in fields)
+    images = sum(one.images for one in fields)
+    what += (
+        f"{predicted:,} contents predicted, {images:,} predictions of {len(fields):,} field{'s' * (len(fields) != 1)}"
+    )
+    return f"labels {what}, {done.seconds:.1f} s"
+
+
+def print_predictions(done: Predictions) -> None:
+    """What classifying did, and why not where it can't be done."""
+    if any(one.why_not is None for one in done.fields):
+        out.print(predictions_line(done), soft_wrap=True)
+    for one in done.fields:
+        if one.why_not is not None:
+            out.print(f"labels not classified: {printable(one.why_not)}", markup=False, soft_wrap=True)
+
+
+def left_out(told: FieldPredictions) -> str:
+    """What a field's classifier is not fitted to; empty where there is nothing."""
+    few = ", ".join(f"{name} ({number})" for name, number in list(told.few.items())[:_FEW])
+    more = f" and {len(told.few) - _FEW:,} more" if len(told.few) > _FEW else ""
+    said = [
+        (len(told.few), f"{len(told.few):,} classes with too few images: {few}{more}"),
+        (told.several, f"{told.several:,} images with several labels"),
+        (told.nothing, f"{told.nothing:,} with none"),
+        (told.conflicting, f"{told.conflicting:,} whose equal copies are labelled otherwise"),
+        (told.no_vector, f"{told.no_vector:,} without a vector"),
+    ]
+    return "; ".join(text for number, text in said if number)
+
+
 def _speed(totals: dict[str, Any]) -> str:
     return f", {totals['images_per_second']:,.0f}/s" if totals["images_per_second"] else ""
 
@@ -227,6 +269,10 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         annotations["annotations"] = followed_facts(summary.annotations)
     if summary.annotations_error is not None:
         annotations["annotations_error"] = summary.annotations_error
+    if summary.predictions is not None and summary.predictions.fields:
+        annotations["predictions"] = asdict(summary.predictions)
+    if summary.predictions_error is not None:
+        annotations["predictions_error"] = summary.predictions_error
     return annotations | {
         "images_root": text_from_path(str(settings.images_root)),
         "tables": {
