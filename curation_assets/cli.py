@@ -16,6 +16,7 @@ import typer
 from curation_assets import __version__, stopping
 from curation_assets.commands import (
     annotate,
+    classify,
     clusters,
     curate,
     decisions,
@@ -49,6 +50,7 @@ app.command("problems")(curate.problems)
 app.command("duplicates")(duplicates.duplicates)
 app.command("leakage")(leakage.leakage)
 app.command("clusters")(clusters.clusters)
+app.command("classify")(classify.classify)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

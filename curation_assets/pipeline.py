@@ -124,6 +124,7 @@ class Pipeline:
             quality_source,
             score_source,
         )
+        from curation_assets.curate.labels.columns import PredictionSource
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -142,6 +143,7 @@ class Pipeline:
                 IssueSource(self.tables.label_issues),
                 score_source(self.tables.scores),
                 GroupSource(self.tables.groups),
+                PredictionSource(self.tables.predictions),
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
                 ),

@@ -37,6 +37,7 @@ from curation_assets.commands.reports import (
     duplicates_facts,
     print_duplicates,
     print_label_issues,
+    print_predictions,
     print_quality,
     print_scores,
     quality_facts,
@@ -64,7 +65,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, annotations, duplicates, scores, clusters, label issues in line; `curation run` ends with it."""
+    """Bring quality, annotations, duplicates, scores, predictions, label issues in line; `curation run` ends so."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -77,11 +78,14 @@ def curate(
         followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
         scored = pipeline.score(shown)
+        predicted = pipeline.classify(shown) if pipeline.has_labels else None
         issues = pipeline.find_label_issues(shown)
     facts = quality_facts(done)
     if as_json:
         told = {"quality": facts, "duplicates": duplicates_facts(compared)}
         told |= {} if followed is None else {"annotations": followed_facts(followed)}
+        if predicted is not None and predicted.fields:
+            told["predictions"] = asdict(predicted)
         told |= {} if issues is None else {"label_issues": asdict(issues)}
         print_json(told | {"scores": None if scored is None else asdict(scored)})
     else:
@@ -91,6 +95,8 @@ def curate(
         print_duplicates(compared)
         if scored is not None:
             print_scores(scored)
+        if predicted is not None:
+            print_predictions(predicted)
         if issues is not None:
             print_label_issues(issues)
         out.print(

@@ -126,6 +126,7 @@ def show(
     decisions = read_decisions(pipeline.tables.decisions).of_image(row["relative_path"], row["content_sha256"])
     groups = groups_with(pipeline.tables.groups, pipeline.tables.pairs, row["relative_path"])
     scores = pipeline.scores_of(row)
+    predictions = pipeline.predictions_of(row)
     issues = pipeline.label_issues_of(row)
     if as_json:
         facts = {"image": row, "embeddings": vectors, "copies": copies}
@@ -138,6 +139,7 @@ def show(
         facts |= {"label_issues": issues} if issues else {}
         facts |= {"decisions": decisions.to_dicts()} if len(decisions) else {}
         facts |= {} if scores is None else {"scores": scores}
+        facts |= {"predictions": predictions} if predictions else {}
         print_json(facts | ({} if quality is None else {"quality": quality}))
         return
     for name, value in row.items():
@@ -153,6 +155,8 @@ def show(
             out.print(f"[bold]{name:<15}[/] {escape(shown)}")
     for one in said_of:
         out.print(f"[bold]{'annotated':<15}[/] {escape(printable(annotation_line(one)))}")
+    for one in predictions:
+        out.print(f"[bold]{'predicted':<15}[/] {escape(printable(prediction_line(one)))}")
     for issue in issues:
         text = f"{issue['kind']} ({issue['field']}): {issue['reason']}"
         out.print(f"[bold]{'label issue':<15}[/] {escape(printable(text))}", soft_wrap=True)
@@ -162,6 +166,18 @@ def show(
         text = f"{about}, by {said['decided_by']}" + (f": {said['reason']}" if said["reason"] else "")
         out.print(f"[bold]{'decided':<15}[/] {escape(printable(text))}")
     _print_alike(row, copies, groups)
+
+
+def prediction_line(one: dict[str, Any]) -> str:
+    """What a classifier says of an image, and of its label if it has one."""
+    if one["predicted"] is None:
+        return f"{one['field']}: nothing, as its vector is no number"
+    said = f"{one['field']}: {one['predicted']}, confidence {one['confidence']:.2f}"
+    if one["label"] is None:
+        return said
+    quality = "" if one["label_quality"] is None else f", quality {one['label_quality']:.2f}"
+    rather = "" if one["suggested"] is None else f", rather {one['suggested']}"
+    return f"{said}; label {one['label']}{quality}{rather}"
 
 
 def _print_scores(scores: dict[str, Any] | None) -> None:

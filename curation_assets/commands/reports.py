@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.labels.issues import LabelIssues
+    from curation_assets.curate.labels.predicting import FieldPredictions, Predictions
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring
     from curation_assets.ingest import RunSummary
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from curation_assets.settings import Settings
 
 MAX_TABLE_ROWS = 40
+_FEW = 5  # classes with too few images that are named
 
 
 def print_run(settings: Settings, summary: RunSummary) -> None:
@@ -92,6 +94,10 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         print_scores(summary.scores)
     elif summary.scores_error is not None:
         out.print(f"scores not brought in line: {summary.scores_error}", markup=False)
+    if summary.predictions is not None:
+        print_predictions(summary.predictions)
+    elif summary.predictions_error is not None:
+        out.print(f"labels not classified: {summary.predictions_error}", markup=False)
     if summary.label_issues is not None:
         print_label_issues(summary.label_issues)
     elif summary.label_issues_error is not None:
@@ -201,6 +207,42 @@ def print_scores(done: Scoring) -> None:
     )
 
 
+def predictions_line(done: Predictions) -> str:
+    """What became of the predictions."""
+    fields = [one for one in done.fields if one.why_not is None]
+    fitted = sum(one.fitted for one in fields)
+    what = f"classifiers fitted to {fitted:,} contents, " if fitted else ""
+    predicted = sum(one.predicted for one in fields)
+    images = sum(one.images for one in fields)
+    what += (
+        f"{predicted:,} contents predicted, {images:,} predictions of {len(fields):,} field{'s' * (len(fields) != 1)}"
+    )
+    return f"labels {what}, {done.seconds:.1f} s"
+
+
+def print_predictions(done: Predictions) -> None:
+    """What classifying did, and why not where it can't be done."""
+    if any(one.why_not is None for one in done.fields):
+        out.print(predictions_line(done), soft_wrap=True)
+    for one in done.fields:
+        if one.why_not is not None:
+            out.print(f"labels not classified: {printable(one.why_not)}", markup=False, soft_wrap=True)
+
+
+def left_out(told: FieldPredictions) -> str:
+    """What a field's classifier is not fitted to; empty where there is nothing."""
+    few = ", ".join(f"{name} ({number})" for name, number in list(told.few.items())[:_FEW])
+    more = f" and {len(told.few) - _FEW:,} more" if len(told.few) > _FEW else ""
+    said = [
+        (len(told.few), f"{len(told.few):,} classes with too few images: {few}{more}"),
+        (told.several, f"{told.several:,} images with several labels"),
+        (told.nothing, f"{told.nothing:,} with none"),
+        (told.conflicting, f"{told.conflicting:,} whose equal copies are labelled otherwise"),
+        (told.no_vector, f"{told.no_vector:,} without a vector"),
+    ]
+    return "; ".join(text for number, text in said if number)
+
+
 def print_label_issues(done: LabelIssues) -> None:
     """What speaks against labels and boxes."""
     counts = ", ".join(f"{number:,} {kind}" for kind, number in done.kinds.items() if number)
@@ -238,6 +280,10 @@ def run_facts(settings: Settings, summary: RunSummary) -> dict[str, Any]:
         annotations["annotations"] = followed_facts(summary.annotations)
     if summary.annotations_error is not None:
         annotations["annotations_error"] = summary.annotations_error
+    if summary.predictions is not None and summary.predictions.fields:
+        annotations["predictions"] = asdict(summary.predictions)
+    if summary.predictions_error is not None:
+        annotations["predictions_error"] = summary.predictions_error
     if summary.label_issues is not None:
         annotations["label_issues"] = asdict(summary.label_issues)
     if summary.label_issues_error is not None:

@@ -36,8 +36,30 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A number in a table.
+
+    Attributes:
+        shade: 0 to 1, how dark it is.
+        section: number, from 1, of the section that it leads to.
+    """
+
+    text: str
+    shade: float = 0.0
+    section: int | None = None
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A table: names of the columns, and of each row its name and cells."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+
+
+@dataclass(frozen=True)
 class Section:
-    """Images under a title.
+    """Images under a title, or a table.
 
     Attributes:
         note: what to know of them.
@@ -46,6 +68,7 @@ class Section:
     title: str
     tiles: Sequence[Tile]
     note: str | None = None
+    matrix: Matrix | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""``curation classify``, and what ``run``, ``curate``, ``show`` and conditions say of predictions."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from curation_assets.demo.render import render
+from curation_assets.ingest import run
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.test_clusters import write
+
+KINDS = {"rust": "maize_rust", "tomato": "tomato", "apple": "apple"}
+WRONG = "apple/00.jpg"  # said to be a tomato
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawings each of three kinds, in a folder each, and four in one of no kind."""
+    root = tmp_path_factory.mktemp("drawings")
+    for kind, what in KINDS.items():
+        for number in range(12):
+            write(root / kind / f"{number:02}.jpg", render(what, random.Random(f"{kind}{number}"), (128, 96)))
+    for number in range(4):
+        write(root / "unsorted" / f"{number}.jpg", render("maize_rust", random.Random(f"u{number}"), (128, 96)))
+    return root
+
+
+@pytest.fixture
+def lake(ready: Pipeline, images: Path, drawings: Path) -> Pipeline:
+    for file in drawings.rglob("*.jpg"):
+        target = images / file.relative_to(drawings)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    run(ready, LogProgress(), curate=False)
+    return ready
+
+
+def annotate(curation: Curation, tmp_path: Path, wrong: str | None = WRONG, kinds: tuple[str, ...] = (*KINDS,)) -> None:
+    lines = [f"{kind}/{at:02}.jpg,{kind}" for kind in kinds for at in range(12) if f"{kind}/{at:02}.jpg" != wrong]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join(["path,class", *lines, *([f"{wrong},tomato"] if wrong else [])]))
+    code, text, error = curation("annotate", str(file), "--from", "csv")
+    assert code == 0, text + error
+
+
+def test_predictions_are_made_and_reported(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    annotate(curation, tmp_path)
+    page = tmp_path / "page.html"
+    code, text, said = curation("classify", "--json", "--html", str(page))
+    assert code == 0, said
+    told = json.loads(text)
+    assert set(told) == {"fields", "changed", "seconds"}
+    (field,) = told["fields"]
+    assert set(field) == {
+        "field", "images", "labelled", "accuracy", "balanced_accuracy", "calibration_error", "classes", "confusions",
+        "predicted", "likely_wrong", "done",
+    }  # fmt: skip
+    assert (field["field"], field["images"], field["labelled"], told["changed"]) == ("class", 40, 36, 40)
+    assert field["predicted"] == {"rust": 4}
+    assert field["accuracy"] > 0.9
+    assert (field["done"]["fitted"], field["done"]["predicted"]) == (36, 4)
+    assert [each["name"] for each in field["classes"]] == ["apple", "rust", "tomato"]
+    assert {"label": "tomato", "predicted": "apple", "images": 1} in field["confusions"]
+    html = page.read_text()
+    assert "tomato taken for apple" in html
+    assert 'href="#section-2"' in html
+    assert "data:image/jpeg;base64," in html
+    code, text, _ = curation("classify")
+    assert "0 contents predicted" in text
+    assert "1  tomato taken for apple" in text
+    assert f"{WRONG}  tomato, rather apple" in text
+
+
+def test_a_report_computes_nothing(
+    lake: Pipeline, curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert curation("classify", "--report")[0::2] == (2, curation("classify", "--report")[2])
+    assert "nothing is predicted yet" in curation("classify", "--report")[2]
+    annotate(curation, tmp_path)
+    curation("classify")
+    monkeypatch.setattr(Pipeline, "classify", None)
+    code, text, said = curation("classify", "--report")
+    assert (code, said) == (0, "")
+    assert "class: 36 images with a label, 3 classes; 4 without a label are predicted" in text
+    annotate(curation, tmp_path, wrong=None)
+    assert "changed since" in curation("classify", "--report")[2]
+
+
+def test_what_can_not_be_fitted_is_one_line(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    assert "no image has a label" in curation("classify")[2]
+    annotate(curation, tmp_path, wrong=None, kinds=("rust",))
+    code, text, said = curation("classify")
+    assert (code, text) == (2, "")
+    assert said.count("\n") == 1
+    assert "1 classes have 5 labelled images" in said
+    assert "no image has an annotation of 'pest'; there are class" in curation("classify", "--field", "pest")[2]
+    assert "is a folder" in curation("classify", "--html", str(tmp_path))[2]
+    code, text, _ = curation("curate")
+    assert code == 0
+    assert "labels not classified: class: 1 classes" in text
+    assert not lake.tables.predictions.exists()
+
+
+def test_run_and_curate_follow_the_annotations(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    assert "predictions" not in json.loads(curation("curate", "--json")[1])
+    annotate(curation, tmp_path)
+    told = json.loads(curation("curate", "--json")[1])["predictions"]
+    assert [(one["field"], one["fitted"]) for one in told["fields"]] == [("class", 36)]
+    told = json.loads(curation("run", "--json")[1])["predictions"]
+    assert (told["changed"], told["fields"][0]["fitted"]) == (0, 0)
+    assert "40 predictions of 1 field" in curation("curate")[1]
+
+
+def test_conditions_and_show_know_the_prediction(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    where = "predicted_class = 'rust' AND label_class IS NULL AND confidence_class > 0.5"
+    assert json.loads(curation("search", "--where", where, "--json")[1])["images"] == []
+    annotate(curation, tmp_path)
+    curation("classify")
+    hits = json.loads(curation("search", "--where", where, "--json")[1])["images"]
+    assert [hit["relative_path"] for hit in hits] == [f"unsorted/{number}.jpg" for number in range(4)]
+    assert {hit["predicted_class"] for hit in hits} == {"rust"}
+    (told,) = json.loads(curation("show", WRONG, "--json")[1])["predictions"]
+    assert set(told) == {"field", "predicted", "confidence", "label", "label_quality", "suggested"}
+    assert (told["predicted"], told["label"], told["suggested"]) == ("apple", "tomato", "apple")
+    assert "class: apple, confidence" in curation("show", WRONG)[1]
+    assert "label tomato, quality 0.0" in curation("show", WRONG)[1]
+    assert "class: rust, confidence" in curation("show", "unsorted/0.jpg")[1]
