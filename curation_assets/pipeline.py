@@ -685,7 +685,7 @@ class Pipeline:
         if not tables.annotations.exists() or not tables.directory.exists():
             return None
         tables.label_issues.create()
-        return bring_label_issues_in_line(tables, self.annotation_order, progress)
+        return bring_label_issues_in_line(tables, self.annotation_order, self.settings.label_issues_note, progress)
 
     def label_issues_behind(self) -> int:
         """How many rows of the label issues :meth:`find_label_issues` would write or let go.
@@ -695,7 +695,7 @@ class Pipeline:
         """
         from curation_assets.curate.labels.issues import label_issues_behind
 
-        return label_issues_behind(self.tables, self.annotation_order)
+        return label_issues_behind(self.tables, self.annotation_order, self.settings.label_issues_note)
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -529,6 +529,11 @@ class Settings(BaseSettings):
         return self._indexes / self.catalog_name / self.schema_name / self.annotations_table / "sources.json"
 
     @property
+    def label_issues_note(self) -> Path:
+        """Where it is noted of which tables the label issues were made: there too, and made anew."""
+        return self._indexes / self.catalog_name / self.schema_name / self.label_issues_table / "made_of.json"
+
+    @property
     def _indexes(self) -> Path:
         return self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
 

@@ -1,7 +1,8 @@
 """The table of label issues, brought in line with annotations, decisions, groups and predictions.
 
 It is a function of those tables, so what it should hold is made of them and compared with what it holds; only files
-with rows that differ are written anew.
+with rows that differ are written anew. Of which versions it was made is noted beside the index, so that nothing is read
+where nothing changed. The note may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -17,6 +20,7 @@ from curation_assets.annotations.record import KEY as ANNOTATED
 from curation_assets.annotations.record import read_rows
 from curation_assets.annotations.said import SCHEMA
 from curation_assets.annotations.standing import DECIDED, INHERITED, conflicts, counting
+from curation_assets.clip.notes import read_note, write_note
 from curation_assets.curate.duplicates.groups import Words
 from curation_assets.curate.duplicates.rows import merge_files, replace_rows
 from curation_assets.curate.labels.boxes import FOUND, box_faults
@@ -63,21 +67,24 @@ class LabelIssues:
     seconds: float = 0.0
 
 
-def bring_label_issues_in_line(tables: Tables, order: Sequence[str], progress: Progress) -> LabelIssues:
+def bring_label_issues_in_line(tables: Tables, order: Sequence[str], note: Path, progress: Progress) -> LabelIssues:
     """Find what speaks against labels and boxes, and write what differs.
 
     Args:
         order: of sources of annotations, the first counts most.
+        note: where it is noted what they were made of.
 
     Raises:
         CurationError: a table can't be read or written.
     """
     started = time.perf_counter()
     result = LabelIssues()
+    made_of = _made_of(tables, order)  # before they are read: who changes one meanwhile is seen the next time
 
     def work(change: Rewrite) -> None:
-        rows = label_issues(tables, order)
-        changed = _changed(rows, change.base)
+        in_line = _is_noted(note, made_of, change.base)
+        rows = change.base.read(["kind"]) if in_line else label_issues(tables, order)
+        changed = rows.clear() if in_line else _changed(rows, change.base)
         counts = dict(rows["kind"].value_counts().iter_rows())
         result.rows, result.kinds = len(rows), {kind: counts.get(kind, 0) for kind in KINDS}
         result.changed = len(changed)
@@ -92,18 +99,43 @@ def bring_label_issues_in_line(tables: Tables, order: Sequence[str], progress: P
         result.commits += merge_files(change)
 
     issues = tables.label_issues
-    result.version = rewrite(issues, hive.WHOLE, work, info={"job": "label issues"}, progress=progress).version
+    after = rewrite(issues, hive.WHOLE, work, info={"job": "label issues"}, progress=progress)
+    if made_of is not None and not _is_noted(note, made_of, after):
+        write_note(note, made_of | _own(after))
+    result.version = after.version
     result.seconds = time.perf_counter() - started
     return result
 
 
-def label_issues_behind(tables: Tables, order: Sequence[str]) -> int:
+def label_issues_behind(tables: Tables, order: Sequence[str], note: Path) -> int:
     """How many rows :func:`bring_label_issues_in_line` would write or let go."""
+    made_of = _made_of(tables, order)
+    if tables.label_issues.exists() and _is_noted(note, made_of, tables.label_issues.latest()):
+        return 0
     rows = label_issues(tables, order)
     if not tables.label_issues.exists():
         return len(rows)
     base = tables.label_issues.latest()
     return len(_changed(rows, base)) + sum(max(file.rows, 1) for file, _ in base.broken())
+
+
+def _made_of(tables: Tables, order: Sequence[str]) -> dict[str, Any] | None:
+    """The versions of all that the rows are made of; None where a data file can't be read, and is left out."""
+    inputs = (tables.directory, tables.annotations, tables.decisions, tables.pairs, tables.groups, tables.predictions)
+    there = [table.latest() for table in inputs if table.exists()]
+    if any(snapshot.broken() for snapshot in there):
+        return None
+    versions = [[snapshot.table_id, snapshot.version] for snapshot in there]
+    return {"method": ISSUES_VERSION, "sources": list(order), "tables": versions}
+
+
+def _own(issues: Snapshot) -> dict[str, Any]:
+    return {"label_issues": [issues.table_id, issues.version]}
+
+
+def _is_noted(note: Path, made_of: dict[str, Any] | None, issues: Snapshot) -> bool:
+    """Whether the rows were made of just that, and nobody changed them since."""
+    return made_of is not None and not issues.broken() and read_note(note) == made_of | _own(issues)
 
 
 def label_issues(tables: Tables, order: Sequence[str]) -> pl.DataFrame:

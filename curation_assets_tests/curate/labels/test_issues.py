@@ -17,6 +17,7 @@ from deltalake import DeltaTable, Field
 from curation_assets.annotations.record import change_rows
 from curation_assets.annotations.said import SCHEMA as ANNOTATED
 from curation_assets.annotations.sources import make_source
+from curation_assets.curate.labels import issues
 from curation_assets.curate.labels.issues import LabelIssues
 from curation_assets.decisions.record import append
 from curation_assets.lake import hive
@@ -110,6 +111,31 @@ def test_copies_with_two_labels_are_found_and_nothing_is_written_again(lake: Pip
     ]
     again = find(lake)
     assert (again.rows, again.changed, again.commits, again.version) == (2, 0, 0, done.version)
+
+
+def test_where_nothing_changed_nothing_is_read_and_the_note_may_go(
+    lake: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find(lake)
+    read: list[str] = []
+    really = issues.label_issues
+
+    def counted(tables: Any, order: Any) -> pl.DataFrame:
+        read.append("all")
+        return really(tables, order)
+
+    monkeypatch.setattr(issues, "label_issues", counted)
+    assert (find(lake).kinds["conflicting"], read) == (2, [])
+    lake.settings.label_issues_note.write_text("{")
+    assert (find(lake).commits, read) == (0, ["all"])
+    table = DeltaTable(lake.tables.label_issues.path)
+    table.delete(f"relative_path = '{COPY}'")
+    assert lake.label_issues_behind() == 1
+    assert find(lake).changed == 1
+    assert len(rows(lake)) == 2
+    first = Pipeline(lake.settings)
+    csv(first, tmp_path, f"path,class\n{ONE},rust\n{COPY},rust\n")
+    assert find(first).rows == 0
 
 
 def test_sources_that_disagree_are_an_issue_beside_the_copies(lake: Pipeline, tmp_path: Path) -> None:
