@@ -132,7 +132,12 @@ def _issues(
                 name: "; ".join(_text(issue[name]) for issue in mine)
                 for name in ("field", "given", "suggested", "reason")
             },
-            facts={"issues": mine},
+            facts={
+                "issues": mine,
+                "beside": [
+                    {"relative_path": other, "label": labels.get((other, first["field"]))} for other in beside[path]
+                ],
+            },
             beside=[
                 (other, f"labelled {label}" if (label := labels.get((other, first["field"]))) else "not labelled")
                 for other in beside[path]

@@ -85,6 +85,9 @@ def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path:
     (issue,) = wrong["issues"]
     assert (issue["given"], issue["suggested"], issue["field"]) == ("rust", "miner", "class")
     assert issue["label_quality"] == pytest.approx(0.07)
+    labels = {each["relative_path"]: each["label"] for each in wrong["beside"]}
+    assert labels.items() <= {(ONE, "rust"), (THREE, "miner"), (COPY, "miner")}
+    assert len(labels) == 2, "its neighbours, of copies one"
     assert len(told(curation, "problems", "mislabelled", "--threshold", "mislabelled=0.9")["found"]) == 2
     code, text, _ = curation("problems", "mislabelled")
     assert text.splitlines() == [

@@ -114,6 +114,23 @@ def test_nothing_is_asked_for_without_annotations(pipeline: Pipeline, fill: Fill
     assert materialize(pipeline, instance).success
 
 
+def test_one_click_finds_label_issues_too(
+    ready: Pipeline, fill: Fill, images: Path, instance: dg.DagsterInstance
+) -> None:
+    (photograph,) = fill("rust", 1)
+    (images / "miner").mkdir()
+    (images / "miner" / "copy.jpg").write_bytes(photograph.read_bytes())
+    settings = ready.settings.model_copy(update={"annotations": (make_source(format="folders", pattern="{class}/*"),)})
+    job = build_defs(settings).resolve_job_def("bring_everything_in_line")
+    done = job.execute_in_process(instance=instance)
+    assert done.success
+    event = instance.get_latest_materialization_event(label_issues.key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["conflicting"].value == 2
+    assert "no_leaks" in {e.check_name for e in done.get_asset_check_evaluations()}
+
+
 def test_a_jump_of_label_issues_is_told() -> None:
     assert label_issues_as_before({"conflicting": 5}, 1000, {"conflicting": 4}, 1000).passed
     assert label_issues_as_before({"conflicting": 500}, 1000, {}, 0).passed

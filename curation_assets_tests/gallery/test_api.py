@@ -25,6 +25,7 @@ from deltalake import DeltaTable
 from PIL import Image, ImageFilter
 from starlette.testclient import TestClient
 
+from curation_assets.annotations.sources import make_source
 from curation_assets.callers import current
 from curation_assets.curate.columns import QUALITY_COLUMNS, SCORE_COLUMNS
 from curation_assets.errors import CurationError
@@ -1218,3 +1219,21 @@ def test_problems_are_told_filtered_by_and_sorted_by(ready: Pipeline, images: Pa
         shutil.rmtree(table.path)
     assert "It is not compared" in client.get("/image", params={"key": "a/blurred.jpg"}, headers=HTML).text
     assert search(client, distinct=True)["notice"].startswith("images are not compared yet")
+
+
+def test_label_issues_are_told_and_filtered_by(ready: Pipeline, images: Path) -> None:
+    for folder in ("rust", "miner"):
+        (images / folder).mkdir()
+        (images / folder / "leaf.jpg").write_bytes(drawn(1))
+    (images / "rust" / "other.jpg").write_bytes(drawn(2))
+    run(ready, LogProgress(), curate=False)
+    ready.annotate(make_source(format="folders", pattern="{class}/*"), LogProgress())
+    run(ready, LogProgress())
+    client = client_of(ready)
+    found = [image["relative_path"] for image in search(client, problem="conflicting")["images"]]
+    assert found == ["miner/leaf.jpg", "rust/leaf.jpg"]
+    assert search(client, problem=["mislabelled", "leak", "bad_box"])["total"] == 0
+    page = client.get("/image", params={"key": "rust/leaf.jpg"}, headers=HTML).text
+    assert ">label_issues</dt>" in page
+    assert "miner/leaf.jpg is the same file, labelled miner" in page
+    assert '<option value="bad_box">bad box</option>' in client.get("/", headers=HTML).text
