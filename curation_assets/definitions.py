@@ -13,6 +13,7 @@ from curation_assets.defs.images import crop_images_directory, image_folders
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
 from curation_assets.defs.new_images import build_new_images_sensor
+from curation_assets.defs.predictions import build_predictions_sensor, classify_images, image_predictions
 from curation_assets.defs.quality import build_quality_sensor, image_quality, measure_image_quality
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.retries import build_retry_sensor
@@ -48,6 +49,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             image_pairs,
             image_groups,
             image_scores,
+            image_predictions,
             lake_maintenance,
             *automated,
         ],
@@ -61,6 +63,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             find_duplicates,
             follow_annotations,
             score_images,
+            classify_images,
             maintain_lake,
         ],
         schedules=[maintain_lake_weekly],
@@ -73,6 +76,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_annotations_sensor(settings),
             build_duplicates_sensor(settings),
             build_scores_sensor(settings),
+            build_predictions_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
             *([build_retry_sensor(settings, automated)] if automated else []),

@@ -15,6 +15,7 @@ from curation_assets.defs.embeddings import crop_images_directory_embeddings, em
 from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
 from curation_assets.defs.model import clip_model, model_facts
+from curation_assets.defs.predictions import classified, image_predictions
 from curation_assets.defs.quality import image_quality, measure, quality_standing
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
@@ -58,7 +59,7 @@ def find_what_is_due(
     on_disk = dict.fromkeys([*keys, *map(key_of, tree.folders)])
     context.instance.add_dynamic_partitions(str(FOLDERS.name), list(on_disk))
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], keys)
-    plan(context, [image_pairs.key, image_groups.key, image_scores.key], [None])
+    plan(context, [image_pairs.key, image_groups.key, image_scores.key, image_predictions.key], [None])
     for first in range(0, len(keys), _FOLDERS_A_STEP):
         yield dg.DynamicOutput(keys[first : first + _FOLDERS_A_STEP], mapping_key=f"from_{first + 1}")
 
@@ -103,10 +104,10 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Follow annotations, compare what is new, form groups, score and cluster; say what was left as it is.",
+    description="Follow annotations, compare what is new, form groups, score, cluster, classify; say what was left.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_annotations``, ``image_pairs``, ``image_groups`` and ``image_scores`` do.
+    """As ``image_annotations``, ``image_pairs``, ``image_groups``, ``image_scores`` and ``image_predictions`` do.
 
     Raises:
         Failure: rows should not go without a question; all else is done.
@@ -115,6 +116,7 @@ def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResour
         yield from annotated(context, curation)
         yield from compared(context, curation)
         yield from scored(context, curation)
+        yield from classified(context, curation)
         pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()
         changes = pipeline.folder_changes(tree)

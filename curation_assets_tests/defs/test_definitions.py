@@ -20,6 +20,7 @@ GRAPH = {
     "image_pairs": ("curation", {"crop_images_directory", "image_search_index"}, False),
     "image_groups": ("curation", {"crop_images_directory", "image_pairs", "image_quality"}, False),
     "image_scores": ("curation", {"image_search_index"}, False),
+    "image_predictions": ("curation", {"image_annotations", "image_pairs", "image_search_index"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
@@ -39,6 +40,8 @@ CHECKS = {
     ("image_groups", "spare_as_before", False),
     ("image_scores", "scores_are_finite", True),
     ("image_scores", "outliers_as_before", False),
+    ("image_predictions", "predictions_are_whole", True),
+    ("image_predictions", "accuracy_as_before", False),
 }
 
 
@@ -103,6 +106,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_duplicates_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_scores_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_predictions_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
 
