@@ -14,6 +14,7 @@ from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folder
 from curation_assets.defs.label_issues import build_label_issues_sensor, find_label_issues, label_issues
 from curation_assets.defs.model import clip_endpoint, clip_model, endpoint_automation_sensor, register_clip_model
 from curation_assets.defs.new_images import build_new_images_sensor
+from curation_assets.defs.predictions import build_predictions_sensor, classify_images, image_predictions
 from curation_assets.defs.quality import build_quality_sensor, image_quality, measure_image_quality
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.retries import build_retry_sensor
@@ -49,6 +50,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             image_pairs,
             image_groups,
             image_scores,
+            image_predictions,
             label_issues,
             lake_maintenance,
             *automated,
@@ -63,6 +65,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             find_duplicates,
             follow_annotations,
             score_images,
+            classify_images,
             find_label_issues,
             maintain_lake,
         ],
@@ -76,6 +79,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_annotations_sensor(settings),
             build_duplicates_sensor(settings),
             build_scores_sensor(settings),
+            build_predictions_sensor(settings),
             build_label_issues_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),

@@ -576,7 +576,7 @@ class Pipeline:
     def has_labels(self) -> bool:
         """Whether there may be something that classifiers are fitted to, or were."""
         tables = self.tables
-        return any(table.exists() for table in (tables.annotations, tables.decisions, tables.predictions))
+        return tables.annotations.exists() or tables.decisions.exists() or tables.predictions.newest_version() > 0
 
     def annotate(self, source: Source, progress: Progress, *, add: bool = False, dry_run: bool = False) -> Import:
         """Bring the annotations of a source in line with what it says.

@@ -16,6 +16,7 @@ from curation_assets.defs.external_events import not_embedded
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
 from curation_assets.defs.label_issues import issues_found
 from curation_assets.defs.model import clip_model, model_facts
+from curation_assets.defs.predictions import classified, image_predictions
 from curation_assets.defs.quality import image_quality, measure, quality_standing
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
@@ -59,7 +60,7 @@ def find_what_is_due(
     on_disk = dict.fromkeys([*keys, *map(key_of, tree.folders)])
     context.instance.add_dynamic_partitions(str(FOLDERS.name), list(on_disk))
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], keys)
-    plan(context, [image_pairs.key, image_groups.key, image_scores.key], [None])
+    plan(context, [image_pairs.key, image_groups.key, image_scores.key, image_predictions.key], [None])
     for first in range(0, len(keys), _FOLDERS_A_STEP):
         yield dg.DynamicOutput(keys[first : first + _FOLDERS_A_STEP], mapping_key=f"from_{first + 1}")
 
@@ -104,11 +105,11 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Follow annotations, compare what is new, form groups, score, cluster, find label issues; say what was "
-    "left as it is.",
+    description="Follow annotations, compare what is new, form groups, score, cluster, classify, find label issues; say "
+    "what was left as it is.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_annotations``, ``image_pairs``, ``image_groups``, ``image_scores`` and ``label_issues`` do.
+    """As ``image_annotations`` and the assets that follow it and the search index do, up to ``label_issues``.
 
     Raises:
         Failure: rows should not go without a question; all else is done.
@@ -117,6 +118,7 @@ def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResour
         yield from annotated(context, curation)
         yield from compared(context, curation)
         yield from scored(context, curation)
+        yield from classified(context, curation)
         yield from issues_found(context, curation)
         pipeline = curation.pipeline()
         tree = pipeline.source.list_folders()

@@ -15,6 +15,7 @@ import dagster as dg
 from curation_assets.defs.duplicates import compared, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embed_folders
 from curation_assets.defs.images import FOLDERS, crop_images_directory, scan_folders, table_checks
+from curation_assets.defs.predictions import classified, image_predictions
 from curation_assets.defs.quality import image_quality, measure
 from curation_assets.defs.reports import Event, evaluations, plan, tell_each
 from curation_assets.defs.resources import CurationResource
@@ -33,11 +34,12 @@ ingest_image_folder = dg.define_asset_job(
         image_pairs,
         image_groups,
         image_scores,
+        image_predictions,
     ],
     partitions_def=FOLDERS,
     executor_def=ONE_PROCESS,  # its steps could run at the same time: a process each would cost more than they do
     description="Scan one image folder, embed and measure what is new in it, bring the search index in line, find "
-    "duplicates, score and cluster.",
+    "duplicates, score, cluster and classify.",
 )
 
 
@@ -55,7 +57,7 @@ class FoldersConfig(dg.Config):
 def folders(context: dg.OpExecutionContext, config: FoldersConfig) -> Iterator[dg.DynamicOutput[str]]:
     """Say what the run is about to materialize, and begin each folder."""
     plan(context, [crop_images_directory.key, crop_images_directory_embeddings.key, image_quality.key], config.keys)
-    plan(context, [image_pairs.key, image_groups.key, image_scores.key], [None])
+    plan(context, [image_pairs.key, image_groups.key, image_scores.key, image_predictions.key], [None])
     for number, key in enumerate(config.keys, 1):
         yield dg.DynamicOutput(key, mapping_key=f"{number}_{re.sub('[^A-Za-z0-9_]', '_', key)[:60]}")
 
@@ -90,13 +92,14 @@ def refresh(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Compare what is new with all images, form the groups, score and cluster.",
+    description="Compare what is new with all images, form the groups, score, cluster and classify.",
 )
 def compare(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
-    """As ``image_pairs``, ``image_groups`` and ``image_scores`` do."""
+    """As ``image_pairs``, ``image_groups``, ``image_scores`` and ``image_predictions`` do."""
     with trying_again(context):
         yield from compared(context, curation)
         yield from scored(context, curation)
+        yield from classified(context, curation)
         yield dg.Output(0)
 
 

@@ -14,6 +14,7 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates import image_groups, image_pairs
 from curation_assets.defs.following import Remembered
+from curation_assets.defs.predictions import image_predictions
 from curation_assets.defs.reports import AssetReport, Check, Event
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
@@ -33,7 +34,7 @@ _LISTED, _SHOWN, _BESIDE = 20, 4, 4  # rows in a table, images of a kind with pi
 
 @dg.asset(
     name=NAME,
-    deps=[image_annotations, image_pairs, image_groups],
+    deps=[image_annotations, image_pairs, image_groups, image_predictions],
     group_name="curation",
     owners=OWNERS,
     kinds={"python", "deltalake"},
@@ -129,7 +130,8 @@ def build_label_issues_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason("nothing is scanned yet")
         if not pipeline.tables.annotations.exists():
             return dg.SkipReason("there are no annotations")
-        if at_work := run_at_work(instance, label_issues.key, image_annotations.key, image_groups.key):
+        followed = (image_annotations.key, image_groups.key, image_predictions.key)
+        if at_work := run_at_work(instance, label_issues.key, *followed):
             return dg.SkipReason(f"run {at_work[:8]} is at it, or at what it follows")
         try:
             if behind := issues_behind(pipeline):

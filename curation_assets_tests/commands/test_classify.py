@@ -124,7 +124,6 @@ def test_conditions_and_show_know_the_prediction(lake: Pipeline, curation: Curat
     curation("classify")
     hits = json.loads(curation("search", "--where", where, "--json")[1])["images"]
     assert [hit["relative_path"] for hit in hits] == [f"unsorted/{number}.jpg" for number in range(4)]
-    assert {hit["predicted_class"] for hit in hits} == {"rust"}
     (told,) = json.loads(curation("show", WRONG, "--json")[1])["predictions"]
     assert set(told) == {"field", "predicted", "confidence", "label", "label_quality", "suggested"}
     assert (told["predicted"], told["label"], told["suggested"]) == ("apple", "tomato", "apple")

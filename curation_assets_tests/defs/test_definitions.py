@@ -20,7 +20,8 @@ GRAPH = {
     "image_pairs": ("curation", {"crop_images_directory", "image_search_index"}, False),
     "image_groups": ("curation", {"crop_images_directory", "image_pairs", "image_quality", "image_annotations"}, False),
     "image_scores": ("curation", {"image_search_index"}, False),
-    "label_issues": ("curation", {"image_annotations", "image_pairs", "image_groups"}, False),
+    "image_predictions": ("curation", {"image_annotations", "image_pairs", "image_search_index"}, False),
+    "label_issues": ("curation", {"image_annotations", "image_pairs", "image_groups", "image_predictions"}, False),
     "lake_maintenance": ("upkeep", set(), False),
 }
 CHECKS = {
@@ -40,6 +41,8 @@ CHECKS = {
     ("image_groups", "spare_as_before", False),
     ("image_scores", "scores_are_finite", True),
     ("image_scores", "outliers_as_before", False),
+    ("image_predictions", "predictions_are_whole", True),
+    ("image_predictions", "accuracy_as_before", False),
     ("label_issues", "label_issues_as_before", False),
     ("label_issues", "no_leaks", False),
 }
@@ -106,6 +109,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
         "search_index_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_duplicates_sensor": dg.DefaultSensorStatus.RUNNING,
         "image_scores_sensor": dg.DefaultSensorStatus.RUNNING,
+        "image_predictions_sensor": dg.DefaultSensorStatus.RUNNING,
         "label_issues_sensor": dg.DefaultSensorStatus.RUNNING,
     }
 
