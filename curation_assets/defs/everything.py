@@ -105,8 +105,8 @@ def refresh_index_and_map(
 
 @dg.op(
     ins={"measured": dg.In(dg.Nothing), "refreshed": dg.In(dg.Nothing)},
-    description="Follow annotations, compare what is new, form groups, score, cluster, classify, find label issues; say "
-    "what was left as it is.",
+    description="Follow annotations, compare what is new, form groups, score, cluster, classify, find label issues; "
+    "say what was left as it is.",
 )
 def compare_what_is_new(context: dg.OpExecutionContext, curation: CurationResource) -> Iterator[Event | dg.Output[int]]:
     """As ``image_annotations`` and the assets that follow it and the search index do, up to ``label_issues``.
