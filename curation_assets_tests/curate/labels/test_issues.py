@@ -138,6 +138,21 @@ def test_where_nothing_changed_nothing_is_read_and_the_note_may_go(
     assert find(first).rows == 0
 
 
+def test_a_reason_tells_the_nearest_and_how_many_more(lake: Pipeline, images: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (images / "b" / f"{number}.jpg").write_bytes((images / ONE).read_bytes())
+    lake.scan(["b"], LogProgress())
+    csv(lake, tmp_path, f"path,class\nb/0.jpg,miner\n{ONE},rust\n{COPY},miner\n")
+    find(lake)
+    told = dict(rows(lake, "relative_path", "reason"))
+    assert told[ONE] == "b/0.jpg is the same file, labelled miner, and 1 more image differs"
+    csv(lake, tmp_path, f"path,class\nb/0.jpg,miner\nb/1.jpg,phoma\n{ONE},rust\n{COPY},miner\n")
+    find(lake)
+    found = {path: rest for path, *rest in rows(lake, "relative_path", "reason", "suggested", "number")}
+    assert found[ONE] == ["b/0.jpg is the same file, labelled miner, and 2 more images differ", "miner", 3]
+    assert found[COPY][1:] == [None, 2]
+
+
 def test_sources_that_disagree_are_an_issue_beside_the_copies(lake: Pipeline, tmp_path: Path) -> None:
     csv(lake, tmp_path, f"path,class\n{ONE},miner\n{TWO},phoma\n{THREE},miner\n", source="berta")
     find(lake)
