@@ -378,6 +378,7 @@ def _report(rows: pl.DataFrame, directory: Path, rounds: int, python: str) -> st
             score = f1(with_verdicts(rows.filter(judged_on), thresholds({kind: limit})), kind)
             cells.append(f"{limit:.2f} | {score:.3f}")
         lines.append(f"| {kind} | {KINDS[kind].default} | {' | '.join(cells)} |")
+    kinds = [name for name, kind in KINDS.items() if kind.told_by == "quality"]
     lines += [
         "",
         "## False alarms",
@@ -385,13 +386,13 @@ def _report(rows: pl.DataFrame, directory: Path, rounds: int, python: str) -> st
         "Of the untouched photographs, in percent, but for those that are of the kind by nature "
         f"(`{NATURAL.name}`); CleanVision's in brackets.",
         "",
-        "| | " + " | ".join(KINDS) + " |",
-        "|---|" + "---|" * len(KINDS),
+        "| | " + " | ".join(kinds) + " |",
+        "|---|" + "---|" * len(kinds),
     ]
     for name, part in parts:
         cells = [
             f"**{100 * false_alarms(ours.filter(part), kind):.1f}** ({100 * false_alarms(theirs.filter(part), kind):.1f})"
-            for kind in KINDS
+            for kind in kinds
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [

@@ -13,6 +13,7 @@ from curation_assets.curate.splits import SplitsError, leakage_so_far, split_ima
 from curation_assets.embed.vectors import KEY
 from curation_assets.tables import Tables
 
+NOT_COMPARED = "no image is compared yet; `curation curate` does that"
 NO_SPLITS = "no split is known: `curation annotate` reads splits, `curation leakage --split-from path` asks the folders"
 
 
@@ -69,15 +70,14 @@ class Leaks:
         with self._lock:
             version = self.version()
             if version is None:
-                return None, NO_SPLITS
+                return None, NOT_COMPARED if self._says_splits() else NO_SPLITS
             if self._held is None or self._held[0] != version:
                 self._held = version, *self._find()
             return self._held[1:]
 
     def _find(self) -> tuple[Leakage | None, str]:
         tables = self._tables
-        splits = tables.annotations.latest().read(["split"])["split"]
-        if splits.null_count() == len(splits):
+        if not self._says_splits():
             return None, NO_SPLITS
         try:
             images = split_images(tables, None, "", self._sources, "").images
@@ -87,3 +87,7 @@ class Leaks:
         if len(names) < 2:
             return None, f"all {len(images):,} images with a split are in {names[0]!r}"
         return leakage_so_far(tables, images, self._keepers), ""
+
+    def _says_splits(self) -> bool:
+        annotations = self._tables.annotations
+        return annotations.exists() and bool(annotations.latest().read(["split"])["split"].is_not_null().any())

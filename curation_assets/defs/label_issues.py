@@ -78,11 +78,19 @@ find_label_issues = dg.define_asset_job(
 )
 
 
+_leaks = Remembered[str]()
+
+
 def issues_version(pipeline: Pipeline) -> str:
     """The data version: of the table, and of what is known of leaks."""
-    table, known = pipeline.tables.label_issues.latest(), pipeline.leaks.found()
-    counts = "" if known is None else repr(known.counts.rows())
-    return f"{table.table_id}.{table.version}.{hashlib.sha256(counts.encode()).hexdigest()[:8]}"
+    table, leaks = pipeline.tables.label_issues.latest(), pipeline.leaks
+
+    def counts() -> str:
+        known = leaks.found()
+        told = "" if known is None else repr(known.counts.rows())
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+    return f"{table.table_id}.{table.version}.{_leaks.get(table.table_id, leaks.version(), counts)}"
 
 
 def issues_state(pipeline: Pipeline) -> str:

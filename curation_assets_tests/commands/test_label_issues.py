@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def test_a_run_says_nothing_of_labels_where_there_are_none(curation: Curation, l
     assert facts["not_told"]["leak"].startswith("no split is known: `curation annotate` reads splits")
     assert "of leaks nothing is told: no split is known" in curation("problems", "leak")[1]
     assert told(curation, "problems", "leak")["not_told"].startswith("no split is known")
+
+
+def test_splits_of_images_that_are_not_compared_yet_tell_no_leak(
+    curation: Curation, lake: Pipeline, tmp_path: Path
+) -> None:
+    annotate(curation, tmp_path, LABELS)
+    shutil.rmtree(lake.tables.groups.path)
+    assert "of leaks nothing is told: no image is compared yet" in curation("problems")[1]
 
 
 @pytest.mark.usefixtures("given")

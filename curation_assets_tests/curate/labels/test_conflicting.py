@@ -25,7 +25,9 @@ def drawn(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, dict[fro
     """Labels, groups and pairs by chance; and of each two images, by brute force, how they are one photograph."""
     rng = random.Random(seed)
     contents = [f"c{number:02}" for number in range(30)]
-    images = [(f"{n:03}.jpg", rng.choice(contents), rng.choice(LABELS)) for n in range(120)]
+    # Of few images all are named; of many, with labels from frequent to rare, as many as are to be.
+    number, weights = ((120, (1, 1, 1)), (900, (30, 3, 1)))[seed % 2]
+    images = [(f"{n:03}.jpg", rng.choice(contents), rng.choices(LABELS, weights)[0]) for n in range(number)]
     left = rng.sample(contents, len(contents))
     unit = {c: f"n{g}" for g, size in enumerate((5, 4, 3, 2)) for c in [left.pop() for _ in range(size)]}
     rows = [("near", group, content, 0.9) for content, group in unit.items()]
