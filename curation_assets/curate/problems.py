@@ -31,7 +31,8 @@ FURTHER: Mapping[str, pl.DataType] = MappingProxyType(
         ACROSS: pl.Int64(),
     }
 )
-MISLABELLED_BELOW = 0.5  # quality of a label
+# Quality of a label below which it is likely wrong, if another class speaks for itself: `python -m benchmarks.labels`.
+LIKELY_WRONG = 0.05
 _DEVIATIONS = 3.0  # robust ones of the group, from its median on
 _LEAST_DEVIATION = 0.02  # of the logarithm of a score: pictures of one group are never quite alike
 
@@ -164,7 +165,7 @@ _KINDS = (
         "look at each beside its nearest, and say what it is (`curation decisions add relabel`)",
         pl.col(LABEL_QUALITY),
         "quality of its label",
-        MISLABELLED_BELOW,
+        LIKELY_WRONG,
         told_by="label_issues",
     ),
     Kind(

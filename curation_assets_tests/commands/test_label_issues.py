@@ -73,7 +73,7 @@ def test_splits_of_images_that_are_not_compared_yet_tell_no_leak(
 @pytest.mark.usefixtures("given")
 def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
     annotate(curation, tmp_path, LABELS)
-    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.7))
+    predict(lake, (TWO, "rust", "miner", 0.02), (THREE, "miner", "rust", 0.7))
     assert told(curation, "status")["label_issues_behind"] == 4
     assert "4 label issues are not as they would be now; `curation curate`" in curation("status")[1]
     done = told(curation, "curate")["label_issues"]
@@ -93,15 +93,15 @@ def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path:
     assert (wrong["relative_path"], wrong["problems"]) == (TWO, "mislabelled")
     (issue,) = wrong["issues"]
     assert (issue["given"], issue["suggested"], issue["field"]) == ("rust", "miner", "class")
-    assert issue["label_quality"] == pytest.approx(0.07)
+    assert issue["label_quality"] == pytest.approx(0.02)
     labels = {each["relative_path"]: each["label"] for each in wrong["beside"]}
     assert labels.items() <= {(ONE, "rust"), (THREE, "miner"), (COPY, "miner")}
     assert len(labels) == 2, "its neighbours, of copies one"
     assert len(told(curation, "problems", "mislabelled", "--threshold", "mislabelled=0.9")["found"]) == 2
     code, text, _ = curation("problems", "mislabelled")
     assert text.splitlines() == [
-        f"0.070  {TWO}",
-        "  class: rust → miner, quality 0.07",
+        f"0.020  {TWO}",
+        "  class: rust → miner, quality 0.02",
     ]
     rows = list(csv.DictReader(io.StringIO(curation("problems", "conflicting", "--csv")[1].removeprefix("\ufeff"))))
     assert [(row["relative_path"], row["given"], row["problems"]) for row in rows] == [
@@ -127,7 +127,7 @@ def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path:
 @pytest.mark.usefixtures("given")
 def test_a_page_shows_labels_and_what_speaks_against_them(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
     annotate(curation, tmp_path, LABELS)
-    predict(lake, (TWO, "rust", "miner", 0.07))
+    predict(lake, (TWO, "rust", "miner", 0.02))
     curation("curate")
     page = tmp_path / "page.html"
     assert curation("problems", "conflicting", "--html", str(page))[0] == 0
@@ -157,7 +157,7 @@ def test_boxes_at_fault_are_a_problem_with_its_reasons(curation: Curation, lake:
 @pytest.mark.usefixtures("given")
 def test_what_a_person_said_is_not_asked_again(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
     annotate(curation, tmp_path, LABELS)
-    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.1))
+    predict(lake, (TWO, "rust", "miner", 0.07), (THREE, "miner", "rust", 0.01))
     curation("curate")
     assert curation("decisions", "add", "relabel", ONE, "--field", "class", "--value", "rust")[0] == 0
     assert curation("decisions", "add", "unsure", TWO, "--field", "class")[0] == 0

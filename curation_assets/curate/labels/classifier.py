@@ -27,8 +27,8 @@ from curation_assets.progress import Progress
 LEAST = 5  # examples of a class
 FOLDS = 5
 STRENGTH = 3.0  # C of the regression, for vectors about their mean, scaled to a mean square of 1
-MOST = 100_000  # examples that are fitted on: bounds time and memory
-_ITERATIONS, _TOLERANCE = 200, 1e-5
+MOST = 50_000  # examples that are fitted on: bounds time and memory; the others are judged all the same
+_ITERATIONS, _TOLERANCE = 200, 3e-5
 _STEPS = 2.0**25  # of vectors, as in the graph of neighbours
 _ROOM = 27  # bits of a class's weights in steps: with 25 of a unit vector, sums stay below 2⁵³
 _NEVER = -1e9  # logit of a class that a fold has no example of

@@ -10,11 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.curate.labels.classifier import calibration_error
+from curation_assets.curate.problems import LIKELY_WRONG as LIKELY_WRONG
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 
-# Quality of a label below which it is likely wrong, if another class speaks for itself: `python -m benchmarks.labels`.
-LIKELY_WRONG = 0.05
 _READ = ["field", "relative_path", "content_sha256", "predicted", "confidence", "label", "label_quality", "suggested"]
 
 

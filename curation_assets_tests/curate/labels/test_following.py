@@ -1,0 +1,149 @@
+"""A pipeline's predictions: they follow annotations, decisions and images, whatever kills or damages them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from curation_assets.annotations.record import remove
+from curation_assets.annotations.sources import make_source
+from curation_assets.decisions.record import append
+from curation_assets.demo.render import render
+from curation_assets.errors import CurationError
+from curation_assets.ingest import run
+from curation_assets.lake.schemas import PREDICTIONS
+from curation_assets.maintain import maintain
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.repair import repair
+from curation_assets_tests.commands.test_clusters import write
+
+
+@pytest.fixture
+def lake(ready: Pipeline, images: Path) -> Pipeline:
+    """Seven apples and seven tomatoes, annotated by their folders, and a photograph of neither."""
+    for kind in ("apple", "tomato"):
+        for number in range(7):
+            write(images / kind / f"{number}.jpg", render(kind, random.Random(f"{kind}{number}"), (96, 72)))
+    write(images / "new" / "0.jpg", render("apple", random.Random(99), (96, 72)))
+    run(ready, LogProgress())
+    lines = [f"{kind}/{number}.jpg,{kind}" for kind in ("apple", "tomato") for number in range(7)]
+    file = ready.settings.lake_root / "labels.csv"
+    file.write_text("\n".join(["path,class", *lines]))
+    ready.annotate(make_source(format="csv", path=file), LogProgress())
+    return ready
+
+
+def rows(pipeline: Pipeline) -> pl.DataFrame:
+    columns = list(PREDICTIONS.arrow_schema.names)
+    return pipeline.tables.predictions.snapshot().read(columns).select(columns).sort("relative_path", "field")
+
+
+def test_a_run_follows_labels_and_images(lake: Pipeline, images: Path) -> None:
+    summary = run(lake, LogProgress())
+    assert summary.predictions is not None, summary.predictions_error
+    assert (summary.predictions.fields[0].fitted, len(rows(lake))) == (14, 15)
+    (images / "new" / "0.jpg").rename(images / "new" / "renamed.jpg")
+    again = run(lake, LogProgress()).predictions
+    assert again is not None
+    assert (again.fields[0].fitted, again.fields[0].predicted, again.changed) == (0, 0, 2), "the content is the same"
+    (images / "apple" / "0.jpg").unlink()
+    gone = run(lake, LogProgress()).predictions
+    assert gone is not None
+    assert (gone.fields[0].fitted, len(rows(lake))) == (13, 14)
+    last = run(lake, LogProgress()).predictions
+    assert last is not None
+    assert (last.changed, last.commits) == (0, 0)
+
+
+def test_a_word_of_a_person_counts_before_the_annotations(lake: Pipeline) -> None:
+    lake.classify(LogProgress())
+    content = lake.tables.contents(["apple/0.jpg"])["apple/0.jpg"]
+    said = {"kind": "relabel", "content_sha256": content, "field": "class", "value": "tomato", "decided_by": "ann"}
+    append(lake.tables.decisions, lambda _: [said])
+    lake.classify(LogProgress())
+    assert rows(lake).filter(pl.col("relative_path") == "apple/0.jpg")["label"].to_list() == ["tomato"]
+
+
+def test_a_field_that_is_gone_takes_its_rows_along(lake: Pipeline) -> None:
+    lake.classify(LogProgress())
+    (source,) = lake.tables.annotations.latest().read(["source"])["source"].unique()
+    remove(lake.tables.annotations, source)
+    file = lake.settings.lake_root / "labels.csv"
+    file.write_text("path,pest\napple/0.jpg,yes\n")
+    lake.annotate(make_source(format="csv", path=file), LogProgress())
+    lake.classify(LogProgress())
+    assert len(rows(lake)) == 0
+    assert not lake.predictions_are_behind()
+    with pytest.raises(CurationError, match="there are pest"):
+        lake.classify(LogProgress(), "class")
+
+
+KILLED = """
+import importlib, os, signal, sys
+from pathlib import Path
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+
+images, lake, module, owner, name = sys.argv[1:]
+target = importlib.import_module(module)
+target = getattr(target, owner) if owner else target
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(target, name, die)
+Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).classify(LogProgress())
+"""
+PLACES = {
+    "while fitting": ("curation_assets.curate.labels.classifier", "", "_temperature"),
+    "before the classifier is kept": ("curation_assets.curate.labels.kept", "", "write_whole"),
+    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
+    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
+    place: str, lake: Pipeline, images: Path
+) -> None:
+    lake.classify(LogProgress())
+    before = rows(lake)
+    (images / "apple" / "0.jpg").unlink()
+    run(lake, LogProgress(), curate=False)
+    command = [sys.executable, "-c", KILLED, str(lake.settings.images_root), str(lake.settings.lake_root)]
+    killed = subprocess.run([*command, *PLACES[place]], env=os.environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    again = Pipeline(lake.settings)
+    if place != "after the commit":
+        assert rows(again).equals(before)
+    again.classify(LogProgress())
+    assert len(rows(again)) == 14
+    assert rows(again)["made_with"].n_unique() == 1
+    there = {path.name for path in lake.tables.predictions.path.glob("*.parquet")}
+    assert there >= {file.path for file in again.tables.predictions.snapshot().files()}
+    done = again.classify(LogProgress())
+    assert done is not None
+    assert done.commits == 0
+
+
+def test_a_damaged_data_file_is_made_anew(lake: Pipeline) -> None:
+    lake.classify(LogProgress())
+    before = rows(lake)
+    (file,) = lake.tables.predictions.snapshot().files()
+    (lake.tables.predictions.path / file.path).write_bytes(b"no Parquet")
+    repair(Pipeline(lake.settings), LogProgress())
+    assert rows(Pipeline(lake.settings)).equals(before)
+
+
+def test_maintenance_knows_the_table(lake: Pipeline) -> None:
+    lake.classify(LogProgress())
+    report = maintain(Pipeline(lake.settings), LogProgress(), retention_hours=168)
+    assert lake.tables.predictions.path.name in [upkeep.table for upkeep in report.tables]
+    assert len(rows(lake)) == 15
