@@ -84,7 +84,7 @@ def bring_label_issues_in_line(tables: Tables, order: Sequence[str], note: Path,
     def work(change: Rewrite) -> None:
         in_line = _is_noted(note, made_of, change.base)
         rows = change.base.read(["kind"]) if in_line else label_issues(tables, order)
-        changed = rows.clear() if in_line else _changed(rows, change.base)
+        changed = rows.clear() if in_line else _changed(rows, change.base, is_whole=_made_of(tables, order) is not None)
         counts = dict(rows["kind"].value_counts().iter_rows())
         result.rows, result.kinds = len(rows), {kind: counts.get(kind, 0) for kind in KINDS}
         result.changed = len(changed)
@@ -116,7 +116,9 @@ def label_issues_behind(tables: Tables, order: Sequence[str], note: Path) -> int
     if not tables.label_issues.exists():
         return len(rows)
     base = tables.label_issues.latest()
-    return len(_changed(rows, base)) + sum(max(file.rows, 1) for file, _ in base.broken())
+    return len(_changed(rows, base, is_whole=_made_of(tables, order) is not None)) + sum(
+        max(file.rows, 1) for file, _ in base.broken()
+    )
 
 
 def _made_of(tables: Tables, order: Sequence[str]) -> dict[str, Any] | None:
@@ -273,10 +275,15 @@ def _read(table: LakeTable, columns: list[str], where: pl.Expr | None = None) ->
     return table.latest().read(columns, where=where).drop("_file")
 
 
-def _changed(rows: pl.DataFrame, base: Snapshot) -> pl.DataFrame:
-    """Keys of rows that are new, other than before, gone or doubled."""
+def _changed(rows: pl.DataFrame, base: Snapshot, *, is_whole: bool) -> pl.DataFrame:
+    """Keys of rows that are new, other than before, gone or doubled.
+
+    Args:
+        is_whole: whether all that they are made of could be read; else what is lacking is not taken for gone.
+    """
     before = base.read(_COLUMNS).select(_COLUMNS).cast(_ROWS)
     differing = rows.join(before, on=_COLUMNS, how="anti", nulls_equal=True).select(_KEY)
     gone = before.join(rows, on=_KEY, how="anti", nulls_equal=True).select(_KEY)
+    gone = gone if is_whole else gone.clear()
     doubled = before.filter(pl.struct(_KEY).is_duplicated()).select(_KEY)  # by another writer
     return pl.concat([differing, gone, doubled]).unique()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from curation_assets.annotations.sources import make_source
 from curation_assets.curate.labels import issues
 from curation_assets.curate.labels.issues import LabelIssues
 from curation_assets.decisions.record import append
+from curation_assets.errors import CurationError
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import rewrite
 from curation_assets.lake.schemas import ANNOTATIONS, LABEL_ISSUES, PREDICTIONS
@@ -299,6 +301,21 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     find(again)
     assert rows(again) == after
     assert find(again).commits == 0
+
+
+def test_what_a_damaged_table_lacks_is_not_taken_for_gone(lake: Pipeline) -> None:
+    find(lake)
+    before = rows(lake)
+    (file, *_) = lake.tables.annotations.snapshot().files()
+    (lake.tables.annotations.path / file.path).write_bytes(b"no Parquet")
+    again = Pipeline(lake.settings)
+    lake.settings.label_issues_note.unlink()
+    with suppress(CurationError):  # whoever finds it first
+        again.tables.annotations.latest().read(["values"])
+    done = again.find_label_issues(LogProgress())
+    assert done is not None
+    assert (done.commits, rows(again)) == (0, before)
+    assert not lake.settings.label_issues_note.exists()
 
 
 def test_a_damaged_data_file_is_made_anew(ready: Pipeline, lake: Pipeline) -> None:
