@@ -42,7 +42,7 @@ PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "crop_photos"
 SHARES, WAYS = (0.05, 0.1), ("any class", "the nearest class")
 CHOSEN_ON = ("coffee", "coffee, 40 a class")
 OURS = "ours: two rounds, calibrated probability of the label"
-FIRST, MARGIN, RAW = "one round, the same", "one round, margin", "two rounds, not calibrated on the label's own"
+FIRST, MARGIN, RAW = "one round, the same", "one round, margin", "two rounds, at the temperature of the first"
 BY_NEIGHBOURS = "share of the 20 nearest with the label"
 LIMITS = (0.01, 0.02, LIKELY_WRONG, 0.1, 0.2, 0.5)
 Ids = NDArray[np.int64]
@@ -302,7 +302,7 @@ def _report(
     if rival is not None:
         code = "import cleanlab; print(cleanlab.__version__)"
         version = subprocess.run([str(rival), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-        circumstances = [line.replace(str(rival), "PYTHON") for line in circumstances]
+        circumstances = [line.replace(str(rival), "PYTHON").rstrip("\n") for line in circumstances]
         circumstances.append(f"- cleanlab {version} in an environment of its own")
     return "\n".join([*lines, "", *circumstances]) + "\n"
 

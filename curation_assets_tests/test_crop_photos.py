@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from curation_assets.curate.labels.classifier import judge
+from curation_assets.curate.labels.overview import LIKELY_WRONG
 from curation_assets.curate.neighbours.vectors import NodeVectors
 from curation_assets.curate.scores.outliers import outlier_scores
 from curation_assets.ingest import RunSummary, run
@@ -202,3 +204,25 @@ def test_foreign_photographs_score_farther_than_those_they_were_put_among(host: 
         scores = outlier_scores(nodes, np.arange(len(both), dtype=np.int64), LogProgress())
         farther = scores[(both["source"] == other).to_numpy()][:, None] > scores[(both["source"] == host).to_numpy()]
         assert farther.mean() >= 0.95, other
+
+
+def test_labels_that_were_flipped_have_the_lowest_quality(whole: Finished) -> None:
+    """One round of ``python -m benchmarks.labels`` on the fruit, whose names say what it is; groups aside."""
+    from sklearn.metrics import average_precision_score
+
+    found = whole.pipeline.champion_index()
+    assert found is not None
+    rows = found[1].rows.filter(pl.col("position").is_not_null() & pl.col("relative_path").str.starts_with("fruit/"))
+    rows = rows.unique("content_sha256", keep="first").sort("content_sha256")
+    names = rows["relative_path"].str.split("/").list.last().str.split("_").list.first().to_numpy().astype(str)
+    truth = np.unique(names, return_inverse=True)[1]
+    rng = np.random.default_rng(1)
+    flipped = np.isin(np.arange(len(truth)), rng.choice(len(truth), len(truth) // 10, replace=False))
+    labels = np.where(flipped, (truth + rng.integers(1, 4, len(truth))) % 4, truth)
+    nodes = NodeVectors(found[1].segments, rows["position"].to_numpy().astype(np.int64))
+    judged = judge(nodes, labels, np.arange(len(truth)), np.ones(len(truth), bool), 4, LogProgress())
+    assert average_precision_score(flipped, -judged.quality) >= 0.95
+    named = (judged.quality < LIKELY_WRONG) & (judged.suggested >= 0)
+    assert flipped[named].mean() >= 0.9
+    assert named[flipped].mean() >= 0.6
+    assert (judged.predicted == truth).mean() >= 0.9

@@ -98,12 +98,12 @@ def test_what_can_not_be_fitted_is_one_line(lake: Pipeline, curation: Curation, 
     code, text, said = curation("classify")
     assert (code, text) == (2, "")
     assert said.count("\n") == 1
-    assert "1 classes have 5 labelled images" in said
+    assert "class: only one class has 5 labelled images" in said
     assert "no image has an annotation of 'pest'; there are class" in curation("classify", "--field", "pest")[2]
     assert "is a folder" in curation("classify", "--html", str(tmp_path))[2]
     code, text, _ = curation("curate")
     assert code == 0
-    assert "labels not classified: class: 1 classes" in text
+    assert "labels not classified: class: only one class" in text
     assert not lake.tables.predictions.exists()
 
 

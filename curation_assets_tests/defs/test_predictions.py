@@ -78,7 +78,7 @@ def test_where_nothing_can_be_fitted_the_run_is_fine_and_says_why(lake: Pipeline
     done = materialize(lake, instance)
     assert done.success
     (made,) = done.asset_materializations_for_node(image_predictions.op.name)
-    assert "0 classes have 5" in str(made.metadata["not classified"].value)
+    assert "no class has 5" in str(made.metadata["not classified"].value)
     assert all(e.passed for e in done.get_asset_check_evaluations())
 
 

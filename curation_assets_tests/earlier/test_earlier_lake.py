@@ -103,6 +103,8 @@ def test_a_run_follows_the_moved_tree_reads_each_file_once_and_encodes_and_regis
     assert summary.scores is not None, summary.scores_error
     assert summary.scores.images == IMAGES
     assert set(earlier.tables.scores.latest().read(["cluster_name"])["cluster_name"]) <= set(LABELS)
+    assert summary.predictions is None, "nothing is annotated"
+    assert not earlier.tables.predictions.exists()
     again = run(earlier, LogProgress())
     assert opened == []
     assert sum(scan.commits for scan in again.scans) + sum(embed.commits for embed in again.embeds) == 0

@@ -56,20 +56,23 @@ class Examples:
             return None
         some = ", ".join(f"{name} ({number})" for name, number in list(self.few.items())[:LEAST])
         more = f"; too few: {some}" if some else ""
-        return (
-            f"{self.field}: {len(self.classes)} classes have {LEAST} labelled images of more than one scene, and two "
-            f"are needed{more}"
-        )
+        there = "only one class has" if self.classes else "no class has"
+        return f"{self.field}: {there} {LEAST} labelled images of more than one scene, and two are needed{more}"
 
     def made_with(self, model: RegisteredModel) -> str:
         """The version of the method, and 12 hex digits of settings, model, labels and groups."""
-        said = [FOLDS, LEAST, MOST, STRENGTH, model.fingerprint, self.field]
-        digest = hashlib.sha256(json.dumps(said).encode())
+        said = [FOLDS, LEAST, MOST, STRENGTH, model.fingerprint, self.field, self._entries_digest]
+        return f"{METHOD_VERSION}-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]}"
+
+    @cached_property
+    def _entries_digest(self) -> str:
         first = pl.col("content_sha256").first().over("group")  # what the groups are, whatever their numbers
         rows = self.entries.with_columns(group=first).select("content_sha256", "label", "group", "fitted")
-        for row in rows.iter_rows():
-            digest.update(json.dumps(row).encode())
-        return f"{METHOD_VERSION}-{digest.hexdigest()[:12]}"
+        digest = hashlib.sha256()
+        for part in rows.iter_slices(100_000):
+            for line in part.select(pl.struct(pl.all()).struct.json_encode()).to_series():
+                digest.update(line.encode() + b"\n")
+        return digest.hexdigest()
 
 
 def read_examples(

@@ -123,7 +123,13 @@ def test_several_labels_none_and_rare_classes_are_left_out_and_counted(lake: Lak
 
 
 @pytest.mark.parametrize(
-    ("each", "why"), [([20], "1 classes"), ([4, 4], "0 classes"), ([20, 4], "too few: class 1 \\(4\\)"), ([], "0 cl")]
+    ("each", "why"),
+    [
+        ([20], "only one class has 5"),
+        ([4, 4], "no class has 5"),
+        ([20, 4], "too few: class 1 \\(4\\)"),
+        ([], "no class"),
+    ],
 )
 def test_one_class_is_no_classifier_and_that_is_told(lake: Lake, each: list[int], why: str) -> None:
     vectors, labels = drawn(each) if each else ({}, {})
