@@ -445,6 +445,9 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     found = {kind["kind"]: kind for kind in said["problems"]["kinds"]}
     assert found["dark"]["examples"] == ["vegetables/tomato/after sunset.jpg"]
     assert found["blurry"]["images"] > 0
+    assert "coffee/plot_03/healthy/DSC_0977.jpg" in found["mislabelled"]["examples"]
+    assert "coffee/plot_07/leaf_spots/IMG-20240614-WA0003.jpg" in found["conflicting"]["examples"]
+    assert found["leak"]["images"] == 1
     page = Path(said["contact_sheet"]).read_text()
     images = tmp_path / "demo_workspace" / "images"
     files = {str(path.relative_to(images)) for path in images.rglob("*")}

@@ -21,7 +21,7 @@ def sources(splits: Path) -> list[dict[str, Any]]:
         splits: file of :func:`write_splits`.
     """
     return [
-        {"source": "folders", "from": "folders", "pattern": "coffee/{plot}/{class}/*"},
+        {"source": "folders", "from": "folders", "pattern": "coffee/*/{class}/*"},
         {"source": "splits", "from": "csv", "path": str(splits)},
     ]
 

@@ -139,6 +139,7 @@ def annotate(made: Pipeline) -> None:
         make_source(format="coco", path=coco, split="test"),
     ):
         made.annotate(source, LogProgress())
+    made.classify(LogProgress())
 
 
 @pytest.fixture(scope="session")

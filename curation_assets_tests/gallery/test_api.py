@@ -604,7 +604,7 @@ def test_points_are_told_apart_by_cluster_and_by_outlier_score(client: TestClien
 def test_points_are_told_apart_by_what_is_said_of_their_images(client: TestClient, lake: Pipeline) -> None:
     answer = client.get("/api/map").json()
     paths = lake.searcher.map_of(lake.searcher.open())["relative_path"]
-    assert {"cluster", "outlier_score", "label_class", "split", "problems"} <= set(answer["colours"])
+    assert {"cluster", "outlier_score", "label_class", "predicted_class", "split", "problems"} <= set(answer["colours"])
     told = client.get("/api/map/scores", params={"id": answer["id"], "by": "label_class"}).json()
     assert dict(zip(told["labels"], told["counts"], strict=True)) == {"rust": 50, "healthy": 40, HOSTILE_LABEL: 1}
     for path, number in zip(paths, decoded(told["label"], "u1"), strict=True):
@@ -644,9 +644,12 @@ def test_an_images_page_shows_labels_split_and_boxes(client: TestClient) -> None
     assert "<b>leaf" not in page
     assert '<rect x="100.0" y="200.0" width="300.0" height="400.0"/>' in page
     assert "<dt>split</dt><dd>test " in page
-    plain = client.get("/image", params={"key": "rice/photo_001.jpg"}).text
-    assert "<rect" not in plain
-    assert "<h2>Labels</h2>" not in plain
+    plain = client.get("/image", params={"key": "rice/photo_001.jpg"})
+    assert "<rect" not in plain.text
+    columns = client.get("/api/image", params={"key": "rice/photo_001.jpg"}).json()["columns"]
+    assert columns["predicted_class"] in ("rust", "healthy")
+    assert f"predicted, confidence {columns['confidence_class']:.2f}" in plain.text
+    assert "<h2>Labels</h2>" not in client.get("/image", params={"key": "kinds/cut.jpg"}).text
 
 
 def test_an_images_page_leads_to_its_cluster(client: TestClient, lake: Pipeline) -> None:
