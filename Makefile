@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := CURATION_IMAGES_ROOT=demo_workspace/images CURATION_LAKE_ROOT=demo_workspace/lake CURATION_MODEL_SOURCE=demo \
+	CURATION_RECIPES=demo_workspace/recipes \
 	MLFLOW_TRACKING_URI= MLFLOW_REGISTRY_URI=
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 # `dg` compares it with the project's .venv and warns of another; and of Dagster's own preview of something not used here.

@@ -19,6 +19,7 @@ from curation_assets.commands import (
     classify,
     clusters,
     curate,
+    datasets,
     decisions,
     demo,
     duplicates,
@@ -62,6 +63,7 @@ app.command("repair")(upkeep.repair)
 app.command("maintain")(upkeep.maintain)
 app.add_typer(model.app, name="model")
 app.add_typer(decisions.app, name="decisions")
+app.add_typer(datasets.app, name="dataset")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from curation_assets.defs.annotations import build_annotations_sensor, follow_annotations, image_annotations
+from curation_assets.defs.datasets import build_datasets, build_datasets_sensor
 from curation_assets.defs.dead_runs import build_dead_runs_sensor
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.defs.embeddings import crop_images_directory_embeddings, embeddings_automation_sensor
@@ -35,6 +36,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
     """
     settings = settings or load_settings()
     labels = build_zero_shot_labels(settings) if settings.labels else None
+    datasets = build_datasets(settings)
     on_databricks = workspace_uri() is not None
     automated = [*([labels] if labels else []), *([clip_endpoint] if on_databricks else [])]
     return dg.Definitions(
@@ -54,6 +56,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             label_issues,
             lake_maintenance,
             *automated,
+            *datasets,
         ],
         jobs=[
             bring_everything_in_line,
@@ -83,6 +86,7 @@ def build_defs(settings: Settings | None = None) -> dg.Definitions:
             build_label_issues_sensor(settings),
             *([build_labels_sensor(labels)] if labels else []),
             *([endpoint_automation_sensor] if on_databricks else []),
+            *([build_datasets_sensor(datasets)] if datasets else []),
             *([build_retry_sensor(settings, automated)] if automated else []),
         ],
         resources={"curation": CurationResource.of(settings)},

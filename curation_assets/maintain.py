@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation_assets.clip.versions import RegisteredModel
+from curation_assets.datasets.versions import pinned_files
 from curation_assets.errors import CurationError
 from curation_assets.lake.layout import small_files
 from curation_assets.lake.rewrite import Rewrite, rewrite
@@ -89,7 +90,8 @@ def maintain(
         _join(table, upkeep, progress, dry_run)
         if not dry_run:
             upkeep.unfinished_bytes = table.sweep()
-        gone = table.vacuum(retention_hours, dry_run=dry_run)
+        pinned = pinned_files(tables.datasets, tables.directory) if table is tables.directory else set()
+        gone = table.vacuum(retention_hours, dry_run=dry_run, pinned=pinned)
         upkeep.vacuumed, upkeep.vacuumed_bytes = len(gone), sum(gone.values())
     if in_use:
         _drop_indexes(pipeline, in_use, report, dry_run)

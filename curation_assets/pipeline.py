@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring, Wanted
     from curation_assets.curate.spark import SparkMeasuring
+    from curation_assets.datasets.making import Outcome
+    from curation_assets.datasets.recipe import Recipe
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
     from curation_assets.search.searcher import Searcher
@@ -696,6 +698,69 @@ class Pipeline:
         from curation_assets.curate.labels.issues import label_issues_behind
 
         return label_issues_behind(self.tables, self.annotation_order, self.settings.label_issues_note)
+
+    def curate(self, progress: Progress) -> None:
+        """Bring every table of curation, and the search index, in line with the directory and the champion's vectors.
+
+        Raises:
+            CurationError: a table can't be read or written, or nothing is embedded yet.
+        """
+        self.measure_all(progress)
+        self.searcher.refresh(progress)
+        if self.has_annotations:
+            self.follow_annotations(progress)
+        self.compare_all(progress)
+        self.score(progress)
+        if self.has_labels:
+            self.classify(progress)
+        self.find_label_issues(progress)
+
+    def build_dataset(
+        self,
+        recipe: Recipe,
+        progress: Progress,
+        *,
+        dry_run: bool = False,
+        fresh: bool = False,
+        override: dict[str, str] | None = None,
+    ) -> Outcome:
+        """Build a recipe on the tables as they are and, if its gate holds, publish a version.
+
+        Args:
+            dry_run: only say what it would be.
+            fresh: don't hold to what the last version kept, and where.
+            override: conditions of the gate that may fail this once → why.
+
+        Raises:
+            CurationError: the recipe doesn't fit the lake, the tables are behind, or one can't be read or written.
+        """
+        from curation_assets.curate.problems import OUTLIER, thresholds
+        from curation_assets.datasets.making import Lake, make
+
+        if recipe.needs_label_issues and self.label_issues_behind():
+            raise CurationError("label issues are not as they would be now; `curation curate` brings them in line")
+        if OUTLIER in recipe.leave_out.kinds and self.scores_are_behind():
+            raise CurationError("outlier scores are not as they would be now; `curation curate` brings them in line")
+        lake = Lake(
+            self.tables,
+            self.searcher,
+            self.settings.images_root,
+            self.annotation_order,
+            self.agreements,
+            self.settings.worker_threads,
+            lambda limits: self.judged_rows(thresholds(self.settings.problem_thresholds | limits)),
+            self.undecided_label_issues,
+        )
+        self.searcher.open()
+        self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
+        return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+
+    def undecided_label_issues(self) -> pl.DataFrame:
+        """``relative_path`` of images with a label issue; what people decided is none any more."""
+        if self.tables.label_issues.newest_version() < 1:
+            return pl.DataFrame(schema={"relative_path": pl.String})
+        rows = self.tables.label_issues.latest().read(["relative_path"])
+        return rows.select("relative_path").unique()
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -182,6 +182,13 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
             f"{tables.annotations.path.name}: {lost} annotations of folder {partition} are lost; `curation annotate` "
             "brings them back from their source, and `curation curate` those of CURATION_ANNOTATIONS"
         )
+    for partition in broken.get(tables.datasets.path.name, []):
+        lost = sum(file.rows for file, _ in tables.datasets.latest().broken(partition))
+        _drop(tables.datasets, partition)
+        report.not_mended.append(
+            f"{tables.datasets.path.name}: {lost} rows of versions of the dataset {partition} are lost; its recipe "
+            "builds it anew"
+        )
     if model is not None:
         pipeline.searcher.refresh(progress)
         report.index = True

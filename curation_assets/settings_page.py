@@ -23,7 +23,7 @@ _SUBJECTS = (
         "Curation",
         (
             *("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
-            *("annotations", "scores_", "predictions_", "label_issues_", "clusters"),
+            *("annotations", "scores_", "predictions_", "label_issues_", "clusters", "datasets_", "recipes"),
         ),
     ),
     ("Gallery", ("gallery_",)),

@@ -13,6 +13,7 @@ from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import (
     ANNOTATIONS,
     COMPARED,
+    DATASETS,
     DECISIONS,
     DIRECTORY,
     EMBEDDINGS,
@@ -63,13 +64,14 @@ class Tables:
         self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
         self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
+        self.datasets = LakeTable(settings.table_path(settings.datasets_table), DATASETS)
 
     @property
     def there(self) -> list[LakeTable]:
         """Those that exist."""
         compared = (self.pairs, self.compared, self.groups)
         said = (self.annotations, self.decisions)
-        made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues)
+        made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues, self.datasets)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
         return [table for table in every if table.exists()]
 

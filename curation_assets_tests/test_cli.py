@@ -448,6 +448,8 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "coffee/plot_03/healthy/DSC_0977.jpg" in found["mislabelled"]["examples"]
     assert "coffee/plot_07/leaf_spots/IMG-20240614-WA0003.jpg" in found["conflicting"]["examples"]
     assert found["leak"]["images"] == 1
+    assert (said["dataset"]["published"]["version"], said["dataset"]["leaks"]) == (1, 0)
+    assert {name for name, rows in said["dataset"]["left_out"].items() if rows} == {"problems", "near"}
     page = Path(said["contact_sheet"]).read_text()
     images = tmp_path / "demo_workspace" / "images"
     files = {str(path.relative_to(images)) for path in images.rglob("*")}
@@ -465,6 +467,7 @@ def test_the_demo_runs_and_a_second_time_does_nothing(tmp_path: Path, site: Path
     assert "for demonstration, not for decisions" in second.stdout
     assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
     assert "313 images measured, " in second.stdout
+    assert "leaves@1  unchanged" in second.stdout
     assert "What next:" in second.stdout
 
 

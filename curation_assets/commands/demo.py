@@ -12,6 +12,7 @@ from curation_assets.commands.curate import (
     print_not_told,
     print_overview,
 )
+from curation_assets.commands.datasets import outcome_facts, print_outcome
 from curation_assets.commands.ingest import run_shown
 from curation_assets.commands.options import JsonOption
 from curation_assets.commands.output import err, out, print_json
@@ -49,6 +50,7 @@ def demo(as_json: JsonOption = False) -> None:
         lake_root=home / "lake",
         model_source="demo",
         annotations=annotated.sources(home / "splits.csv"),
+        recipes=home / "recipes",
     )
     with stoppable() as shown:
         made = write_sample(settings.images_root, progress=shown)
@@ -56,6 +58,7 @@ def demo(as_json: JsonOption = False) -> None:
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
     from curation_assets.curate.overview import as_decided, decided_of, overview
+    from curation_assets.datasets.reading import read_recipe
     from curation_assets.pipeline import Pipeline
     from curation_assets.search import image_map
     from curation_assets.search.page import write_search_page
@@ -73,9 +76,12 @@ def demo(as_json: JsonOption = False) -> None:
     judged = pipeline.judged_rows()
     counts, decided, judged = overview(judged, pipeline.thresholds), decided_of(judged), as_decided(judged)
     # The sample holds broken files on purpose: finding them is success.
+    with stoppable() as shown:
+        outcome = pipeline.build_dataset(read_recipe(annotated.write_recipe(settings.recipes)), shown)
     if as_json:
         hits = [{"query": query, "hits": rows.select("relative_path", "score").to_dicts()} for query, rows in found]
         facts = {"contact_sheet": str(page), "search": hits, "problems": overview_facts(judged, counts, decided)}
+        facts |= {"dataset": outcome_facts(outcome, dry_run=False)}
         print_json(run_facts(settings, summary) | facts)
         return
     print_run(settings, summary)
@@ -84,6 +90,8 @@ def demo(as_json: JsonOption = False) -> None:
     print_overview(judged, counts, decided)
     print_not_told(pipeline)
     print_duplicate_counts(pipeline)
+    out.print("\nA dataset of the coffee leaves:")
+    print_outcome(outcome, dry_run=False)
     out.print(f"\nLook at  {page}", markup=False)
     _say_what_next(settings, found[0][1]["relative_path"][0])
 
@@ -107,6 +115,7 @@ What next:
   {curation} search "weeds between crop rows" --lake {lake}
   {curation} problems --html problems.html --lake {lake}
   {curation} clusters --html clusters.html --lake {lake}
+  {curation} dataset show leaves --csv leaves.csv --lake {lake}
   {curation} leakage --split-from annotations --html leaks.html --lake {lake}
   {curation} show {printable(file)} --lake {lake}
   {curation} run --images DIR    your own photographs; CURATION_MODEL_SOURCE chooses the model""",

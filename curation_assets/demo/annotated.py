@@ -1,4 +1,4 @@
-"""What is said of the sample's photographs: classes by their folders, and splits as somebody drew them by chance."""
+"""What is said of the sample's photographs: classes by their folders, splits drawn by chance; and a recipe."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import polars as pl
 from curation_assets.files import write_whole
 from curation_assets.images.listing import list_folders
 
+RECIPE = "leaves.toml"
 _SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
@@ -24,6 +25,15 @@ def sources(splits: Path) -> list[dict[str, Any]]:
         {"source": "folders", "from": "folders", "pattern": "coffee/*/{class}/*"},
         {"source": "splits", "from": "csv", "path": str(splits)},
     ]
+
+
+def write_recipe(folder: Path) -> Path:
+    """Put the recipe of the sample's dataset into a folder, unless it is there; its file."""
+    target = folder / RECIPE
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(target, (Path(__file__).parent / RECIPE).read_bytes())
+    return target
 
 
 def write_splits(root: Path, file: Path) -> None:

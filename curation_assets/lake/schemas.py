@@ -410,6 +410,29 @@ LABEL_ISSUES = TableSpec(
     partition_column=None,
 )
 
+DATASETS = TableSpec(
+    description="One row per image, dataset and version: whether it is kept, or why not, its label and split",
+    columns=(
+        Column("dataset", pa.string(), "name of the recipe; the partition"),
+        Column("version", pa.int32(), "1, 2, …"),
+        _RELATIVE,
+        _SHA256,
+        Column("kept", pa.bool_(), "whether the image is in the dataset"),
+        Column("reason", pa.string(), "why not: decided, a kind of problem, exact, near, burst, subset, buffer, …"),
+        Column("witness", pa.string(), "path of the image that stands for it, or that it is too near to"),
+        Column("similarity", pa.float32(), "of the two, at most 1, as far as they were compared"),
+        Column("label", pa.string(), "its label, after the recipe's merging"),
+        Column("split", pa.string(), "train, val, test, or a fold; null where it is left out, or there are none"),
+        Column("file", pa.string(), "data file of the directory table that holds the image's bytes"),
+        Column("published_at", _UTC, "when the version was published, UTC"),
+        Column("content_id", pa.string(), "SHA-256 of what the version holds; equal for equal datasets"),
+        Column("manifest", pa.string(), "JSON: what the version was made of: recipe, tables, model, parent, leakage"),
+    ),
+    key=("dataset", "version", "relative_path"),
+    dictionary=("reason", "label", "split", "file", "content_id", "manifest"),
+    partition_column="dataset",
+)
+
 DECISIONS = TableSpec(
     description="One row per thing that a person said of an image, or of two; rows are only added, never changed",
     columns=(

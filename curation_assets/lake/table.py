@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,11 +208,12 @@ class LakeTable:
         with explained_table(self.storage):
             return sweep_free(self.storage, self.spec, lambda: {f.path for f in self.latest().named_files()})
 
-    def vacuum(self, retention_hours: int, *, dry_run: bool = False) -> dict[str, int]:
+    def vacuum(self, retention_hours: int, *, dry_run: bool = False, pinned: Collection[str] = ()) -> dict[str, int]:
         """Delete files that no version of some last hours names, and those that no version ever named.
 
         Args:
             retention_hours: fewer than a week's are taken as they are: whoever asks for them means it.
+            pinned: paths of files that stay all the same.
 
         Returns:
             Path → bytes of each file that went, or would.
@@ -227,9 +228,15 @@ class LakeTable:
                 return table.vacuum(retention_hours, dry_run, enforce_retention_duration=False, full=True)
 
             paths = [unquote(path) for path in vacuum(dry_run=True)]
+            stays = not set(paths).isdisjoint(pinned)
+            paths = [path for path in paths if path not in pinned]
             sizes = {path: self.storage.size(path) for path in paths if self.storage.exists(path)}
             if sizes and not dry_run:
-                vacuum(dry_run=False)
+                if stays:  # Delta's own takes all or nothing
+                    for path in sizes:
+                        self.storage.delete(path)
+                else:
+                    vacuum(dry_run=False)
             return sizes
 
     def replace(

@@ -53,7 +53,18 @@ def test_commands_and_options_are_completed(words: tuple[str, ...], expected: li
 def test_every_command_is_offered_where_none_is_begun() -> None:
     offered = completed("curation", "")
     known = {"run", "status", "show", "search", "label", "index", "map", "gallery", "serve", "demo", "model"}
-    known |= {"repair", "maintain", "curate", "problems", "decisions", "duplicates", "annotate", "leakage", "clusters"}
+    known |= {
+        "repair",
+        "maintain",
+        "curate",
+        "dataset",
+        "problems",
+        "decisions",
+        "duplicates",
+        "annotate",
+        "leakage",
+        "clusters",
+    }
     known |= {"classify"}
     assert {*offered} == known
 

@@ -27,7 +27,7 @@ def read_folders(directory: Snapshot, pattern: str, field: str) -> Said:
     Raises:
         CurationError: the pattern is none.
     """
-    expression, names = _compiled(pattern)
+    expression, names = compiled_pattern(pattern)
     paths = directory.read(IMAGE_COLUMNS[:1]).drop("_file").unique().sort("relative_path")
     found = paths.with_columns(pl.col("relative_path").str.extract_groups(expression).struct.unnest())
     found = found.drop_nulls(names[:1]).rename({"relative_path": "name"})
@@ -48,8 +48,12 @@ def read_folders(directory: Snapshot, pattern: str, field: str) -> Said:
     return Said(rows, lambda row: f"image {row}", faults, notes=notes)
 
 
-def _compiled(pattern: str) -> tuple[str, list[str]]:
-    """A regular expression of whole paths, and the names in it."""
+def compiled_pattern(pattern: str) -> tuple[str, list[str]]:
+    """A regular expression of whole paths, and the names of its groups.
+
+    Raises:
+        CurationError: the pattern is none, or names nothing.
+    """
     names: list[str] = []
     out = []
     for named, folders, anything, star, text, brace in (found.groups() for found in _PART.finditer(pattern)):

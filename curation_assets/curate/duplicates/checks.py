@@ -60,7 +60,7 @@ def members_agree(
     if thresholds.likeness < 1:
         held = held.filter(~by_likeness)
     every = pl.concat([near.with_columns(least=pl.lit(_UNKNOWN)), held.select(*_PAIR, "kind", "least")])
-    compared, agrees = _compared(every, directory, pictures, thresholds)
+    compared, agrees = compared_again(every, directory, pictures, thresholds)
     wrong = pl.concat([compared.filter(~pl.Series(agrees, dtype=pl.Boolean)).select(_PAIR), loose])
     number = len(compared) + len(loose)
     if not number:
@@ -114,10 +114,14 @@ def _lifted(pairs: Snapshot, rows: pl.DataFrame) -> pl.DataFrame:
     return likest.unique(["one", "other"], keep="first", maintain_order=True)
 
 
-def _compared(
+def compared_again(
     every: pl.DataFrame, directory: Snapshot, pictures: Pictures, thresholds: Thresholds
 ) -> tuple[pl.DataFrame, NDArray[np.bool_]]:
-    """Those of some pairs whose pictures are there, and which of these agree."""
+    """Those of some pairs whose pictures are there, and which of these agree.
+
+    Args:
+        every: ``first``, ``second`` and ``least``, an agreement that is enough although two are not near.
+    """
     keys = pictures.keys.with_row_index("picture").filter(pl.col("error").is_null())
     place = keys.select("content_sha256", "picture").unique("content_sha256", keep="last")
     sizes = contents_of(directory).select("content_sha256", "width", "height")

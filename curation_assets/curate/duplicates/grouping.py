@@ -92,7 +92,7 @@ def formed(
     order: Sequence[str],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows of the groups as they should be; and keys of those that are new, other than before, gone or doubled."""
-    images = _images(directory, quality, annotations, decided(decisions))
+    images = ranking_facts(directory, quality, annotations, decided(decisions))
     found = pairs.read(["first", "second", "kind", "similarity", "method"])
     before = groups.read(_READ).select(_READ)
     words = Words(decisions.same_pairs(), decisions.different_pairs())
@@ -118,7 +118,12 @@ def decided(decisions: Decisions) -> pl.DataFrame:
     return pl.concat([frame.cast({"decided": pl.Int32}) for frame in (chosen, kept, spare, bad)])
 
 
-def _images(directory: Snapshot, quality: LakeTable, annotations: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+def ranking_facts(directory: Snapshot, quality: LakeTable, annotations: LakeTable, said: pl.DataFrame) -> pl.DataFrame:
+    """Every usable image: ``relative_path``, ``content_sha256`` and the columns of ``keepers.CRITERIA``.
+
+    Args:
+        said: of :func:`decided`.
+    """
     rows = directory.read(_FACTS)
     rows = rows.filter(pl.col("status") == "ok").drop("_file", "status").unique("relative_path", keep="first")
     sharp = pl.DataFrame(schema={"content_sha256": pl.String, "sharpness": pl.Float32})

@@ -1,0 +1,512 @@
+"""``curation dataset``: recipes, and the versions that are built of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
+from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.progress import quiet_libraries, stoppable
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from curation_assets.datasets.building import Built
+    from curation_assets.datasets.making import Outcome
+    from curation_assets.pipeline import Pipeline
+
+app = typer.Typer(
+    help="Datasets: recipes, splits that never leak, versions.", no_args_is_help=True, rich_markup_mode=None
+)
+_MOST = 8  # labels, paths or reasons that stand in a line
+_MOST_ROWS = 20
+_WORTH_A_WORD = 1.0  # points
+RecipesOption = Annotated[Path | None, typer.Option("--recipes", help="Folder of the recipes [CURATION_RECIPES].")]
+NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, or NAME@VERSION.")]
+
+
+@app.command("init")
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the dataset: letters, digits and _.")],
+    recipes: RecipesOption = None,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+) -> None:
+    """Write a recipe with comments that fits the lake: its folders, labels and orders."""
+    quiet_libraries()
+    from curation_assets.datasets.recipe import NAME
+    from curation_assets.datasets.starting import proper_name, written
+    from curation_assets.files import write_whole
+
+    if not NAME.fullmatch(name):
+        raise CurationError(
+            f"{name!r} can't be a dataset's name: letters, digits and _ only, as in {proper_name(name)}"
+        )
+    pipeline = pipeline_of(settings_of(images, lake, recipes=_absolute(recipes)))
+    file = pipeline.settings.recipes / f"{name}.toml"
+    if file.exists():
+        raise CurationError(f"{file} is there already")
+    text = written(name, _lake_of(pipeline))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, text.encode())
+    out.print(f"recipe  {file}", markup=False, soft_wrap=True)
+    out.print(f"`curation dataset build {name} --dry-run` shows what it would keep", markup=False)
+
+
+@app.command("build")
+def build(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or its file.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would be.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin a new line: images may change sides, or not be kept any more.")
+    ] = False,
+    curate: Annotated[bool, typer.Option("--curate/--no-curate", help="Bring the tables in line before.")] = True,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--override", help="A condition of the gate that may fail this once; repeatable."),
+    ] = None,
+    because: Annotated[str | None, typer.Option("--because", help="Why; the version records it.")] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option("--what-if", help="KEY=VALUE in place of the recipe's, as leave_out.blurry=0.3; writes nothing."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the gate's verdicts: JUnit XML, or .json.")
+    ] = None,
+    recipes: RecipesOption = None,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry out a recipe and publish a version. Ends with 1 where its gate doesn't hold: then nothing is published."""
+    quiet_libraries()
+    from curation_assets.datasets.comparing import differences
+    from curation_assets.datasets.reading import read_recipe, recipe_file
+
+    if bool(override) != bool(because and because.strip()):
+        raise CurationError("--override and --because go together: say what may fail, and why")
+    pipeline = pipeline_of(settings_of(images, lake, recipes=_absolute(recipes)))
+    file = recipe_file(pipeline.settings.recipes, recipe)
+    read = read_recipe(file, what_if or ())
+    _check_file(report, "--report")
+    if not pipeline.tables.directory.exists():
+        raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
+    with stoppable() as shown:
+        if curate:
+            pipeline.curate(shown)
+        let_pass = {name: str(because) for name in override or ()}
+        as_it_is = None
+        if what_if:
+            dry_run, as_it_is = True, pipeline.build_dataset(read_recipe(file), shown, dry_run=True, fresh=fresh)
+        outcome = pipeline.build_dataset(read, shown, dry_run=dry_run, fresh=fresh, override=let_pass)
+    changes = None if as_it_is is None else differences(as_it_is.built.rows, outcome.built.rows)
+    if report is not None:
+        _write_report(outcome, report)
+    if as_json:
+        told = outcome_facts(outcome, dry_run=dry_run)
+        print_json(told if changes is None else told | {"what_if": what_if, "changes": changes.to_dicts()})
+    else:
+        print_outcome(outcome, dry_run=dry_run)
+        if changes is not None:
+            out.print(printable(f"what {', '.join(what_if or ())} would change:"), markup=False, soft_wrap=True)
+            _print_changes(changes, _MOST)
+    raise typer.Exit(0 if outcome.passed else 1)
+
+
+@app.command("list")
+def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
+    """Every version of every dataset."""
+    quiet_libraries()
+    from curation_assets.datasets.versions import versions
+
+    found = versions(pipeline_of(settings_of(None, lake)).tables.datasets)
+    if as_json:
+        print_json({"versions": [asdict(version) for version in found]})
+        return
+    for version in found:
+        sides = "  ".join(f"{side} {number:,}" for side, number in version.splits.items())
+        told = f"{version.dataset}@{version.version}  {version.published_at:%Y-%m-%d %H:%M}"
+        told += f"  {version.content_id[:12]}  {version.images:,} images  {sides}"
+        out.print(told.rstrip(), markup=False, soft_wrap=True)
+    if not found:
+        out.print("no datasets; `curation dataset init NAME` writes a recipe, `curation dataset build NAME` builds it")
+
+
+@app.command("show")
+def show(
+    name: NameArgument,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write what is kept as a CSV file.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same as Parquet.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="In the files also what is left out, and why.")] = False,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What is in a version, what is not and why, and what it was made of."""
+    quiet_libraries()
+    from curation_assets.datasets.versions import checked_version, read_manifest, read_version
+
+    _check_file(csv, "--csv")
+    _check_file(parquet, "--parquet")
+    table = pipeline_of(settings_of(None, lake)).tables.datasets
+    dataset, number = _named(name)
+    number = checked_version(table, dataset, number)
+    rows, manifest = read_version(table, dataset, number), read_manifest(table, dataset, number)
+    kept = rows.filter("kept")
+    for file, write in ((csv, rows.write_csv), (parquet, rows.write_parquet)):
+        if file is None:
+            continue
+        of_file = rows if everything else kept
+        listed = of_file.drop(
+            "dataset", "version", "file", *(() if everything else ("kept", "reason", "witness", "similarity"))
+        )
+        _write(listed, file, is_csv=write == rows.write_csv)
+        err.print(f"wrote {len(listed):,} images to {file}", markup=False, soft_wrap=True)
+    if as_json:
+        left = dict(rows.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows())
+        print_json({"dataset": dataset, "version": number, "images": len(kept), "left_out": left, "manifest": manifest})
+        return
+    out.print(f"{dataset}@{number}  {len(kept):,} images  {manifest['content_id'][:12]}", markup=False)
+    _print_shares(_by_side(kept))
+    for reason, of_reason in sorted(rows.drop_nulls("reason").partition_by("reason", as_dict=True).items()):
+        with_witness = of_reason.drop_nulls("witness").head(1).rows(named=True)
+        example = with_witness[0] if with_witness else of_reason.row(0, named=True)
+        by = f" for {printable(example['witness'])}" if example["witness"] else ""
+        told = f"left out  {reason[0]:<16}{len(of_reason):>7,}  {printable(example['relative_path'])}{by}"
+        out.print(told, markup=False, soft_wrap=True)
+    if "leakage" in manifest:
+        out.print(f"leakage   {manifest['leakage']['pairs']:,} pairs across sides", markup=False)
+    for name_of, why in manifest["overridden"].items():
+        out.print(printable(f"let pass  {name_of}: {why}"), markup=False, soft_wrap=True)
+    for note in manifest["notes"]:
+        out.print(printable(f"note      {note}"), markup=False, soft_wrap=True)
+
+
+@app.command("diff")
+def diff(
+    one: NameArgument,
+    other: Annotated[str, typer.Argument(help="Another version: NAME@VERSION, or a number.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many images of a change.")] = _MOST_ROWS,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which images came, went, changed sides or labels from one version to another, and why."""
+    quiet_libraries()
+    from curation_assets.datasets.comparing import differences
+    from curation_assets.datasets.versions import read_version
+
+    table = pipeline_of(settings_of(None, lake)).tables.datasets
+    first = _named(one)
+    second = (first[0], int(other)) if other.isdecimal() else _named(other)
+    found = differences(read_version(table, *first), read_version(table, *second))
+    if as_json:
+        counts = dict(found["change"].value_counts().sort("change").iter_rows())
+        print_json({"counts": counts, "changes": found.to_dicts()})
+        return
+    _print_changes(found, k)
+
+
+@app.command("verify")
+def verify(
+    name: NameArgument, images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOption = False
+) -> None:
+    """Read every image of a version: whether it is still there with the same bytes. Ends with 1 where one is not."""
+    quiet_libraries()
+    from curation_assets.datasets.comparing import verify as verify_images
+    from curation_assets.datasets.versions import checked_version, read_version
+
+    pipeline = pipeline_of(settings_of(images, lake))
+    table = pipeline.tables.datasets
+    dataset, number = _named(name)
+    number = checked_version(table, dataset, number)
+    kept = read_version(table, dataset, number).filter("kept")
+    with stoppable() as shown:
+        found = verify_images(kept, pipeline.settings.images_root, shown)
+    if as_json:
+        print_json({"dataset": dataset, "version": number} | asdict(found))
+    else:
+        for path, why in list(found.gone.items())[:_MOST_ROWS]:
+            out.print(printable(f"gone   {path}: {why}"), markup=False, soft_wrap=True)
+        for path in found.other[:_MOST_ROWS]:
+            out.print(printable(f"other  {path}: its bytes are not those of the version"), markup=False, soft_wrap=True)
+        whole = found.images - len(found.gone) - len(found.other)
+        out.print(f"{dataset}@{number}  {whole:,} of {found.images:,} images are there as they were", markup=False)
+    raise typer.Exit(1 if found.gone or found.other else 0)
+
+
+@app.command("restore")
+def restore(
+    name: NameArgument,
+    target: Annotated[Path, typer.Option("--out", help="Folder to write to; files of yours are never touched.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="All images of the version, not those alone that are gone.")
+    ] = False,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write images of a version whose files are gone or others by now, out of the table; 1 if one can't be."""
+    quiet_libraries()
+    from curation_assets.datasets.comparing import verify as verify_images
+    from curation_assets.datasets.restoring import restore as restore_images
+    from curation_assets.datasets.versions import checked_version, read_version
+
+    pipeline = pipeline_of(settings_of(images, lake))
+    tables = pipeline.tables
+    dataset, number = _named(name)
+    number = checked_version(tables.datasets, dataset, number)
+    if target.exists() and not target.is_dir():
+        raise CurationError(f"--out {target} is no folder")
+    kept = read_version(tables.datasets, dataset, number).filter("kept")
+    with stoppable() as shown:
+        wanted = kept["relative_path"].to_list()
+        if not everything:
+            found = verify_images(kept, pipeline.settings.images_root, shown)
+            wanted = [*found.gone, *found.other]
+        done = restore_images(kept, wanted, tables.directory, target.absolute(), shown)
+    if as_json:
+        print_json({"dataset": dataset, "version": number} | asdict(done))
+    else:
+        for path, why in list(done.lacking.items())[:_MOST_ROWS]:
+            out.print(printable(f"lacking  {path}: {why}"), markup=False, soft_wrap=True)
+        told = f"{done.images:,} of {len(wanted):,} images written to {target}"
+        out.print(told if wanted else "every image is there as it was", markup=False, soft_wrap=True)
+    raise typer.Exit(1 if done.lacking else 0)
+
+
+@app.command("withdraw")
+def withdraw(
+    name: Annotated[str, typer.Argument(help="NAME@VERSION.")],
+    because: Annotated[str, typer.Option("--because", help="Why; it is told to who asks for the version.")],
+    lake: LakeOption = None,
+) -> None:
+    """Take a version back, and its hold on files: its number isn't used again."""
+    quiet_libraries()
+    from curation_assets.datasets.versions import withdraw as take_back
+
+    dataset, number = _named(name)
+    if number is None:
+        raise CurationError(f"{name!r}: say which version, as {dataset}@2")
+    if not because.strip():
+        raise CurationError("--because is empty: say why")
+    with stoppable() as shown:
+        take_back(pipeline_of(settings_of(None, lake)).tables.datasets, dataset, number, because, shown)
+    out.print(printable(f"{dataset}@{number}  withdrawn: {because}"), markup=False, soft_wrap=True)
+
+
+# ---------------------------------------------------------------------- shown
+
+
+def _print_changes(changes: pl.DataFrame, k: int) -> None:
+    for (change,), rows in changes.group_by("change", maintain_order=True):
+        out.print(f"{change}  {len(rows):,} images", markup=False)
+        for row in rows.head(k).iter_rows(named=True):
+            by = f" for {row['witness']}" if row["witness"] else ""
+            told = f"  {row['relative_path']}: {row['before'] or 'none'} → {row['after'] or 'none'}{by}"
+            out.print(printable(told), markup=False, soft_wrap=True)
+    if not len(changes):
+        out.print("nothing is otherwise")
+
+
+def _write_report(outcome: Outcome, file: Path) -> None:
+    import json
+
+    from curation_assets.datasets.gate import as_junit
+    from curation_assets.files import write_whole
+
+    if file.suffix == ".json":
+        content = json.dumps([asdict(verdict) for verdict in outcome.verdicts], indent=2).encode()
+    else:
+        content = as_junit(outcome.built.recipe.name, outcome.verdicts)
+    write_whole(file.absolute(), content)
+
+
+def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
+    """What a build left out and kept, and what its gate says."""
+    built, recipe = outcome.built, outcome.built.recipe
+    out.print(f"{len(built.rows):,} images", markup=False)
+    for name, counts in built.steps.items():
+        if len(counts):
+            _print_step(name, counts)
+    out.print(f"{len(built.kept):,} kept", markup=False)
+    _print_shares(_by_side(built.kept))
+    if built.split is not None:
+        cut = f", {built.split.cut:,} runs cut" if built.split.cut else ""
+        classes = f"class shares are at most {built.worst:.2f} points off the whole, " if recipe.labels else ""
+        told = f"{built.split.units:,} units{cut}; {classes}sizes {built.off:.2f} points off what was asked for"
+        if max(built.worst, built.off) > _WORTH_A_WORD:
+            told += f" (before cuts the worst number was {built.split.worst:.1f} % of its side off; no way to put "
+            told += f"whole units on sides is below {built.split.bound:.1f} %)"
+        out.print(told, markup=False, soft_wrap=True)
+    for relation in built.relations:
+        if relation.used:
+            told = f"{relation.name} {relation.distance:g}: {relation.images:,} images in {relation.series:,} orders"
+            some = f", as {', '.join(relation.examples)}" if relation.name == "numbering" else ""
+            out.print(printable(f"{told}{some}; {relation.left_out:,} left out"), markup=False, soft_wrap=True)
+    for note in built.notes:
+        out.print(printable(f"note: {note}"), markup=False, soft_wrap=True)
+    for verdict in outcome.verdicts:
+        let_pass = f", let pass: {outcome.overridden[verdict.name]}" if verdict.name in outcome.overridden else ""
+        mark = "holds" if verdict.passed else "FAILS"
+        out.print(printable(f"gate  {mark}  {verdict.name}: {verdict.told}{let_pass}"), markup=False, soft_wrap=True)
+        for path in () if verdict.passed else verdict.paths:
+            out.print(printable(f"      {path}"), markup=False, soft_wrap=True)
+    if outcome.published is not None:
+        what = "published" if outcome.published.is_new else "unchanged"
+        told = f"{recipe.name}@{outcome.published.version}  {what}  {outcome.published.content_id[:12]}"
+        out.print(told, markup=False)
+    elif dry_run:
+        out.print("nothing is written (--dry-run)")
+    else:
+        out.print("the gate does not hold: nothing is published", markup=False)
+
+
+def _print_step(name: str, counts: pl.DataFrame) -> None:
+    of_reason = counts.group_by("reason", maintain_order=True).agg("label", "images")
+    for reason, labels, numbers in of_reason.iter_rows():
+        by_label = [f"{label} {number:,}" for label, number in zip(labels, numbers, strict=True) if label is not None]
+        more = f" and {len(by_label) - _MOST:,} more" if len(by_label) > _MOST else ""
+        told = f"  ({', '.join(by_label[:_MOST])}{more})" if by_label else ""
+        line = f"  {sum(numbers):>7,}  {reason if reason == name else f'{name}: {reason}'}{told}"
+        out.print(printable(line), markup=False, soft_wrap=True)
+
+
+def _by_side(kept: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Side (``all`` without any) → label → images."""
+    import polars as pl
+
+    told = kept.with_columns(pl.col("split").fill_null("all"), pl.col("label").fill_null(""))
+    counts = told.group_by("split", "label").len().sort("split", "label")
+    found: dict[str, dict[str, int]] = {}
+    for side, label, number in counts.iter_rows():
+        found.setdefault(side, {})[label] = number
+    order = {"train": 0, "val": 1, "test": 2}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 3), item[0])))
+
+
+def _print_shares(sides: dict[str, dict[str, int]]) -> None:
+    for side, labels in sides.items():
+        named = [(label, number) for label, number in labels.items() if label]
+        told = ", ".join(f"{label} {number:,}" for label, number in named[:_MOST])
+        more = f" and {len(named) - _MOST:,} more" if len(named) > _MOST else ""
+        out.print(
+            printable(f"  {side:<8}{sum(labels.values()):>7,}  {told}{more}".rstrip()), markup=False, soft_wrap=True
+        )
+
+
+def outcome_facts(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
+    """The same for ``--json``."""
+    built, published = outcome.built, outcome.published
+    return {
+        "dataset": built.recipe.name,
+        "dry_run": dry_run,
+        "images": len(built.kept),
+        "left_out": {name: counts.to_dicts() for name, counts in built.steps.items()},
+        "sides": _by_side(built.kept),
+        "split": _split_facts(built),
+        "leaks": None if built.leakage is None else built.leakage.pairs + len(built.missed),
+        "compared_anew": built.sampled,
+        "notes": built.notes,
+        "gate": [asdict(verdict) for verdict in outcome.verdicts],
+        "overridden": outcome.overridden,
+        "passed": outcome.passed,
+        "published": None if published is None else asdict(published),
+    }
+
+
+def _split_facts(built: Built) -> dict[str, Any] | None:
+    if built.split is None:
+        return None
+    return {
+        "units": built.split.units,
+        "cut": built.split.cut,
+        "worst_points": round(built.worst, 4),
+        "off_points": round(built.off, 4),
+        "bound_points": round(built.split.bound, 4),
+        "relations": [asdict(relation) for relation in built.relations],
+    }
+
+
+def _named(name: str) -> tuple[str, int | None]:
+    """Dataset and version of ``NAME`` or ``NAME@VERSION``."""
+    dataset, at, number = name.partition("@")
+    if at and not number.isdecimal():
+        raise CurationError(f"{name!r}: write NAME@VERSION, for example {dataset or 'leaves'}@2")
+    return dataset, int(number) if at else None
+
+
+def _check_file(file: Path | None, option: str) -> None:
+    """Before any work: whether a file can be written there, as far as its folder tells."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise CurationError(f"{option} {file} is a folder; name the file to write")
+    if not file.absolute().parent.is_dir():
+        raise CurationError(f"{option} {file}: there is no folder {file.parent}")
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.absolute()
+
+
+def _write(rows: pl.DataFrame, file: Path, *, is_csv: bool) -> None:
+    from io import BytesIO
+
+    from curation_assets.files import write_whole
+
+    content = BytesIO()
+    if is_csv:
+        rows.write_csv(content)
+    else:
+        rows.write_parquet(content)
+    write_whole(file.absolute(), content.getvalue())
+
+
+def _lake_of(pipeline: Pipeline) -> Any:
+    """What a first recipe can be made of."""
+    import polars as pl
+
+    from curation_assets.annotations.columns import counting_labels
+    from curation_assets.datasets import apart
+    from curation_assets.datasets.starting import Lake
+    from curation_assets.images.listing import directories_of
+
+    tables = pipeline.tables
+    if not tables.directory.exists():
+        raise CurationError(f"there is no table at {tables.directory.path}; `curation run` creates it")
+    columns = [
+        "relative_path",
+        "content_sha256",
+        "file_name",
+        "captured_at",
+        "camera",
+        "latitude",
+        "longitude",
+        "status",
+    ]
+    rows = tables.directory.latest().read(columns).drop("_file").filter(pl.col("status") == "ok")
+    paths = rows["relative_path"]
+    top = rows.select(folder=paths.str.extract(r"^([^/]+)/", 1)).drop_nulls()
+    said = counting_labels(
+        tables.annotations, tables.decisions, tables.pairs, pipeline.annotation_order, rows.select(columns[:2])
+    )
+    labels = said.select("field", "values").explode("values").drop_nulls().group_by("field", "values").len()
+    fields: dict[str, dict[str, int]] = {}
+    for field, label, number in labels.sort("field", "len", "values", descending=[False, True, False]).iter_rows():
+        fields.setdefault(field, {})[label] = number
+    return Lake(
+        folders=dict(
+            top["folder"].value_counts(sort=True).sort("count", "folder", descending=[True, False]).iter_rows()
+        ),
+        fields=fields,
+        splits=sorted(said["split"].drop_nulls().unique()),
+        numbered=len(apart.numbering(directories_of(paths), rows["file_name"], 2).images),
+        cameras=len(rows.drop_nulls(["camera", "captured_at"])),
+        placed=len(rows.drop_nulls(["latitude", "longitude"])),
+        images=len(rows),
+    )

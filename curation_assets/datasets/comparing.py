@@ -1,0 +1,108 @@
+"""Two versions of a dataset beside each other, and whether a version's images are still to be had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from curation_assets.images.names import path_from_text
+from curation_assets.progress import Progress
+
+CAME, WENT, MOVED, RELABELLED, REPLACED = "came", "went", "moved", "relabelled", "replaced"
+_THREADS = 8
+
+
+def differences(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """What is otherwise in a later version.
+
+    Args:
+        one, other: rows of the earlier and the later version.
+
+    Returns:
+        ``relative_path``, ``change`` (``came``, ``went``, ``moved`` to another side, ``relabelled``, ``replaced`` by
+        other bytes), ``before`` and ``after`` (side, label, or why it was or is left out), ``witness`` of what went;
+        sorted.
+    """
+    both = one.join(other, on="relative_path", how="full", coalesce=True, suffix="_after")
+    was, is_now = pl.col("kept").fill_null(value=False), pl.col("kept_after").fill_null(value=False)
+    parts: list[tuple[str, pl.Expr, pl.Expr, pl.Expr]] = [
+        (CAME, ~was & is_now, pl.col("reason").fill_null("not there"), pl.coalesce("split_after", "label_after")),
+        (WENT, was & ~is_now, pl.coalesce("split", "label"), pl.col("reason_after").fill_null("not there")),
+        (
+            MOVED,
+            was & is_now & pl.col("split").ne_missing(pl.col("split_after")),
+            pl.col("split"),
+            pl.col("split_after"),
+        ),
+        (
+            RELABELLED,
+            was & is_now & pl.col("label").ne_missing(pl.col("label_after")),
+            pl.col("label"),
+            pl.col("label_after"),
+        ),
+        (
+            REPLACED,
+            was & is_now & (pl.col("content_sha256") != pl.col("content_sha256_after")),
+            pl.col("content_sha256").str.slice(0, 12),
+            pl.col("content_sha256_after").str.slice(0, 12),
+        ),
+    ]
+    found = [
+        both.filter(which).select(
+            "relative_path", change=pl.lit(change), before=before, after=after, witness="witness_after"
+        )
+        for change, which, before, after in parts
+    ]
+    return pl.concat(found).sort("change", "relative_path")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Whether images are still there.
+
+    Attributes:
+        images: looked at.
+        gone: path → why its bytes can't be read.
+        other: paths whose file has other bytes now.
+    """
+
+    images: int
+    gone: dict[str, str]
+    other: list[str]
+
+
+def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
+    """Read every image of a version, and compare the hash of its bytes.
+
+    Args:
+        kept: ``relative_path`` and ``content_sha256``.
+    """
+    gone: dict[str, str] = {}
+    other: list[str] = []
+    progress.start("verify", len(kept))
+
+    def one(path: str) -> str | OSError:
+        try:
+            return _hash_of(root / path_from_text(path))
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS, "verify") as pool:
+        paths = kept["relative_path"].to_list()
+        for path, content, found in zip(paths, kept["content_sha256"], pool.map(one, paths), strict=True):
+            progress.advance(1)
+            if isinstance(found, OSError):
+                gone[path] = os.strerror(found.errno or 0)
+            elif found != content:
+                other.append(path)
+    return Verified(len(kept), gone, other)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,213 @@
+"""What the tables say of the images of a lake, as one frame that a dataset is built of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from curation_assets.annotations.columns import counting_labels
+from curation_assets.annotations.formats.folders import compiled_pattern
+from curation_assets.curate.duplicates.comparison import not_compared
+from curation_assets.curate.duplicates.grouping import decided, formed, ranking_facts
+from curation_assets.curate.duplicates.groups import Words
+from curation_assets.curate.duplicates.judging import Thresholds as Agreements
+from curation_assets.curate.overview import as_decided
+from curation_assets.curate.problems import KINDS
+from curation_assets.datasets.recipe import Labels, Recipe
+from curation_assets.decisions.record import read_decisions
+from curation_assets.decisions.standing import Decisions
+from curation_assets.errors import CurationError
+from curation_assets.search.filters import make_filter
+from curation_assets.search.index import SearchIndex
+from curation_assets.search.searcher import Searcher
+from curation_assets.tables import Tables
+
+_KEY = ["relative_path", "content_sha256"]
+_OF_INDEX = [
+    *_KEY,
+    "folder",
+    "file_name",
+    "captured_at",
+    "camera",
+    "latitude",
+    "longitude",
+    "size_bytes",
+    "_file",
+]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A lake at one moment.
+
+    Attributes:
+        images: usable ones that a recipe looks at, sorted by path: of the index ``relative_path``, ``content_sha256``,
+            ``folder``, ``file_name``, ``captured_at``, ``camera``, ``latitude``, ``longitude``, ``size_bytes`` and
+            ``_file``; the columns of ``keepers.CRITERIA``; ``values`` (labels), ``against`` (a person's word),
+            ``unsure``, ``examined``, ``problem`` (the first kind that the recipe leaves out), ``flagged`` (whether it
+            has any problem), and ``together_…``, what has to be equal on one side.
+        groups: ``kind``, ``group_id``, ``relative_path``, ``content_sha256``, ``similarity`` of all groups.
+        pairs: ``first``, ``second``, ``kind``, ``similarity``.
+        decisions: that count.
+        unmatched: pattern of ``[split.together]`` → images that don't match it.
+    """
+
+    images: pl.DataFrame
+    groups: pl.DataFrame
+    pairs: pl.DataFrame
+    decisions: Decisions
+    unmatched: dict[str, int]
+
+    @property
+    def words(self) -> Words:
+        """What people said of pairs."""
+        return Words(self.decisions.same_pairs(), self.decisions.different_pairs())
+
+
+def gather(
+    recipe: Recipe,
+    tables: Tables,
+    searcher: Searcher,
+    index: SearchIndex,
+    order: Sequence[str],
+    agreements: Agreements,
+    judged: Callable[[dict[str, float]], pl.DataFrame],
+) -> Gathered:
+    """Read what a recipe needs.
+
+    Args:
+        order: of sources of annotations.
+        agreements: with which images have to be compared.
+        judged: the rows of the quality table with verdicts, by thresholds in place of the settings'.
+
+    Raises:
+        CurationError: a condition, folder, column or label of the recipe can't be used.
+    """
+    rows = _chosen(recipe, searcher, index)
+    images = index.rows[rows].select(_OF_INDEX)
+    further = [name for name in recipe.split.together.column if name not in _OF_INDEX] if recipe.split else []
+    if unknown := [name for name in further if name not in searcher.columns]:
+        raise CurationError(f"split.together.column: there is no column {', '.join(unknown)}")
+    decisions = read_decisions(tables.decisions)
+    pairs = tables.pairs.latest().read(["first", "second", "kind", "similarity"]).drop("_file")
+    directory = tables.directory.latest()
+    groups, _ = formed(
+        directory, tables.pairs.latest(), tables.quality, tables.annotations, tables.groups.latest(), decisions,
+        recipe.keep.order,
+    )  # fmt: skip
+    facts = ranking_facts(directory, tables.quality, tables.annotations, decided(decisions)).drop("content_sha256")
+    images = images.join(facts, on="relative_path", how="left", maintain_order="left")
+    images = _with_labels(images, recipe.labels, tables, searcher, index, rows, order)
+    images = _with_doubts(images, recipe, decisions)
+    waiting = not_compared(directory, tables.compared.latest() if tables.compared.exists() else None, agreements)
+    images = images.with_columns(examined=~pl.col("content_sha256").is_in(waiting.implode()))
+    images = _with_problems(images, recipe, judged)
+    unmatched: dict[str, int] = {}
+    if recipe.split is not None:
+        together = recipe.split.together
+        for number, pattern in enumerate(together.path):
+            images, unmatched[pattern] = _with_part(images, pattern, f"together_path_{number}")
+        own = {f"together_{name}": pl.col(name) for name in together.column if name in images.columns}
+        found = searcher.further(index, rows, further) if further else pl.DataFrame()
+        images = images.with_columns(**own, **{f"together_{name}": found[name] for name in further})
+    return Gathered(images, groups, pairs, decisions, unmatched)
+
+
+def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:
+    """Numbers of the rows of usable images that a recipe looks at."""
+    chosen = make_filter(folder=recipe.images.folders, status=("ok",), where=recipe.images.where)
+    rows = searcher.matching(index, chosen)
+    numbers = np.arange(len(index.rows)) if rows is None else np.sort(rows)
+    found: NDArray[np.int64] = numbers[index.rows[numbers]["content_sha256"].is_not_null().to_numpy()]
+    if not len(found):
+        raise CurationError("images: none is chosen by [images]")
+    return found
+
+
+def _with_labels(
+    images: pl.DataFrame,
+    labels: Labels | None,
+    tables: Tables,
+    searcher: Searcher,
+    index: SearchIndex,
+    rows: NDArray[np.int64],
+    order: Sequence[str],
+) -> pl.DataFrame:
+    """``values`` of each image."""
+    nothing = pl.lit(None, pl.List(pl.String))
+    if labels is None:
+        return images.with_columns(values=nothing)
+    if labels.path is not None:
+        expression, names = compiled_pattern(labels.path)
+        part = names.index("class")
+        found = images["relative_path"].str.extract_groups(expression).struct.unnest().to_series(part)
+        return images.with_columns(values=pl.when(found.is_not_null()).then(pl.concat_list(found)).otherwise(nothing))
+    if labels.zero_shot:
+        text = searcher.further(index, rows, ["zero_shot_label"])["zero_shot_label"]
+        if text.null_count() == len(text):
+            raise CurationError("labels.zero_shot: no image has a zero-shot label; CURATION_LABELS gives the texts")
+        return images.with_columns(values=pl.when(text.is_not_null()).then(pl.concat_list(text)).otherwise(nothing))
+    counting = counting_labels(tables.annotations, tables.decisions, tables.pairs, order, images.select(_KEY))
+    of_field = counting.filter((pl.col("field") == labels.field) & pl.col("values").is_not_null())
+    if not len(of_field):
+        there = ", ".join(sorted(counting["field"].unique())) or "none; `curation annotate` reads some"
+        raise CurationError(f"labels.field: no image has an annotation of {labels.field!r}; fields are {there}")
+    images = images.join(of_field.select(*_KEY, "values"), on=_KEY, how="left", maintain_order="left")
+    if labels.predictions is None:
+        return images
+    names = [f"predicted_{labels.field}", f"confidence_{labels.field}"]
+    if not set(names) <= set(searcher.columns):
+        raise CurationError(f"labels.predictions: nothing predicts {labels.field}; `curation classify` does")
+    predicted, confidence = searcher.further(index, rows, names).get_columns()
+    sure = (confidence >= labels.predictions).fill_null(value=False)
+    return images.with_columns(
+        values=pl.when(pl.col("values").is_null() & sure).then(pl.concat_list(predicted)).otherwise("values")
+    )
+
+
+def _with_doubts(images: pl.DataFrame, recipe: Recipe, decisions: Decisions) -> pl.DataFrame:
+    """``decided`` against (a reason or null) and ``unsure``."""
+    removed = decisions.removed().select("content_sha256").unique().with_columns(_removed=pl.lit(value=True))
+    spare = decisions.removed_duplicates().select(_KEY).unique().with_columns(_spare=pl.lit(value=True))
+    images = images.join(removed, on="content_sha256", how="left", maintain_order="left")
+    images = images.join(spare, on=_KEY, how="left", maintain_order="left")
+    field = pl.lit(recipe.labels.field if recipe.labels is not None else None, pl.String)
+    doubted = decisions.rows.filter((pl.col("kind") == "unsure") & (pl.col("field") == field))["content_sha256"]
+    return images.with_columns(
+        against=pl.any_horizontal(pl.col("_removed", "_spare").fill_null(value=False)),
+        unsure=pl.col("content_sha256").is_in(doubted.implode()),
+    ).drop("_removed", "_spare")
+
+
+def _with_problems(
+    images: pl.DataFrame, recipe: Recipe, judged: Callable[[dict[str, float]], pl.DataFrame]
+) -> pl.DataFrame:
+    """``problem``: the first kind that a recipe leaves out; ``flagged``: whether there is any."""
+    out = recipe.leave_out
+    kinds = [kind for kind in KINDS if kind in out.kinds]
+    kinds += [kind for kind in ("mislabelled", "conflicting") if getattr(out, kind) == "suspected" and recipe.labels]
+    if not kinds and recipe.gate.share_flagged is None:
+        return images.with_columns(problem=pl.lit(None, pl.String), flagged=pl.lit(value=False))
+    rows = as_decided(judged({kind: limit for kind, limit in out.kinds.items() if limit is not None}))
+    told_of = [pl.when(pl.col(kind)).then(pl.lit(kind)) for kind in kinds]
+    first = pl.coalesce(pl.lit(None, pl.String), *told_of)
+    told = rows.select(*_KEY, problem=first, flagged=pl.any_horizontal(list(KINDS))).unique(_KEY, keep="first")
+    found = images.join(told, on=_KEY, how="left", maintain_order="left")
+    return found.with_columns(
+        pl.col("flagged").fill_null(value=False), examined=pl.col("examined") & pl.col("flagged").is_not_null()
+    )
+
+
+def _with_part(images: pl.DataFrame, pattern: str, name: str) -> tuple[pl.DataFrame, int]:
+    """What the named parts of a pattern are in each path, as a column; and how many images don't match."""
+    expression, names = compiled_pattern(pattern)
+    parts = images["relative_path"].str.extract_groups(expression).struct.unnest()
+    told = parts.select(pl.concat_str(parts.columns[: len(names)], separator="/"))
+    column = told.to_series().alias(name)
+    if column.null_count() == len(column):
+        raise CurationError(f"split.together.path: {pattern!r} matches no image")
+    return images.with_columns(column), column.null_count()

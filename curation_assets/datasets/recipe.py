@@ -1,0 +1,303 @@
+"""Recipes: what a dataset is made of, as a TOML file says it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+
+from curation_assets.curate.duplicates.keepers import CRITERIA, ORDER
+from curation_assets.curate.problems import KINDS
+from curation_assets.datasets.sides import Sides
+
+NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
+Strategy = Literal["all", "random", "balanced"]
+LabelIssues = Literal["never", "confirmed", "suspected"]
+SIDES = ("train", "val", "test")
+CLEANEST = ("test", "val", "train")  # of two that can't both be kept, the other's images are left out
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Images(_Table):
+    """Which images are looked at.
+
+    Attributes:
+        folders: these with all below them; none: all.
+        where: a condition in SQL, as searches have it.
+    """
+
+    folders: Texts = ()
+    where: str | None = None
+
+
+class Labels(_Table):
+    """Which label an image has.
+
+    Attributes:
+        field: of what counts of the annotations.
+        path: or a pattern of paths with ``{class}``.
+        zero_shot: or the label of ``CURATION_LABELS`` that suits it best.
+        predictions: confidence from which on a prediction of the field stands in for a label; None: none does.
+        merge: new name → labels that become it.
+        drop: labels whose images are left out.
+        unlabelled, several: what becomes of images without a label, and of those with several.
+    """
+
+    field: str | None = None
+    path: str | None = None
+    zero_shot: StrictBool = False
+    predictions: float | None = Field(None, ge=0, le=1)
+    merge: dict[str, Texts] = {}
+    drop: Texts = ()
+    unlabelled: Literal["leave_out", "keep"] = "leave_out"
+    several: Literal["leave_out", "keep"] = "leave_out"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Labels:
+        if (self.field is not None) + (self.path is not None) + self.zero_shot != 1:
+            raise ValueError("give one of field, path and zero_shot")
+        if self.predictions is not None and self.field is None:
+            raise ValueError("predictions are of a field: give one")
+        if self.path is not None and "{class}" not in self.path:
+            raise ValueError("path names the label as {class}, for example coffee/*/{class}/*")
+        merged = [label for labels in self.merge.values() for label in labels]
+        if twice := sorted({label for label in merged if merged.count(label) > 1}):
+            raise ValueError(f"merge: {', '.join(twice)} can become one label only")
+        return self
+
+
+class LeaveOut(BaseModel):
+    """What is left out.
+
+    Attributes:
+        exact, near, burst: of images of the same bytes, photograph or scene all but one.
+        mislabelled, conflicting: label issues.
+        kinds: kind of problem → threshold; None: that of the settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exact: StrictBool = True
+    near: StrictBool = True
+    burst: StrictBool = False
+    mislabelled: LabelIssues = "confirmed"
+    conflicting: LabelIssues = "suspected"
+    kinds: dict[str, float | None] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_apart(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        own = {name: given for name, given in value.items() if name in cls.model_fields and name != "kinds"}
+        kinds: dict[str, float | None] = {}
+        for name, given in value.items():
+            if name in own or name not in KINDS:
+                own[name] = given  # no key of a recipe: told as such
+            elif isinstance(given, bool):
+                kinds |= {name: None} if given else {}
+            elif isinstance(given, int | float) and math.isfinite(given) and given > 0:
+                kinds[name] = float(given)
+            else:
+                raise ValueError(f"{name}: true, false or a threshold above 0")
+        return own | {"kinds": kinds}
+
+
+class Keep(_Table):
+    """Which image of a group stays.
+
+    Attributes:
+        order: criteria, the first decides first.
+    """
+
+    order: Texts = ORDER
+
+    @field_validator("order")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from curation_assets.curate.duplicates.keepers import check_order
+        from curation_assets.errors import CurationError
+
+        try:
+            return check_order(value)
+        except CurationError as error:
+            raise ValueError(str(error)) from None
+
+
+class Subset(_Table):
+    """How many images are kept.
+
+    Attributes:
+        size: of all; None: all.
+        strategy: ``random``; ``balanced``: equally many of each class, as far as there are.
+        per_class_at_least: of each class so many, if there are.
+        seed: of chance.
+    """
+
+    size: int | None = Field(None, ge=1)
+    strategy: Strategy = "all"
+    per_class_at_least: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _sized(self) -> Subset:
+        if (self.size is None) != (self.strategy == "all"):
+            raise ValueError("size goes with strategy random or balanced")
+        return self
+
+
+class Together(_Table):
+    """What lies on one side.
+
+    Attributes:
+        duplicates: images of the same bytes, photograph or scene.
+        path: patterns of paths; what is equal in their named parts is together.
+        column: the same of columns, as conditions have them.
+    """
+
+    duplicates: StrictBool = True
+    path: Texts = ()
+    column: Texts = ()
+
+
+class Apart(_Table):
+    """What lies no nearer to another side than this, where it stands in an order.
+
+    Attributes:
+        numbering: of file names.
+        time_s: seconds, of one camera.
+        place_m: metres.
+    """
+
+    numbering: float | None = Field(None, ge=1, le=1000)
+    time_s: float | None = Field(None, gt=0, le=1e7)
+    place_m: float | None = Field(None, gt=0, le=1e6)
+
+
+class Split(_Table):
+    """Sides.
+
+    Attributes:
+        train, val, test: shares, 0 to 1; together 1.
+        folds: or so many sides of the same size.
+        stratify: whether every class gets its share of each side; the name of the label will do.
+        given: ``annotations``: images that these put on a side lie there.
+    """
+
+    train: float = Field(0.0, ge=0, le=1)
+    val: float = Field(0.0, ge=0, le=1)
+    test: float = Field(0.0, ge=0, le=1)
+    folds: int | None = Field(None, ge=2, le=50)
+    stratify: StrictBool | str = True
+    seed: int = Field(0, ge=0, lt=2**32)
+    given: Literal["annotations"] | None = None
+    together: Together = Together()
+    apart: Apart = Apart()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Split:
+        total = self.train + self.val + self.test
+        if self.folds is not None and total:
+            raise ValueError("give shares or folds, not both")
+        if self.folds is None and not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"train, val and test are {total:g} together, not 1")
+        if self.folds is None and max(self.train, self.val, self.test) == 1:
+            raise ValueError("all on one side is no split: leave [split] out")
+        return self
+
+    @property
+    def sides(self) -> Sides:
+        """Their names, shares, and whom others give way to."""
+        if self.folds is not None:
+            names = [f"fold_{number + 1}" for number in range(self.folds)]
+            return Sides(names, [1 / self.folds] * self.folds, list(range(self.folds)))
+        shares = {name: getattr(self, name) for name in SIDES}
+        names = [name for name in SIDES if shares[name] > 0]
+        return Sides(names, [shares[name] for name in names], [names.index(n) for n in CLEANEST if n in names])
+
+
+class Gate(_Table):
+    """What has to hold before a version is published.
+
+    Attributes:
+        leaks: pairs of images of the same bytes, photograph or scene on two sides, at most.
+        images: at least.
+        images_per_class: at least, of each.
+        share_flagged: of kept images with a problem, at most.
+        undecided_label_issues: of kept images, at most.
+        missing: kept images whose file is gone or another by its size, at most.
+    """
+
+    leaks: int | None = Field(0, ge=0)
+    images: int = Field(1, ge=1)
+    images_per_class: int | None = Field(None, ge=0)
+    share_flagged: float | None = Field(None, ge=0, le=1)
+    undecided_label_issues: int | None = Field(None, ge=0)
+    missing: int | None = Field(None, ge=0)
+
+
+class Recipe(_Table):
+    """A recipe."""
+
+    name: str
+    description: str = ""
+    automatic: StrictBool = False
+    images: Images = Images()
+    labels: Labels | None = None
+    leave_out: LeaveOut = LeaveOut()
+    keep: Keep = Keep()
+    subset: Subset = Subset()
+    split: Split | None = None
+    gate: Gate = Gate()
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_named(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("letters, digits and _ only, at most 100")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        stratify = self.split.stratify if self.split is not None else True
+        field = self.labels.field if self.labels is not None else None
+        if isinstance(stratify, str) and (self.labels is None or stratify not in (field, "class")):
+            raise ValueError(
+                f"split.stratify: {stratify!r} is not the label; write true, false or {field or 'class'!r}"
+            )
+        if self.labels is None and (self.subset.strategy == "balanced" or self.subset.per_class_at_least):
+            raise ValueError("subset: classes need [labels]")
+        if self.labels is None and self.gate.images_per_class is not None:
+            raise ValueError("gate.images_per_class: classes need [labels]")
+        return self
+
+    @property
+    def needs_label_issues(self) -> bool:
+        """Whether label issues decide anything."""
+        out = self.leave_out
+        suspected = self.labels is not None and "suspected" in (out.mislabelled, out.conflicting)
+        return suspected or self.gate.undecided_label_issues is not None
+
+
+# Words that a value may be, by the key they are given for: what a fault names the nearest of.
+WORDS: dict[str, tuple[str, ...]] = {
+    "subset.strategy": get_args(Strategy),
+    "leave_out.mislabelled": get_args(LabelIssues),
+    "leave_out.conflicting": get_args(LabelIssues),
+    "labels.unlabelled": ("leave_out", "keep"),
+    "labels.several": ("leave_out", "keep"),
+    "split.given": ("annotations",),
+    "keep.order": tuple(CRITERIA),
+}

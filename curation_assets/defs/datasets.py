@@ -1,0 +1,144 @@
+"""``dataset_<name>``: an asset for every recipe, behind the checks of its gate."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from curation_assets.datasets.gate import Verdict, conditions
+from curation_assets.datasets.reading import SUFFIX, read_recipe, recipe_files
+from curation_assets.datasets.recipe import NAME, Recipe
+from curation_assets.defs import metadata as md
+from curation_assets.defs.duplicates import image_groups
+from curation_assets.defs.embeddings import WHEN_INPUTS_CHANGED
+from curation_assets.defs.label_issues import label_issues
+from curation_assets.defs.quality import image_quality
+from curation_assets.defs.resources import CurationResource
+from curation_assets.defs.running import failing_for_good, progress, trying_again
+from curation_assets.defs.search import image_search_index
+from curation_assets.defs.tags import OWNERS
+from curation_assets.errors import CurationError
+from curation_assets.images.names import printable
+from curation_assets.lake.schemas import DATASETS
+from curation_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from curation_assets.datasets.making import Outcome
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 20  # classes in a table
+Told = dg.AssetCheckResult | dg.MaterializeResult  # type: ignore[type-arg]
+
+
+def build_datasets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """An asset for each recipe of the settings' folder; one that can't be read says so when it is materialized."""
+    found = []
+    for file in recipe_files(settings.recipes):
+        if NAME.fullmatch(file.name.removesuffix(SUFFIX)) is None:
+            logger.warning("%s: letters, digits and _ only in the name of a recipe; it is no asset", file)
+            continue
+        try:
+            found.append(_asset(file, read_recipe(file)))
+        except CurationError as error:
+            logger.warning("%s", error)
+            found.append(_asset(file, None))
+    return found
+
+
+def _asset(file: Path, recipe: Recipe | None) -> dg.AssetsDefinition:
+    name = f"dataset_{file.name.removesuffix(SUFFIX)}"
+    gate = conditions(recipe) if recipe is not None else {}
+    told = recipe.description if recipe is not None and recipe.description else "A dataset, as its recipe says"
+
+    @dg.asset(
+        name=name,
+        deps=[image_search_index, image_quality, image_groups, label_issues],
+        group_name="datasets",
+        owners=OWNERS,
+        kinds={"python", "deltalake"},
+        description=f"{told} ({file.name}): which images are kept, why others are not, their labels and sides. A gate "
+        "that fails publishes nothing: then its checks fail, and there is no materialization.",
+        metadata={"dagster/column_schema": md.column_schema(DATASETS)},
+        code_version=hashlib.sha256(file.read_bytes()).hexdigest()[:12],
+        automation_condition=WHEN_INPUTS_CHANGED | dg.AutomationCondition.code_version_changed()
+        if recipe is not None and recipe.automatic
+        else None,
+        output_required=False,
+        check_specs=[
+            dg.AssetCheckSpec(condition, asset=name, description=meaning, blocking=True)
+            for condition, meaning in gate.items()
+        ],
+    )
+    def dataset(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[Told]:
+        """Build the recipe and, if its gate holds, publish a version."""
+        with trying_again(context), failing_for_good():
+            now = read_recipe(file)
+            if set(conditions(now)) != set(gate):
+                raise CurationError(f"{file}: the gate has other conditions now; reload the code location")
+            outcome = curation.pipeline().build_dataset(now, progress(context))
+        for verdict in outcome.verdicts:
+            yield _check(verdict, name)
+        if outcome.published is not None:
+            facts = dataset_facts(outcome, curation)
+            yield dg.MaterializeResult(metadata=facts, data_version=dg.DataVersion(outcome.published.content_id))
+
+    return dataset
+
+
+def build_datasets_sensor(assets: Sequence[dg.AssetsDefinition]) -> dg.AutomationConditionSensorDefinition:
+    """Builds recipes anew that say ``automatic = true``."""
+    return dg.AutomationConditionSensorDefinition(
+        "datasets_automation_sensor",
+        target=dg.AssetSelection.assets(*assets),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Builds a dataset anew when what it rests on, or its recipe, changed, if the recipe says "
+        "`automatic = true`.",
+    )
+
+
+def _check(verdict: Verdict, asset: str) -> dg.AssetCheckResult:
+    shown = {"images": dg.MetadataValue.text("\n".join(map(printable, verdict.paths)))} if verdict.paths else {}
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=verdict.name,
+        passed=verdict.passed,
+        description=printable(verdict.told),
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata=shown,
+    )
+
+
+def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
+    """What the asset's page tells of a version."""
+    built, published, pipeline = outcome.built, outcome.published, curation.pipeline()
+    assert published is not None
+    kept = built.kept
+    sides = sorted(set(kept["split"].drop_nulls())) or ["all"]
+    by_label: dict[str, dict[str, int]] = {}
+    for label, side, number in kept.group_by("label", "split").len().sort("label", "split").iter_rows():
+        by_label.setdefault(str(label or ""), {})[str(side or "all")] = number
+    rows = [[printable(label), *(counts.get(side, 0) for side in sides)] for label, counts in by_label.items()]
+    left = [
+        (step, reason, printable(label or ""), number)
+        for step, counts in built.steps.items()
+        for reason, label, number in counts.iter_rows()
+    ]
+    facts: md.Facts = {
+        "version": dg.MetadataValue.int(published.version),
+        "new": dg.MetadataValue.bool(published.is_new),
+        "content id": dg.MetadataValue.text(published.content_id),
+        "images": dg.MetadataValue.int(len(kept)),
+        "classes": md.records({"label": "string"} | dict.fromkeys(sides, "int"), rows[:_SHOWN]),
+        "left out": md.records({"step": "string", "reason": "string", "label": "string", "images": "int"}, left),
+    }
+    if built.split is not None:
+        facts["class shares off by (points)"] = dg.MetadataValue.float(round(built.worst, 4))
+        facts["sizes off by (points)"] = dg.MetadataValue.float(round(built.off, 4))
+    if built.notes:
+        facts["notes"] = dg.MetadataValue.md("\n".join(f"- {md.escaped(printable(note))}" for note in built.notes))
+    name = pipeline.settings.full_name(pipeline.settings.datasets_table)
+    return facts | md.whole_table_facts(pipeline.tables.datasets, name)
