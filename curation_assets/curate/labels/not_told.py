@@ -34,7 +34,7 @@ def not_told(tables: Tables) -> dict[str, str]:
     Raises:
         CurationError: a table can't be read.
     """
-    if not tables.annotations.exists():
+    if not tables.annotations.exists() or not tables.annotations.latest().rows():
         return dict.fromkeys(KINDS, NOT_ANNOTATED)
     if not tables.label_issues.exists():
         return dict.fromkeys(KINDS, NOT_FOUND)
