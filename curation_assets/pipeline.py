@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from curation_assets.curate.findings import Findings
     from curation_assets.curate.labels.examples import Examples
     from curation_assets.curate.labels.issues import LabelIssues
+    from curation_assets.curate.labels.not_told import Lacking
+    from curation_assets.curate.labels.overview import Said
     from curation_assets.curate.labels.predicting import Predictions
     from curation_assets.curate.leaks import Leaks
     from curation_assets.curate.neighbours.spark import SparkLists
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from curation_assets.datasets.recipe import Recipe
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
+    from curation_assets.search.refresh import IndexRefresh
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
 
@@ -390,6 +393,16 @@ class Pipeline:
         index = SearchIndex.open(self.searcher.location_of(model))
         return None if index is None or not index.info.is_of(model) else (model, index)
 
+    def refresh_index(self, progress: Progress) -> IndexRefresh | None:
+        """Bring the champion's search index in line with the tables, or build it; None where nothing is embedded.
+
+        Raises:
+            CurationError: no image has a vector of the champion, or the index can't be written.
+        """
+        if not self.tables.embeddings.exists() or self.selection.current() is None:
+            return None
+        return self.searcher.refresh(progress)
+
     def score(self, progress: Progress) -> Scoring | None:
         """Bring outlier scores and clusters in line with the champion's vectors, as far as its search index goes.
 
@@ -499,6 +512,32 @@ class Pipeline:
         if not self.tables.predictions.exists():
             return any(each.why_not is None for each in examples)
         return predictions_are_behind(index, self.tables.predictions.latest(), model, examples)
+
+    def said_of_labels(self) -> Said:
+        """What counts of labels now, and what people decided: what reports of predictions need besides.
+
+        Raises:
+            CurationError: a table can't be read.
+        """
+        from curation_assets.annotations.columns import counting_labels
+        from curation_assets.curate.labels.overview import Said
+
+        tables = self.tables
+        images = pl.DataFrame(schema={"relative_path": pl.String, "content_sha256": pl.String})
+        if tables.directory.exists():
+            images = tables.directory.latest().read(images.columns).select(images.columns)
+        counts = counting_labels(tables.annotations, tables.decisions, tables.pairs, self.annotation_order, images)
+        return Said(counts, read_decisions(tables.decisions))
+
+    def why_not_classified(self) -> list[str]:
+        """Of each field of which no classifier can be fitted why; none where nothing is embedded, indexed or labelled.
+
+        Raises:
+            CurationError: index or a table can't be read.
+        """
+        if (found := self.champion_index()) is None:
+            return []
+        return [each.why_not for each in self.examples(found[1]) if each.why_not is not None]
 
     def predictions_of(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What classifiers say of an image, given by its row of the directory table.
@@ -681,13 +720,14 @@ class Pipeline:
         Raises:
             CurationError: a table can't be read or written.
         """
-        from curation_assets.curate.labels.issues import bring_label_issues_in_line
+        from curation_assets.curate.labels.issues import MISLABELLED, bring_label_issues_in_line
 
         tables = self.tables
         if not tables.annotations.exists() or not tables.directory.exists():
             return None
         tables.label_issues.create()
-        return bring_label_issues_in_line(tables, self.annotation_order, self.settings.label_issues_note, progress)
+        note, limit = self.settings.label_issues_note, self.thresholds[MISLABELLED]
+        return bring_label_issues_in_line(tables, self.annotation_order, note, progress, limit)
 
     def label_issues_behind(self) -> int:
         """How many rows of the label issues :meth:`find_label_issues` would write or let go.
@@ -706,7 +746,7 @@ class Pipeline:
             CurationError: a table can't be read or written, or nothing is embedded yet.
         """
         self.measure_all(progress)
-        self.searcher.refresh(progress)
+        self.refresh_index(progress)
         if self.has_annotations:
             self.follow_annotations(progress)
         self.compare_all(progress)
@@ -761,6 +801,25 @@ class Pipeline:
             return pl.DataFrame(schema={"relative_path": pl.String})
         rows = self.tables.label_issues.latest().read(["relative_path"])
         return rows.select("relative_path").unique()
+
+    def labels_lacking(self, *, judged: bool = True) -> Lacking:
+        """What is not told of problems with labels and boxes, or told of earlier tables.
+
+        Args:
+            judged: also whether the predictions are behind.
+
+        Raises:
+            CurationError: a table can't be read.
+        """
+        from curation_assets.curate.labels.not_told import Lacking, not_told
+
+        lacking = not_told(self.tables)
+        if not self.tables.label_issues.exists() or not self.tables.annotations.exists():
+            return Lacking(lacking)
+        predictions_behind = False
+        with suppress(CurationError):  # of an index that can't be read; the next run makes it anew
+            predictions_behind = judged and not lacking and self.has_labels and self.predictions_are_behind()
+        return Lacking(lacking, self.label_issues_behind(), predictions_behind)
 
     def label_zero_shot(self, folder: str, model: RegisteredModel) -> LabelResult:
         """Bring a folder's zero-shot labels in line with its embeddings and ``LABELS``.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.commands.following import find_label_issues
 from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import stoppable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from curation_assets.annotations.configured import Followed
     from curation_assets.annotations.overview import SourceField
     from curation_assets.annotations.record import Import
+    from curation_assets.curate.labels.issues import LabelIssues
     from curation_assets.pipeline import Pipeline
 
 _MOST = 12  # labels that are shown of a field
@@ -109,14 +112,16 @@ def _import(pipeline: Pipeline, given: dict[str, Any], add: bool, dry_run: bool,
     try:
         with stoppable() as shown:
             done = pipeline.annotate(chosen, shown, add=add, dry_run=dry_run)
+            issues = None if dry_run else find_label_issues(pipeline, shown)
     except FaultyAnnotationsError as error:
         for fault in error.faults[1:]:  # the error itself says the first
             err.print(printable(fault), markup=False, soft_wrap=True)
         raise
     if as_json:
-        print_json(import_facts(done, dry_run=dry_run))
+        print_json(import_facts(done, dry_run=dry_run) | _issues_facts(issues))
     else:
         print_import(done, add=add, dry_run=dry_run)
+        _print_issues(issues)
 
 
 def import_facts(done: Import, *, dry_run: bool = False) -> dict[str, Any]:
@@ -253,11 +258,25 @@ def _remove(pipeline: Pipeline, source: str, dry_run: bool, as_json: bool) -> No
     if any(each.name == source and each.format is not None for each in pipeline.settings.annotations):
         raise CurationError(f"CURATION_ANNOTATIONS names {source!r}, so it would come back: take it out there first")
     number = remove(pipeline.tables.annotations, source, dry_run=dry_run)
+    with stoppable() as shown:
+        issues = None if dry_run else find_label_issues(pipeline, shown)
     if as_json:
-        print_json({"source": source, "removed": number, "dry_run": dry_run})
+        print_json({"source": source, "removed": number, "dry_run": dry_run} | _issues_facts(issues))
     else:
         would = "would be " if dry_run else ""
         out.print(printable(f"annotations of {source}: {number:,} rows {would}removed"), markup=False)
+        _print_issues(issues)
+
+
+def _issues_facts(issues: LabelIssues | None) -> dict[str, Any]:
+    return {} if issues is None else {"label_issues": asdict(issues)}
+
+
+def _print_issues(issues: LabelIssues | None) -> None:
+    from curation_assets.commands.reports import print_label_issues
+
+    if issues is not None:
+        print_label_issues(issues)
 
 
 def _told(counts: dict[str, int]) -> str:

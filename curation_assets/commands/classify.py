@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.commands.following import find_label_issues, refresh_index
 from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
 from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
-from curation_assets.commands.reports import left_out, predictions_line
+from curation_assets.commands.reports import left_out, predictions_line, print_label_issues
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
@@ -49,10 +50,14 @@ def classify(
     if html is not None and html.is_dir():
         raise CurationError(f"--html {html} is a folder; name the file to write")
     pipeline = pipeline_of(settings_of(images, lake))
-    done = None
+    done, issues = None, None
     told: dict[str, FieldPredictions] = {}
     if report:
-        rows = prediction_rows(pipeline.tables.predictions, field)
+        rows = prediction_rows(pipeline.tables.predictions)
+        if not len(rows):
+            reasons = pipeline.why_not_classified() or ["no image has a label, or nothing is embedded and indexed"]
+            raise CurationError(f"no field is classified any more: {'; '.join(reasons)}")
+        rows = rows if field is None else prediction_rows(pipeline.tables.predictions, field)
         if pipeline.predictions_are_behind():
             note = (
                 "note: images, annotations or model changed since; `curation classify` brings the predictions in line"
@@ -60,7 +65,11 @@ def classify(
             err.print(note, soft_wrap=True)
     else:
         with stoppable() as shown:
+            _, index_error = refresh_index(pipeline, shown)
             done = pipeline.classify(shown, field)
+            issues = None if done is None else find_label_issues(pipeline, shown)
+        if index_error is not None:
+            err.print(f"index  not brought in line: {index_error}", markup=False, soft_wrap=True)
         if done is None:
             raise CurationError("nothing is embedded and indexed yet; `curation run` does that")
         told = {one.field: one for one in done.fields}
@@ -70,9 +79,10 @@ def classify(
         if len(reasons) == len(told):
             raise CurationError("; ".join(reasons))
         rows = prediction_rows(pipeline.tables.predictions, field)
-    reports = reports_of(rows)
+    reports = reports_of(rows, pipeline.said_of_labels())
     if as_json:
-        facts = {} if done is None else {"changed": done.changed, "seconds": done.seconds}
+        facts: dict[str, Any] = {} if done is None else {"changed": done.changed, "seconds": done.seconds}
+        facts |= {} if issues is None else {"label_issues": asdict(issues)}
         print_json(facts | {"fields": _facts(reports, told)})
     else:
         if done is not None:
@@ -82,6 +92,9 @@ def classify(
         for one_told in told.values():
             if one_told.why_not is not None:
                 out.print(f"\n{printable(one_told.why_not)}", markup=False, soft_wrap=True)
+        if issues is not None:
+            out.print()
+            print_label_issues(issues)
     if html is not None:
         _write_page(pipeline, html, reports)
         err.print(f"page  {html}", markup=False, soft_wrap=True)
@@ -107,6 +120,7 @@ def _facts(reports: list[FieldReport], told: Mapping[str, FieldPredictions]) -> 
                     for label, predicted, number in one.confusions[:_IN_JSON]
                 ],
                 "predicted": one.predicted,
+                "not_judged": one.not_judged,
                 "likely_wrong": len(one.suspected),
             }
             | ({} if there is None else {"done": asdict(there)})
@@ -116,9 +130,12 @@ def _facts(reports: list[FieldReport], told: Mapping[str, FieldPredictions]) -> 
 
 
 def _print(one: FieldReport, told: FieldPredictions | None) -> None:
-    from curation_assets.curate.labels.overview import LIKELY_WRONG
+    from curation_assets.curate.labels.overview import LIKELY_WRONG, NOT_JUDGED
 
-    rest = f"; {sum(one.predicted.values()):,} without a label are predicted" if one.predicted else ""
+    others = [f"{number:,} {NOT_JUDGED[why]}" for why, number in one.not_judged.items() if number]
+    rest = f"; {others[0]} are predicted" if len(others) == 1 else ""
+    if len(others) > 1:
+        rest = f"; {sum(one.not_judged.values()):,} others are predicted: {', '.join(others)}"
     out.print(
         f"\n{printable(one.field)}: {one.labelled:,} images with a label, {len(one.classes):,} classes{rest}",
         markup=False,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curation_assets.commands.annotate import followed_facts, print_followed
+from curation_assets.commands.following import refresh_index
 from curation_assets.commands.options import (
     CameraOption,
     FolderOption,
@@ -35,6 +36,9 @@ from curation_assets.commands.output import err, out, print_json
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import (
     duplicates_facts,
+    index_facts,
+    index_line,
+    issues_behind_line,
     print_duplicates,
     print_label_issues,
     print_predictions,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from curation_assets.curate.evidence import Evidence
+    from curation_assets.curate.labels.not_told import Lacking
     from curation_assets.curate.overview import KindCount
     from curation_assets.curate.problems import Thresholds
     from curation_assets.pipeline import Pipeline
@@ -65,7 +70,7 @@ def curate(
     folders: FoldersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring quality, annotations, duplicates, scores, predictions, label issues in line; `curation run` ends so."""
+    """Bring quality, index, annotations, duplicates, scores, predictions, label issues in line, as `curation run`."""
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
@@ -75,6 +80,7 @@ def curate(
             done = pipeline.measure_all(shown)
         else:
             done = pipeline.measure(folders_of(pipeline, folders), shown)
+        refreshed, index_error = refresh_index(pipeline, shown)
         followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
         compared = pipeline.compare_all(shown)
         scored = pipeline.score(shown)
@@ -82,7 +88,9 @@ def curate(
         issues = pipeline.find_label_issues(shown)
     facts = quality_facts(done)
     if as_json:
-        told = {"quality": facts, "duplicates": duplicates_facts(compared)}
+        told: dict[str, Any] = {"quality": facts, "duplicates": duplicates_facts(compared)}
+        told |= {} if refreshed is None else {"index": index_facts(refreshed)}
+        told |= {} if index_error is None else {"index_error": index_error}
         told |= {} if followed is None else {"annotations": followed_facts(followed)}
         if predicted is not None and predicted.fields:
             told["predictions"] = asdict(predicted)
@@ -90,6 +98,10 @@ def curate(
         print_json(told | {"scores": None if scored is None else asdict(scored)})
     else:
         print_quality(done)
+        if refreshed is not None and refreshed.changed:
+            out.print(f"index  {index_line(refreshed)}")
+        elif index_error is not None:
+            out.print(f"index  not brought in line: {index_error}", markup=False)
         if followed is not None:
             print_followed(followed)
         print_duplicates(compared)
@@ -170,12 +182,16 @@ def problems(
         counts = [count for count in counts if count.kind is chosen_kind]
         _show_kind(pipeline, shown, counts[0], limits, offset, most, as_json=as_json, as_csv=as_csv)
     elif as_json:
-        why = pipeline.leaks.why_not()
-        not_told = {} if why is None else {"not_told": {kinds.LEAK: why}}
-        print_json(overview_facts(shown, counts, said) | not_told | duplicate_counts(pipeline))
+        why, lacking = pipeline.leaks.why_not(), pipeline.labels_lacking()
+        not_told = lacking.not_told | ({} if why is None else {kinds.LEAK: why})
+        facts = overview_facts(shown, counts, said) | ({"not_told": not_told} if not_told else {})
+        print_json(facts | _behind_facts(lacking) | duplicate_counts(pipeline))
     else:
         print_overview(shown, counts, said)
         print_not_told(pipeline)
+        lacking = pipeline.labels_lacking()
+        _print_labels_not_told(lacking)
+        _print_behind(lacking)
         print_duplicate_counts(pipeline)
     if html is not None:
         _write_page(pipeline, html, shown, counts, offset, min(most, 10_000) if chosen_kind else _ON_A_PAGE)
@@ -229,6 +245,28 @@ def print_not_told(pipeline: Pipeline) -> None:
     """Why nothing is told of leaks, where nothing is."""
     if (why := pipeline.leaks.why_not()) is not None:
         out.print(f"of leaks nothing is told: {why}", soft_wrap=True, markup=False)
+
+
+def _print_labels_not_told(lacking: Lacking) -> None:
+    """The same of labels and boxes."""
+    for why in dict.fromkeys(lacking.not_told.values()):
+        what = "labels and boxes" if len(lacking.not_told) > 1 else "mislabelled images"
+        out.print(f"of {what} nothing is told: {why}", soft_wrap=True, markup=False)
+
+
+def _behind_facts(lacking: Lacking) -> dict[str, Any]:
+    """For ``--json``, where what is told of labels is of earlier tables."""
+    behind = {"label_issues_behind": lacking.issues_behind, "predictions_behind": lacking.predictions_behind}
+    return {name: value for name, value in behind.items() if value}
+
+
+def _print_behind(lacking: Lacking) -> None:
+    """The same for a reader."""
+    if lacking.predictions_behind:
+        note = "images, labels or model changed since labels were judged; `curation classify` judges them anew"
+        err.print(f"note: {note}", soft_wrap=True)
+    elif lacking.issues_behind:
+        err.print(f"note: {issues_behind_line(lacking.issues_behind)}", soft_wrap=True)
 
 
 def print_overview(rows: pl.DataFrame, counts: list[KindCount], decided: dict[str, int]) -> None:
@@ -296,8 +334,9 @@ def _show_kind(
     as_json: bool,
     as_csv: bool,
 ) -> None:
+    from curation_assets.curate.labels.not_told import Lacking
     from curation_assets.curate.overview import worst
-    from curation_assets.curate.problems import LEAK, problem_names
+    from curation_assets.curate.problems import LEAK, MISLABELLED, problem_names
     from curation_assets.search.export import write_csv
 
     kind = count.kind
@@ -310,13 +349,19 @@ def _show_kind(
         decided=found["decided"],
     )
     told = pipeline.evidence(kind.name, found)
+    lacking = Lacking({})
+    if kind.told_by == "label_issues":
+        lacking = pipeline.labels_lacking(judged=kind.name == MISLABELLED)
+    if not as_json:
+        _print_behind(lacking)
     if as_json:
         facts = {"kind": kind.name, "threshold": limits[kind.name], "images": len(rows), "total": total}
         facts["kept"] = count.kept
         images = listed.to_dicts()
         for row in images:
             row |= told[row["relative_path"]].facts if row["relative_path"] in told else {}
-        why = pipeline.leaks.why_not() if kind.name == LEAK else None
+        why = pipeline.leaks.why_not() if kind.name == LEAK else lacking.not_told.get(kind.name)
+        facts |= _behind_facts(lacking)
         print_json(facts | ({} if why is None else {"not_told": why}) | {"found": images})
     elif as_csv:
         write_csv(sys.stdout.buffer, [_with_cells(listed, told)], {})
@@ -324,6 +369,8 @@ def _show_kind(
         out.print(f"no image is {kind.name}: {kind.limit(limits[kind.name])}")
         if kind.name == LEAK:
             print_not_told(pipeline)
+        elif kind.name in lacking.not_told:
+            _print_labels_not_told(lacking)
         _print_kept(count)
     else:
         shown = ("relative_path", "score", "problems", "decided")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curation_assets.commands.following import find_label_issues
 from curation_assets.commands.options import (
     ImagesOption,
     JsonOption,
@@ -22,10 +23,14 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
 
     from curation_assets.decisions.record import Row
     from curation_assets.pipeline import Pipeline
+
+_AT_ONCE = 100_000  # annotations whose issues are found in some two seconds
 
 app = typer.Typer(
     help="What people say of images: keep, remove, keeper, relabel, same, different, unsure.",
@@ -74,7 +79,7 @@ def add(
         raise CurationError(f"{fault}; see `curation decisions add --help`")
     row["shown"] = _shown(pipeline, row)
     (made,) = append(pipeline.tables.decisions, lambda _: [row])
-    _followed(pipeline)
+    _followed(pipeline, [made])
     if as_json:
         print_json({"decision": made})
     else:
@@ -98,7 +103,7 @@ def undo(
         raise CurationError("name one decision by its id, or give --last")
     pipeline = pipeline_of(settings_of(None, lake))
     undone, row = take_back(pipeline.tables.decisions, decision, by or login_name(), reason)
-    _followed(pipeline)
+    _followed(pipeline, [row])
     if as_json:
         print_json({"undone": undone, "decision": row})
     else:
@@ -188,7 +193,7 @@ def import_decisions(
         added = found.new_rows(read_rows(table), contents, who)
         if added:  # or nothing is written, and no table made
             added = append(table, lambda rows: found.new_rows(rows(), contents, who))
-            _followed(pipeline)
+            _followed(pipeline, added)
     except FaultyFileError as error:
         for fault in error.faults:
             err.print(printable(fault), markup=False, soft_wrap=True)
@@ -200,12 +205,24 @@ def import_decisions(
         out.print(f"{len(added):,} decisions added, {known:,} were there already")
 
 
-def _followed(pipeline: Pipeline) -> None:
-    """Let groups and keepers follow, where there are any."""
+def _followed(pipeline: Pipeline, rows: Sequence[Row]) -> None:
+    """Let groups and keepers follow, where there are any, and label issues where these decisions have a part in them.
+
+    Of very many annotations label issues would take as long as a person does not wait for one decision: ``problems``
+    says that they are behind.
+    """
+    from curation_assets.decisions import kinds
     from curation_assets.progress import LogProgress
 
-    if pipeline.tables.groups.exists():
+    tables = pipeline.tables
+    if tables.groups.exists():
         pipeline.group(LogProgress())
+    of_labels = (kinds.RELABEL, kinds.UNSURE, kinds.SAME, kinds.DIFFERENT)
+    if not any(row["kind"] in of_labels and row["field"] != kinds.QUALITY for row in rows):
+        return
+    are_there = tables.label_issues.exists() and tables.annotations.exists()
+    if are_there and tables.annotations.latest().rows() <= _AT_ONCE:
+        find_label_issues(pipeline, LogProgress())
 
 
 def _image(pipeline: Pipeline, path: str) -> tuple[str, str]:

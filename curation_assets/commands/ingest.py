@@ -21,7 +21,14 @@ from curation_assets.commands.options import (
 )
 from curation_assets.commands.output import out, print_json
 from curation_assets.commands.progress import stoppable
-from curation_assets.commands.reports import print_bad, print_broken, print_run, print_status, run_facts
+from curation_assets.commands.reports import (
+    issues_behind_line,
+    print_bad,
+    print_broken,
+    print_run,
+    print_status,
+    run_facts,
+)
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
@@ -91,8 +98,7 @@ def status(images: ImagesOption = None, lake: LakeOption = None, as_json: JsonOp
             told = f"{not_scored:,} images have no outlier score and cluster; `curation curate` gives them one"
             out.print(told, markup=False, soft_wrap=True)
         if issues_behind:
-            told = f"{issues_behind:,} label issues are not as they would be now; `curation curate` brings them in line"
-            out.print(told, markup=False, soft_wrap=True)
+            out.print(issues_behind_line(issues_behind), markup=False, soft_wrap=True)
         for row in bad.iter_rows(named=True):
             print_bad(row["relative_path"], row["status"], row["error"])
         print_broken(broken)

@@ -159,7 +159,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Predictions 
     """What is to be told; nothing was done where somebody else did it, or nothing is embedded or annotated."""
     pipeline.tables.predictions.create()
     rows = pipeline.tables.predictions.latest().read(PREDICTIONS.arrow_schema.names).drop("_file")
-    reports = reports_of(rows)
+    reports = reports_of(rows, pipeline.said_of_labels())
     now = {one.field: (round(one.accuracy * one.labelled), one.labelled) for one in reports}
     found = pipeline.champion_index()
     images, fields = rows.select("relative_path", "content_sha256").clear(), []

@@ -46,14 +46,17 @@ def test_folders_are_read_listed_and_taken_out(curation: Curation, lake: Pipelin
     assert not lake.tables.annotations.exists()
     done = told(curation, *FOLDERS)
     assert set(done) == {
-        *("source", "rows", "images", "added", "changed", "removed", "labels", "splits", "boxes", "notes", "dry_run")
+        *("source", "rows", "images", "added", "changed", "removed", "labels", "splits", "boxes", "notes", "dry_run"),
+        "label_issues",
     }
     assert (done["source"], done["rows"], done["labels"]) == ("folders", 3, {"class": {"rust": 2, "miner": 1}})
     (listed,) = told(curation, "annotate", "--list")["sources"]
     assert (listed["images"], listed["labels"], listed["waiting"]) == (3, {"rust": 2, "miner": 1}, 0)
     code, text, _ = curation("annotate", "--list")
     assert (code, text) == (0, "folders  class: 3 images; rust 2, miner 1\n")
-    assert told(curation, "annotate", "--remove", "folders") == {"source": "folders", "removed": 3, "dry_run": False}
+    done = told(curation, "annotate", "--remove", "folders")
+    assert done.pop("label_issues")["rows"] == 0
+    assert done == {"source": "folders", "removed": 3, "dry_run": False}
     assert curation("annotate", "--list")[1] == "no annotations; `curation annotate --from …` reads some\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,14 +56,15 @@ def test_predictions_are_made_and_reported(lake: Pipeline, curation: Curation, t
     code, text, said = curation("classify", "--json", "--html", str(page))
     assert code == 0, said
     told = json.loads(text)
-    assert set(told) == {"fields", "changed", "seconds"}
+    assert set(told) == {"fields", "changed", "seconds", "label_issues"}
     (field,) = told["fields"]
     assert set(field) == {
         "field", "images", "labelled", "accuracy", "balanced_accuracy", "calibration_error", "classes", "confusions",
-        "predicted", "likely_wrong", "done",
+        "predicted", "not_judged", "likely_wrong", "done",
     }  # fmt: skip
     assert (field["field"], field["images"], field["labelled"], told["changed"]) == ("class", 40, 36, 40)
     assert field["predicted"] == {"rust": 4}
+    assert field["not_judged"] == {"without_label": 4, "nothing": 0, "several_labels": 0, "class_left_out": 0}
     assert field["accuracy"] > 0.9
     assert (field["done"]["fitted"], field["done"]["predicted"]) == (36, 4)
     assert [each["name"] for each in field["classes"]] == ["apple", "rust", "tomato"]
@@ -105,6 +107,98 @@ def test_what_can_not_be_fitted_is_one_line(lake: Pipeline, curation: Curation, 
     assert code == 0
     assert "labels not classified: class: only one class" in text
     assert not lake.tables.predictions.exists()
+
+
+def test_labels_that_are_likely_wrong_are_problems_at_once(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    lake.measure_all(LogProgress())
+    annotate(curation, tmp_path)
+    told = json.loads(curation("problems", "mislabelled", "--json")[1])
+    assert (told["total"], told["not_told"].startswith("no classifier has judged a label; `curation cl")) == (0, True)
+    assert "of mislabelled images nothing is told: no classifier" in curation("problems", "mislabelled")[1]
+    assert "of mislabelled images nothing is told: no classifier" in curation("problems")[1]
+    assert "label issues 2 labels doubted, 1 below the threshold; 2 rows changed" in curation("classify")[1]
+    _, text, said = curation("problems", "mislabelled")
+    assert len(text.splitlines()) == 2
+    assert (text.splitlines()[0].split()[1], said) == (WRONG, "")
+    told = json.loads(curation("problems", "--json")[1])
+    assert "mislabelled" not in told["not_told"]
+    assert not {"label_issues_behind", "predictions_behind"} & set(told)
+    annotate(curation, tmp_path, wrong=None)
+    told = json.loads(curation("problems", "mislabelled", "--json")[1])
+    assert (told["total"], told["predictions_behind"]) == (0, True)
+    assert "changed since labels were judged; `curation classify`" in curation("problems", "mislabelled")[2]
+    assert "changed since labels were judged" not in curation("problems", "conflicting")[2]
+    assert "changed since labels were judged; `curation classify`" in curation("problems")[2]
+
+
+@pytest.mark.parametrize("word", [("keep",), ("unsure", "--field", "class"), ("relabel", "--field", "class")])
+def test_a_label_that_a_person_answered_for_is_not_likely_wrong(
+    lake: Pipeline, curation: Curation, tmp_path: Path, word: tuple[str, ...]
+) -> None:
+    annotate(curation, tmp_path)
+    curation("classify")
+    value = ("--value", "tomato") if word[0] == "relabel" else ()
+    assert curation("decisions", "add", word[0], WRONG, *word[1:], *value)[0] == 0
+    for arguments in (("--report",), ()):
+        (field,) = json.loads(curation("classify", "--json", *arguments)[1])["fields"]
+        assert (field["likely_wrong"], field["labelled"]) == (0, 36)
+    page = tmp_path / "page.html"
+    assert "likely wrong" not in curation("classify", "--html", str(page))[1]
+    assert "likely wrong" not in page.read_text()
+    assert json.loads(curation("curate", "--json")[1])["label_issues"]["likely_wrong"] == 0
+    assert curation("decisions", "undo", "--last")[0] == 0
+    assert json.loads(curation("classify", "--json")[1])["fields"][0]["likely_wrong"] == 1
+
+
+def test_images_that_are_predicted_only_are_counted_by_why(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    lines = [f"{kind}/{at:02}.jpg,{kind}" for kind in ("rust", "tomato") for at in range(12)]
+    lines += [f"apple/{at:02}.jpg,apple{';rust' if at < 7 else ''}" for at in range(11)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,class", *lines]))
+    assert curation("annotate", str(tmp_path / "labels.csv"), "--from", "csv", "--separator", ";")[0] == 0
+    (field,) = json.loads(curation("classify", "--json")[1])["fields"]
+    assert field["not_judged"] == {"without_label": 5, "nothing": 0, "several_labels": 7, "class_left_out": 4}
+    assert sum(field["predicted"].values()) == 16
+    said = "; 16 others are predicted: 5 without a label, 7 with several labels, 4 of a class that is left out"
+    assert said in curation("classify", "--report")[1]
+
+
+def test_a_report_of_no_field_any_more_says_why(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    annotate(curation, tmp_path)
+    curation("classify")
+    lines = [f"{kind}/{at:02}.jpg,{kind}{';apple' * (kind == 'tomato')}" for kind in KINDS for at in range(12)]
+    lines = [line for line in lines if not line.startswith("apple")]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,class", *lines]))
+    curation("annotate", str(tmp_path / "labels.csv"), "--from", "csv", "--separator", ";")
+    why = (
+        "class: only one class has 5 labelled images of more than one scene, and two are needed; 12 images are left out"
+    )
+    assert why in curation("classify")[2]
+    for field in ((), ("--field", "class")):
+        code, text, said = curation("classify", "--report", *field)
+        assert (code, text, said.count("\n")) == (2, "", 1)
+        assert f"no field is classified any more: {why} for having several labels" in said
+
+
+def test_an_index_that_is_gone_is_made_anew(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    annotate(curation, tmp_path)
+    curation("curate")
+    shutil.rmtree(lake.settings.index_dir)
+    told = json.loads(curation("curate", "--json")[1])
+    assert (told["index"]["rebuilt"], told["index"]["vectors"]) == (True, lake.tables.embeddings.latest().rows())
+    assert (told["scores"]["images"], told["label_issues"]["likely_wrong"]) == (40, 1)
+    shutil.rmtree(lake.settings.index_dir)
+    assert "vectors (exact), 4" in curation("curate")[1]
+    shutil.rmtree(lake.settings.index_dir)
+    assert "40 predictions of 1 field" in curation("classify")[1]
+
+
+def test_without_vectors_the_rest_is_done(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:
+    annotate(curation, tmp_path)
+    shutil.rmtree(lake.tables.embeddings.path)
+    shutil.rmtree(lake.settings.index_dir)
+    told = json.loads(curation("curate", "--json")[1])
+    assert (told["scores"], "index" in told, "index_error" in told) == (None, False, False)
+    assert "nothing is embedded and indexed yet" in curation("classify")[2]
 
 
 def test_run_and_curate_follow_the_annotations(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:

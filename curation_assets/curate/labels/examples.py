@@ -56,6 +56,8 @@ class Examples:
             return None
         some = ", ".join(f"{name} ({number})" for name, number in list(self.few.items())[:LEAST])
         more = f"; too few: {some}" if some else ""
+        left = f"{self.several:,} image{'s are' if self.several > 1 else ' is'} left out for having several labels"
+        more += f"; {left}" if self.several else ""
         there = "only one class has" if self.classes else "no class has"
         return f"{self.field}: {there} {LEAST} labelled images of more than one scene, and two are needed{more}"
 

@@ -19,14 +19,15 @@ from curation_assets.annotations.columns import near_pairs
 from curation_assets.annotations.record import KEY as ANNOTATED
 from curation_assets.annotations.record import read_rows
 from curation_assets.annotations.said import SCHEMA
-from curation_assets.annotations.standing import DECIDED, INHERITED, conflicts, counting
+from curation_assets.annotations.standing import conflicts, counting
 from curation_assets.clip.notes import read_note, write_note
 from curation_assets.curate.duplicates.groups import Words
 from curation_assets.curate.duplicates.rows import merge_files, replace_rows
+from curation_assets.curate.labels.answered import by_person, unsure_of
 from curation_assets.curate.labels.boxes import FOUND, box_faults
 from curation_assets.curate.labels.boxes import KINDS as BOX_KINDS
 from curation_assets.curate.labels.conflicting import conflicting
-from curation_assets.decisions.kinds import QUALITY, UNSURE
+from curation_assets.curate.problems import LIKELY_WRONG
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake import hive
@@ -45,6 +46,7 @@ _ROWS = pl.Schema(LABEL_ISSUES.arrow_schema.remove_metadata())
 _KEY = list(LABEL_ISSUES.key)
 _IMAGE = ["relative_path", "content_sha256"]
 _OF = [*_IMAGE, "field"]
+_COUNTED = ["kind", "label_quality", *_IMAGE]
 _MODEL = ["model_name", "model_version", "model_fingerprint"]
 _AT_ONCE = 50_000  # rows whose boxes are looked at
 _AS_ONE = "\x1f"  # between labels that are compared as one text; a comma may be within them
@@ -56,23 +58,28 @@ class LabelIssues:
 
     Attributes:
         rows: that there are now; of each kind ``kinds``.
+        likely_wrong: images with a label whose quality is below the threshold, but for those that are to be kept.
         changed: rows that are new or other than before, and rows that went.
     """
 
     rows: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
+    likely_wrong: int = 0
     changed: int = 0
     commits: int = 0
     version: int = -1
     seconds: float = 0.0
 
 
-def bring_label_issues_in_line(tables: Tables, order: Sequence[str], note: Path, progress: Progress) -> LabelIssues:
+def bring_label_issues_in_line(
+    tables: Tables, order: Sequence[str], note: Path, progress: Progress, limit: float = LIKELY_WRONG
+) -> LabelIssues:
     """Find what speaks against labels and boxes, and write what differs.
 
     Args:
         order: of sources of annotations, the first counts most.
         note: where it is noted what they were made of.
+        limit: quality of a label below which it counts as likely wrong.
 
     Raises:
         CurationError: a table can't be read or written.
@@ -83,10 +90,11 @@ def bring_label_issues_in_line(tables: Tables, order: Sequence[str], note: Path,
 
     def work(change: Rewrite) -> None:
         in_line = _is_noted(note, made_of, change.base)
-        rows = change.base.read(["kind"]) if in_line else label_issues(tables, order)
+        rows = change.base.read(_COUNTED) if in_line else label_issues(tables, order)
         changed = rows.clear() if in_line else _changed(rows, change.base, is_whole=_made_of(tables, order) is not None)
         counts = dict(rows["kind"].value_counts().iter_rows())
         result.rows, result.kinds = len(rows), {kind: counts.get(kind, 0) for kind in KINDS}
+        result.likely_wrong = _likely_wrong(rows, tables.decisions, limit)
         result.changed = len(changed)
         broken = [file for file, _ in change.base.broken()]
         if not len(changed) and not broken:
@@ -105,6 +113,15 @@ def bring_label_issues_in_line(tables: Tables, order: Sequence[str], note: Path,
     result.version = after.version
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _likely_wrong(rows: pl.DataFrame, decisions: LakeTable, limit: float) -> int:
+    """Images as ``problems`` counts them: several fields or models make no more of one."""
+    low = rows.filter((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit))
+    if not len(low):
+        return 0
+    kept = read_decisions(decisions).kept()
+    return low.join(kept, on="content_sha256", how="anti")["relative_path"].n_unique()
 
 
 def label_issues_behind(tables: Tables, order: Sequence[str], note: Path) -> int:
@@ -259,12 +276,9 @@ def _boxes(directory: Snapshot, annotations: LakeTable, order: Sequence[str]) ->
 def _unanswered(rows: pl.DataFrame, counts: pl.DataFrame, decisions: Decisions) -> pl.DataFrame:
     """Rows without what a person has answered: the label that counts is theirs, or they can't tell."""
     of_labels = pl.col("kind").is_in([MISLABELLED, CONFLICTING])
-    by_person = counts.filter(pl.col("source").is_in([DECIDED, INHERITED])).select(_OF)
-    unsure = decisions.rows.filter((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
-    answered = rows.filter(of_labels).join(by_person, on=_OF, how="semi").select(*_OF, "kind").unique()
+    answered = rows.filter(of_labels).join(by_person(counts), on=_OF, how="semi").select(*_OF, "kind").unique()
     rows = rows.join(answered, on=[*_OF, "kind"], how="anti", maintain_order="left")
-    asked = unsure.select("content_sha256", "field").unique()
-    return rows.join(asked, on=["content_sha256", "field"], how="anti", maintain_order="left")
+    return rows.join(unsure_of(decisions), on=["content_sha256", "field"], how="anti", maintain_order="left")
 
 
 def _read(table: LakeTable, columns: list[str], where: pl.Expr | None = None) -> pl.DataFrame:

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from curation_assets.curate.labels.answered import without_answered
 from curation_assets.curate.labels.classifier import calibration_error
 from curation_assets.curate.problems import LIKELY_WRONG as LIKELY_WRONG
+from curation_assets.decisions.standing import Decisions
 from curation_assets.errors import CurationError
 from curation_assets.lake.table import LakeTable
 
 _READ = ["field", "relative_path", "content_sha256", "predicted", "confidence", "label", "label_quality", "suggested"]
+_OF = ["relative_path", "content_sha256", "field"]
+NOT_JUDGED: Mapping[str, str] = MappingProxyType(
+    {
+        "without_label": "without a label",
+        "nothing": "with nothing on them",
+        "several_labels": "with several labels",
+        "class_left_out": "of a class that is left out",
+    }
+)  # why an image is predicted only, and how a reader is told
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of labels now.
+
+    Attributes:
+        counts: of each image and field, with ``values`` and ``source``.
+        decisions: of people; what they answered is not doubted again.
+    """
+
+    counts: pl.DataFrame
+    decisions: Decisions
 
 
 @dataclass(frozen=True)
@@ -56,9 +81,10 @@ class FieldReport:
         classes: by name.
         matrix: (classes, classes) images by label (rows) and by what is predicted out of fold (columns).
         calibration_error: expected, of the confidence.
-        predicted: classes of images without a label → how many.
+        predicted: classes of images that are not judged → how many.
+        not_judged: why those are not, of ``NOT_JUDGED`` → how many.
         rows: of the labelled images whose content has one label: path, label, predicted, confidence, …
-        suspected: rows whose label is likely wrong, the likeliest first.
+        suspected: rows whose label is likely wrong and that nobody answered for, the likeliest first.
     """
 
     field: str
@@ -67,6 +93,7 @@ class FieldReport:
     matrix: NDArray[np.int64]
     calibration_error: float
     predicted: dict[str, int]
+    not_judged: dict[str, int]
     rows: pl.DataFrame
     suspected: pl.DataFrame
 
@@ -124,13 +151,13 @@ def prediction_rows(predictions: LakeTable, field: str | None = None) -> pl.Data
     return rows.filter(pl.col("field") == field)
 
 
-def reports_of(rows: pl.DataFrame) -> list[FieldReport]:
+def reports_of(rows: pl.DataFrame, said: Said) -> list[FieldReport]:
     """A report for each field, by name."""
     parts = rows.sort("field", "relative_path").group_by("field", maintain_order=True)
-    return [report_of(str(name), some) for (name,), some in parts]
+    return [report_of(str(name), some, said) for (name,), some in parts]
 
 
-def report_of(field: str, rows: pl.DataFrame) -> FieldReport:
+def report_of(field: str, rows: pl.DataFrame, said: Said) -> FieldReport:
     """The report of one field.
 
     Args:
@@ -146,8 +173,8 @@ def report_of(field: str, rows: pl.DataFrame) -> FieldReport:
         ClassReport(names[at], int(matrix[at].sum()), int(matrix[:, at].sum()), int(matrix[at, at])) for at in there
     ]
     right = (single["label"] == single["predicted"]).to_numpy()
-    unlabelled = rows.filter(pl.col("label").is_null()).drop_nulls("predicted")["predicted"]
-    counted = unlabelled.value_counts().sort("count", "predicted", descending=[True, False])
+    others = rows.filter(pl.col("label").is_null()).drop_nulls("predicted")
+    counted = others["predicted"].value_counts().sort("count", "predicted", descending=[True, False])
     return FieldReport(
         field=field,
         images=len(rows),
@@ -155,9 +182,17 @@ def report_of(field: str, rows: pl.DataFrame) -> FieldReport:
         matrix=matrix[np.ix_(there, there)],
         calibration_error=calibration_error(single["confidence"].to_numpy(), right),
         predicted=dict(counted.iter_rows()),
+        not_judged=_not_judged(others, said.counts),
         rows=single,
-        suspected=suspected_of(labelled),
+        suspected=suspected_of(without_answered(labelled, said.counts, said.decisions)),
     )
+
+
+def _not_judged(rows: pl.DataFrame, counts: pl.DataFrame) -> dict[str, int]:
+    labels = counts.select(*_OF, number=pl.col("values").list.drop_nulls().list.n_unique())
+    number = rows.join(labels, on=_OF, how="left")["number"]
+    found = (number.is_null(), number == 0, number > 1, number == 1)
+    return {why: int(which.sum()) for why, which in zip(NOT_JUDGED, found, strict=True)}
 
 
 def suspected_of(rows: pl.DataFrame) -> pl.DataFrame:

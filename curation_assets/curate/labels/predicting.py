@@ -49,7 +49,7 @@ class FieldPredictions:
         labelled: of them, with a label that they are judged by.
         classes: how many.
         fitted: contents that a classifier was fitted to now; 0: what there was still holds.
-        predicted: contents without a label that were predicted now.
+        predicted: contents without one label of a usable class that were predicted now.
         few: classes that are left out → how many contents they have.
         several, nothing, no_vector, conflicting: images, as in ``Examples``.
     """
