@@ -168,6 +168,8 @@ def test_every_wrong_name_is_told_with_its_line_and_nothing_is_imported(
         ("path,class\n/,x\n", "line 2: there is no image '/'"),
         ("path,class\na.jpg,x\na.jpg,y,z\n", "line 3: 3 cells below 2 columns"),
         ("path,my class\na.jpg,x\n", "a field can't be called 'my class'"),
+        ("path,issues\na.jpg,x\n", "a field can't be called 'issues': label_issues is another column"),
+        ("path,field,value\na.jpg,Issues,x\n", "a field can't be called 'Issues': label_issues is another column"),
         ("path,class,split\na.jpg,x,train\na.jpg,x,test\n", "line 3: a.jpg is in the splits train, test"),
         ("path,class,x,y,width,height\na.jpg,x,1,2,3,\n", "line 2: the box x='1', y='2', width='3', height=None"),
         ("path,class,x,y,width,height\na.jpg,x,1,2,3,47.1\n", "line 2: box 'x' at 1, 2 of 3 × 47.1 lies outside"),
