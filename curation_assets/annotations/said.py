@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,9 +33,6 @@ _SAID: dict[str, Any] = {
 }
 SAID = pl.Schema(_SAID)
 _ARROW = {field.name: field.type for field in ANNOTATIONS.arrow_schema} | {"name": pa.string()}
-_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_OF_FIELD = ("label_", "predicted_", "confidence_")  # what columns of a field begin with
-_TAKEN = frozenset(("label_issues",))  # columns that begin so and join an index too, of whatever fields there are
 
 
 class FaultyAnnotationsError(CurationError):
@@ -107,25 +103,6 @@ class Said:
     may_repeat: bool = False
     is_stem: bool = False
     notes: list[str] = field(default_factory=list)
-
-
-def check_field(name: str) -> str:
-    """The name of a field.
-
-    Raises:
-        CurationError: conditions could not name it as ``label_<field>``, or would mean another column.
-    """
-    if fault := fault_of_field(name):
-        raise CurationError(fault)
-    return name
-
-
-def fault_of_field(name: str) -> str | None:
-    """Why a field can't be called so, in words; None where it can."""
-    if not _FIELD.fullmatch(name):
-        return f"a field can't be called {name!r}; use a letter, then letters, digits and _"
-    taken = next((column for of in _OF_FIELD if (column := of + name.lower()) in _TAKEN), None)
-    return taken and f"a field can't be called {name!r}: {taken} is another column; choose another name"
 
 
 def said_frame(columns: dict[str, list[Any]]) -> pl.DataFrame:

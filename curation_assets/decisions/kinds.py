@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from curation_assets.annotations.said import fault_of_field
+from curation_assets.annotations.fields import fault_of_field
 from curation_assets.errors import CurationError
 
 KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE = (

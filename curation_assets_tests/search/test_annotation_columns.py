@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from curation_assets.annotations.columns import AnnotationSource
+from curation_assets.annotations.fields import fault_of_field
 from curation_assets.annotations.record import put, remove, rows_of
-from curation_assets.annotations.said import DEFAULT_FIELD, Faults, Said, fault_of_field, said_frame
+from curation_assets.annotations.said import DEFAULT_FIELD, Faults, Said, said_frame
 from curation_assets.curate.columns import IssueSource
 from curation_assets.decisions.record import append
 from curation_assets.errors import CurationError

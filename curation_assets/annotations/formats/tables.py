@@ -14,16 +14,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from curation_assets.annotations.said import (
-    BOXES,
-    DEFAULT_FIELD,
-    SAID,
-    Faults,
-    Said,
-    check_field,
-    complete,
-    fault_of_field,
-)
+from curation_assets.annotations.fields import check_field, fault_of_field
+from curation_assets.annotations.said import BOXES, DEFAULT_FIELD, SAID, Faults, Said, complete
 from curation_assets.errors import CurationError, explained
 
 NAMES = ("relative_path", "path", "image_path", "image", "file_name", "filename", "file")  # the first that is there
