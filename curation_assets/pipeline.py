@@ -657,7 +657,16 @@ class Pipeline:
             str(settings.images_root),
             settings.annotations_note,
             progress,
+            self._is_settled,
         )
+
+    def _is_settled(self) -> bool:
+        """Whether the directory table is as the disk is; no where that can't be told."""
+        try:
+            tree = self.source.list_folders()
+            return not tree.unlisted and not self.folder_changes(tree)
+        except (CurationError, OSError):
+            return False
 
     def evidence(self, kind: str, rows: pl.DataFrame) -> dict[str, Evidence]:
         """What speaks for a kind of problem of some images, by relative path; see ``curate.evidence``.

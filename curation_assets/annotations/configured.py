@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,7 @@ def follow_sources(
     root: str,
     note: Path,
     progress: Progress,
+    is_settled: Callable[[], bool] | None = None,
 ) -> Followed:
     """Let annotations go where their images are, then read those sources again that may say something else now.
 
@@ -55,11 +56,12 @@ def follow_sources(
         sources: of the setting; those without a format are only named.
         root: the images root.
         note: where it is noted what they were read at.
+        is_settled: whether the directory table is as the disk is.
 
     Raises:
         CurationError: a table can't be read or written. What is wrong with a source is in ``failed``.
     """
-    done = Followed(follow(directory, annotations, progress))
+    done = Followed(follow(directory, annotations, progress, places_note(note), is_settled))
     known = read_note(note) or {}
     read = {}
     for source in (each for each in sources if each.format is not None):
@@ -88,6 +90,11 @@ def follow_sources(
     if read != known:
         write_note(note, read)
     return done
+
+
+def places_note(note: Path) -> Path:
+    """Where it is noted at what annotations last followed their images, beside the note of the sources."""
+    return note.with_name("places.json")
 
 
 def sources_behind(directory: LakeTable, sources: Sequence[Source], note: Path) -> list[str]:

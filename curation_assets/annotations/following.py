@@ -1,18 +1,28 @@
 """Annotations follow their images: a file that was moved or renamed keeps what was said of it, by its content.
 
-A row is lost where its image is gone from its path or has another content there. It goes to a path that has its content
-and no row of the field and source: one of the same file name if there is one, else the first. One row goes to one path,
-so a copy never gets what its original keeps. Where there is none, the row stays and waits, and doesn't count.
+A row is lost where its image is gone from its path or has another content there. It goes to a new path that has its
+content and no annotation of the field: one of the same file name if there is one, else the first. One row goes to one
+path, so a copy never gets what its original keeps. Where there is none, the row stays and waits, and doesn't count.
+
+A path is new if it did not have that content in the version of the directory table that the row came in at, nor in the
+newest one that is known to have been as the disk was, which is noted beside the index. While a scan is under way, or
+rows of files that are gone wait for a word, an image stands in the table at its old path and its new one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
 
 import polars as pl
 
 from curation_assets.annotations.record import KEY, change_rows
 from curation_assets.annotations.said import COLUMNS, SCHEMA
+from curation_assets.clip.notes import read_note, write_note
+from curation_assets.errors import CurationError
+from curation_assets.lake.removed import RETENTION
 from curation_assets.lake.snapshot import Snapshot, partitions_in_parts
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -34,8 +44,18 @@ class Following:
     version: int = -1
 
 
-def follow(directory: LakeTable, annotations: LakeTable, progress: Progress | None = None) -> Following:
+def follow(
+    directory: LakeTable,
+    annotations: LakeTable,
+    progress: Progress | None = None,
+    note: Path | None = None,
+    is_settled: Callable[[], bool] | None = None,
+) -> Following:
     """Bring the places of annotations in line with the images.
+
+    Args:
+        note: where it is noted which version of the directory table was as the disk was, the last time.
+        is_settled: asked afterwards, if need be: whether that table is so now.
 
     Raises:
         CurationError: a table can't be read or written.
@@ -43,11 +63,13 @@ def follow(directory: LakeTable, annotations: LakeTable, progress: Progress | No
     done = Following()
     if not annotations.exists() or not directory.exists():
         return done
+    state: dict[str, str | int] = {}
 
     def plan(base: Snapshot) -> tuple[pl.DataFrame, pl.DataFrame]:
         images = directory.latest()
+        state.update(table=images.table_id, version=images.version)
         lost, unknown = lost_rows(images, base)
-        moves = _moves(images, base, lost)
+        moves = _moves(directory, images, base, lost, note)
         done.moved, done.waiting = len(moves), len(lost) - len(moves)
         changed = pl.concat([moves, unknown])
         if not len(changed):
@@ -62,26 +84,30 @@ def follow(directory: LakeTable, annotations: LakeTable, progress: Progress | No
         return pl.concat([changed.select(KEY), new.select(KEY)]).unique(), new.select(columns)
 
     done.version = change_rows(annotations, plan, {"job": "annotations"}, progress)
+    if note is not None and is_settled is not None and read_note(note) != state and is_settled():
+        write_note(note, state)
     return done
 
 
-def movable(images: Snapshot, annotations: Snapshot) -> int:
+def movable(directory: LakeTable, annotations: LakeTable, note: Path) -> int:
     """How many rows :func:`follow` would let go elsewhere."""
-    lost, unknown = lost_rows(images, annotations)
-    return len(_moves(images, annotations, lost)) + len(unknown)
+    images, rows = directory.latest(), annotations.latest()
+    lost, unknown = lost_rows(images, rows)
+    return len(_moves(directory, images, rows, lost, note)) + len(unknown)
 
 
 def lost_rows(images: Snapshot, annotations: Snapshot) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows whose image is not at their path, in their partition, with their content; and rows that had no content yet.
 
     Returns:
-        ``KEY`` and ``content_sha256`` of the lost; and of the others, whose image could not be read when they came and
-        can be now, where they stay, as :func:`_moves` has it.
+        ``KEY``, ``content_sha256`` and ``annotated_at`` of the lost; and of the others, whose image could not be read
+        when they came and can be now, where they stay, as :func:`_moves` has it.
     """
-    lost = [pl.DataFrame(schema=dict.fromkeys([*KEY, "content_sha256"], pl.String))]
+    lost = [pl.DataFrame(schema={name: SCHEMA[name] for name in (*KEY, "content_sha256", "annotated_at")})]
     unknown = [pl.DataFrame(schema=_MOVE)]
     for folders in partitions_in_parts(annotations):
-        rows = annotations.read([*KEY, "folder", "content_sha256"], files=annotations.files_of(folders)).drop("_file")
+        wanted = [*KEY, "folder", "content_sha256", "annotated_at"]
+        rows = annotations.read(wanted, files=annotations.files_of(folders)).drop("_file")
         here = images.read(_PLACE, files=images.files_of(folders)).drop("_file").unique("relative_path", keep="first")
         damaged = [file.partition for file, _ in images.broken()]  # what of them is gone can't be told
         rows = rows.filter(~pl.col("folder").is_in(damaged))
@@ -97,7 +123,9 @@ def lost_rows(images: Snapshot, annotations: Snapshot) -> tuple[pl.DataFrame, pl
 _MOVE = dict.fromkeys([*KEY, "to", "to_folder", "to_content"], pl.String)
 
 
-def _moves(images: Snapshot, annotations: Snapshot, lost: pl.DataFrame) -> pl.DataFrame:
+def _moves(
+    directory: LakeTable, images: Snapshot, annotations: Snapshot, lost: pl.DataFrame, note: Path | None
+) -> pl.DataFrame:
     """Where lost rows go: ``KEY`` and the path, folder and content there."""
     if not len(lost):
         return pl.DataFrame(schema=_MOVE)
@@ -109,21 +137,57 @@ def _moves(images: Snapshot, annotations: Snapshot, lost: pl.DataFrame) -> pl.Da
     # Whoever is annotated already, by a row that is not lost itself.
     at_places = pl.col("relative_path").is_in(places["relative_path"].implode())
     there = annotations.read([*KEY, "content_sha256"], where=at_places).drop("_file").join(lost, on=KEY, how="anti")
-    free = free.join(
-        there, left_on=["to", "field", "source"], right_on=["relative_path", "field", "source"], how="anti"
-    )
+    free = free.join(there, left_on=["to", "field"], right_on=["relative_path", "field"], how="anti")
     question = ["content_sha256", "field", "source"]
-    left = lost.with_columns(_name=_name("relative_path"))
-    free = free.with_columns(_name=_name("to"))
+    left = lost.with_columns(_path="relative_path", _name=_name("relative_path"))
+    free = free.with_columns(_path="to", _name=_name("to"))
     found = []
-    for of in ([*question, "_name"], question):
+    for of in ([*question, "_path"], [*question, "_name"], question):  # first: the image lies in another partition
         left = left.sort("relative_path").with_columns(_rank=pl.int_range(pl.len()).over(of))
         free = free.sort("to").with_columns(_rank=pl.int_range(pl.len()).over(of))
         pairs = left.join(free, on=[*of, "_rank"])
         found.append(pairs.with_columns(to_content="content_sha256").select(list(_MOVE)))
         left = left.join(pairs, on=KEY, how="anti")
         free = free.join(pairs.select("to", "field", "source"), on=["to", "field", "source"], how="anti")
+        if "_path" in of:
+            free = free.join(
+                _there_before(directory, images, left, free, note), on=["to", "content_sha256"], how="anti"
+            )
     return pl.concat(found)
+
+
+def _there_before(
+    directory: LakeTable, images: Snapshot, lost: pl.DataFrame, free: pl.DataFrame, note: Path | None
+) -> pl.DataFrame:
+    """``to`` and ``content_sha256`` of places that are not new; of what can't be told, all."""
+    places = free.select("to", "content_sha256").unique()
+    since = lost.join(places, on="content_sha256", how="semi").group_by("content_sha256").agg(pl.max("annotated_at"))
+    if not len(since):
+        return places
+    noted = (None if note is None else read_note(note)) or {}
+    times = directory.commit_times()
+    # Files of versions that are older still may have been vacuumed.
+    oldest = max(times.values()) - RETENTION
+    least = max((version for version, at in times.items() if at <= oldest), default=min(times))
+    if noted.get("table") == images.table_id and isinstance(noted.get("version"), int):
+        least = max(least, noted["version"])
+    found = []
+    for content, at in since.iter_rows():
+        came = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        found.append((content, max((version for version, made in times.items() if made <= came), default=least)))
+    versions = pl.DataFrame(found, schema={"content_sha256": pl.String, "version": pl.Int64}, orient="row")
+    versions = versions.with_columns(pl.col("version").clip(lower_bound=least))
+    before = [places.clear()]
+    for (version,), group in versions.group_by("version"):
+        mine = places.join(group, on="content_sha256", how="semi")
+        try:
+            earlier = directory.snapshot(int(str(version)))
+            where = pl.col("content_sha256").is_in(group["content_sha256"].implode())
+            rows = earlier.read(["relative_path", "content_sha256"], where=where).rename({"relative_path": "to"})
+            before.append(mine if earlier.broken() else mine.join(rows, on=["to", "content_sha256"], how="semi"))
+        except CurationError:  # it is in the log no more
+            before.append(mine)
+    return pl.concat(before)
 
 
 def _name(column: str) -> pl.Expr:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +33,6 @@ _SAID: dict[str, Any] = {
 }
 SAID = pl.Schema(_SAID)
 _ARROW = {field.name: field.type for field in ANNOTATIONS.arrow_schema} | {"name": pa.string()}
-_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class FaultyAnnotationsError(CurationError):
@@ -105,17 +103,6 @@ class Said:
     may_repeat: bool = False
     is_stem: bool = False
     notes: list[str] = field(default_factory=list)
-
-
-def check_field(name: str) -> str:
-    """The name of a field.
-
-    Raises:
-        CurationError: conditions could not name it as ``label_<field>``.
-    """
-    if not _FIELD.fullmatch(name):
-        raise CurationError(f"a field can't be called {name!r}; use a letter, then letters, digits and _")
-    return name
 
 
 def said_frame(columns: dict[str, list[Any]]) -> pl.DataFrame:

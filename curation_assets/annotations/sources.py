@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from curation_assets.annotations.said import DEFAULT_FIELD, Said, check_field
+from curation_assets.annotations.fields import check_field
+from curation_assets.annotations.said import DEFAULT_FIELD, Said
 from curation_assets.annotations.standing import DECIDED, INHERITED
 from curation_assets.errors import CurationError
 from curation_assets.lake.snapshot import Snapshot

@@ -139,7 +139,12 @@ def _issues(
                 ],
             },
             beside=[
-                (other, f"labelled {label}" if (label := labels.get((other, first["field"]))) else "not labelled")
+                (
+                    other,
+                    f"labelled {printable(label)}"
+                    if (label := labels.get((other, first["field"])))
+                    else "not labelled",
+                )
                 for other in beside[path]
             ],
         )
@@ -148,11 +153,10 @@ def _issues(
 
 def _sentence(issue: dict[str, Any]) -> str:
     labels = _text(issue["given"]) or "nothing"
-    if issue["kind"] == WRONG:
-        return f"{issue['field']}: {labels} → {issue['suggested']}, quality {issue['label_quality']:.2f}"
     if issue["suggested"] is not None:
         labels += f" → {issue['suggested']}"
-    return f"{issue['field']}: {labels}: {issue['reason']}"
+    more = f", quality {issue['label_quality']:.2f}" if issue["kind"] == WRONG else f": {issue['reason']}"
+    return printable(f"{issue['field']}: {labels}{more}")
 
 
 def _text(value: Any) -> str:

@@ -74,9 +74,11 @@ class DecisionFile:
                 if row["content_sha256"] is None:
                     faults.append(f"{place}: there is no image {row['relative_path']!r} with a known content")
                     continue
-            if (fault := fault_of(row)) is None and row["decided_at"] is not None and row["decided_at"] > latest:
-                fault = f"decided_at {row['decided_at']:%Y-%m-%d} lies in the future"
             decision = row["decision_id"]
+            is_known = decision in known and _is_same(row, known[decision])  # perhaps of rules that were others
+            fault = None if is_known else fault_of(row)
+            if fault is None and row["decided_at"] is not None and row["decided_at"] > latest:
+                fault = f"decided_at {row['decided_at']:%Y-%m-%d} lies in the future"
             row["decided_by"] = row["decided_by"] or by
             if fault is None and decision in known:
                 is_same = _is_same(row | {"decided_by": said["decided_by"]}, known[decision])

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from curation_assets.annotations.fields import fault_of_field
 from curation_assets.errors import CurationError
 
 KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE = (
@@ -71,6 +72,9 @@ def fault_of(row: Mapping[str, str | None]) -> str | None:
         return f"{'keeper' if kind == KEEPER else f'{kind} of a duplicate'} is about one path, and none is given"
     if kind == RELABEL and (field is None or row["value"] is None):
         return f"relabel needs {'the field of labels' if field is None else 'a value: the label'}"
+    is_of_labels = kind == RELABEL or (kind == UNSURE and field != QUALITY)
+    if is_of_labels and (fault := fault_of_field(str(field))):
+        return fault
     if kind != RELABEL and row["value"] is not None:
         return f"{kind} takes no value"
     return _fault_of_shown(row["shown"])

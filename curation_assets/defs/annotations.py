@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from curation_assets.annotations.checks import annotations_have_images, labels_as_before
-from curation_assets.annotations.configured import Followed, sources_behind, state_of
+from curation_assets.annotations.configured import Followed, places_note, sources_behind, state_of
 from curation_assets.annotations.following import movable
 from curation_assets.annotations.overview import SourceField, disagreements, overview
 from curation_assets.defs import metadata as md
@@ -110,8 +110,11 @@ def annotations_behind(pipeline: Pipeline) -> tuple[list[str], int]:
     if not tables.annotations.exists():
         return sources, 0
     images, rows = tables.directory.latest(), tables.annotations.latest()
+    note = places_note(settings.annotations_note)
     versions = images.table_id, images.version, rows.table_id, rows.version
-    return sources, _known.get(str(tables.annotations.path), versions, lambda: movable(images, rows))
+    return sources, _known.get(
+        str(tables.annotations.path), versions, lambda: movable(tables.directory, tables.annotations, note)
+    )
 
 
 def build_annotations_sensor(settings: Settings) -> dg.SensorDefinition:

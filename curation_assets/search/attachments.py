@@ -113,7 +113,7 @@ class Attachments:
     """All further columns. Threads may share it.
 
     Args:
-        sources: whose columns have different names.
+        sources: whose columns have different names; of two of one name, the first source's is taken.
     """
 
     def __init__(self, sources: Iterable[Source]) -> None:
@@ -122,7 +122,7 @@ class Attachments:
     @property
     def columns(self) -> list[Column]:
         """All that there are now; a source may get some."""
-        return [column for join in self._joins for column in join.source.columns]
+        return [column for _, column in self._named()]
 
     @property
     def types(self) -> dict[str, pl.DataType]:
@@ -132,8 +132,7 @@ class Attachments:
     @property
     def texts(self) -> list[str]:
         """Those that are text and that exports have."""
-        shown = [column for join in self._joins if join.source.is_shown for column in join.source.columns]
-        return [column.name for column in shown if column.type == pa.string()]
+        return [column.name for join, column in self._named() if join.source.is_shown and column.type == pa.string()]
 
     def of(self, index: SearchIndex, names: Iterable[str]) -> pl.DataFrame:
         """Those of some columns that are further ones: one row for each of ``index.rows``, in their order.
@@ -142,17 +141,16 @@ class Attachments:
             CurationError: what holds them is broken.
         """
         asked = set(names)
-        needed = [join.of(index) for join in self._joins if any(c.name in asked for c in join.source.columns)]
-        columns = [column for frame in needed for column in frame.get_columns() if column.name in asked]
-        return pl.DataFrame(columns)
+        needed: dict[_Join, list[str]] = {}
+        for join, column in self._named():
+            if column.name in asked:
+                needed.setdefault(join, []).append(column.name)
+        frames = [(join.of(index), names) for join, names in needed.items()]
+        return pl.DataFrame([frame[name] for frame, names in frames for name in names if name in frame.columns])
 
     def holds(self, index: SearchIndex, name: str) -> bool:
         """Whether there is something, perhaps empty, that a further column is read from."""
-        return any(
-            join.source.version(index) is not None
-            for join in self._joins
-            if any(column.name == name for column in join.source.columns)
-        )
+        return any(join.source.version(index) is not None for join, column in self._named() if column.name == name)
 
     def shown(self, index: SearchIndex) -> pl.DataFrame:
         """Those that exports have, in the same way.
@@ -160,7 +158,15 @@ class Attachments:
         Raises:
             CurationError: what holds them is broken.
         """
-        return self.of(index, [c.name for join in self._joins if join.source.is_shown for c in join.source.columns])
+        return self.of(index, [column.name for join, column in self._named() if join.source.is_shown])
+
+    def _named(self) -> list[tuple[_Join, Column]]:
+        """Every column and what it comes from, each name once: a lake may hold a field that is called as another is."""
+        found: dict[str, tuple[_Join, Column]] = {}
+        for join in self._joins:
+            for column in join.source.columns:
+                found.setdefault(column.name, (join, column))
+        return list(found.values())
 
 
 class _Join:

@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_assets.annotations.configured import places_note
+from curation_assets.annotations.following import movable
 from curation_assets.annotations.record import Import, read_rows, remove
 from curation_assets.annotations.record import put as record_put
 from curation_assets.annotations.said import FaultyAnnotationsError
@@ -166,6 +168,8 @@ def test_every_wrong_name_is_told_with_its_line_and_nothing_is_imported(
         ("path,class\n/,x\n", "line 2: there is no image '/'"),
         ("path,class\na.jpg,x\na.jpg,y,z\n", "line 3: 3 cells below 2 columns"),
         ("path,my class\na.jpg,x\n", "a field can't be called 'my class'"),
+        ("path,issues\na.jpg,x\n", "a field can't be called 'issues': label_issues is another column"),
+        ("path,field,value\na.jpg,Issues,x\n", "a field can't be called 'Issues': label_issues is another column"),
         ("path,class,split\na.jpg,x,train\na.jpg,x,test\n", "line 3: a.jpg is in the splits train, test"),
         ("path,class,x,y,width,height\na.jpg,x,1,2,3,\n", "line 2: the box x='1', y='2', width='3', height=None"),
         ("path,class,x,y,width,height\na.jpg,x,1,2,3,47.1\n", "line 2: box 'x' at 1, 2 of 3 × 47.1 lies outside"),
@@ -303,14 +307,90 @@ def test_annotations_follow_a_moved_image_and_a_renamed_folder(pipeline: Pipelin
     assert pipeline.tables.annotations.latest().version == version
 
 
-def test_a_copy_does_not_get_the_annotation_that_its_original_keeps(pipeline: Pipeline, put: Put) -> None:
+def test_a_copy_that_was_there_never_gets_what_its_original_loses(pipeline: Pipeline, put: Put) -> None:
     put({"a/1.jpg": 1})
     folders(pipeline)
     put({"b/1.jpg": 1, "c/other.jpg": 1})
     assert follow(pipeline) == (0, 0)
     put({"a/1.jpg": None})
-    assert follow(pipeline) == (1, 0), "to one of them, of the same name"
-    assert rows(pipeline, "relative_path", "values") == [("b/1.jpg", ["a"])]
+    assert follow(pipeline) == (0, 1), "they lay beside it"
+    assert follow(pipeline) == (0, 1)
+    put({"d/2.jpg": 1})
+    assert follow(pipeline) == (1, 0)
+    assert rows(pipeline, "relative_path", "values") == [("d/2.jpg", ["a"])]
+
+
+@pytest.mark.parametrize("is_annotated", [True, False])
+def test_a_training_copy_that_goes_leaves_no_label_on_the_test_image(
+    pipeline: Pipeline, put: Put, tmp_path: Path, is_annotated: bool
+) -> None:
+    put({"val/x.jpg": 1, "train/copy.jpg": 1, "train/other.jpg": 2})
+    csv(pipeline, tmp_path / "a_train.csv", "path,class,split\ncopy.jpg,pear,train\nother.jpg,pear,train\n")
+    if is_annotated:
+        csv(pipeline, tmp_path / "b_val.csv", "path,class,split\nx.jpg,apple,val\n")
+    put({"train/copy.jpg": None})  # with no following since
+    assert follow(pipeline) == (0, 1)
+    mine = [("val/x.jpg", ["apple"], "val")] if is_annotated else []
+    kept = [("train/copy.jpg", ["pear"], "train"), ("train/other.jpg", ["pear"], "train")]
+    assert rows(pipeline, "relative_path", "values", "split") == kept + mine
+    put({"train/back.jpg": 1})
+    assert follow(pipeline) == (1, 0), "to a new file, and not to the copy"
+    assert rows(pipeline, "relative_path") == [
+        ("train/back.jpg",),
+        ("train/other.jpg",),
+        *[("val/x.jpg",)][: len(mine)],
+    ]
+
+
+def test_a_new_file_that_somebody_annotated_gets_no_other_annotation(
+    pipeline: Pipeline, put: Put, tmp_path: Path
+) -> None:
+    put({"a/1.jpg": 1})
+    csv(pipeline, tmp_path / "a.csv", "path,class\n1.jpg,rust\n")
+    csv(pipeline, tmp_path / "g.csv", "path,grade\n1.jpg,5\n")
+    put({"a/1.jpg": None, "b/2.jpg": 1})
+    csv(pipeline, tmp_path / "b.csv", "path,class\n2.jpg,miner\n")
+    assert follow(pipeline) == (1, 1)
+    assert rows(pipeline, "relative_path", "field", "source") == [
+        ("a/1.jpg", "class", "a.csv"),
+        ("b/2.jpg", "class", "b.csv"),
+        ("b/2.jpg", "grade", "g.csv"),
+    ]
+
+
+def test_an_image_that_the_table_has_at_both_places_for_a_while_is_moved(
+    pipeline: Pipeline, put: Put, images: Path
+) -> None:
+    put({"a/1.jpg": 1, "a/2.jpg": 2})
+    folders(pipeline)
+    (images / "b").mkdir()
+    (images / "a/1.jpg").rename(images / "b/1.jpg")
+    pipeline.scan(["b"], LogProgress())
+    assert follow(pipeline) == (0, 0), "nothing is taken for a copy while the table is not as the disk is"
+    assert follow(Pipeline(pipeline.settings)) == (0, 0)
+    pipeline.scan(["a"], LogProgress())
+    assert follow(pipeline) == (1, 0)
+    assert rows(pipeline, "relative_path") == [("a/2.jpg",), ("b/1.jpg",)]
+
+
+def test_what_lay_beside_is_told_of_the_import_where_the_note_is_gone(pipeline: Pipeline, put: Put) -> None:
+    put({"a/1.jpg": 1, "b/2.jpg": 1})
+    folders(pipeline, "a/{class}.*")
+    assert follow(pipeline) == (0, 0)
+    note = places_note(pipeline.settings.annotations_note)
+    note.unlink()
+    put({"a/1.jpg": None})
+    assert movable(pipeline.tables.directory, pipeline.tables.annotations, note) == 0
+    assert follow(pipeline) == (0, 1)
+
+
+def test_of_a_version_that_cannot_be_read_nothing_is_taken_for_new(pipeline: Pipeline, put: Put) -> None:
+    put({"a/1.jpg": 1})
+    folders(pipeline)
+    put({"a/1.jpg": None, "b/1.jpg": 1})
+    directory = pipeline.tables.directory
+    directory.vacuum(0)
+    assert follow(pipeline) == (0, 1)
 
 
 def test_two_copies_that_move_keep_a_row_each(pipeline: Pipeline, put: Put) -> None:

@@ -261,3 +261,29 @@ def test_upkeep_joins_files_and_changes_no_row(curation: Curation, lake: Pipelin
     assert read_rows(table).sort("source").equals(before)
     told(curation, "annotate", "--remove", "berta")
     assert sorted(read_rows(Pipeline(lake.settings).tables.annotations)["source"]) == ["anna", "carl"]
+
+
+def test_a_training_copy_that_is_deleted_leaves_the_test_image_its_own(
+    curation: Curation, lake: Pipeline, images: Path, tmp_path: Path
+) -> None:
+    (images / "val").mkdir()
+    (images / "val/x.jpg").write_bytes((images / FIRST).read_bytes())
+    assert curation("run")[0] == 0
+    train, val = tmp_path / "a_train.csv", tmp_path / "b_val.csv"
+    train.write_text(f"path,class,split\n{FIRST},pear,train\n{SECOND},pear,train\n")
+    val.write_text("path,class,split\nval/x.jpg,apple,val\n")
+    for file in (train, val):
+        assert curation("annotate", str(file), "--from", "csv")[0] == 0
+    (images / FIRST).unlink()
+    text = curation("run")[1]
+    assert "1 wait for an image that is gone or changed" in text
+    assert "went with their images" not in text
+    (said,) = told(curation, "show", str(images / "val/x.jpg"))["annotations"]
+    assert (said["source"], said["values"], said["split"]) == ("b_val.csv", ["apple"], "val")
+    (images / SECOND).rename(images / "val/moved.jpg")
+    code, _, error = curation("run")
+    assert code != 0
+    assert "still there but empty" in error  # so the table has it at both places, which makes it no copy
+    assert "1 went with their images" in curation("run", "--prune")[1]
+    (said,) = told(curation, "show", str(images / "val/moved.jpg"))["annotations"]
+    assert (said["values"], said["split"]) == (["pear"], "train")

@@ -361,3 +361,29 @@ def test_a_plan_is_made_anew_on_what_others_added(lake: Pipeline) -> None:
     append(table, plan)
     assert seen == [0, 1]
     assert len(read_rows(other)) == 2
+
+
+@pytest.mark.parametrize("kind", ["relabel", "unsure"])
+def test_a_field_is_called_as_annotations_call_it(
+    kind: str, curation: Curation, lake: Pipeline, tmp_path: Path
+) -> None:
+    value = ["--value", "rust"] if kind == "relabel" else []
+    for field in ("my field", "issues"):
+        code, _, error = curation("decisions", "add", kind, FIRST, "--field", field, *value)
+        assert (code, len(error.splitlines())) == (2, 1)
+        assert f"a field can't be called {field!r}" in error
+    row = {"kind": kind, "relative_path": FIRST, "field": "my field", "value": "".join(value[1:])}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row) + "\n")
+    code, _, error = curation("decisions", "import", str(tmp_path / "d.jsonl"))
+    assert code == 2
+    assert "line 1: a field can't be called 'my field'" in error
+    assert not lake.tables.decisions.exists()
+
+
+def test_what_is_in_the_table_already_is_no_fault_of_a_file(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:
+    word = {"decided_by": "me", "kind": "relabel", "content_sha256": content(lake, FIRST), "value": "x"}
+    append(lake.tables.decisions, lambda _: [word | {"field": field} for field in ("my field", "issues")])
+    file = tmp_path / "all.csv"
+    assert said(curation, "export", str(file))["decisions"] == 2
+    assert said(curation, "import", str(file))["already_there"] == 2
+    assert curation("search", "--where", "\"label_my field\" = 'x' AND label_issues IS NULL")[0] == 0

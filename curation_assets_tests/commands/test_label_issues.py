@@ -222,3 +222,18 @@ def test_splits_that_tell_nothing_are_said_in_a_line(curation: Curation, lake: P
     annotate(curation, tmp_path, f"path,pest,split\n{ONE},yes,test\n", source="berta")
     code, text, _ = curation("problems")
     assert (code, f"of leaks nothing is told: the table of annotations: {ONE} is in the splits" in text) == (0, True)
+
+
+@pytest.mark.usefixtures("given")
+def test_labels_of_problems_are_one_line_and_reach_no_terminal_as_they_are(
+    curation: Curation, lake: Pipeline, tmp_path: Path
+) -> None:
+    annotate(curation, tmp_path, f'path,class\n{ONE},"ru\nst"\n{TWO},"\x1b[31mred"\n{COPY},miner\n')
+    predict(lake, (TWO, "\x1b[31mred", "mi\nner", 0.02))
+    assert curation("curate")[0] == 0
+    wrong = curation("problems", "mislabelled")[1].splitlines()
+    assert wrong == [f"0.020  {TWO}", r"  class: \x1b[31mred → mi\nner, quality 0.02"]
+    text = curation("problems", "conflicting")[1]
+    assert r"class: ru\nst" in text
+    assert "\x1b" not in curation("problems", "--help")[1] + text + curation("problems")[1]
+    assert len(text.splitlines()) == 4

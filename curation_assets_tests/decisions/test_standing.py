@@ -128,6 +128,11 @@ def test_at_the_same_moment_the_later_id_counts_and_the_order_of_rows_is_no_matt
         (said(1, "keep", shown="{"), "shown is not JSON"),
         (said(1, "keep"), None),
         (said(1, "relabel", field="duplicate", value="x"), None),
+        (said(1, "relabel", field="my field", value="x"), "a field can't be called 'my field'"),
+        (said(1, "relabel", field="issues", value="x"), "a field can't be called 'issues': label_issues is another"),
+        (said(1, "unsure", field="my field"), "a field can't be called 'my field'"),
+        (said(1, "unsure", field="quality"), None),
+        (said(1, "unsure", field="class"), None),
     ],
     ids=str,
 )

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from curation_assets.annotations.columns import AnnotationSource
+from curation_assets.annotations.fields import fault_of_field
 from curation_assets.annotations.record import put, remove, rows_of
-from curation_assets.annotations.said import Faults, Said, said_frame
+from curation_assets.annotations.said import DEFAULT_FIELD, Faults, Said, said_frame
+from curation_assets.curate.columns import IssueSource
 from curation_assets.decisions.record import append
 from curation_assets.errors import CurationError
-from curation_assets.lake.schemas import ANNOTATIONS, DECISIONS, PAIRS
+from curation_assets.lake.schemas import ANNOTATIONS, DECISIONS, LABEL_ISSUES, PAIRS
 from curation_assets.lake.table import LakeTable
+from curation_assets.pipeline import Pipeline
 from curation_assets.search.attachments import Attachments
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.ordering import Sort, ordered
@@ -73,3 +76,27 @@ def test_what_counts_follows_sources_and_decisions(lake: Lake, said: Annotated) 
     assert said.paths(index, "label_class = 'phoma'") == ["f/a.jpg", "f/b.jpg"]
     remove(said.annotations, "anna")
     assert said.paths(index, "label_class = 'phoma'") == ["f/b.jpg"]
+
+
+def test_a_field_called_as_another_column_is_leaves_that_one_as_it_is(lake: Lake, said: Annotated) -> None:
+    said.says("zoe", "issues", a=["many"])  # `annotate` refuses it; an earlier version did not
+    said.says("zoe", "class", a=["rust"])
+    (ours,) = (join.source for join in said.attachments._joins)
+    attachments = Attachments([IssueSource(LakeTable(said.annotations.path / "none", LABEL_ISSUES)), ours])
+    names = [column.name for column in attachments.columns]
+    assert names == ["label_issues", "label_class", "split"]
+    index = lake.refresh().index
+    assert attachments.of(index, names).columns == names
+    assert attachments.shown(index).columns == names[1:]
+    assert attachments.texts == names[1:]
+    assert not attachments.holds(index, "label_issues")
+    assert matching(index, attachments, where="label_class = 'rust' AND label_issues IS NULL") == ["f/a.jpg"]
+
+
+def test_no_field_can_be_called_as_a_column_that_joins_an_index(pipeline: Pipeline) -> None:
+    names = set(pipeline.searcher.further_columns)
+    starts = ("label_", "predicted_", "confidence_")
+    fields = {name.removeprefix(of) for name in names for of in starts if name.startswith(of)} - {DEFAULT_FIELD}
+    assert fields == {"issues"}
+    told = {field: fault_of_field(field) for field in fields}
+    assert all(f"_{field} is another column" in str(fault) for field, fault in told.items())

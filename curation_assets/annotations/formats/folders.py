@@ -6,8 +6,9 @@ import re
 
 import polars as pl
 
+from curation_assets.annotations.fields import check_field
 from curation_assets.annotations.matching import IMAGE_COLUMNS
-from curation_assets.annotations.said import SAID, Faults, Said, check_field, complete
+from curation_assets.annotations.said import SAID, Faults, Said, complete
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.snapshot import Snapshot

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from curation_assets.annotations.fields import check_field
 from curation_assets.annotations.formats.documents import json_text, number_of, read_json
-from curation_assets.annotations.said import Faults, Said, check_field, said_frame
+from curation_assets.annotations.said import Faults, Said, said_frame
 from curation_assets.errors import CurationError
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(.+)$")  # what an upload puts before a file's name

@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from curation_assets.annotations.said import BOXES, DEFAULT_FIELD, SAID, Faults, Said, check_field, complete
+from curation_assets.annotations.fields import check_field, fault_of_field
+from curation_assets.annotations.said import BOXES, DEFAULT_FIELD, SAID, Faults, Said, complete
 from curation_assets.errors import CurationError, explained
 
 NAMES = ("relative_path", "path", "image_path", "image", "file_name", "filename", "file")  # the first that is there
@@ -103,7 +104,8 @@ def _said(
             rows = rows.filter(pl.col("field").is_in(list(fields)))
             names = [name for name in names if name in fields]
         for name in names:
-            check_field(name)
+            if fault := fault_of_field(name):
+                raise CurationError(f"{path}: {fault}")
         if not fields:
             faults.extend(rows.filter(pl.col("field").is_null()), lambda row: f"{place(row['_row'])}: no field")
         columns: dict[str | None, str | None] = {None: long}
