@@ -278,6 +278,7 @@ def _drawn(number: int) -> Gathered:
         examined=pl.lit(value=True),
         problem=pl.when(pl.Series(rng.random(number) < 0.03)).then(pl.lit("blurry")),
         flagged=pl.lit(value=False),
+        given_split=pl.lit(None, pl.String),
     ).sort("relative_path")
     content, first = images["content_sha256"], rng.integers(0, number, number // 10)
     second = np.clip(first + rng.integers(1, 4, len(first)), 0, number - 1)
@@ -301,7 +302,7 @@ def _drawn(number: int) -> Gathered:
         content_sha256="content_sha256",
         similarity=pl.lit(0.95, pl.Float32),
     )
-    return Gathered(images, groups, pairs, Decisions(pl.DataFrame(schema=SCHEMA)), {})
+    return Gathered(images, groups, pairs, Decisions(pl.DataFrame(schema=SCHEMA)))
 
 
 def drawn(figures: dict[tuple[int, bool], dict[str, float]]) -> list[str]:

@@ -7,6 +7,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class CurationError(Exception):
@@ -37,6 +40,14 @@ def explained(
         if not is_panic(error):
             raise
         raise CurationError(sentence(first_line(error))) from error
+
+
+def attempted(work: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What some work gives, and None; or None, and why it could not be done, where others can go on without it."""
+    try:
+        return work(), None
+    except CurationError as error:
+        return None, str(error)
 
 
 def is_panic(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ import polars as pl
 from curation_assets.clip.selection import ChosenModel
 from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.result import EmbedResult
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, attempted
 from curation_assets.images.listing import LISTING_SCHEMA, TreeListing, at_or_below, directories_of
 from curation_assets.images.names import folder_of, text_from_path
 from curation_assets.images.walk import is_within
@@ -136,47 +136,21 @@ def run(
     to_embed.sort(key=lambda folder: images.rows(folder) > 0)
     embeds = pipeline.embed_all(to_embed, model, progress, earlier=before, repair=rescan)
     status = tables.status(model)
-    quality, quality_error = None, None
-    if curate:
-        try:
-            quality = _measure(pipeline, folders, progress, repair=rescan)
-        except CurationError as error:  # the same: the next run tries again
-            quality_error = str(error)
-    refreshed, index_error = None, None
-    try:
-        refreshed = pipeline.searcher.refresh(progress, model.version)
-    except CurationError as error:  # the tables are done, which is what counts; the next run tries again
-        index_error = str(error)
-    annotations, annotations_error = None, None
-    if curate and pipeline.has_annotations:
-        try:
-            annotations = pipeline.follow_annotations(progress)
-        except CurationError as error:
-            annotations_error = str(error)
-    duplicates, duplicates_error = None, None
-    if curate:
-        try:
-            duplicates = pipeline.compare_all(progress)
-        except CurationError as error:
-            duplicates_error = str(error)
-    scores, scores_error = None, None
-    if curate:
-        try:
-            scores = pipeline.score(progress)
-        except CurationError as error:
-            scores_error = str(error)
-    predictions, predictions_error = None, None
-    if curate and pipeline.has_labels:
-        try:
-            predictions = pipeline.classify(progress)
-        except CurationError as error:
-            predictions_error = str(error)
-    label_issues, label_issues_error = None, None
-    if curate:
-        try:
-            label_issues = pipeline.find_label_issues(progress)
-        except CurationError as error:
-            label_issues_error = str(error)
+    # What follows the tables and fails is told: they are done, which is what counts, and the next run tries again.
+    nothing = None, None
+    quality, quality_error = (
+        attempted(lambda: _measure(pipeline, folders, progress, repair=rescan)) if curate else nothing
+    )
+    refreshed, index_error = attempted(lambda: pipeline.searcher.refresh(progress, model.version))
+    annotations, annotations_error = (
+        attempted(lambda: pipeline.follow_annotations(progress)) if curate and pipeline.has_annotations else nothing
+    )
+    duplicates, duplicates_error = attempted(lambda: pipeline.compare_all(progress)) if curate else nothing
+    scores, scores_error = attempted(lambda: pipeline.score(progress)) if curate else nothing
+    predictions, predictions_error = (
+        attempted(lambda: pipeline.classify(progress)) if curate and pipeline.has_labels else nothing
+    )
+    label_issues, label_issues_error = attempted(lambda: pipeline.find_label_issues(progress)) if curate else nothing
     if question is not None:
         raise CurationError(
             f"{question.why}: their rows were kept, all else is done. Mount what is missing, or say --prune to remove "
@@ -213,6 +187,52 @@ def run(
             for file, why in lost.items()
         },
         unread={path: why for scan in scans for path, why in scan.unread.items()},
+    )
+
+
+@dataclass
+class Curated:
+    """What bringing the tables of curation in line did.
+
+    Attributes:
+        index: what became of the search index; None where nothing is embedded, or it could not be brought in line,
+            which ``index_error`` tells.
+        annotations: None where there are none.
+        scores: None where nothing is indexed.
+        predictions: None where there are no labels.
+        label_issues: None where there are no annotations.
+    """
+
+    quality: list[QualityResult]
+    index: IndexRefresh | None
+    index_error: str | None
+    annotations: Followed | None
+    duplicates: Duplicates
+    scores: Scoring | None
+    predictions: Predictions | None
+    label_issues: LabelIssues | None
+
+
+def curate(pipeline: Pipeline, progress: Progress, folders: list[str] | None = None) -> Curated:
+    """Bring every table of curation, and the search index, in line with the directory and the champion's vectors.
+
+    Args:
+        folders: whose images are measured; None: all.
+
+    Raises:
+        CurationError: a table can't be read or written; what was done until then stays.
+    """
+    quality = _measure(pipeline, folders, progress, repair=False)
+    index, index_error = attempted(lambda: pipeline.refresh_index(progress))
+    return Curated(
+        quality=quality,
+        index=index,
+        index_error=index_error,
+        annotations=pipeline.follow_annotations(progress) if pipeline.has_annotations else None,
+        duplicates=pipeline.compare_all(progress),
+        scores=pipeline.score(progress),
+        predictions=pipeline.classify(progress) if pipeline.has_labels else None,
+        label_issues=pipeline.find_label_issues(progress),
     )
 
 

@@ -729,7 +729,8 @@ class Pipeline:
         Raises:
             CurationError: a table can't be read or written.
         """
-        from curation_assets.curate.labels.issues import MISLABELLED, bring_label_issues_in_line
+        from curation_assets.curate.labels.issues import bring_label_issues_in_line
+        from curation_assets.curate.problems import MISLABELLED
 
         tables = self.tables
         if not tables.annotations.exists() or not tables.directory.exists():
@@ -747,22 +748,6 @@ class Pipeline:
         from curation_assets.curate.labels.issues import label_issues_behind
 
         return label_issues_behind(self.tables, self.annotation_order, self.settings.label_issues_note)
-
-    def curate(self, progress: Progress) -> None:
-        """Bring every table of curation, and the search index, in line with the directory and the champion's vectors.
-
-        Raises:
-            CurationError: a table can't be read or written, or nothing is embedded yet.
-        """
-        self.measure_all(progress)
-        self.refresh_index(progress)
-        if self.has_annotations:
-            self.follow_annotations(progress)
-        self.compare_all(progress)
-        self.score(progress)
-        if self.has_labels:
-            self.classify(progress)
-        self.find_label_issues(progress)
 
     def build_dataset(
         self,

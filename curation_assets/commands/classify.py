@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation_assets.commands.following import find_label_issues, refresh_index
+from curation_assets.commands.following import find_label_issues
 from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import left_out, predictions_line, print_label_issues
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, attempted
 from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def classify(
     quiet_libraries()
     from curation_assets.curate.labels.overview import prediction_rows, reports_of
 
-    if html is not None and html.is_dir():
-        raise CurationError(f"--html {html} is a folder; name the file to write")
+    refuse_folder("--html", html)
     pipeline = pipeline_of(settings_of(images, lake))
     done, issues = None, None
     told: dict[str, FieldPredictions] = {}
@@ -65,7 +64,7 @@ def classify(
             err.print(note, soft_wrap=True)
     else:
         with stoppable() as shown:
-            _, index_error = refresh_index(pipeline, shown)
+            _, index_error = attempted(lambda: pipeline.refresh_index(shown))
             done = pipeline.classify(shown, field)
             issues = None if done is None else find_label_issues(pipeline, shown)
         if index_error is not None:

@@ -25,7 +25,7 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
@@ -62,8 +62,7 @@ def clusters(
     quiet_libraries()
     from curation_assets.curate.scores.overview import clusters_of, score_table
 
-    if html is not None and html.is_dir():
-        raise CurationError(f"--html {html} is a folder; name the file to write")
+    refuse_folder("--html", html)
     pipeline = pipeline_of(settings_of(images, lake))
     rows = score_table(pipeline.tables.scores)
     known = rows["cluster"].unique().sort().to_list()

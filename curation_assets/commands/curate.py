@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curation_assets.commands.annotate import followed_facts, print_followed
-from curation_assets.commands.following import refresh_index
 from curation_assets.commands.options import (
     CameraOption,
     FolderOption,
@@ -32,14 +31,14 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.commands.reports import (
     duplicates_facts,
     index_facts,
-    index_line,
     issues_behind_line,
     print_duplicates,
+    print_index,
     print_label_issues,
     print_predictions,
     print_quality,
@@ -71,51 +70,45 @@ def curate(
     as_json: JsonOption = False,
 ) -> None:
     """Bring quality, index, annotations, duplicates, scores, predictions, label issues in line, as `curation run`."""
+    from curation_assets.ingest import curate as bring_in_line
+
     settings = settings_of(images, lake)
     pipeline = pipeline_of(settings)
     if not pipeline.tables.directory.exists():
         raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
+    chosen = None if folders is None else folders_of(pipeline, folders)
     with stoppable() as shown:
-        if folders is None:
-            done = pipeline.measure_all(shown)
-        else:
-            done = pipeline.measure(folders_of(pipeline, folders), shown)
-        refreshed, index_error = refresh_index(pipeline, shown)
-        followed = pipeline.follow_annotations(shown) if pipeline.has_annotations else None
-        compared = pipeline.compare_all(shown)
-        scored = pipeline.score(shown)
-        predicted = pipeline.classify(shown) if pipeline.has_labels else None
-        issues = pipeline.find_label_issues(shown)
-    facts = quality_facts(done)
+        done = bring_in_line(pipeline, shown, chosen)
+    facts, predicted = quality_facts(done.quality), done.predictions
     if as_json:
-        told: dict[str, Any] = {"quality": facts, "duplicates": duplicates_facts(compared)}
-        told |= {} if refreshed is None else {"index": index_facts(refreshed)}
-        told |= {} if index_error is None else {"index_error": index_error}
-        told |= {} if followed is None else {"annotations": followed_facts(followed)}
+        told: dict[str, Any] = {"quality": facts, "duplicates": duplicates_facts(done.duplicates)}
+        told |= {} if done.index is None else {"index": index_facts(done.index)}
+        told |= {} if done.index_error is None else {"index_error": done.index_error}
+        told |= {} if done.annotations is None else {"annotations": followed_facts(done.annotations)}
         if predicted is not None and predicted.fields:
             told["predictions"] = asdict(predicted)
-        told |= {} if issues is None else {"label_issues": asdict(issues)}
-        print_json(told | {"scores": None if scored is None else asdict(scored)})
+        told |= {} if done.label_issues is None else {"label_issues": asdict(done.label_issues)}
+        print_json(told | {"scores": None if done.scores is None else asdict(done.scores)})
     else:
-        print_quality(done)
-        if refreshed is not None and refreshed.changed:
-            out.print(f"index  {index_line(refreshed)}")
-        elif index_error is not None:
-            out.print(f"index  not brought in line: {index_error}", markup=False)
-        if followed is not None:
-            print_followed(followed)
-        print_duplicates(compared)
-        if scored is not None:
-            print_scores(scored)
+        print_quality(done.quality)
+        if done.index is not None and done.index.changed:
+            print_index(done.index)
+        elif done.index_error is not None:
+            out.print(f"index  not brought in line: {done.index_error}", markup=False)
+        if done.annotations is not None:
+            print_followed(done.annotations)
+        print_duplicates(done.duplicates)
+        if done.scores is not None:
+            print_scores(done.scores)
         if predicted is not None:
             print_predictions(predicted)
-        if issues is not None:
-            print_label_issues(issues)
+        if done.label_issues is not None:
+            print_label_issues(done.label_issues)
         out.print(
             "`curation problems` shows what is wrong, `curation duplicates` what is there twice, `curation clusters` "
             "what there is"
         )
-    is_whole = followed is None or not followed.failed
+    is_whole = done.annotations is None or not done.annotations.failed
     raise typer.Exit(1 if facts["failed"] or facts["waiting"] or facts["broken"] or not is_whole else 0)
 
 
@@ -158,8 +151,7 @@ def problems(
         raise CurationError("--json and --csv are two ways to print: choose one")
     if as_csv and chosen_kind is None:
         raise CurationError("--csv prints the images of one kind: name it, for example `curation problems blurry`")
-    if html is not None and html.is_dir():
-        raise CurationError(f"--html {html} is a folder; name the file to write")
+    refuse_folder("--html", html)
     pipeline = pipeline_of(settings_of(images, lake))
     limits = kinds.thresholds(dict(pipeline.settings.problem_thresholds) | _given(threshold or []))
     rows = pipeline.judged_rows(limits)

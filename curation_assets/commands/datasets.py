@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from curation_assets.datasets.building import Built
     from curation_assets.datasets.making import Outcome
-    from curation_assets.pipeline import Pipeline
 
 app = typer.Typer(
     help="Datasets: recipes, splits that never leak, versions.", no_args_is_help=True, rich_markup_mode=None
@@ -41,7 +40,7 @@ def init(
     """Write a recipe with comments that fits the lake: its folders, labels and orders."""
     quiet_libraries()
     from curation_assets.datasets.recipe import NAME
-    from curation_assets.datasets.starting import proper_name, written
+    from curation_assets.datasets.starting import lake_of, proper_name, written
     from curation_assets.files import write_whole
 
     if not NAME.fullmatch(name):
@@ -52,7 +51,9 @@ def init(
     file = pipeline.settings.recipes / f"{name}.toml"
     if file.exists():
         raise CurationError(f"{file} is there already")
-    text = written(name, _lake_of(pipeline))
+    if not pipeline.tables.directory.exists():
+        raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
+    text = written(name, lake_of(pipeline.tables, pipeline.annotation_order))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, text.encode())
     out.print(f"recipe  {file}", markup=False, soft_wrap=True)
@@ -88,6 +89,7 @@ def build(
     quiet_libraries()
     from curation_assets.datasets.comparing import differences
     from curation_assets.datasets.reading import read_recipe, recipe_file
+    from curation_assets.ingest import curate as bring_in_line
 
     if bool(override) != bool(because and because.strip()):
         raise CurationError("--override and --because go together: say what may fail, and why")
@@ -99,7 +101,9 @@ def build(
         raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
     with stoppable() as shown:
         if curate:
-            pipeline.curate(shown)
+            done = bring_in_line(pipeline, shown)
+            if done.index_error is not None:
+                raise CurationError(done.index_error)
         let_pass = {name: str(because) for name in override or ()}
         as_it_is = None
         if what_if:
@@ -442,11 +446,8 @@ def _named(name: str) -> tuple[str, int | None]:
 
 def _check_file(file: Path | None, option: str) -> None:
     """Before any work: whether a file can be written there, as far as its folder tells."""
-    if file is None:
-        return
-    if file.is_dir():
-        raise CurationError(f"{option} {file} is a folder; name the file to write")
-    if not file.absolute().parent.is_dir():
+    refuse_folder(option, file)
+    if file is not None and not file.absolute().parent.is_dir():
         raise CurationError(f"{option} {file}: there is no folder {file.parent}")
 
 
@@ -465,48 +466,3 @@ def _write(rows: pl.DataFrame, file: Path, *, is_csv: bool) -> None:
     else:
         rows.write_parquet(content)
     write_whole(file.absolute(), content.getvalue())
-
-
-def _lake_of(pipeline: Pipeline) -> Any:
-    """What a first recipe can be made of."""
-    import polars as pl
-
-    from curation_assets.annotations.columns import counting_labels
-    from curation_assets.datasets import apart
-    from curation_assets.datasets.starting import Lake
-    from curation_assets.images.listing import directories_of
-
-    tables = pipeline.tables
-    if not tables.directory.exists():
-        raise CurationError(f"there is no table at {tables.directory.path}; `curation run` creates it")
-    columns = [
-        "relative_path",
-        "content_sha256",
-        "file_name",
-        "captured_at",
-        "camera",
-        "latitude",
-        "longitude",
-        "status",
-    ]
-    rows = tables.directory.latest().read(columns).drop("_file").filter(pl.col("status") == "ok")
-    paths = rows["relative_path"]
-    top = rows.select(folder=paths.str.extract(r"^([^/]+)/", 1)).drop_nulls()
-    said = counting_labels(
-        tables.annotations, tables.decisions, tables.pairs, pipeline.annotation_order, rows.select(columns[:2])
-    )
-    labels = said.select("field", "values").explode("values").drop_nulls().group_by("field", "values").len()
-    fields: dict[str, dict[str, int]] = {}
-    for field, label, number in labels.sort("field", "len", "values", descending=[False, True, False]).iter_rows():
-        fields.setdefault(field, {})[label] = number
-    return Lake(
-        folders=dict(
-            top["folder"].value_counts(sort=True).sort("count", "folder", descending=[True, False]).iter_rows()
-        ),
-        fields=fields,
-        splits=sorted(said["split"].drop_nulls().unique()),
-        numbered=len(apart.numbering(directories_of(paths), rows["file_name"], 2).images),
-        cameras=len(rows.drop_nulls(["camera", "captured_at"])),
-        placed=len(rows.drop_nulls(["latitude", "longitude"])),
-        images=len(rows),
-    )

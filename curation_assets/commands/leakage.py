@@ -26,7 +26,7 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json, print_paths
+from curation_assets.commands.output import err, out, print_json, print_paths, refuse_folder
 from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
@@ -83,8 +83,7 @@ def leakage(
         raise CurationError("--give-way and --json are two ways to print: choose one")
     if null and not give_way:
         raise CurationError("-0 is of --give-way")
-    if html is not None and html.is_dir():
-        raise CurationError(f"--html {html} is a folder; name the file to write")
+    refuse_folder("--html", html)
     source = _source(split_from, file, pattern, field)
     pipeline = pipeline_of(settings_of(images, lake))
     tables, settings = pipeline.tables, pipeline.settings

@@ -14,7 +14,7 @@ from curation_assets.commands.output import out
 from curation_assets.images.names import printable, text_from_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from curation_assets.curate.duplicates.overview import Duplicates
     from curation_assets.curate.labels.issues import LabelIssues
@@ -74,34 +74,20 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         f"embed  {embed['encoded']:,} images{how}, {embed['copied']:,} copies of the same content, "
         f"{embed['removed']:,} rows removed, {embed['seconds']:.1f} s{_speed(embed)}"
     )
-    if summary.quality is not None:
-        print_quality(summary.quality)
-    elif summary.quality_error is not None:
-        out.print(f"quality not brought in line: {summary.quality_error}", markup=False)
-    if summary.index is not None:
-        out.print(f"index  {index_line(summary.index)}")
-    elif summary.index_error is not None:
-        out.print(f"index  not brought in line: {summary.index_error}", markup=False)
-    if summary.annotations is not None:
-        print_followed(summary.annotations)
-    elif summary.annotations_error is not None:
-        out.print(f"annotations not brought in line: {summary.annotations_error}", markup=False)
-    if summary.duplicates is not None:
-        print_duplicates(summary.duplicates)
-    elif summary.duplicates_error is not None:
-        out.print(f"duplicates not brought in line: {summary.duplicates_error}", markup=False)
-    if summary.scores is not None:
-        print_scores(summary.scores)
-    elif summary.scores_error is not None:
-        out.print(f"scores not brought in line: {summary.scores_error}", markup=False)
-    if summary.predictions is not None:
-        print_predictions(summary.predictions)
-    elif summary.predictions_error is not None:
-        out.print(f"labels not classified: {summary.predictions_error}", markup=False)
-    if summary.label_issues is not None:
-        print_label_issues(summary.label_issues)
-    elif summary.label_issues_error is not None:
-        out.print(f"label issues not brought in line: {summary.label_issues_error}", markup=False)
+    followed: tuple[tuple[str, Any, str | None, Callable[[Any], None]], ...] = (
+        ("quality not brought in line", summary.quality, summary.quality_error, print_quality),
+        ("index  not brought in line", summary.index, summary.index_error, print_index),
+        ("annotations not brought in line", summary.annotations, summary.annotations_error, print_followed),
+        ("duplicates not brought in line", summary.duplicates, summary.duplicates_error, print_duplicates),
+        ("scores not brought in line", summary.scores, summary.scores_error, print_scores),
+        ("labels not classified", summary.predictions, summary.predictions_error, print_predictions),
+        ("label issues not brought in line", summary.label_issues, summary.label_issues_error, print_label_issues),
+    )
+    for failing, done, why, show in followed:
+        if done is not None:
+            show(done)
+        elif why is not None:
+            out.print(f"{failing}: {why}", markup=False)
     for table in (settings.directory_table, settings.embeddings_table):
         out.print(f"table  {settings.table_path(table)}", markup=False)
     if summary.tree.passed_over:
@@ -109,6 +95,11 @@ def print_run(settings: Settings, summary: RunSummary) -> None:
         out.print(f"passed over: {passed}")
     if model.demonstration:
         out.print("The embedded model is for demonstration, not for decisions; CURATION_MODEL_SOURCE chooses another.")
+
+
+def print_index(done: IndexRefresh) -> None:
+    """What became of a search index."""
+    out.print(f"index  {index_line(done)}")
 
 
 def index_line(done: IndexRefresh) -> str:
@@ -250,7 +241,7 @@ def issues_behind_line(number: int) -> str:
 
 def print_label_issues(done: LabelIssues) -> None:
     """What speaks against labels and boxes."""
-    from curation_assets.curate.labels.issues import MISLABELLED
+    from curation_assets.curate.problems import MISLABELLED
 
     doubted = done.kinds.get(MISLABELLED, 0)
     counts = [f"{doubted:,} labels doubted, {done.likely_wrong:,} below the threshold"] if doubted else []

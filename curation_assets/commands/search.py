@@ -35,7 +35,7 @@ from curation_assets.commands.options import (
     settings_of,
     texts_of,
 )
-from curation_assets.commands.output import err, out, print_json
+from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
@@ -126,8 +126,7 @@ def search(
     found = searcher.search(query, most, offset=offset, sort=sort, distinct=distinct, filter=chosen, **versions)  # type: ignore[arg-type]
     if html is None and open_page:
         html = Path(tempfile.mkdtemp(prefix="curation-")) / "search.html"
-    if html is not None and html.is_dir():
-        raise CurationError(f"--html {html} is a folder; name the file to write")
+    refuse_folder("--html", html)
     if html is not None:
         _write_page(pipeline, html, found, _rows(searcher, found, label), model_version)
     if found.behind:

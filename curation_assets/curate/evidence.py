@@ -9,8 +9,6 @@ from typing import Any
 import polars as pl
 
 from curation_assets.annotations.columns import counting_labels
-from curation_assets.curate.labels.issues import CONFLICTING as CONFLICT
-from curation_assets.curate.labels.issues import MISLABELLED as WRONG
 from curation_assets.curate.leaks import Leaks
 from curation_assets.curate.problems import BAD_BOX, CONFLICTING, DISTANCE, LEAK, MISLABELLED, OUTLIER
 from curation_assets.embed.vectors import KEY
@@ -109,8 +107,7 @@ def _issues(
     """Of several fields the one that says most, the others after it."""
     if tables.label_issues.newest_version() < 0:
         return {}
-    which = {MISLABELLED: pl.col("kind") == WRONG, CONFLICTING: pl.col("kind") == CONFLICT}
-    chosen = which.get(kind, pl.col("kind").str.starts_with("box_"))
+    chosen = pl.col("kind").str.starts_with("box_") if kind == BAD_BOX else pl.col("kind") == kind
     issues = tables.label_issues.latest().read([*KEY, *ISSUE_COLUMNS], where=chosen).drop("_file")
     issues = issues.join(rows.select(KEY), on=KEY, how="semi").sort(
         "relative_path", "label_quality", "number", "field", "kind", descending=[False, False, True, False, False]
@@ -155,7 +152,7 @@ def _sentence(issue: dict[str, Any]) -> str:
     labels = _text(issue["given"]) or "nothing"
     if issue["suggested"] is not None:
         labels += f" → {issue['suggested']}"
-    more = f", quality {issue['label_quality']:.2f}" if issue["kind"] == WRONG else f": {issue['reason']}"
+    more = f", quality {issue['label_quality']:.2f}" if issue["kind"] == MISLABELLED else f": {issue['reason']}"
     return printable(f"{issue['field']}: {labels}{more}")
 
 

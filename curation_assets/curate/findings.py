@@ -7,8 +7,14 @@ from typing import Protocol
 
 import polars as pl
 
-from curation_assets.curate.labels.issues import CONFLICTING, MISLABELLED
-from curation_assets.curate.problems import BOXES, DISTANCE, LABEL_QUALITY, OTHERWISE
+from curation_assets.curate.problems import (
+    BOXES,
+    CONFLICTING,
+    DISTANCE,
+    LABEL_QUALITY,
+    MISLABELLED,
+    OTHERWISE,
+)
 from curation_assets.embed.vectors import KEY
 from curation_assets.lake.table import LakeTable
 

@@ -94,14 +94,13 @@ class Built:
         return self.rows.filter("kept")
 
 
-def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None, given: pl.DataFrame | None = None) -> Built:
+def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
     """Carry out a recipe.
 
     Args:
         before: images that earlier versions kept: ``relative_path``, ``content_sha256``, ``split``, and ``last``,
             whether the one before did: those stay; the others never come to lie on another side. None: there are none,
             or a new line begins.
-        given: ``relative_path`` and ``split`` of images that lie on a side by somebody's word.
 
     Raises:
         CurationError: nothing is left, or there is no such split.
@@ -148,7 +147,7 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None, given: pl
             "--fresh lets go of them"
         )
     if recipe.split is not None:
-        images = step("split", _on_sides(recipe.split, lake, images, given, result))
+        images = step("split", _on_sides(recipe.split, lake, images, result))
     else:
         images = images.with_columns(split=pl.lit(None, pl.String))
     images = steps.with_similarity(steps.follow_witnesses(images), lake.pairs)
@@ -197,19 +196,12 @@ def _pins(images: pl.DataFrame, before: pl.DataFrame | None) -> list[pl.Series]:
 # ---------------------------------------------------------------------- sides
 
 
-def _on_sides(
-    recipe: SplitRecipe, lake: Gathered, images: pl.DataFrame, given: pl.DataFrame | None, result: Built
-) -> pl.DataFrame:
+def _on_sides(recipe: SplitRecipe, lake: Gathered, images: pl.DataFrame, result: Built) -> pl.DataFrame:
     """Give what is kept so far a side, and leave out what lies too near to another."""
     sides = recipe.sides
     kept = images["reason"].is_null().to_numpy()
     number = {name: at for at, name in enumerate(sides.names)}
-    pinned = images["pinned_split"]
-    if given is not None:
-        told = images.select("relative_path").join(given, on="relative_path", how="left", maintain_order="left")[
-            "split"
-        ]
-        pinned = images.select(pl.coalesce(pinned, told)).to_series()
+    pinned = images.select(pl.coalesce("pinned_split", "given_split")).to_series()
     held = pinned.replace_strict(number, default=NONE, return_dtype=pl.Int64).fill_null(NONE).to_numpy()
     classes = np.zeros(len(images), np.int64)
     if recipe.stratify is not False:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 
 from curation_assets.annotations.columns import counting_labels
 from curation_assets.annotations.formats.folders import compiled_pattern
+from curation_assets.annotations.standing import COUNTING
 from curation_assets.curate.duplicates.comparison import not_compared
-from curation_assets.curate.duplicates.grouping import decided, formed, ranking_facts
-from curation_assets.curate.duplicates.groups import Words
+from curation_assets.curate.duplicates.grouping import decided, ranking_facts
+from curation_assets.curate.duplicates.groups import Words, group_rows
 from curation_assets.curate.duplicates.judging import Thresholds as Agreements
 from curation_assets.curate.overview import as_decided
 from curation_assets.curate.problems import KINDS
-from curation_assets.datasets.recipe import Labels, Recipe
+from curation_assets.datasets.recipe import Labels, Recipe, Split
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
 from curation_assets.errors import CurationError
+from curation_assets.lake.schemas import GROUPS
 from curation_assets.search.filters import make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
@@ -49,18 +52,17 @@ class Gathered:
             ``folder``, ``file_name``, ``captured_at``, ``camera``, ``latitude``, ``longitude``, ``size_bytes`` and
             ``_file``; the columns of ``keepers.CRITERIA``; ``values`` (labels), ``against`` (a person's word),
             ``unsure``, ``examined``, ``problem`` (the first kind that the recipe leaves out), ``flagged`` (whether it
-            has any problem), and ``together_…``, what has to be equal on one side.
-        groups: ``kind``, ``group_id``, ``relative_path``, ``content_sha256``, ``similarity`` of all groups.
+            has any problem), ``given_split`` (where annotations say it lies, if the recipe asks them), and
+            ``together_…``, what has to be equal on one side.
+        groups: ``kind``, ``group_id`` (for this once), ``relative_path``, ``content_sha256``, ``similarity`` of all.
         pairs: ``first``, ``second``, ``kind``, ``similarity``.
         decisions: that count.
-        unmatched: pattern of ``[split.together]`` → images that don't match it.
     """
 
     images: pl.DataFrame
     groups: pl.DataFrame
     pairs: pl.DataFrame
     decisions: Decisions
-    unmatched: dict[str, int]
 
     @property
     def words(self) -> Words:
@@ -93,28 +95,33 @@ def gather(
     if unknown := [name for name in further if name not in searcher.columns]:
         raise CurationError(f"split.together.column: there is no column {', '.join(unknown)}")
     decisions = read_decisions(tables.decisions)
-    pairs = tables.pairs.latest().read(["first", "second", "kind", "similarity"]).drop("_file")
+    pairs = tables.pairs.latest().read(["first", "second", "kind", "similarity", "method"]).drop("_file")
     directory = tables.directory.latest()
-    groups, _ = formed(
-        directory, tables.pairs.latest(), tables.quality, tables.annotations, tables.groups.latest(), decisions,
-        recipe.keep.order,
-    )  # fmt: skip
-    facts = ranking_facts(directory, tables.quality, tables.annotations, decided(decisions)).drop("content_sha256")
-    images = images.join(facts, on="relative_path", how="left", maintain_order="left")
-    images = _with_labels(images, recipe.labels, tables, searcher, index, rows, order)
+    facts = ranking_facts(directory, tables.quality, tables.annotations, decided(decisions))
+    words = Words(decisions.same_pairs(), decisions.different_pairs())
+    nothing = pl.DataFrame(schema=pl.Schema(GROUPS.arrow_schema.remove_metadata()))
+    groups = group_rows(facts, pairs, words, recipe.keep.order, nothing, datetime.now(UTC))
+    images = images.join(facts.drop("content_sha256"), on="relative_path", how="left", maintain_order="left")
+    field = recipe.labels.field if recipe.labels is not None else None
+    asks = recipe.split is not None and recipe.split.given is not None
+    counting = COUNTING.to_frame()
+    if field is not None or asks:
+        said = (tables.annotations, tables.decisions, tables.pairs)
+        counting = counting_labels(*said, order, images.select(_KEY))
+    images = _with_given(images, recipe.split if asks else None, counting)
+    images = _with_labels(images, recipe.labels, counting, searcher, index, rows)
     images = _with_doubts(images, recipe, decisions)
     waiting = not_compared(directory, tables.compared.latest() if tables.compared.exists() else None, agreements)
     images = images.with_columns(examined=~pl.col("content_sha256").is_in(waiting.implode()))
     images = _with_problems(images, recipe, judged)
-    unmatched: dict[str, int] = {}
     if recipe.split is not None:
         together = recipe.split.together
         for number, pattern in enumerate(together.path):
-            images, unmatched[pattern] = _with_part(images, pattern, f"together_path_{number}")
+            images = _with_part(images, pattern, f"together_path_{number}")
         own = {f"together_{name}": pl.col(name) for name in together.column if name in images.columns}
         found = searcher.further(index, rows, further) if further else pl.DataFrame()
         images = images.with_columns(**own, **{f"together_{name}": found[name] for name in further})
-    return Gathered(images, groups, pairs, decisions, unmatched)
+    return Gathered(images, groups, pairs, decisions)
 
 
 def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:
@@ -128,16 +135,31 @@ def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[n
     return found
 
 
+def _with_given(images: pl.DataFrame, split: Split | None, counting: pl.DataFrame) -> pl.DataFrame:
+    """``given_split``: the side that annotations put an image on, if the recipe asks them."""
+    if split is None:
+        return images.with_columns(given_split=pl.lit(None, pl.String))
+    found = counting.drop_nulls("split").select("relative_path", given_split="split")
+    found = found.unique("relative_path", keep="first")
+    names = split.sides.names
+    if unknown := sorted(set(found["given_split"]).difference(names)):
+        raise CurationError(f"split.given: annotations name {', '.join(unknown)}; the recipe has {', '.join(names)}")
+    return images.join(found, on="relative_path", how="left", maintain_order="left")
+
+
 def _with_labels(
     images: pl.DataFrame,
     labels: Labels | None,
-    tables: Tables,
+    counting: pl.DataFrame,
     searcher: Searcher,
     index: SearchIndex,
     rows: NDArray[np.int64],
-    order: Sequence[str],
 ) -> pl.DataFrame:
-    """``values`` of each image."""
+    """``values`` of each image.
+
+    Args:
+        counting: what counts of annotations.
+    """
     nothing = pl.lit(None, pl.List(pl.String))
     if labels is None:
         return images.with_columns(values=nothing)
@@ -151,7 +173,6 @@ def _with_labels(
         if text.null_count() == len(text):
             raise CurationError("labels.zero_shot: no image has a zero-shot label; CURATION_LABELS gives the texts")
         return images.with_columns(values=pl.when(text.is_not_null()).then(pl.concat_list(text)).otherwise(nothing))
-    counting = counting_labels(tables.annotations, tables.decisions, tables.pairs, order, images.select(_KEY))
     of_field = counting.filter((pl.col("field") == labels.field) & pl.col("values").is_not_null())
     if not len(of_field):
         there = ", ".join(sorted(counting["field"].unique())) or "none; `curation annotate` reads some"
@@ -202,12 +223,12 @@ def _with_problems(
     )
 
 
-def _with_part(images: pl.DataFrame, pattern: str, name: str) -> tuple[pl.DataFrame, int]:
-    """What the named parts of a pattern are in each path, as a column; and how many images don't match."""
+def _with_part(images: pl.DataFrame, pattern: str, name: str) -> pl.DataFrame:
+    """What the named parts of a pattern are in each path, as a column; null where it doesn't match."""
     expression, names = compiled_pattern(pattern)
     parts = images["relative_path"].str.extract_groups(expression).struct.unnest()
     told = parts.select(pl.concat_str(parts.columns[: len(names)], separator="/"))
     column = told.to_series().alias(name)
     if column.null_count() == len(column):
         raise CurationError(f"split.together.path: {pattern!r} matches no image")
-    return images.with_columns(column), column.null_count()
+    return images.with_columns(column)

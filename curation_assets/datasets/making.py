@@ -108,8 +108,7 @@ def make(
     before = None if fresh else versions.kept_so_far(tables.datasets, recipe.name)
     gathered = gather(recipe, tables, searcher, index, lake.order, lake.agreements, lake.judged)
     progress.advance(1)
-    given = _given(recipe, lake, gathered.images)
-    built = build(recipe, gathered, before, given)
+    built = build(recipe, gathered, before)
     if recipe.split is not None:
         _sample(built, lake, gathered, index, progress)
     progress.advance(1)
@@ -187,22 +186,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _rounded(one) for name, one in value.items()}
     return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _given(recipe: Recipe, lake: Lake, images: pl.DataFrame) -> pl.DataFrame | None:
-    """Sides that images lie on by the word of annotations."""
-    if recipe.split is None or recipe.split.given is None:
-        return None
-    from curation_assets.annotations.columns import counting_labels
-
-    tables = lake.tables
-    key = images.select("relative_path", "content_sha256")
-    said = counting_labels(tables.annotations, tables.decisions, tables.pairs, lake.order, key)
-    found = said.drop_nulls("split").select("relative_path", "split").unique("relative_path", keep="first")
-    names = recipe.split.sides.names
-    if unknown := sorted(set(found["split"]).difference(names)):
-        raise CurationError(f"split.given: annotations name {', '.join(unknown)}; the recipe has {', '.join(names)}")
-    return found
 
 
 def _sample(built: Built, lake: Lake, gathered: Gathered, index: SearchIndex, progress: Progress) -> None:

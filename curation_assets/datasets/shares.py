@@ -47,28 +47,21 @@ def place(kinds: Counts, numbers: Counts, shares: Sequence[float], given: Counts
         shares: (sides,) above 0, sum 1.
         given: (sides, classes) images that stand on a side already.
     """
-    share = np.asarray(shares, np.float64)
-    every = _with_total(kinds)
-    fixed = _with_total(given).astype(np.float64)
-    total = fixed.sum(axis=0) + numbers @ every
-    wanted = share[:, None] * total
-    scale = 100.0 / np.maximum(share * total[-1], 1e-9)
+    asked = _Asked.of(kinds, numbers, shares, given)
+    every, fixed, wanted, scale = asked.every, asked.fixed, asked.wanted, asked.scale
+    placed = np.zeros((len(kinds), len(wanted)), np.int64)
     if not len(kinds):
         worst = _worst(fixed, wanted, scale)
-        return Placement(np.zeros((0, len(share)), np.int64), worst, worst)
-    order = np.lexsort((np.arange(len(kinds)), -every[:, -1] * numbers))
-    large, small = order[:_MOST_KINDS], order[_MOST_KINDS:]
-    spread = share[:, None] * (numbers[small] @ every[small])  # of the small ones, as if they could be cut
-    relaxed, bound = _relaxed(every[large], numbers[large], fixed + spread, wanted, scale)
-    placed = np.zeros((len(kinds), len(share)), np.int64)
+        return Placement(placed, worst, worst)
+    relaxed, bound = asked.relaxed()
+    large = asked.large
     placed[large] = np.floor(relaxed + 1e-6).astype(np.int64)
     # What the relaxation cuts is placed whole, together with the smallest, which even out what that costs.
     is_cut = placed[large].sum(axis=1) < numbers[large]
     free = np.concatenate([large[is_cut], large[~is_cut][::-1]])[:_MOST_WHOLE]
     placed[free] = 0
-    left = np.zeros(len(kinds), np.int64)
-    left[free] = numbers[free]
-    placed[free], of_whole = _whole(every[free], left[free], fixed + placed.T @ every + spread, wanted, scale)
+    now = fixed + placed.T @ every + asked.spread
+    placed[free], of_whole = _whole(every[free], numbers[free], now, wanted, scale)
     if len(free) == len(kinds):
         bound = max(bound, of_whole)
     left = numbers - placed.sum(axis=1)
@@ -79,20 +72,51 @@ def place(kinds: Counts, numbers: Counts, shares: Sequence[float], given: Counts
 
 
 def least(kinds: Counts, numbers: Counts, shares: Sequence[float], given: Counts) -> float:
-    """Points of the worst class that no placement can be below; of many kinds as far as the large ones tell.
+    """Points of the worst class that no placement can be below; of many kinds as far as those of most images tell.
 
     Args:
         kinds, numbers, shares, given: as :func:`place` has them.
     """
-    share, every, fixed = np.asarray(shares, np.float64), _with_total(kinds), _with_total(given).astype(np.float64)
-    wanted = share[:, None] * (fixed.sum(axis=0) + numbers @ every)
-    scale = 100.0 / np.maximum(wanted[:, -1], 1e-9)
-    if not len(kinds):
-        return _worst(fixed, wanted, scale)
-    order = np.lexsort((np.arange(len(kinds)), -every[:, -1] * numbers))
-    large, small = order[:_MOST_KINDS], order[_MOST_KINDS:]
-    spread = share[:, None] * (numbers[small] @ every[small])
-    return _relaxed(every[large], numbers[large], fixed + spread, wanted, scale)[1]
+    asked = _Asked.of(kinds, numbers, shares, given)
+    return asked.relaxed()[1] if len(kinds) else _worst(asked.fixed, asked.wanted, asked.scale)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be placed, in numbers of images; the last class is all of them.
+
+    Attributes:
+        every: (kinds, classes) in a unit of a kind.
+        numbers: (kinds,) units.
+        fixed: (sides, classes) that stand on a side already.
+        wanted: (sides, classes) in the end.
+        scale: (sides,) points of an image.
+        large: the kinds that a program holds, those of most images first.
+        spread: (sides, classes) of all others, as if they could be cut.
+    """
+
+    every: Counts
+    numbers: Counts
+    fixed: NDArray[np.float64]
+    wanted: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    large: Counts
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, kinds: Counts, numbers: Counts, shares: Sequence[float], given: Counts) -> _Asked:
+        share, every = np.asarray(shares, np.float64), _with_total(kinds)
+        fixed = _with_total(given).astype(np.float64)
+        wanted = share[:, None] * (fixed.sum(axis=0) + numbers @ every)
+        order = np.lexsort((np.arange(len(kinds)), -every[:, -1] * numbers))
+        large, small = order[:_MOST_KINDS], order[_MOST_KINDS:]
+        spread = share[:, None] * (numbers[small] @ every[small])
+        return cls(every, numbers, fixed, wanted, 100.0 / np.maximum(wanted[:, -1], 1e-9), large, spread)
+
+    def relaxed(self) -> tuple[NDArray[np.float64], float]:
+        """As :func:`_relaxed`, of the large kinds."""
+        large, now = self.large, self.fixed + self.spread
+        return _relaxed(self.every[large], self.numbers[large], now, self.wanted, self.scale)
 
 
 def _with_total(counts: Counts) -> Counts:

@@ -7,6 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
+from curation_assets.annotations.columns import counting_labels
+from curation_assets.datasets.apart import numbering
+from curation_assets.embed.vectors import KEY
+from curation_assets.images.listing import directories_of
+from curation_assets.tables import Tables
+
 _MOST_NAMED = 12
 _FOR_THREE = 30  # images, from which on a tenth is something
 
@@ -32,6 +40,35 @@ class Lake:
     cameras: int
     placed: int
     images: int
+
+
+def lake_of(tables: Tables, order: Sequence[str]) -> Lake:
+    """What a recipe of these tables can be made of.
+
+    Args:
+        order: of sources of annotations.
+
+    Raises:
+        CurationError: a table can't be read.
+    """
+    columns = ["file_name", "captured_at", "camera", "latitude", "longitude", "status"]
+    rows = tables.directory.latest().read([*KEY, *columns]).drop("_file").filter(pl.col("status") == "ok")
+    paths = rows["relative_path"]
+    top = rows.select(folder=paths.str.extract(r"^([^/]+)/", 1)).drop_nulls()["folder"].value_counts()
+    said = counting_labels(tables.annotations, tables.decisions, tables.pairs, order, rows.select(KEY))
+    labels = said.select("field", "values").explode("values").drop_nulls().group_by("field", "values").len()
+    fields: dict[str, dict[str, int]] = {}
+    for field, label, number in labels.sort("field", "len", "values", descending=[False, True, False]).iter_rows():
+        fields.setdefault(field, {})[label] = number
+    return Lake(
+        folders=dict(top.sort("count", "folder", descending=[True, False]).iter_rows()),
+        fields=fields,
+        splits=sorted(said["split"].drop_nulls().unique()),
+        numbered=len(numbering(directories_of(paths), rows["file_name"], 2).images),
+        cameras=len(rows.drop_nulls(["camera", "captured_at"])),
+        placed=len(rows.drop_nulls(["latitude", "longitude"])),
+        images=len(rows),
+    )
 
 
 def written(name: str, lake: Lake) -> str:

@@ -9,7 +9,8 @@ import polars as pl
 
 from curation_assets.curate.duplicates.overview import waiting
 from curation_assets.curate.labels import checks
-from curation_assets.curate.labels.issues import CONFLICTING, KINDS, MISLABELLED, LabelIssues
+from curation_assets.curate.labels.issues import KINDS, LabelIssues
+from curation_assets.curate.problems import CONFLICTING, MISLABELLED
 from curation_assets.defs import metadata as md
 from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates import image_groups, image_pairs

@@ -72,6 +72,12 @@ _PIXELS_AS = Column(
     "how the picture is made of the file where not as ever: profile (colours converted), scaled (16 bits), bands",
     came_later=True,
 )
+_MODEL = (
+    Column("model_name", pa.string(), "registered model, catalog.schema.model"),
+    Column("model_version", pa.string(), "version in the model registry"),
+    Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+)
+_MODEL_NAMES = tuple(column.name for column in _MODEL)
 _SHA256 = Column("content_sha256", pa.string(), "SHA-256 of the file's bytes, hexadecimal")
 
 DIRECTORY = TableSpec(
@@ -147,16 +153,14 @@ EMBEDDINGS = TableSpec(
         _SIZE,
         _CREATED,
         _SHA256,
-        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
-        Column("model_version", pa.string(), "version in the model registry"),
-        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        *_MODEL,
         Column("embeddings", pa.list_(pa.float32()), "unit-length vector; a dot product of two is their cosine"),
         Column("embedded_at", _UTC, "when the vector was computed, UTC"),
         _PIXELS_AS,
     ),
     key=("relative_path", "model_version"),
     configuration={"delta.enableChangeDataFeed": "true"},
-    dictionary=("model_name", "model_version", "model_fingerprint", "pixels_as"),
+    dictionary=(*_MODEL_NAMES, "pixels_as"),
     byte_stream_split=("embeddings.list.element",),
 )
 
@@ -170,13 +174,11 @@ ZERO_SHOT_LABELS = TableSpec(
         Column("score", pa.float32(), "that cosine"),
         Column("margin", pa.float32(), "how far it lies before the second best"),
         Column("choices", pa.string(), "the texts there were to choose from, a JSON list"),
-        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
-        Column("model_version", pa.string(), "version in the model registry"),
-        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        *_MODEL,
         Column("labelled_at", _UTC, "when the label was computed, UTC"),
     ),
     key=("relative_path",),
-    dictionary=("label", "choices", "model_name", "model_version", "model_fingerprint"),
+    dictionary=("label", "choices", *_MODEL_NAMES),
 )
 
 QUALITY = TableSpec(
@@ -324,9 +326,7 @@ SCORES = TableSpec(
     columns=(
         _RELATIVE,
         _SHA256,
-        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
-        Column("model_version", pa.string(), "version in the model registry"),
-        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        *_MODEL,
         Column("outlier_score", pa.float32(), "0 to 2: cosine distance that holds 2 % of the lake; null if alone"),
         Column("uniqueness", pa.float32(), "0 to 2: cosine distance to the nearest other content; null if alone"),
         Column("cluster", pa.int32(), "number of its cluster; it stays with most of the members"),
@@ -337,7 +337,7 @@ SCORES = TableSpec(
         Column("made_with", pa.string(), "of method and settings: other ones make the row anew"),
     ),
     key=("relative_path", "model_version"),
-    dictionary=("model_name", "model_version", "model_fingerprint", "cluster_name", "made_with"),
+    dictionary=(*_MODEL_NAMES, "cluster_name", "made_with"),
     partition_column=None,
 )
 
@@ -346,9 +346,7 @@ PREDICTIONS = TableSpec(
     columns=(
         _RELATIVE,
         _SHA256,
-        Column("model_name", pa.string(), "registered model, catalog.schema.model"),
-        Column("model_version", pa.string(), "version in the model registry"),
-        Column("model_fingerprint", pa.string(), "of the model's weights, configuration, preprocessing and code"),
+        *_MODEL,
         Column("field", pa.string(), "of the annotations, for example class"),
         Column("predicted", pa.string(), "the likeliest class; of a labelled image as if it had no label"),
         Column("confidence", pa.float32(), "0 to 1: calibrated probability that it is right"),
@@ -360,9 +358,7 @@ PREDICTIONS = TableSpec(
     ),
     key=("relative_path", "model_version", "field"),
     dictionary=(
-        "model_name",
-        "model_version",
-        "model_fingerprint",
+        *_MODEL_NAMES,
         "field",
         "predicted",
         "label",
@@ -400,9 +396,7 @@ LABEL_ISSUES = TableSpec(
     dictionary=(
         "field",
         "kind",
-        "model_name",
-        "model_version",
-        "model_fingerprint",
+        *_MODEL_NAMES,
         "given",
         "suggested",
         "made_with",

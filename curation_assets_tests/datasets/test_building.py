@@ -43,7 +43,7 @@ def image(path: str, **given: Any) -> dict[str, Any]:
         "captured_at": None, "camera": None, "latitude": None, "longitude": None, "size_bytes": 1000, "_file": "part-0",
         "sharpness": 0.5, "decided": 0, "annotated": 1, "pixels": 100, "bytes_a_pixel": 1.0, "taken_at": None,
         "values": [folder.split("/")[-1]], "against": False, "unsure": False, "examined": True, "problem": None,
-        "flagged": False,
+        "flagged": False, "given_split": None,
     }  # fmt: skip
     return row | given
 
@@ -53,6 +53,7 @@ def lake(images: list[dict[str, Any]], groups: dict[str, list[list[str]]] | None
     schema = {
         "captured_at": pl.Datetime("us", "UTC"), "taken_at": pl.Datetime("us", "UTC"), "camera": pl.String,
         "latitude": pl.Float64, "longitude": pl.Float64, "values": pl.List(pl.String), "problem": pl.String,
+        "given_split": pl.String,
     }  # fmt: skip
     rows = pl.DataFrame(images, schema_overrides=schema, infer_schema_length=None).sort("relative_path")
     content = dict(rows.select("relative_path", "content_sha256").iter_rows())
@@ -68,7 +69,6 @@ def lake(images: list[dict[str, Any]], groups: dict[str, list[list[str]]] | None
         pl.DataFrame(members, NO_GROUPS, orient="row"),
         pl.DataFrame(sorted(pairs), NO_PAIRS, orient="row"),
         Decisions(pl.DataFrame(schema=SCHEMA)),
-        {},
     )
 
 
@@ -352,12 +352,10 @@ def test_two_on_two_sides_that_turn_out_to_be_one_photograph_keep_the_cleaner_on
 
 def test_sides_that_annotations_give_are_kept() -> None:
     images = many(60, 2)
-    given = pl.DataFrame(
-        {"relative_path": [images[0]["relative_path"], images[1]["relative_path"]], "split": ["test", "test"]}
-    )
-    built = build(recipe(split=SPLIT | {"given": "annotations"}), lake(images), None, given)
+    given = [one | {"given_split": "test"} for one in images[:2]] + images[2:]
+    built = build(recipe(split=SPLIT | {"given": "annotations"}), lake(given), None)
     sides = dict(built.kept.select("relative_path", "split").iter_rows())
-    assert [sides[path] for path in given["relative_path"]] == ["test", "test"]
+    assert [sides[one["relative_path"]] for one in images[:2]] == ["test", "test"]
 
 
 def test_times_of_one_camera_are_kept_apart() -> None:

@@ -27,9 +27,10 @@ from curation_assets.curate.labels.answered import by_person, unsure_of
 from curation_assets.curate.labels.boxes import FOUND, box_faults
 from curation_assets.curate.labels.boxes import KINDS as BOX_KINDS
 from curation_assets.curate.labels.conflicting import conflicting
-from curation_assets.curate.problems import LIKELY_WRONG
+from curation_assets.curate.problems import CONFLICTING, LIKELY_WRONG, MISLABELLED
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
+from curation_assets.embed.vectors import MODEL_COLUMNS
 from curation_assets.lake import hive
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import LABEL_ISSUES
@@ -39,7 +40,6 @@ from curation_assets.progress import Progress
 from curation_assets.tables import Tables
 
 ISSUES_VERSION = 1  # raised when an issue is found or told otherwise
-MISLABELLED, CONFLICTING = "mislabelled", "conflicting"
 KINDS = (MISLABELLED, CONFLICTING, *BOX_KINDS)
 _COLUMNS = list(LABEL_ISSUES.arrow_schema.names)
 _ROWS = pl.Schema(LABEL_ISSUES.arrow_schema.remove_metadata())
@@ -47,7 +47,6 @@ _KEY = list(LABEL_ISSUES.key)
 _IMAGE = ["relative_path", "content_sha256"]
 _OF = [*_IMAGE, "field"]
 _COUNTED = ["kind", "label_quality", *_IMAGE]
-_MODEL = ["model_name", "model_version", "model_fingerprint"]
 _AT_ONCE = 50_000  # rows whose boxes are looked at
 _AS_ONE = "\x1f"  # between labels that are compared as one text; a comma may be within them
 
@@ -237,7 +236,7 @@ def _conflicting(tables: Tables, counts: pl.DataFrame, disagreeing: pl.DataFrame
 
 def _mislabelled(predictions: LakeTable, counts: pl.DataFrame) -> pl.DataFrame:
     """Labels that a classifier which was fitted without the image speaks against, as far as they are those it saw."""
-    columns = [*_OF, *_MODEL, "label", "suggested", "label_quality", "confidence", "made_with"]
+    columns = [*_OF, *MODEL_COLUMNS, "label", "suggested", "label_quality", "confidence", "made_with"]
     where = pl.col("suggested").is_not_null() & pl.col("label").is_not_null()
     rows = _read(predictions, columns, where).unique(["relative_path", "field", "model_version"])
     single = counts.filter(pl.col("values").list.len() == 1).select(*_OF, label=pl.col("values").list.first())
@@ -245,7 +244,7 @@ def _mislabelled(predictions: LakeTable, counts: pl.DataFrame) -> pl.DataFrame:
     quality = pl.col("label_quality").round(3)
     return rows.select(
         *_OF,
-        *_MODEL,
+        *MODEL_COLUMNS,
         "suggested",
         "label_quality",
         kind=pl.lit(MISLABELLED),
