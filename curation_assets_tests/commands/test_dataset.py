@@ -31,16 +31,27 @@ test = 0.5
 """
 
 
-@pytest.fixture
-def lake(ready: Pipeline, images: Path) -> Pipeline:
-    """Ten photographs of two classes, one of them once more mirrored, one copied."""
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """Ten photographs of two classes, one of them once more mirrored, one copied; and a lake of them."""
+    home = tmp_path_factory.mktemp("filled")
     for number in range(10):
-        path = images / ("rust" if number % 2 else "miner") / f"{chr(97 + number)}.jpg"
-        path.parent.mkdir(exist_ok=True)
+        path = home / "images" / ("rust" if number % 2 else "miner") / f"{chr(97 + number)}.jpg"
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(jpeg(photograph(number)))
-    (images / "rust/mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(1))))
-    shutil.copy(images / "miner/a.jpg", images / "miner/copy.jpg")
-    run(ready, LogProgress())
+    (home / "images/rust/mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(1))))
+    shutil.copy(home / "images/miner/a.jpg", home / "images/miner/copy.jpg")
+    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    settings.mlflow_dir.mkdir()
+    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
+    run(Pipeline(settings), LogProgress())
+    return home
+
+
+@pytest.fixture
+def lake(ready: Pipeline, filled: Path) -> Pipeline:
+    """That lake, of the test's own."""
+    shutil.copytree(filled, ready.settings.lake_root.parent, dirs_exist_ok=True)
     return ready
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,28 +14,14 @@ from curation_assets.lake.broken import BrokenFiles
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 Fill = Callable[..., list[Path]]
 
-KILLED = """
-import importlib, os, signal, sys
-from pathlib import Path
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.settings import load_settings
-
-images, lake, module, owner, name = sys.argv[1:]
-target = importlib.import_module(module)
-target = getattr(target, owner) if owner else target
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(target, name, die)
-Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).measure_all(LogProgress())
-"""
 PLACES = {
     "in the midst of measuring": ("curation_assets.curate.measuring", "", "_arrow"),
-    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
-    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+    "before the commit": BEFORE_THE_COMMIT,
+    "after the commit": AFTER_THE_COMMIT,
 }
 
 
@@ -59,9 +41,7 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     (images / "maize" / "photo_0001.jpg").unlink()
     fill("maize", 2, first=7)
     pipeline.scan(["maize"], LogProgress())
-    lake = str(pipeline.settings.lake_root)
-    command = [sys.executable, "-c", KILLED, str(images), lake, *PLACES[place]]
-    assert subprocess.run(command, env={**os.environ}, check=False).returncode == -signal.SIGKILL
+    kill(pipeline.settings, "measure_all", PLACES[place])
     again = Pipeline(pipeline.settings)
     is_there = place == "after the commit"
     assert rows(again).equals(before) is not is_there, "all of a commit or none of it"

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +29,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 from curation_assets_tests.curate.test_neighbours import Vectors, index_of, unit
 
 Fill = Callable[..., list[Path]]
@@ -341,26 +338,10 @@ def test_nothing_is_scored_where_nothing_is_embedded_and_one_label_is_refused(pi
         pipeline.wanted_clusters(MODEL)
 
 
-KILLED = """
-import importlib, os, signal, sys
-from pathlib import Path
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.repair import repair
-from curation_assets.settings import load_settings
-
-images, lake, module, owner, name = sys.argv[1:]
-target = importlib.import_module(module)
-target = getattr(target, owner) if owner else target
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(target, name, die)
-Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).score(LogProgress())
-"""
 PLACES = {
     "while clustering": ("curation_assets.curate.scores.scoring", "", "cluster"),
-    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
-    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+    "before the commit": BEFORE_THE_COMMIT,
+    "after the commit": AFTER_THE_COMMIT,
 }
 
 
@@ -379,10 +360,7 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     (images / "maize" / "photo_0001.jpg").unlink()
     fill("maize", 2, first=7)
     run(ready, LogProgress(), curate=False)
-    root, lake = ready.settings.images_root, ready.settings.lake_root
-    command = [sys.executable, "-c", KILLED, str(root), str(lake), *PLACES[place]]
-    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kill(ready.settings, "score", PLACES[place])
     again = Pipeline(ready.settings)
     if place != "after the commit":
         assert stored(again).equals(before)

@@ -101,17 +101,13 @@ class Drawn:
 
 def near_pairs(order: Order, side: np.ndarray[Any, Any]) -> set[tuple[int, int]]:
     """Every two images of two sides within the distance."""
-    found = set()
-    for one in range(len(order.images)):
-        for other in range(one + 1, len(order.images)):
-            pair = int(order.images[one]), int(order.images[other])
-            if min(side[pair[0]], side[pair[1]]) < 0 or side[pair[0]] == side[pair[1]]:
-                continue
-            if order.series[one] == order.series[other]:
-                gap = np.linalg.norm(np.atleast_1d(order.position[one] - order.position[other]))
-                if gap <= order.distance:
-                    found.add(pair)
-    return found
+    place_of = order.position.reshape(len(order.images), -1)
+    gap = np.linalg.norm(place_of[:, None] - place_of[None], axis=2)
+    sides = side[order.images]
+    near = (gap <= order.distance) & (order.series[:, None] == order.series[None])
+    near &= (sides[:, None] != sides[None]) & (sides[:, None] >= 0) & (sides[None] >= 0)
+    rows, columns = np.nonzero(np.triu(near, 1))
+    return set(zip(order.images[rows].tolist(), order.images[columns].tolist(), strict=True))
 
 
 @given(st.integers(0, 2**32))

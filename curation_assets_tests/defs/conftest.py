@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from curation_assets.definitions import build_defs
+from curation_assets.defs.resources import CurationResource
 from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings
 
 
 def report_model(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
@@ -31,6 +33,36 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """An instance in memory."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def on_disk() -> Iterator[dg.DagsterInstance]:
+    """An instance on disk, where events are stored as they are in service."""
+    with dg.DagsterInstance.local_temp() as made:
+        yield made
+
+
+class Following:
+    """What follows the tables of a lake: a job, run in this process, and the sensor that asks for it."""
+
+    def __init__(self, job: str, sensor: Callable[[Settings], dg.SensorDefinition]) -> None:
+        self._job = job
+        self._sensor = sensor
+
+    def materialize(
+        self, lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run the job, as if asked for by a sensor."""
+        tags = {} if run_key is None else {"dagster/run_key": run_key}
+        job = build_defs(lake.settings).resolve_job_def(self._job)
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+    def tick(self, lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+        """Evaluate the sensor once."""
+        resource = CurationResource.of(lake.settings)
+        answer = self._sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
+        assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+        return answer
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,9 @@ from curation_assets.annotations.record import read_rows
 from curation_assets.annotations.sources import make_source
 from curation_assets.definitions import build_defs
 from curation_assets.defs.annotations import build_annotations_sensor, follow_annotations, image_annotations
-from curation_assets.defs.resources import CurationResource
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
+from curation_assets_tests.defs.conftest import Following, on_disk
 
 
 @pytest.fixture
@@ -42,17 +36,9 @@ def scan(pipeline: Pipeline) -> None:
     pipeline.scan(sorted(folders), LogProgress())
 
 
-def materialize(lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None) -> dg.ExecuteInProcessResult:
-    job = build_defs(lake.settings).resolve_job_def(follow_annotations.name)
-    tags = {} if run_key is None else {"dagster/run_key": run_key}
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def tick(lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    resource = CurationResource.of(lake.settings)
-    answer = build_annotations_sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
-    return answer
+instance = on_disk
+_following = Following(follow_annotations.name, build_annotations_sensor)
+materialize, tick = _following.materialize, _following.tick
 
 
 def asked_and_done(lake: Pipeline, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +15,9 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.curate.duplicates.drawn import jpeg, photograph
+from curation_assets_tests.defs.conftest import on_disk
 
+instance = on_disk
 RECIPE = """
 description = "leaves of coffee"
 automatic = {automatic}
@@ -45,12 +46,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> 
     pipeline = Pipeline(settings)
     run(pipeline, LogProgress())
     return pipeline
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
 
 
 def write(lake: Pipeline, name: str, least: int = 1, automatic: bool = False) -> None:

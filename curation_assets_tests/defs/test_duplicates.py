@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -15,20 +15,13 @@ from deltalake import DeltaTable
 from curation_assets.curate.duplicates import checks
 from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.decisions.record import append, read_decisions
-from curation_assets.definitions import build_defs
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
-from curation_assets.defs.resources import CurationResource
 from curation_assets.ingest import run
 from curation_assets.integrity import Outcome
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.duplicates.test_comparison import NEAR, TREE, put
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
+from curation_assets_tests.defs.conftest import Following, on_disk
 
 
 @pytest.fixture
@@ -38,17 +31,9 @@ def lake(ready: Pipeline, images: Path) -> Pipeline:
     return ready
 
 
-def materialize(lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None) -> dg.ExecuteInProcessResult:
-    job = build_defs(lake.settings).resolve_job_def(find_duplicates.name)
-    tags = {} if run_key is None else {"dagster/run_key": run_key}
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def tick(lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    resource = CurationResource.of(lake.settings)
-    answer = build_duplicates_sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
-    return answer
+instance = on_disk
+_following = Following(find_duplicates.name, build_duplicates_sensor)
+materialize, tick = _following.materialize, _following.tick
 
 
 def test_the_pages_tell_counts_and_show_groups(lake: Pipeline, instance: dg.DagsterInstance) -> None:

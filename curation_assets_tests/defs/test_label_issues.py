@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from curation_assets.annotations.sources import make_source
 from curation_assets.curate.labels.checks import label_issues_as_before, no_leaks
 from curation_assets.curate.leaks import NO_SPLITS
 from curation_assets.definitions import build_defs
 from curation_assets.defs.label_issues import build_label_issues_sensor, find_label_issues, label_issues
-from curation_assets.defs.resources import CurationResource
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.labels.test_issues import COPY, ONE, THREE, TWO, decide, predict
 from curation_assets_tests.curate.labels.test_issues import lake as lake
+from curation_assets_tests.defs.conftest import Following, on_disk
 
 Fill = Callable[..., list[Path]]
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
-
-
-def materialize(lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None) -> dg.ExecuteInProcessResult:
-    job = build_defs(lake.settings).resolve_job_def(find_label_issues.name)
-    tags = {} if run_key is None else {"dagster/run_key": run_key}
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def tick(lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    resource = CurationResource.of(lake.settings)
-    answer = build_label_issues_sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
-    return answer
+instance = on_disk
+_following = Following(find_label_issues.name, build_label_issues_sensor)
+materialize, tick = _following.materialize, _following.tick
 
 
 def test_the_page_tells_counts_and_shows_the_worst(lake: Pipeline, instance: dg.DagsterInstance) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -12,20 +11,13 @@ import pytest
 
 from curation_assets.annotations.sources import make_source
 from curation_assets.curate.labels.prediction_checks import accuracy_as_before, predictions_are_whole
-from curation_assets.definitions import build_defs
 from curation_assets.defs.predictions import build_predictions_sensor, classify_images, image_predictions
-from curation_assets.defs.resources import CurationResource
 from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.test_clusters import write
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
+from curation_assets_tests.defs.conftest import Following, on_disk
 
 
 @pytest.fixture
@@ -41,17 +33,9 @@ def annotate(lake: Pipeline, pattern: str = "{class}/*") -> None:
     lake.annotate(make_source(format="folders", pattern=pattern), LogProgress())
 
 
-def materialize(lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None) -> dg.ExecuteInProcessResult:
-    job = build_defs(lake.settings).resolve_job_def(classify_images.name)
-    tags = {} if run_key is None else {"dagster/run_key": run_key}
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def tick(lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    resource = CurationResource.of(lake.settings)
-    answer = build_predictions_sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
-    return answer
+instance = on_disk
+_following = Following(classify_images.name, build_predictions_sensor)
+materialize, tick = _following.materialize, _following.tick
 
 
 def test_the_page_tells_accuracy_and_shows_confusions(lake: Pipeline, instance: dg.DagsterInstance) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -10,19 +9,12 @@ import polars as pl
 import pytest
 
 from curation_assets.curate.scores.checks import outliers_as_before, scores_are_finite
-from curation_assets.definitions import build_defs
-from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.scores import build_scores_sensor, image_scores, score_images
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp() as made:
-        yield made
+from curation_assets_tests.defs.conftest import Following, on_disk
 
 
 @pytest.fixture
@@ -34,17 +26,9 @@ def lake(ready: Pipeline, images: Path) -> Pipeline:
     return ready
 
 
-def materialize(lake: Pipeline, instance: dg.DagsterInstance, run_key: str | None = None) -> dg.ExecuteInProcessResult:
-    job = build_defs(lake.settings).resolve_job_def(score_images.name)
-    tags = {} if run_key is None else {"dagster/run_key": run_key}
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
-def tick(lake: Pipeline, instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    resource = CurationResource.of(lake.settings)
-    answer = build_scores_sensor(lake.settings)(dg.build_sensor_context(instance=instance), curation=resource)
-    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
-    return answer
+instance = on_disk
+_following = Following(score_images.name, build_scores_sensor)
+materialize, tick = _following.materialize, _following.tick
 
 
 def test_the_page_tells_counts_and_shows_pictures(lake: Pipeline, instance: dg.DagsterInstance) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
 from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 TREE = {
     "maize/1.jpg": (0, None),
@@ -247,32 +244,13 @@ def test_few_or_no_images_are_no_groups(pipeline: Pipeline, images: Path) -> Non
     assert compare(pipeline).comparison.contents == 0
 
 
-KILLED = """
-import importlib, os, signal, sys
-from pathlib import Path
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.settings import load_settings
-
-images, lake, module, owner, name, calls = sys.argv[1:]
-target = importlib.import_module(module)
-target = getattr(target, owner) if owner else target
-really, left = getattr(target, name), [int(calls)]
-def die(*args, **kwargs):
-    left[0] -= 1
-    if left[0] < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return really(*args, **kwargs)
-setattr(target, name, die)
-Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).compare_all(LogProgress())
-"""
 PLACES = {
-    "drawing pictures": ("curation_assets.curate.duplicates.pictures", "", "_publish", 0),
-    "comparing": ("curation_assets.curate.duplicates.judging", "", "verify", 0),
-    "before the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "validate", 0),
-    "after the pairs are committed": ("curation_assets.lake.staging", "StagedFile", "committed", 0),
-    "before it is said that they were compared": ("curation_assets.lake.staging", "StagedFile", "validate", 1),
-    "before the groups are committed": ("curation_assets.lake.staging", "StagedFile", "validate", 2),
+    "drawing pictures": (("curation_assets.curate.duplicates.pictures", "", "_publish"), 0),
+    "comparing": (("curation_assets.curate.duplicates.judging", "", "verify"), 0),
+    "before the pairs are committed": (BEFORE_THE_COMMIT, 0),
+    "after the pairs are committed": (AFTER_THE_COMMIT, 0),
+    "before it is said that they were compared": (BEFORE_THE_COMMIT, 1),
+    "before the groups are committed": (BEFORE_THE_COMMIT, 2),
 }
 
 
@@ -299,11 +277,8 @@ def test_a_killed_process_leaves_the_tables_whole_and_the_next_one_finishes(
 
     images, scanned, pairs, groups = finished
     shutil.copytree(scanned, tmp_path / "lake")
-    *where, calls = PLACES[place]
-    command = [sys.executable, "-c", KILLED, str(images), str(tmp_path / "lake"), *map(str, where), str(calls)]
-    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     pipeline = Pipeline(load_settings(images_root=images, lake_root=tmp_path / "lake", model_source="demo"))
+    kill(pipeline.settings, "compare_all", *PLACES[place])
     pipeline.compare_all(LogProgress())
     assert state(pipeline)[0].equals(pairs)
     assert state(pipeline)[1].equals(groups)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +20,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
 from curation_assets_tests.commands.test_clusters import write
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 
 @pytest.fixture
@@ -86,26 +83,11 @@ def test_a_field_that_is_gone_takes_its_rows_along(lake: Pipeline) -> None:
         lake.classify(LogProgress(), "class")
 
 
-KILLED = """
-import importlib, os, signal, sys
-from pathlib import Path
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.settings import load_settings
-
-images, lake, module, owner, name = sys.argv[1:]
-target = importlib.import_module(module)
-target = getattr(target, owner) if owner else target
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(target, name, die)
-Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo")).classify(LogProgress())
-"""
 PLACES = {
     "while fitting": ("curation_assets.curate.labels.classifier", "", "_temperature"),
     "before the classifier is kept": ("curation_assets.curate.labels.kept", "", "write_whole"),
-    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
-    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+    "before the commit": BEFORE_THE_COMMIT,
+    "after the commit": AFTER_THE_COMMIT,
 }
 
 
@@ -117,9 +99,7 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     before = rows(lake)
     (images / "apple" / "0.jpg").unlink()
     run(lake, LogProgress(), curate=False)
-    command = [sys.executable, "-c", KILLED, str(lake.settings.images_root), str(lake.settings.lake_root)]
-    killed = subprocess.run([*command, *PLACES[place]], env=os.environ, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kill(lake.settings, "classify", PLACES[place])
     again = Pipeline(lake.settings)
     if place != "after the commit":
         assert rows(again).equals(before)

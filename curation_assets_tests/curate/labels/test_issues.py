@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +25,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 Fill = Callable[..., list[Path]]
 ONE, TWO, THREE, COPY = "a/photo_0000.jpg", "a/photo_0001.jpg", "a/photo_0002.jpg", "b/copy.jpg"
@@ -261,26 +258,10 @@ def test_without_annotations_there_is_nothing_to_find(pipeline: Pipeline, fill: 
     assert not pipeline.tables.label_issues.exists()
 
 
-KILLED = """
-import importlib, os, signal, sys
-from pathlib import Path
-from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
-from curation_assets.settings import load_settings
-
-images, lake, module, owner, name = sys.argv[1:]
-target = importlib.import_module(module)
-target = getattr(target, owner) if owner else target
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(target, name, die)
-pipeline = Pipeline(load_settings(images_root=Path(images), lake_root=Path(lake), model_source="demo"))
-pipeline.find_label_issues(LogProgress())
-"""
 PLACES = {
     "while comparing": ("curation_assets.curate.labels.issues", "", "_changed"),
-    "before the commit": ("curation_assets.lake.staging", "StagedFile", "validate"),
-    "after the commit": ("curation_assets.lake.staging", "StagedFile", "committed"),
+    "before the commit": BEFORE_THE_COMMIT,
+    "after the commit": AFTER_THE_COMMIT,
 }
 
 
@@ -291,10 +272,7 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     find(lake)
     before = rows(lake)
     csv(lake, tmp_path, f"path,class\n{ONE},rust\n{COPY},phoma\n")
-    root, home = lake.settings.images_root, lake.settings.lake_root
-    command = [sys.executable, "-c", KILLED, str(root), str(home), *PLACES[place]]
-    killed = subprocess.run(command, env=os.environ, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    kill(lake.settings, "find_label_issues", PLACES[place])
     again = Pipeline(lake.settings)
     after = [(ONE, "conflicting", "rust", None), (COPY, "conflicting", "phoma", None)]
     assert rows(again) == (after if place == "after the commit" else before)
