@@ -217,7 +217,7 @@ def many(number: int, *, apart: bool) -> dict[str, float]:
     built = build(recipe, lake, None)
     seconds = time.perf_counter() - started
     started = time.perf_counter()
-    judge(built, pl.DataFrame(schema={"relative_path": pl.String}), {})
+    judge(built, {}, None)
     gate = time.perf_counter() - started
     before = built.kept.select("relative_path", "content_sha256", "split", last=pl.lit(value=True))
     started = time.perf_counter()
@@ -278,6 +278,7 @@ def _drawn(number: int) -> Gathered:
         examined=pl.lit(value=True),
         problem=pl.when(pl.Series(rng.random(number) < 0.03)).then(pl.lit("blurry")),
         flagged=pl.lit(value=False),
+        doubted=pl.lit(value=False),
         given_split=pl.lit(None, pl.String),
     ).sort("relative_path")
     content, first = images["content_sha256"], rng.integers(0, number, number // 10)

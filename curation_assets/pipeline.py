@@ -783,18 +783,10 @@ class Pipeline:
             self.agreements,
             self.settings.worker_threads,
             lambda limits: self.judged_rows(thresholds(self.settings.problem_thresholds | limits)),
-            self.undecided_label_issues,
         )
         self.searcher.open()
         self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
         return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
-
-    def undecided_label_issues(self) -> pl.DataFrame:
-        """``relative_path`` of images with a label issue; what people decided is none any more."""
-        if self.tables.label_issues.newest_version() < 1:
-            return pl.DataFrame(schema={"relative_path": pl.String})
-        rows = self.tables.label_issues.latest().read(["relative_path"])
-        return rows.select("relative_path").unique()
 
     def labels_lacking(self, *, judged: bool = True) -> Lacking:
         """What is not told of problems with labels and boxes, or told of earlier tables.

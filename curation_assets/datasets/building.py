@@ -71,6 +71,8 @@ class Built:
         shares: side → class → share of the side's images; and ``whole``.
         worst: points by which the worst class's share of a side is off that of the whole.
         off: points by which the worst side's share of all is off what was asked for.
+        flagged: paths of kept images that have a problem, if the gate asks.
+        doubted: the same of problems of labels or boxes.
         notes: what a person should know.
     """
 
@@ -85,7 +87,8 @@ class Built:
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     worst: float = 0.0
     off: float = 0.0
-    flagged: int = 0
+    flagged: list[str] = field(default_factory=list)
+    doubted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -154,7 +157,9 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
     for name, paths in left_by.items():
         result.steps[name] = steps.counts(images.filter(pl.col("relative_path").is_in(paths.implode())))
     kept = images["reason"].is_null()
-    result.flagged = int((kept & images["flagged"]).sum())
+    result.flagged, result.doubted = (
+        images.filter(kept & images[name])["relative_path"].sort().to_list() for name in ("flagged", "doubted")
+    )
     split_of_kept = pl.when(pl.col("reason").is_null()).then("split")
     result.rows = images.with_columns(kept=kept, split=split_of_kept).select(*_ROW, "_file").sort("relative_path")
     _measure(result, lake)

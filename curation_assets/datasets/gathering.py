@@ -52,8 +52,8 @@ class Gathered:
             ``folder``, ``file_name``, ``captured_at``, ``camera``, ``latitude``, ``longitude``, ``size_bytes`` and
             ``_file``; the columns of ``keepers.CRITERIA``; ``values`` (labels), ``against`` (a person's word),
             ``unsure``, ``examined``, ``problem`` (the first kind that the recipe leaves out), ``flagged`` (whether it
-            has any problem), ``given_split`` (where annotations say it lies, if the recipe asks them), and
-            ``together_…``, what has to be equal on one side.
+            has any problem) and ``doubted`` (one of its labels or boxes), if the gate asks, ``given_split`` (where
+            annotations say it lies, if the recipe asks them), and ``together_…``, what has to be equal on one side.
         groups: ``kind``, ``group_id`` (for this once), ``relative_path``, ``content_sha256``, ``similarity`` of all.
         pairs: ``first``, ``second``, ``kind``, ``similarity``.
         decisions: that count.
@@ -207,19 +207,25 @@ def _with_doubts(images: pl.DataFrame, recipe: Recipe, decisions: Decisions) -> 
 def _with_problems(
     images: pl.DataFrame, recipe: Recipe, judged: Callable[[dict[str, float]], pl.DataFrame]
 ) -> pl.DataFrame:
-    """``problem``: the first kind that a recipe leaves out; ``flagged``: whether there is any."""
+    """``problem``: the first kind that a recipe leaves out; ``flagged``, ``doubted``: whether there is any."""
     out = recipe.leave_out
     kinds = [kind for kind in KINDS if kind in out.kinds]
     kinds += [kind for kind in ("mislabelled", "conflicting") if getattr(out, kind) == "suspected" and recipe.labels]
-    if not kinds and recipe.gate.share_flagged is None:
-        return images.with_columns(problem=pl.lit(None, pl.String), flagged=pl.lit(value=False))
+    gate = recipe.gate
+    if not kinds and gate.share_flagged is None and gate.undecided_label_issues is None:
+        none = pl.lit(value=False)
+        return images.with_columns(problem=pl.lit(None, pl.String), flagged=none, doubted=none)
     rows = as_decided(judged({kind: limit for kind, limit in out.kinds.items() if limit is not None}))
     told_of = [pl.when(pl.col(kind)).then(pl.lit(kind)) for kind in kinds]
     first = pl.coalesce(pl.lit(None, pl.String), *told_of)
-    told = rows.select(*_KEY, problem=first, flagged=pl.any_horizontal(list(KINDS))).unique(_KEY, keep="first")
+    of_labels = [kind.name for kind in KINDS.values() if kind.told_by == "label_issues"]
+    told = rows.select(
+        *_KEY, problem=first, flagged=pl.any_horizontal(list(KINDS)), doubted=pl.any_horizontal(of_labels)
+    ).unique(_KEY, keep="first")
     found = images.join(told, on=_KEY, how="left", maintain_order="left")
     return found.with_columns(
-        pl.col("flagged").fill_null(value=False), examined=pl.col("examined") & pl.col("flagged").is_not_null()
+        pl.col("flagged", "doubted").fill_null(value=False),
+        examined=pl.col("examined") & pl.col("flagged").is_not_null(),
     )
 
 

@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from curation_assets import __version__
 from curation_assets.curate.duplicates.judging import Thresholds as Agreements
 from curation_assets.datasets import versions
 from curation_assets.datasets.building import Built, build
+from curation_assets.datasets.drift import Drift, drift
 from curation_assets.datasets.gate import Verdict, judge
 from curation_assets.datasets.gathering import Gathered, gather
 from curation_assets.datasets.recipe import Recipe
@@ -40,7 +43,6 @@ class Lake:
         agreements: with which images have to be compared.
         threads: that draw what is compared.
         judged: rows of the quality table with verdicts, by thresholds in place of the settings'.
-        undecided: paths of label issues that nobody decided.
     """
 
     tables: Tables
@@ -50,7 +52,6 @@ class Lake:
     agreements: Agreements
     threads: int
     judged: Callable[[dict[str, float]], pl.DataFrame]
-    undecided: Callable[[], pl.DataFrame]
 
 
 @dataclass
@@ -113,10 +114,10 @@ def make(
         _sample(built, lake, gathered, index, progress)
     progress.advance(1)
     missing = _missing(built.kept, index, lake.root) if recipe.gate.missing is not None else {}
-    undecided = pl.DataFrame(schema={"relative_path": pl.String})
-    if recipe.gate.undecided_label_issues is not None:
-        undecided = lake.undecided()
-    outcome = Outcome(built, judge(built, undecided, missing), parent)
+    moved = None
+    if recipe.gate.drift is not None and parent:
+        moved = _drift(parent, versions.read_version(tables.datasets, recipe.name, parent), built.kept, index)
+    outcome = Outcome(built, judge(built, missing, moved), parent)
     failed = {verdict.name for verdict in outcome.verdicts if not verdict.passed}
     names = [verdict.name for verdict in outcome.verdicts]
     for name, why in (override or {}).items():
@@ -197,6 +198,19 @@ def _sample(built: Built, lake: Lake, gathered: Gathered, index: SearchIndex, pr
     path_of = dict(kept.sort("relative_path", descending=True).select("content_sha256", "relative_path").iter_rows())
     built.sampled = found.compared
     built.missed = [(path_of[first], path_of[second]) for first, second in found.near.iter_rows()]
+
+
+def _drift(version: int, before: pl.DataFrame, kept: pl.DataFrame, index: SearchIndex) -> Drift:
+    """How far what is kept is from an earlier version, by the model's vectors of what is still there."""
+    rows = index.rows.select("content_sha256", "position").drop_nulls().unique("content_sha256", keep="first")
+    known = rows.sort("content_sha256")
+
+    def vectors_of(contents: pl.Series) -> NDArray[np.float32]:
+        found = contents.to_frame("content_sha256").join(known, on="content_sha256", maintain_order="left")
+        return index.take(found["position"].to_numpy())
+
+    was = before.filter("kept")["content_sha256"]
+    return drift(version, was, kept["content_sha256"], known["content_sha256"], vectors_of)
 
 
 def _missing(kept: pl.DataFrame, index: SearchIndex, root: Path) -> dict[str, str]:

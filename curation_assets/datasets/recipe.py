@@ -233,19 +233,24 @@ class Gate(_Table):
 
     Attributes:
         leaks: pairs of images of the same bytes, photograph or scene on two sides, at most.
+        copies: pairs of the same bytes alone, at most.
         images: at least.
         images_per_class: at least, of each.
         share_flagged: of kept images with a problem, at most.
-        undecided_label_issues: of kept images, at most.
+        undecided_label_issues: kept images with one, at most.
         missing: kept images whose file is gone or another by its size, at most.
+        drift: of what is kept from the last version, at most: 0.5 where none can be seen, 1 where they have nothing in
+            common.
     """
 
     leaks: int | None = Field(0, ge=0)
+    copies: int | None = Field(0, ge=0)
     images: int = Field(1, ge=1)
     images_per_class: int | None = Field(None, ge=0)
     share_flagged: float | None = Field(None, ge=0, le=1)
     undecided_label_issues: int | None = Field(None, ge=0)
     missing: int | None = Field(None, ge=0)
+    drift: float | None = Field(None, ge=0.5, le=1)
 
 
 class Recipe(_Table):

@@ -127,6 +127,15 @@ def test_label_issues_are_problems(curation: Curation, lake: Pipeline, tmp_path:
     assert f"label issue     conflicting (class): {COPY} is the same file, labelled miner" in curation("show", ONE)[1]
     assert told(curation, "show", ONE)["quality"]["problems"] == ["conflicting", "leak"]
 
+    recipe = tmp_path / "leaves.toml"
+    recipe.write_text(
+        '[labels]\nfield = "class"\n[leave_out]\nexact = false\nmislabelled = "never"\nconflicting = "never"\n'
+        "[gate]\nundecided_label_issues = 2\n"
+    )
+    gate = told(curation, "dataset", "build", str(recipe), "--dry-run", "--no-curate", code=1)["gate"]
+    (verdict,) = [each for each in gate if each["name"] == "undecided_label_issues"]
+    assert verdict["paths"] == sorted((ONE, COPY, TWO)), "what `problems` tells, and no more"
+
 
 @pytest.mark.usefixtures("given")
 def test_a_page_shows_labels_and_what_speaks_against_them(curation: Curation, lake: Pipeline, tmp_path: Path) -> None:

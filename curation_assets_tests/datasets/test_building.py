@@ -12,6 +12,7 @@ import pytest
 
 from curation_assets.datasets.building import Built, build
 from curation_assets.datasets.comparing import differences
+from curation_assets.datasets.drift import Drift
 from curation_assets.datasets.gate import judge
 from curation_assets.datasets.gathering import Gathered
 from curation_assets.datasets.reading import parse_recipe
@@ -29,7 +30,6 @@ NO_GROUPS = {
     "similarity": pl.Float32,
 }
 NO_PAIRS = {"first": pl.String, "second": pl.String, "kind": pl.String, "similarity": pl.Float32}
-NOBODY = pl.DataFrame(schema={"relative_path": pl.String})
 
 
 def sha(text: str) -> str:
@@ -43,7 +43,7 @@ def image(path: str, **given: Any) -> dict[str, Any]:
         "captured_at": None, "camera": None, "latitude": None, "longitude": None, "size_bytes": 1000, "_file": "part-0",
         "sharpness": 0.5, "decided": 0, "annotated": 1, "pixels": 100, "bytes_a_pixel": 1.0, "taken_at": None,
         "values": [folder.split("/")[-1]], "against": False, "unsure": False, "examined": True, "problem": None,
-        "flagged": False, "given_split": None,
+        "flagged": False, "doubted": False, "given_split": None,
     }  # fmt: skip
     return row | given
 
@@ -223,7 +223,7 @@ def test_sides_hold_what_they_should_and_nothing_leaks() -> None:
     )
     assert loose.leakage is not None
     assert loose.leakage.pairs > 0
-    assert not next(verdict for verdict in judge(loose, NOBODY, {}) if verdict.name == "leaks").passed
+    assert not next(verdict for verdict in judge(loose, {}, None) if verdict.name == "leaks").passed
 
 
 def test_what_lies_too_near_to_a_cut_is_left_out_and_an_unused_order_is_told_of() -> None:
@@ -383,24 +383,30 @@ def test_a_dataset_is_named_by_what_it_holds() -> None:
 
 
 def test_the_gate_says_what_fails_and_for_whom() -> None:
-    images = [*many(30, 2), image("rare/1.jpg", flagged=True)]
+    images = [*many(30, 2), image("rare/1.jpg", flagged=True, doubted=True)]
     made = recipe(
-        gate={"images": 40, "images_per_class": 2, "share_flagged": 0.01, "undecided_label_issues": 0, "missing": 0}
+        gate={
+            "images": 40,
+            "images_per_class": 2,
+            "share_flagged": 0.01,
+            "undecided_label_issues": 0,
+            "missing": 0,
+            "drift": 0.6,
+        }
     )
     built = build(made, lake(images), None)
     verdicts = {
-        one.name: one
-        for one in judge(
-            built, pl.DataFrame({"relative_path": ["rare/1.jpg", "not/there.jpg"]}), {"rare/1.jpg": "gone"}
-        )
+        one.name: one for one in judge(built, {"rare/1.jpg": "gone"}, Drift(3, 0.71, 0.02, 5, 0.9, [sha("rare/1.jpg")]))
     }
     assert {name for name, one in verdicts.items() if not one.passed} == {*verdicts}
     assert verdicts["images_per_class"].told == "at least 2 of each class; too few: rare 1"
-    assert verdicts["undecided_label_issues"].paths == verdicts["missing"].paths == ["rare/1.jpg"]
+    named = ("share_flagged", "undecided_label_issues", "missing", "drift")
+    assert all(verdicts[name].paths == ["rare/1.jpg"] for name in named)
+    assert verdicts["drift"].told == "0.710 ± 0.040 against version 3; of 5 that came alone 0.900, at most 0.6"
     loose = recipe(
         gate={"images": 31, "images_per_class": 1, "share_flagged": 0.1, "undecided_label_issues": 1, "missing": 1}
     )
-    assert all(one.passed for one in judge(replace(built, recipe=loose), NOBODY, {}))
+    assert all(one.passed for one in judge(replace(built, recipe=loose), {}, None))
 
 
 def test_folds_are_alike() -> None:

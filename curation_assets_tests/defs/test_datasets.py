@@ -72,7 +72,8 @@ def test_a_version_is_told_of_with_its_classes_and_checks(filled: Pipeline, inst
     assert told["content id"] == version.content_id == made.tags["dagster/data_version"]
     rows = [record.data for record in told["classes"].records]  # type: ignore[attr-defined]
     assert sum(row["train"] for row in rows) == sum(row["test"] for row in rows) == 4
-    assert {e.check_name: e.passed for e in done.get_asset_check_evaluations()} == {"images": True, "leaks": True}
+    checks = {e.check_name: e.passed for e in done.get_asset_check_evaluations()}
+    assert checks == {"images": True, "leaks": True, "copies": True}
     again = materialize(filled, instance, "leaves")
     (made,) = again.asset_materializations_for_node("dataset_leaves")
     assert (made.metadata["version"].value, made.metadata["new"].value) == (1, False)
