@@ -130,9 +130,7 @@ def _scores(
     return np.round(scores, _DIGITS)
 
 
-def _area(
-    scores: NDArray[np.float64], one: NDArray[np.bool_], other: NDArray[np.bool_]
-) -> tuple[float, float]:
+def _area(scores: NDArray[np.float64], one: NDArray[np.bool_], other: NDArray[np.bool_]) -> tuple[float, float]:
     """How often one drawn of the others scores above one drawn of the first, ties half; and its standard error.
 
     The error is that of DeLong and others (1988), summed over images: one that is in both pulls both ways at once.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import polars as pl
 
 from curation_assets.datasets.gate import Verdict, conditions
 from curation_assets.datasets.reading import SUFFIX, read_recipe, recipe_files
@@ -23,14 +24,17 @@ from curation_assets.defs.tags import OWNERS
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DATASETS
+from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from curation_assets.datasets.building import Built
     from curation_assets.datasets.making import Outcome
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 20  # classes in a table
+_CLASSES, _OF_CLASS, _OF_REASON = 6, 6, 2  # with pictures: classes, images of each, images left out for each reason
 Told = dg.AssetCheckResult | dg.MaterializeResult  # type: ignore[type-arg]
 
 
@@ -81,7 +85,7 @@ def _asset(file: Path, recipe: Recipe | None) -> dg.AssetsDefinition:
                 raise CurationError(f"{file}: the gate has other conditions now; reload the code location")
             outcome = curation.pipeline().build_dataset(now, progress(context))
         for verdict in outcome.verdicts:
-            yield _check(verdict, name)
+            yield _check(verdict, name, curation)
         if outcome.published is not None:
             facts = dataset_facts(outcome, curation)
             yield dg.MaterializeResult(metadata=facts, data_version=dg.DataVersion(outcome.published.content_id))
@@ -100,8 +104,13 @@ def build_datasets_sensor(assets: Sequence[dg.AssetsDefinition]) -> dg.Automatio
     )
 
 
-def _check(verdict: Verdict, asset: str) -> dg.AssetCheckResult:
-    shown = {"images": dg.MetadataValue.text("\n".join(map(printable, verdict.paths)))} if verdict.paths else {}
+def _check(verdict: Verdict, asset: str, curation: CurationResource) -> dg.AssetCheckResult:
+    shown: md.Facts = {}
+    if verdict.paths:
+        shown["images"] = dg.MetadataValue.text("\n".join(map(printable, verdict.paths)))
+        if not verdict.passed:
+            said = [(verdict.paths, verdict.told)]
+            shown |= md.sheets(curation.pipeline(), "pictures", "images that it fails for", said)
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=verdict.name,
@@ -140,5 +149,29 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
         facts["sizes off by (points)"] = dg.MetadataValue.float(round(built.off, 4))
     if built.notes:
         facts["notes"] = dg.MetadataValue.md("\n".join(f"- {md.escaped(printable(note))}" for note in built.notes))
+    facts |= _pictures(built, pipeline)
     name = pipeline.settings.full_name(pipeline.settings.datasets_table)
     return facts | md.whole_table_facts(pipeline.tables.datasets, name)
+
+
+def _pictures(built: "Built", pipeline: Pipeline) -> md.Facts:
+    """A few images of the largest classes, and a few that are left out beside what stands for them."""
+    kept = built.kept.sort("relative_path")
+    classes = kept["label"].value_counts().sort("count", "label", descending=[True, False], nulls_last=True)
+    shown = []
+    for label, number in classes.head(_CLASSES).iter_rows():
+        of_class = kept.filter(pl.col("label").eq_missing(label))["relative_path"]
+        spread = of_class.gather_every(max(1, len(of_class) // _OF_CLASS)).head(_OF_CLASS)
+        shown.append((spread.to_list(), f"{printable(label or 'all')}: {number:,}"))
+    left = built.rows.drop_nulls("reason").sort("reason", "relative_path")
+    beside = []
+    for path, witness, reason in (
+        left.group_by("reason", maintain_order=True)
+        .head(_OF_REASON)
+        .select("relative_path", "witness", "reason")
+        .iter_rows()
+    ):
+        stands = f", for {printable(witness)}" if witness is not None else ""
+        beside.append(([path] if witness is None else [path, witness], f"{reason}: {printable(path)}{stands}"))
+    facts = md.sheets(pipeline, "a few of each class", "images of a class", shown)
+    return facts | md.sheets(pipeline, "left out, beside what stands for it", "an image and its witness", beside)

@@ -74,6 +74,8 @@ def test_a_version_is_told_of_with_its_classes_and_checks(filled: Pipeline, inst
     assert sum(row["train"] for row in rows) == sum(row["test"] for row in rows) == 4
     checks = {e.check_name: e.passed for e in done.get_asset_check_evaluations()}
     assert checks == {"images": True, "leaks": True, "copies": True}
+    assert "miner: 4" in told["a few of each class"]  # type: ignore[operator]
+    assert "data:image/jpeg" in told["a few of each class"]  # type: ignore[operator]
     again = materialize(filled, instance, "leaves")
     (made,) = again.asset_materializations_for_node("dataset_leaves")
     assert (made.metadata["version"].value, made.metadata["new"].value) == (1, False)
