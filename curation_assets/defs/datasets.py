@@ -126,7 +126,8 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
     built, published, pipeline = outcome.built, outcome.published, curation.pipeline()
     assert published is not None
     kept = built.kept
-    sides = sorted(set(kept["split"].drop_nulls())) or ["all"]
+    recipe = built.recipe
+    sides = list(recipe.split.sides.names) if recipe.split is not None else ["all"]
     by_label: dict[str, dict[str, int]] = {}
     for label, side, number in kept.group_by("label", "split").len().sort("label", "split").iter_rows():
         by_label.setdefault(str(label or ""), {})[str(side or "all")] = number
@@ -163,7 +164,7 @@ def _pictures(built: "Built", pipeline: Pipeline) -> md.Facts:
         of_class = kept.filter(pl.col("label").eq_missing(label))["relative_path"]
         spread = of_class.gather_every(max(1, len(of_class) // _OF_CLASS)).head(_OF_CLASS)
         shown.append((spread.to_list(), f"{printable(label or 'all')}: {number:,}"))
-    left = built.rows.drop_nulls("reason").sort("reason", "relative_path")
+    left = built.rows.drop_nulls("reason").sort(pl.col("witness").is_null(), "reason", "relative_path")
     beside = []
     for path, witness, reason in (
         left.group_by("reason", maintain_order=True)
