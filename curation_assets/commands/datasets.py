@@ -373,7 +373,8 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
 def _print_step(name: str, counts: pl.DataFrame) -> None:
     of_reason = counts.group_by("reason", maintain_order=True).agg("label", "images")
     for reason, labels, numbers in of_reason.iter_rows():
-        by_label = [f"{label} {number:,}" for label, number in zip(labels, numbers, strict=True) if label is not None]
+        most = sorted(zip(labels, numbers, strict=True), key=lambda one: -one[1])
+        by_label = [f"{label} {number:,}" for label, number in most if label is not None]
         more = f" and {len(by_label) - _MOST:,} more" if len(by_label) > _MOST else ""
         told = f"  ({', '.join(by_label[:_MOST])}{more})" if by_label else ""
         line = f"  {sum(numbers):>7,}  {reason if reason == name else f'{name}: {reason}'}{told}"
