@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from curation_assets.curate.problems import OUTLIER
 from curation_assets.datasets.gate import Verdict, conditions
 from curation_assets.datasets.reading import SUFFIX, read_recipe, recipe_files
 from curation_assets.datasets.recipe import NAME, Recipe
 from curation_assets.defs import metadata as md
+from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates import image_groups
 from curation_assets.defs.embeddings import WHEN_INPUTS_CHANGED
 from curation_assets.defs.label_issues import label_issues
+from curation_assets.defs.predictions import image_predictions
 from curation_assets.defs.quality import image_quality
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import failing_for_good, progress, trying_again
+from curation_assets.defs.scores import image_scores
 from curation_assets.defs.search import image_search_index
 from curation_assets.defs.tags import OWNERS
 from curation_assets.errors import CurationError
@@ -60,7 +64,7 @@ def _asset(file: Path, recipe: Recipe | None) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=name,
-        deps=[image_search_index, image_quality, image_groups, label_issues],
+        deps=_rests_on(recipe),
         group_name="datasets",
         owners=OWNERS,
         kinds={"python", "deltalake"},
@@ -91,6 +95,21 @@ def _asset(file: Path, recipe: Recipe | None) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(metadata=facts, data_version=dg.DataVersion(outcome.published.content_id))
 
     return dataset
+
+
+def _rests_on(recipe: Recipe | None) -> list[dg.AssetsDefinition]:
+    """What a recipe reads: no more, as one that is never made would keep an automatic recipe waiting."""
+    assets = [image_search_index, image_quality, image_groups]
+    if recipe is None:
+        return assets
+    of_labels = recipe.labels is not None and recipe.labels.field is not None
+    if of_labels or (recipe.split is not None and recipe.split.given == "annotations"):
+        assets.append(image_annotations)
+    if of_labels:
+        assets.append(label_issues)
+    if recipe.labels is not None and recipe.labels.predictions is not None:
+        assets.append(image_predictions)
+    return [*assets, image_scores] if OUTLIER in recipe.leave_out.kinds else assets
 
 
 def build_datasets_sensor(assets: Sequence[dg.AssetsDefinition]) -> dg.AutomationConditionSensorDefinition:

@@ -133,3 +133,18 @@ def test_only_what_says_automatic_is_built_by_itself(filled: Pipeline) -> None:
     assert conditions["dataset_leaves"] is None
     assert conditions["dataset_watching"] is not None
     assert "datasets_automation_sensor" in {sensor.name for sensor in defs.sensors or ()}
+
+
+def test_a_dataset_depends_on_what_its_recipe_reads(filled: Pipeline) -> None:
+    write(filled, "leaves")
+    text = '[labels]\nfield = "class"\npredictions = 0.9\n[leave_out]\noutlier = true\n'
+    (filled.settings.recipes / "all_of_it.toml").write_text(text)
+    graph = build_defs(filled.settings).resolve_asset_graph()
+    rests_on = {
+        name: {key.to_user_string() for key in graph.get(dg.AssetKey(f"dataset_{name}")).parent_keys}
+        for name in ("leaves", "all_of_it")
+    }
+    always = {"image_search_index", "image_quality", "image_groups"}
+    assert rests_on["leaves"] == always
+    of_labels = {"image_annotations", "label_issues", "image_predictions", "image_scores"}
+    assert rests_on["all_of_it"] == always | of_labels
