@@ -11,6 +11,7 @@ import polars as pl
 
 from curation_assets.datasets.drift import Drift
 from curation_assets.datasets.recipe import Recipe
+from curation_assets.datasets.steps import DROPPED_LABEL, SEVERAL_LABELS
 from curation_assets.images.names import printable
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ def judge(built: Built, missing: Mapping[str, str], drift: Drift | None) -> list
         told = f"{copies:,} pairs of the same bytes across sides, at most {gate.copies:,}"
         found.append(Verdict("copies", copies <= gate.copies, told, paths))
     if gate.images_per_class is not None:
-        counts = kept.group_by("label").len().sort("len", "label")
-        few = counts.filter(pl.col("len") < gate.images_per_class)
-        least = ", ".join(f"{label} {number:,}" for label, number in few.head(_SHOWN).iter_rows())
+        no_class = pl.col("reason").is_in([SEVERAL_LABELS, DROPPED_LABEL]).fill_null(value=False)
+        classes = built.rows.filter(pl.col("label").is_not_null() & ~no_class)  # also those of which nothing is kept
+        counts = classes.group_by("label").agg(pl.col("kept").sum(), pl.len()).sort("kept", "label")
+        few = counts.filter(pl.col("kept") < gate.images_per_class)
+        least = ", ".join(f"{label} {number:,} of {of:,}" for label, number, of in few.head(_SHOWN).iter_rows())
         told = f"at least {gate.images_per_class:,} of each class" + (f"; too few: {least}" if len(few) else "")
         found.append(Verdict("images_per_class", not len(few), told))
     if gate.share_flagged is not None:

@@ -399,7 +399,7 @@ def test_the_gate_says_what_fails_and_for_whom() -> None:
         one.name: one for one in judge(built, {"rare/1.jpg": "gone"}, Drift(3, 0.71, 0.02, 5, 0.9, [sha("rare/1.jpg")]))
     }
     assert {name for name, one in verdicts.items() if not one.passed} == {*verdicts}
-    assert verdicts["images_per_class"].told == "at least 2 of each class; too few: rare 1"
+    assert verdicts["images_per_class"].told == "at least 2 of each class; too few: rare 1 of 1"
     named = ("share_flagged", "undecided_label_issues", "missing", "drift")
     assert all(verdicts[name].paths == ["rare/1.jpg"] for name in named)
     assert verdicts["drift"].told == "0.710 ± 0.040 against version 3; of 5 that came alone 0.900, at most 0.6"
@@ -407,6 +407,20 @@ def test_the_gate_says_what_fails_and_for_whom() -> None:
         gate={"images": 31, "images_per_class": 1, "share_flagged": 0.1, "undecided_label_issues": 1, "missing": 1}
     )
     assert all(one.passed for one in judge(replace(built, recipe=loose), {}, None))
+
+
+def test_a_class_of_which_nothing_is_kept_fails_the_gate() -> None:
+    images = [
+        *many(30, 2),
+        image("gone/1.jpg", problem="blurry"),
+        image("dropped/1.jpg"),
+        image("two/1.jpg", values=["a", "b"]),
+    ]
+    built = build(
+        recipe(labels={"field": "class", "drop": ["dropped"]}, gate={"images_per_class": 1}), lake(images), None
+    )
+    (verdict,) = [one for one in judge(built, {}, None) if one.name == "images_per_class"]
+    assert (verdict.passed, verdict.told) == (False, "at least 1 of each class; too few: gone 0 of 1")
 
 
 def test_folds_are_alike() -> None:
