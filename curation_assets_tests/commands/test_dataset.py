@@ -183,12 +183,12 @@ def test_a_ci_reads_the_gates_verdicts(curation: Curation, lake: Pipeline, recip
     (recipes / "leaves.toml").write_text(RECIPE + "\n[gate]\nimages = 50\n")
     built(curation, "--report", str(tmp_path / "gate.xml"), code=1)
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     failure = suite.find("testcase[@name='images']/failure")
     assert failure is not None
     assert failure.get("message") == "10 images, at least 50"
     built(curation, "--no-curate", "--report", str(tmp_path / "gate.json"), code=1)
-    assert [one["passed"] for one in json.loads((tmp_path / "gate.json").read_text())] == [False, True]
+    assert [one["passed"] for one in json.loads((tmp_path / "gate.json").read_text())] == [False, True, True]
 
 
 def test_a_gate_that_fails_publishes_nothing_unless_it_is_let_pass_with_a_reason(
