@@ -5,7 +5,8 @@ What the Dagster assets, the ``curation`` command and the gallery all build on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from curation_assets.images.listing import TreeListing
 from curation_assets.images.record import ReadLimits
 from curation_assets.images.source import ImageSource, LocalTree
 from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.scan.changes import FolderChange, folder_changes
 from curation_assets.scan.job import scan_folders
@@ -61,12 +63,16 @@ if TYPE_CHECKING:
     from curation_assets.curate.scores.scoring import Scoring, Wanted
     from curation_assets.curate.spark import SparkMeasuring
     from curation_assets.datasets.making import Outcome
+    from curation_assets.datasets.moments import Moment
     from curation_assets.datasets.recipe import Recipe
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
     from curation_assets.search.refresh import IndexRefresh
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
+
+
+_OF_TABLES = ("searcher", "findings", "leaks")  # cached properties that hold tables
 
 
 class Pipeline:
@@ -81,6 +87,7 @@ class Pipeline:
         tables: all of the lake.
         source: where the photographs lie.
         encoders: of the model versions, loaded when they are first used.
+        is_now: whether its tables are the lake's, at their newest versions.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class Pipeline:
             settings.decode_seconds,
         )
         self._known: KnownContents | None = None
+        self.is_now = True
 
     @cached_property
     def registry(self) -> Registry:
@@ -186,6 +194,15 @@ class Pipeline:
         return Thresholds(
             given.near_agreement, given.burst_agreement, given.burst_agreement_alone, given.burst_likeness
         )
+
+    def with_tables(self, others: Mapping[str, LakeTable]) -> Pipeline:
+        """The same, but for some tables, by the names of ``Tables``: for reading a lake as it was."""
+        found = copy.copy(self)
+        found.is_now = False
+        found.tables = self.tables.with_others(others)
+        for name in _OF_TABLES:
+            found.__dict__.pop(name, None)
+        return found
 
     def folder_changes(self, tree: TreeListing) -> list[FolderChange]:
         """Folders of a listed tree that differ from the directory table, and those of the table that are gone."""
@@ -760,6 +777,8 @@ class Pipeline:
     ) -> Outcome:
         """Build a recipe on the tables as they are and, if its gate holds, publish a version.
 
+        Of tables as they were (:meth:`with_tables`) nothing is published, and each is taken as it stands.
+
         Args:
             dry_run: only say what it would be.
             fresh: don't hold to what the last version kept, and where.
@@ -768,12 +787,14 @@ class Pipeline:
         Raises:
             CurationError: the recipe doesn't fit the lake, the tables are behind, or one can't be read or written.
         """
-        from curation_assets.curate.problems import OUTLIER, thresholds
+        from curation_assets.curate.problems import KINDS, OUTLIER, thresholds
         from curation_assets.datasets.making import Lake, make
 
-        if recipe.needs_label_issues and self.label_issues_behind():
+        if not self.is_now and not dry_run:
+            raise ValueError("what is built of earlier tables is not published")
+        if self.is_now and recipe.needs_label_issues and self.label_issues_behind():
             raise CurationError("label issues are not as they would be now; `curation curate` brings them in line")
-        if OUTLIER in recipe.leave_out.kinds and self.scores_are_behind():
+        if self.is_now and OUTLIER in recipe.leave_out.kinds and self.scores_are_behind():
             raise CurationError("outlier scores are not as they would be now; `curation curate` brings them in line")
         lake = Lake(
             self.tables,
@@ -783,10 +804,88 @@ class Pipeline:
             self.agreements,
             self.settings.worker_threads,
             lambda limits: self.judged_rows(thresholds(self.settings.problem_thresholds | limits)),
+            {kind: self.thresholds[kind] for kind in KINDS},
         )
         self.searcher.open()
         self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
         return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+
+    def dataset_changes(self, one: tuple[str, int | None], other: tuple[str, int | None]) -> pl.DataFrame:
+        """What is otherwise from one version of a dataset to another, and why.
+
+        Args:
+            one, other: dataset and version; None: the newest.
+
+        Returns:
+            ``comparing.CHANGE`` and ``causes.WHY``.
+
+        Raises:
+            CurationError: there is no such version, or a table can't be read.
+        """
+        from curation_assets.datasets.causes import WHY
+        from curation_assets.datasets.comparing import as_changes, changes
+        from curation_assets.datasets.reasons import explained
+        from curation_assets.datasets.versions import checked_version, read_manifest, read_version
+
+        table = self.tables.datasets
+        numbers = [(dataset, checked_version(table, dataset, version)) for dataset, version in (one, other)]
+        found = changes(*(read_version(table, *each) for each in numbers))
+        return as_changes(explained(found, *(self._moment(read_manifest(table, *each)) for each in numbers)), WHY)
+
+    def built_changes(self, one: Outcome, other: Outcome, other_tables: Pipeline | None = None) -> pl.DataFrame:
+        """The same of two that were built just now and not published.
+
+        Args:
+            other_tables: what the second was built by, if by other tables.
+        """
+        from curation_assets.datasets.causes import WHY
+        from curation_assets.datasets.comparing import as_changes, changes
+        from curation_assets.datasets.reasons import explained
+
+        found = changes(one.built.rows, other.built.rows)
+        moments = self._moment_of(one.built.recipe), (other_tables or self)._moment_of(other.built.recipe)
+        return as_changes(explained(found, *moments), WHY)
+
+    def _moment(self, manifest: Mapping[str, Any]) -> Moment:
+        """What a version was made of."""
+        from curation_assets.datasets.moments import keys_of, tables_of
+
+        then = self.with_tables(tables_of(manifest, self.tables))
+        model, recipe = manifest["model"], keys_of(manifest["recipe"])
+        return then._as_moment(manifest, recipe, (model["name"], model["version"]), manifest.get("thresholds", {}))
+
+    def _moment_of(self, recipe: Recipe) -> Moment:
+        """What a recipe is built of."""
+        from curation_assets.datasets.moments import keys_of
+
+        model = self.searcher.model()
+        return self._as_moment({"dataset": recipe.name, "line": 0}, keys_of(recipe), (model.name, model.version), {})
+
+    def _as_moment(
+        self, of: Mapping[str, Any], recipe: Mapping[str, Any], model: tuple[str, str], limits: Mapping[str, float]
+    ) -> Moment:
+        """This lake with a recipe.
+
+        Args:
+            limits: by kind of problem; of those that the recipe leaves out, where none is given, its own or the
+                settings'.
+        """
+        from curation_assets.curate.problems import KINDS, thresholds
+        from curation_assets.datasets.moments import Moment
+
+        usual, said = self.settings.problem_thresholds, {kind: recipe.get(f"leave_out.{kind}") for kind in KINDS}
+        own = {kind: value for kind, value in said.items() if isinstance(value, float)}
+        used = {kind: self.thresholds[kind] for kind, value in said.items() if value is True} | own | dict(limits)
+        return Moment(
+            of["dataset"],
+            of["line"],
+            recipe,
+            self.tables,
+            model,
+            self.annotation_order,
+            used,
+            lambda limits: self.judged_rows(thresholds(usual | dict(limits))),
+        )
 
     def labels_lacking(self, *, judged: bool = True) -> Lacking:
         """What is not told of problems with labels and boxes, or told of earlier tables.

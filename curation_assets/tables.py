@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -65,6 +66,13 @@ class Tables:
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
         self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
         self.datasets = LakeTable(settings.table_path(settings.datasets_table), DATASETS)
+
+    def with_others(self, others: Mapping[str, LakeTable]) -> Tables:
+        """The same, but for some, by their attributes' names: as they were at a version, say."""
+        found = copy.copy(self)
+        for name, table in others.items():
+            setattr(found, name, table)
+        return found
 
     @property
     def there(self) -> list[LakeTable]:

@@ -75,7 +75,11 @@ def build(
     because: Annotated[str | None, typer.Option("--because", help="Why; the version records it.")] = None,
     what_if: Annotated[
         list[str] | None,
-        typer.Option("--what-if", help="KEY=VALUE in place of the recipe's, as leave_out.blurry=0.3; writes nothing."),
+        typer.Option(
+            "--what-if",
+            help="KEY=VALUE in place of the recipe's, as leave_out.blurry=0.3, or a table as it was, as "
+            "annotations@12: say what would change, and write nothing; repeatable.",
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write the gate's verdicts: JUnit XML, or .json.")
@@ -87,7 +91,7 @@ def build(
 ) -> None:
     """Carry out a recipe and publish a version. Ends with 1 where its gate doesn't hold: then nothing is published."""
     quiet_libraries()
-    from curation_assets.datasets.comparing import differences
+    from curation_assets.datasets.moments import asked_as_of
     from curation_assets.datasets.reading import read_recipe, recipe_file
     from curation_assets.ingest import curate as bring_in_line
 
@@ -95,10 +99,12 @@ def build(
         raise CurationError("--override and --because go together: say what may fail, and why")
     pipeline = pipeline_of(settings_of(images, lake, recipes=_absolute(recipes)))
     file = recipe_file(pipeline.settings.recipes, recipe)
-    read = read_recipe(file, what_if or ())
+    as_of = [text for text in what_if or () if "@" in text and "=" not in text]
+    read = read_recipe(file, [text for text in what_if or () if text not in as_of])
     _check_file(report, "--report")
     if not pipeline.tables.directory.exists():
         raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
+    asked = pipeline.with_tables(asked_as_of(as_of, pipeline.tables)) if as_of else pipeline
     with stoppable() as shown:
         if curate:
             done = bring_in_line(pipeline, shown)
@@ -108,13 +114,13 @@ def build(
         as_it_is = None
         if what_if:
             dry_run, as_it_is = True, pipeline.build_dataset(read_recipe(file), shown, dry_run=True, fresh=fresh)
-        outcome = pipeline.build_dataset(read, shown, dry_run=dry_run, fresh=fresh, override=let_pass)
-    changes = None if as_it_is is None else differences(as_it_is.built.rows, outcome.built.rows)
+        outcome = asked.build_dataset(read, shown, dry_run=dry_run, fresh=fresh, override=let_pass)
+    changes = None if as_it_is is None else pipeline.built_changes(as_it_is, outcome, asked)
     if report is not None:
         _write_report(outcome, report)
     if as_json:
         told = outcome_facts(outcome, dry_run=dry_run)
-        print_json(told if changes is None else told | {"what_if": what_if, "changes": changes.to_dicts()})
+        print_json(told if changes is None else told | {"what_if": what_if} | _change_facts(changes))
     else:
         print_outcome(outcome, dry_run=dry_run)
         if changes is not None:
@@ -134,7 +140,7 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         print_json({"versions": [asdict(version) for version in found]})
         return
     for version in found:
-        sides = "  ".join(f"{side} {number:,}" for side, number in version.splits.items())
+        sides = "  ".join(f"{side} {version.splits[side]:,}" for side in sorted(version.splits, key=_side_order))
         told = f"{version.dataset}@{version.version}  {version.published_at:%Y-%m-%d %H:%M}"
         told += f"  {version.content_id[:12]}  {version.images:,} images  {sides}"
         out.print(told.rstrip(), markup=False, soft_wrap=True)
@@ -201,16 +207,11 @@ def diff(
 ) -> None:
     """Which images came, went, changed sides or labels from one version to another, and why."""
     quiet_libraries()
-    from curation_assets.datasets.comparing import differences
-    from curation_assets.datasets.versions import read_version
-
-    table = pipeline_of(settings_of(None, lake)).tables.datasets
     first = _named(one)
     second = (first[0], int(other)) if other.isdecimal() else _named(other)
-    found = differences(read_version(table, *first), read_version(table, *second))
+    found = pipeline_of(settings_of(None, lake)).dataset_changes(first, second)
     if as_json:
-        counts = dict(found["change"].value_counts().sort("change").iter_rows())
-        print_json({"counts": counts, "changes": found.to_dicts()})
+        print_json(_change_facts(found))
         return
     _print_changes(found, k)
 
@@ -307,14 +308,32 @@ def withdraw(
 
 
 def _print_changes(changes: pl.DataFrame, k: int) -> None:
+    from curation_assets.datasets.reasons import by_reason
+
+    counts = by_reason(changes)
     for (change,), rows in changes.group_by("change", maintain_order=True):
-        out.print(f"{change}  {len(rows):,} images", markup=False)
+        reasons = [f"{by} {number:,}" for _, by, number in counts.filter(counts["change"] == change).iter_rows()]
+        more = f", and {len(reasons) - _MOST} more reasons" if len(reasons) > _MOST else ""
+        told = f"{change}  {len(rows):,} images  ({', '.join(reasons[:_MOST])}{more})"
+        out.print(printable(told), markup=False, soft_wrap=True)
         for row in rows.head(k).iter_rows(named=True):
-            by = f" for {row['witness']}" if row["witness"] else ""
-            told = f"  {row['relative_path']}: {row['before'] or 'none'} → {row['after'] or 'none'}{by}"
+            told = f"  {row['relative_path']}: {row['before'] or 'none'} → {row['after'] or 'none'}  {row['why']}"
             out.print(printable(told), markup=False, soft_wrap=True)
+        if len(rows) > k:
+            out.print(f"  and {len(rows) - k:,} more", markup=False)
     if not len(changes):
         out.print("nothing is otherwise")
+
+
+def _change_facts(changes: pl.DataFrame) -> dict[str, Any]:
+    """The same for ``--json``."""
+    from curation_assets.datasets.reasons import by_reason
+
+    why: dict[str, dict[str, int]] = {}
+    for change, by, number in by_reason(changes).iter_rows():
+        why.setdefault(change, {})[by] = number
+    counts = {change: sum(numbers.values()) for change, numbers in why.items()}
+    return {"counts": counts, "why": why, "changes": changes.to_dicts()}
 
 
 def _write_report(outcome: Outcome, file: Path) -> None:
@@ -390,8 +409,12 @@ def _by_side(kept: pl.DataFrame) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for side, label, number in counts.iter_rows():
         found.setdefault(side, {})[label] = number
-    order = {"train": 0, "val": 1, "test": 2}
-    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], 3), item[0])))
+    return {side: found[side] for side in sorted(found, key=_side_order)}
+
+
+def _side_order(side: str) -> tuple[int, int, str]:
+    """Train, val, test; folds by their numbers."""
+    return {"train": 0, "val": 1, "test": 2}.get(side, 3), len(side), side
 
 
 def _print_shares(sides: dict[str, dict[str, int]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,23 @@ CAME, WENT, MOVED, RELABELLED, REPLACED = "came", "went", "moved", "relabelled",
 _THREADS = 8
 
 
-def differences(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+CHANGE = ("relative_path", "change", "before", "after", "witness")
+
+
+def changes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """What is otherwise in a later version.
 
     Args:
         one, other: rows of the earlier and the later version.
 
     Returns:
-        ``relative_path``, ``change`` (``came``, ``went``, ``moved`` to another side, ``relabelled``, ``replaced`` by
-        other bytes), ``before`` and ``after`` (side, label, or why it was or is left out), ``witness`` of what went;
-        sorted.
+        The columns of ``CHANGE``: ``change`` is ``came``, ``went``, ``moved`` to another side, ``relabelled``, or
+        ``replaced`` by other bytes; ``before`` and ``after`` are side, label, or why it was or is left out; ``witness``
+        is that of what went. Then what :func:`~curation_assets.datasets.reasons.explained` goes by: the rows of both
+        versions, the later's with ``_after``, and as ``witness_kept``, ``witness_reason`` and ``witness_witness`` what
+        the other version says of a row's witness. Sorted.
     """
-    both = one.join(other, on="relative_path", how="full", coalesce=True, suffix="_after")
+    both = _beside(one, other).join(_beside(other, one), on="relative_path", how="full", coalesce=True, suffix="_after")
     was, is_now = pl.col("kept").fill_null(value=False), pl.col("kept_after").fill_null(value=False)
     parts: list[tuple[str, pl.Expr, pl.Expr, pl.Expr]] = [
         (CAME, ~was & is_now, pl.col("reason").fill_null("not there"), pl.coalesce("split_after", "label_after")),
@@ -53,12 +59,23 @@ def differences(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
         ),
     ]
     found = [
-        both.filter(which).select(
-            "relative_path", change=pl.lit(change), before=before, after=after, witness="witness_after"
-        )
+        both.filter(which).with_columns(change=pl.lit(change), before=before, after=after)
         for change, which, before, after in parts
     ]
     return pl.concat(found).sort("change", "relative_path")
+
+
+def as_changes(found: pl.DataFrame, further: Iterable[str] = ()) -> pl.DataFrame:
+    """The columns of ``CHANGE``, and further ones."""
+    return found.drop("witness").rename({"witness_after": "witness"}).select(*CHANGE, *further)
+
+
+def _beside(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a version, and what another one says of their witnesses."""
+    names = ["kept", "reason", "witness"]
+    told = others.select(witness="relative_path", **{f"witness_{name}": name for name in names})
+    columns = ["relative_path", "content_sha256", "kept", "reason", "witness", "similarity", "label", "split"]
+    return rows.select(columns).join(told, on="witness", how="left")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from curation_assets.datasets.building import Built, build
 from curation_assets.datasets.drift import Drift, drift
 from curation_assets.datasets.gate import Verdict, judge
 from curation_assets.datasets.gathering import Gathered, gather
+from curation_assets.datasets.moments import OF_MANIFEST
 from curation_assets.datasets.recipe import Recipe
 from curation_assets.datasets.sampling import sampled_across
 from curation_assets.datasets.versions import Published
 from curation_assets.errors import CurationError
 from curation_assets.images.names import path_from_text
-from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
@@ -43,6 +43,7 @@ class Lake:
         agreements: with which images have to be compared.
         threads: that draw what is compared.
         judged: rows of the quality table with verdicts, by thresholds in place of the settings'.
+        thresholds: of the settings, by kind of problem.
     """
 
     tables: Tables
@@ -52,6 +53,11 @@ class Lake:
     agreements: Agreements
     threads: int
     judged: Callable[[dict[str, float]], pl.DataFrame]
+    thresholds: Mapping[str, float]
+
+    def limits(self, recipe: Recipe) -> dict[str, float]:
+        """From which score on the kinds of problem are left out that a recipe names."""
+        return {kind: self.thresholds[kind] if own is None else own for kind, own in recipe.leave_out.kinds.items()}
 
 
 @dataclass
@@ -137,19 +143,7 @@ def manifest(recipe: Recipe, built: Built, lake: Lake, index: SearchIndex, outco
     """What a version was made of: no times, no absolute paths, rounded numbers."""
     tables = lake.tables
     info = index.info
-    used: dict[str, LakeTable] = {
-        "directory": tables.directory,
-        "embeddings": tables.embeddings,
-        "quality": tables.quality,
-        "pairs": tables.pairs,
-        "groups": tables.groups,
-        "annotations": tables.annotations,
-        "decisions": tables.decisions,
-        "scores": tables.scores,
-        "predictions": tables.predictions,
-        "label_issues": tables.label_issues,
-        "zero_shot_labels": tables.zero_shot_labels,
-    }
+    used = {name: getattr(tables, name) for name in OF_MANIFEST}
     split = built.split
     facts: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -159,6 +153,7 @@ def manifest(recipe: Recipe, built: Built, lake: Lake, index: SearchIndex, outco
             for name, table in used.items()
             if table.exists()
         },
+        "thresholds": lake.limits(recipe),
         "model": {"name": info.model_name, "version": info.model_version, "fingerprint": info.model_fingerprint},
         "code": __version__,
         "left_out": {name: int(counts["images"].sum()) for name, counts in built.steps.items()},

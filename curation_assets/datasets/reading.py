@@ -74,7 +74,9 @@ def _set(given: dict[str, Any], assignment: str) -> None:
     key, equals, value = assignment.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise CurationError(f"--what-if {assignment!r}: write KEY=VALUE, for example leave_out.blurry=0.3")
+        raise CurationError(
+            f"--what-if {assignment!r}: write KEY=VALUE, for example leave_out.blurry=0.3, or TABLE@VERSION"
+        )
     try:
         parsed = tomllib.loads(f"x = {value.strip()}")["x"]
     except tomllib.TOMLDecodeError:
@@ -110,7 +112,7 @@ def recipe_file(folder: Path, name: str) -> Path:
     names = [found.name.removesuffix(SUFFIX) for found in recipe_files(folder)]
     if not names:
         raise CurationError(f"there are no recipes in {folder}; `curation dataset init` writes one")
-    raise CurationError(f"there is no recipe {name!r} in {folder}{_nearest(name, names)}")
+    raise CurationError(f"there is no recipe {name!r} in {folder}{nearest(name, names)}")
 
 
 def _told(fault: ErrorDetails, text: str) -> str:
@@ -119,10 +121,10 @@ def _told(fault: ErrorDetails, text: str) -> str:
     key = ".".join(loc)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        message = f"there is no such key{_nearest(loc[-1], _keys(loc[:-1]))}"
+        message = f"there is no such key{nearest(loc[-1], _keys(loc[:-1]))}"
     elif fault["type"] == "literal_error":
         words = WORDS.get(key, ())
-        message = f"{fault['input']!r} can't be used{_nearest(str(fault['input']), words)}"
+        message = f"{fault['input']!r} can't be used{nearest(str(fault['input']), words)}"
     elif fault["type"] == "missing":
         message = "it is missing"
     else:
@@ -146,7 +148,8 @@ def _keys(place: tuple[str, ...]) -> Iterable[str]:
     return [*names, *KINDS] if place == ("leave_out",) else names
 
 
-def _nearest(word: str, words: Iterable[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
+    """``; did you mean near?``, or which words there are."""
     words = [*words]
     near = difflib.get_close_matches(word, words, 1)
     if near:

@@ -96,7 +96,22 @@ def test_a_recipe_becomes_versions_that_are_listed_shown_and_compared(
     assert code == 0
     assert "came  1 images" in text
     assert "miner/copy.jpg: exact → " in text
-    assert json.loads(curation("dataset", "diff", "leaves@1", "2", "--json")[1])["counts"] == {"came": 1}
+    assert "recipe leave_out.exact true → false" in text
+    told = json.loads(curation("dataset", "diff", "leaves@1", "2", "--json")[1])
+    (change,) = told.pop("changes")
+    assert told == {"counts": {"came": 1}, "why": {"came": {"recipe leave_out.exact": 1}}}
+    assert change == {
+        "relative_path": "miner/copy.jpg",
+        "change": "came",
+        "before": "exact",
+        "after": change["after"],
+        "witness": None,
+        "why": "recipe leave_out.exact true → false",
+        "table": None,
+        "decision": None,
+        "recipe_key": "leave_out.exact",
+        "threshold": None,
+    }
     code, text, _ = curation("dataset", "show", "leaves@1", "--csv", str(tmp_path / "list.csv"))
     assert code == 0
     assert "left out  near" in text
@@ -166,7 +181,14 @@ def test_what_would_be_otherwise_is_told_and_nothing_is_written(
     assert recipes.is_dir()
     told = built(curation, "--what-if", "leave_out.near=false")
     assert [one["before"] for one in told["changes"] if one["change"] == "came"] == ["near"]
+    assert told["changes"][0]["why"] == "recipe leave_out.near true → false"
+    assert told["why"]["came"] == {"recipe leave_out.near": 1}
     assert (told["dry_run"], told["published"]) == (True, None)
+    curation("decisions", "add", "remove", "rust/d.jpg", "--reason", "too far away", "--by", "ana")
+    before = built(curation, "--no-curate", "--what-if", "decisions@0")["changes"]
+    (came,) = [one for one in before if one["change"] == "came"]
+    assert (came["relative_path"], came["table"]) == ("rust/d.jpg", "decisions")
+    assert "remove does not count any more, by ana" in came["why"]
     text = curation("dataset", "build", "leaves", "--no-curate", "--what-if", "split.together.duplicates=true")[1]
     assert "nothing is otherwise" in text
     assert versions(lake.tables.datasets) == []
@@ -174,6 +196,10 @@ def test_what_would_be_otherwise_is_told_and_nothing_is_written(
         ("near", "write KEY=VALUE"),
         ("leave_out.neer=false", "did you mean near?"),
         ("name.x=1", "is no table"),
+        ("decision@1", "there is no table 'decision'; did you mean decisions?"),
+        ("decisions@7", "has no version 7; it has 0 to 1"),
+        ("decisions@x", "write TABLE@VERSION"),
+        ("directory@1", "the index is made of it"),
     ):
         refused(curation, said, "build", "leaves", "--what-if", assignment)
 

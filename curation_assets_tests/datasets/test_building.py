@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from curation_assets.datasets.building import Built, build
-from curation_assets.datasets.comparing import differences
+from curation_assets.datasets.comparing import changes as changes_of
 from curation_assets.datasets.drift import Drift
 from curation_assets.datasets.gate import judge
 from curation_assets.datasets.gathering import Gathered
@@ -296,7 +296,7 @@ def test_over_ten_versions_of_a_growing_lake_no_image_changes_sides() -> None:
         assert built.leakage.pairs == 0
         for path, side in built.kept.select("relative_path", "split").iter_rows():
             assert sides.setdefault(path, side) == side
-    changes = differences(versions[-2].rows, versions[-1].rows)
+    changes = changes_of(versions[-2].rows, versions[-1].rows)
     assert "moved" not in set(changes["change"])
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,13 @@ from curation_assets.datasets.versions import (
     withdraw,
 )
 from curation_assets.errors import CurationError
+from curation_assets.lake.at import TableAt
 from curation_assets.lake.rewrite import Rewrite
 from curation_assets.lake.schemas import DATASETS
+from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
+from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, Place
 
 
 @pytest.fixture
@@ -135,3 +143,82 @@ def test_what_ends_before_its_commit_leaves_no_half_version(table: LakeTable, mo
     left = {path.name for path in table.path.rglob("*.parquet")}
     named = {file.path.rpartition("/")[2] for file in table.latest().named_files()}
     assert left == named
+
+
+_KILLED = """
+import importlib, os, signal, sys
+from pathlib import Path
+from curation_assets.datasets.versions import withdraw
+from curation_assets.lake.schemas import DATASETS
+from curation_assets.lake.table import LakeTable
+from curation_assets.progress import LogProgress
+from curation_assets_tests.datasets.test_versions import put, rows
+
+path, what, module, owner, name = sys.argv[1:]
+setattr(getattr(importlib.import_module(module), owner), name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+table = LakeTable(Path(path), DATASETS)
+if what == "publish":
+    put(table, rows(a="train", b="test"), 1)
+else:
+    withdraw(table, "leaves", 1, "wrong labels", LogProgress())
+"""
+
+
+@pytest.mark.parametrize("what", ["publish", "withdraw"])
+@pytest.mark.parametrize("place", [BEFORE_THE_COMMIT, AFTER_THE_COMMIT], ids=["before", "after"])
+def test_a_killed_process_leaves_all_of_a_version_or_none_and_the_next_one_finishes(
+    table: LakeTable, what: str, place: Place
+) -> None:
+    put(table, rows(a="train"), 0)
+    arguments = [sys.executable, "-c", _KILLED, str(table.path), what, *place]
+    killed = subprocess.run(arguments, env=os.environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    is_done = place == AFTER_THE_COMMIT
+    there = [(one.version, one.images) for one in versions(table)]
+    if what == "publish":
+        assert there == ([(2, 2), (1, 1)] if is_done else [(1, 1)])
+        wanted = rows(a="train", b="test")
+        assert put(table, wanted, last_version(table, "leaves")) == (2, not is_done)
+        assert read_manifest(table, "leaves", 2)["content_id"] == content_id(wanted)
+    else:
+        assert there == ([] if is_done else [(1, 1)])
+        if not is_done:
+            withdraw(table, "leaves", 1, "wrong labels", LogProgress())
+        assert versions(table) == []
+        assert put(table, rows(a="train"), 0) == (2, True)
+    assert not list(table.path.glob("_writers/*/*.parquet"))
+
+
+@pytest.mark.parametrize("where", ["output", "put"])
+def test_a_full_disk_is_one_line_and_no_half_version(
+    table: LakeTable, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    put(table, rows(a="train"), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, where, full)
+        with pytest.raises(CurationError, match="No space left on device"):
+            put(table, rows(a="train", b="test"), 1)
+        with pytest.raises(CurationError, match="No space left on device"):
+            withdraw(table, "leaves", 1, "x", LogProgress())
+    assert [(one.version, one.images) for one in versions(table)] == [(1, 1)]
+    assert put(table, rows(a="train", b="test"), 1) == (2, True)
+
+
+def test_a_table_as_it_was_says_which_versions_are_there(table: LakeTable) -> None:
+    put(table, rows(a="train"), 0)
+    put(table, rows(a="train", b="test"), 1)
+    withdraw(table, "leaves", 1, "x", LogProgress())
+    before = TableAt(table, 2)
+    assert [(one.version, one.images) for one in versions(before)] == [(2, 2), (1, 1)]
+    assert not TableAt(table, None).exists()
+    with pytest.raises(CurationError, match="has no version 9; it has 0 to 3"):
+        TableAt(table, 9).latest()
+    with pytest.raises(CurationError, match="was made anew since"):
+        TableAt(table, 2, "another").latest()
+    assert table.vacuum(0)
+    with pytest.raises(CurationError, match="files of version 1 were vacuumed; versions 3 to 5 are there"):
+        TableAt(table, 1).latest()
+    assert TableAt(table, 3).latest().rows("leaves") == 3
