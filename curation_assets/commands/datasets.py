@@ -140,10 +140,12 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         print_json({"versions": [asdict(version) for version in found]})
         return
     for version in found:
-        sides = "  ".join(f"{side} {version.splits[side]:,}" for side in sorted(version.splits, key=_side_order))
+        named = sorted(version.splits, key=_side_order)
+        sides = "  ".join(f"{side} {version.splits[side]:,}" for side in named[:_MOST])
+        sides += f"  and {len(named) - _MOST:,} more sides" if len(named) > _MOST else ""
         told = f"{version.dataset}@{version.version}  {version.published_at:%Y-%m-%d %H:%M}"
         told += f"  {version.content_id[:12]}  {version.images:,} images  {sides}"
-        out.print(told.rstrip(), markup=False, soft_wrap=True)
+        out.print(printable(told.rstrip()), markup=False, soft_wrap=True)
     if not found:
         out.print("no datasets; `curation dataset init NAME` writes a recipe, `curation dataset build NAME` builds it")
 
@@ -183,11 +185,15 @@ def show(
         return
     out.print(f"{dataset}@{number}  {len(kept):,} images  {manifest['content_id'][:12]}", markup=False)
     _print_shares(_by_side(kept))
-    for reason, of_reason in sorted(rows.drop_nulls("reason").partition_by("reason", as_dict=True).items()):
+    reasons = sorted(rows.drop_nulls("reason").partition_by("reason", as_dict=True).items())
+    for reason, of_reason in reasons[:_MOST_ROWS]:
         with_witness = of_reason.drop_nulls("witness").head(1).rows(named=True)
         example = with_witness[0] if with_witness else of_reason.row(0, named=True)
         by = f" for {printable(example['witness'])}" if example["witness"] else ""
-        told = f"left out  {reason[0]:<16}{len(of_reason):>7,}  {printable(example['relative_path'])}{by}"
+        told = f"left out  {printable(reason[0]):<16}{len(of_reason):>7,}  {printable(example['relative_path'])}{by}"
+        out.print(told, markup=False, soft_wrap=True)
+    if more := reasons[_MOST_ROWS:]:
+        told = f"left out  {len(more):,} more reasons{sum(len(one) for _, one in more):>7,}"
         out.print(told, markup=False, soft_wrap=True)
     if "leakage" in manifest:
         out.print(f"leakage   {manifest['leakage']['pairs']:,} pairs across sides", markup=False)
@@ -360,9 +366,14 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
     _print_shares(_by_side(built.kept))
     if built.split is not None:
         cut = f", {built.split.cut:,} runs cut" if built.split.cut else ""
-        classes = f"class shares are at most {built.worst:.2f} points off the whole, " if recipe.labels else ""
-        told = f"{built.split.units:,} units{cut}; {classes}sizes {built.off:.2f} points off what was asked for"
-        if max(built.worst, built.off) > _WORTH_A_WORD:
+        classes = f"class shares are at most {built.worst:.2f} points off the whole" if recipe.labels else ""
+        told = f"{built.split.units:,} units{cut}"
+        if recipe.split is not None and recipe.split.groups is not None:
+            told += f" in {len(built.shares) - 1:,} groups, each a side to be left out"
+            told += f"; {classes}, as the groups are" if classes else ""
+        else:
+            told += f"; {classes}{', ' if classes else ''}sizes {built.off:.2f} points off what was asked for"
+        if recipe.split is not None and recipe.split.groups is None and max(built.worst, built.off) > _WORTH_A_WORD:
             told += f" (before cuts the worst number was {built.split.worst:.1f} % of its side off; no way to put "
             told += f"whole units on sides is below {built.split.bound:.1f} %)"
         out.print(told, markup=False, soft_wrap=True)
@@ -391,13 +402,16 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
 
 def _print_step(name: str, counts: pl.DataFrame) -> None:
     of_reason = counts.group_by("reason", maintain_order=True).agg("label", "images")
-    for reason, labels, numbers in of_reason.iter_rows():
+    for reason, labels, numbers in of_reason.head(_MOST_ROWS).iter_rows():
         most = sorted(zip(labels, numbers, strict=True), key=lambda one: -one[1])
         by_label = [f"{label} {number:,}" for label, number in most if label is not None]
         more = f" and {len(by_label) - _MOST:,} more" if len(by_label) > _MOST else ""
         told = f"  ({', '.join(by_label[:_MOST])}{more})" if by_label else ""
         line = f"  {sum(numbers):>7,}  {reason if reason == name else f'{name}: {reason}'}{told}"
         out.print(printable(line), markup=False, soft_wrap=True)
+    if len(more_reasons := of_reason[_MOST_ROWS:]):
+        images = more_reasons["images"].list.sum().sum()
+        out.print(f"  {images:>7,}  {name}: {len(more_reasons):,} more reasons", markup=False)
 
 
 def _by_side(kept: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -418,13 +432,15 @@ def _side_order(side: str) -> tuple[int, int, str]:
 
 
 def _print_shares(sides: dict[str, dict[str, int]]) -> None:
-    for side, labels in sides.items():
+    for side, labels in [*sides.items()][:_MOST_ROWS]:
         named = [(label, number) for label, number in labels.items() if label]
         told = ", ".join(f"{label} {number:,}" for label, number in named[:_MOST])
         more = f" and {len(named) - _MOST:,} more" if len(named) > _MOST else ""
         out.print(
             printable(f"  {side:<8}{sum(labels.values()):>7,}  {told}{more}".rstrip()), markup=False, soft_wrap=True
         )
+    if (rest := [*sides.values()][_MOST_ROWS:]) and (images := sum(sum(labels.values()) for labels in rest)):
+        out.print(f"  and {len(rest):,} more sides with {images:,} images", markup=False)
 
 
 def outcome_facts(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:

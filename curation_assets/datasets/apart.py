@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -50,6 +50,11 @@ class Order:
     def is_line(self) -> bool:
         """Whether positions are numbers."""
         return self.relation != PLACE
+
+    def only(self, images: Ids) -> Order:
+        """The same of some images."""
+        mine = np.isin(self.images, images)
+        return replace(self, images=self.images[mine], series=self.series[mine], position=self.position[mine])
 
     def links(self) -> tuple[Ids, Ids]:
         """Links that join what can be reached by steps within the distance; places up to 1.5 times of it."""
@@ -282,7 +287,7 @@ class Across:
     Attributes:
         images: (n,) their numbers.
         others: (n,) of each the nearest of another side; -1: there is none.
-        distances: (n,) to it; infinite where there is none.
+        distances: (n,) to it; infinite where there is none; of places, none within the distance.
     """
 
     images: Ids
@@ -299,7 +304,10 @@ def across(order: Order, side: Ids) -> Across:
         return Across(images, others, distances)
     if not order.is_line:
         for one in np.unique(sides):
-            mine, its = np.flatnonzero(sides == one), np.flatnonzero(sides != one)
+            mine = np.flatnonzero(sides == one)
+            low, high = position[mine].min(axis=0), position[mine].max(axis=0)
+            is_about = ((position >= low - order.distance) & (position <= high + order.distance)).all(axis=1)
+            its = np.flatnonzero(is_about & (sides != one))
             if len(its):
                 distances[mine], at = cKDTree(position[its]).query(position[mine])
                 others[mine] = images[its[at]]

@@ -14,6 +14,8 @@ from curation_assets.curate.leakage import Leakage, leaks
 from curation_assets.datasets import apart, steps
 from curation_assets.datasets.apart import Order
 from curation_assets.datasets.gathering import Gathered
+from curation_assets.datasets.given import Given
+from curation_assets.datasets.groups import sides_of, split_by_groups
 from curation_assets.datasets.recipe import Apart, Recipe
 from curation_assets.datasets.recipe import Split as SplitRecipe
 from curation_assets.datasets.sides import NONE
@@ -27,6 +29,7 @@ Ids = NDArray[np.int64]
 
 _WORTH_A_WORD = 0.02  # of the smallest side: from which on a relation that the recipe doesn't use is told of
 _ASKED = Apart(numbering=2, time_s=60, place_m=25)  # what is looked at where a recipe asks for nothing
+_PART, _COLUMN = "together_path_", "together_"  # begin the names of columns of what has to be equal on a side
 _ROW = ["relative_path", "content_sha256", "kept", "reason", "witness", "similarity", "label", "split"]
 
 
@@ -74,6 +77,7 @@ class Built:
         flagged: paths of kept images that have a problem, if the gate asks.
         doubted: the same of problems of labels or boxes.
         notes: what a person should know.
+        given: the file that says where images lie; None: there is none.
     """
 
     recipe: Recipe
@@ -90,6 +94,7 @@ class Built:
     flagged: list[str] = field(default_factory=list)
     doubted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    given: Given | None = None
 
     @property
     def kept(self) -> pl.DataFrame:
@@ -113,7 +118,7 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
     )
     images = images.with_columns(label=pl.lit(None, pl.String))
     images = images.with_columns(_pins(images, before))
-    result = Built(recipe, images)
+    result = Built(recipe, images, notes=[*lake.notes], given=lake.given)
     out = recipe.leave_out
 
     left_by: dict[str, pl.Series] = {}
@@ -128,11 +133,15 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
         images = step("labels", steps.labelled(after, recipe.labels))
     else:
         images = images.drop("values")
+    if recipe.split is not None and recipe.split.groups is not None:
+        images = step("groups", steps.leave_out(images, pl.col("of_group").is_null(), steps.NO_GROUP))
     images = step("problems", steps.leave_out(images, pl.col("problem").is_not_null(), pl.col("problem")))
     if out.exact or out.near or out.burst or recipe.split is not None:
         images = step("not examined", steps.leave_out(images, ~pl.col("examined"), steps.NOT_EXAMINED))
-    # A person's word first, then what the version before kept.
-    decided = pl.when(pl.col("decided") != 0).then(pl.col("decided") * 2).otherwise(pl.col("pinned").cast(pl.Int32))
+    # A person's word first, then what the version before kept, then a fixed set that was given.
+    fixed = pl.lit(lake.given is not None) & pl.col("given_split").is_not_null()
+    held_by = pl.when("pinned").then(2).when(fixed).then(1).otherwise(0).cast(pl.Int32)
+    decided = pl.when(pl.col("decided") != 0).then(pl.col("decided") * 3).otherwise(held_by)
     images = images.with_columns(decided=decided)
     order = ("decided", *(name for name in recipe.keep.order if name != "decided"))
     for kind in ("exact", "near", "burst"):
@@ -140,14 +149,15 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
             members = lake.groups.filter(pl.col("kind") == kind).select("relative_path", group="group_id")
             images = step(kind, steps.one_of_each(images, members, kind, order))
     chance = chance_of(images["content_sha256"], recipe.subset.seed)
-    images = step("subset", steps.chosen(images, recipe.subset, images["pinned"], chance))
+    must = images.select(pl.col("pinned") | fixed).to_series()
+    images = step("subset", steps.chosen(images, recipe.subset, must, chance))
     if not images["reason"].null_count():
         raise CurationError(f"recipe {recipe.name}: no image is left: {_told(images)}")
-    held = int(images["pinned"].sum())
+    held = int((must & images["reason"].is_null()).sum())
     if recipe.subset.size is not None and held > recipe.subset.size:
         result.notes.append(
-            f"{held:,} images are held by the version before, more than the subset's {recipe.subset.size:,}; "
-            "--fresh lets go of them"
+            f"{held:,} images are held by the version before{f' or by {lake.given.name}' if lake.given else ''}, more "
+            f"than the subset's {recipe.subset.size:,}; --fresh lets go of what the version before kept"
         )
     if recipe.split is not None:
         images = step("split", _on_sides(recipe.split, lake, images, result))
@@ -203,21 +213,24 @@ def _pins(images: pl.DataFrame, before: pl.DataFrame | None) -> list[pl.Series]:
 
 def _on_sides(recipe: SplitRecipe, lake: Gathered, images: pl.DataFrame, result: Built) -> pl.DataFrame:
     """Give what is kept so far a side, and leave out what lies too near to another."""
-    sides = recipe.sides
     kept = images["reason"].is_null().to_numpy()
+    groups = None if recipe.groups is None else images["of_group"]
+    sides = recipe.sides if groups is None else sides_of(groups, images["reason"].is_null(), str(recipe.groups))
     number = {name: at for at, name in enumerate(sides.names)}
     pinned = images.select(pl.coalesce("pinned_split", "given_split")).to_series()
+    _tell_held(recipe, images.filter(pl.Series(kept)), result)
+    _tell_unjoined(recipe, images.filter(pl.Series(kept)), result)
     held = pinned.replace_strict(number, default=NONE, return_dtype=pl.Int64).fill_null(NONE).to_numpy()
-    classes = np.zeros(len(images), np.int64)
-    if recipe.stratify is not False:
-        labels = images["label"].fill_null("")
-        classes = labels.rank("dense").cast(pl.Int64).to_numpy() - 1
-        _, classes = np.unique(np.where(kept, classes, classes[kept][0]), return_inverse=True)
     links = _links(recipe, lake, images)
     orders = _orders(recipe.apart, images)
     # Only what somebody said, and what the version before has, is not left out for new images.
     stays = (images["pinned"] | images["pinned_split"].is_null()).to_numpy()
-    found = split(images["content_sha256"], classes, sides, links, orders, held, recipe.seed, kept, stays)
+    if groups is None:
+        classes = _classes(recipe, images, kept)
+        found = split(images["content_sha256"], classes, sides, links, orders, held, recipe.seed, kept, stays)
+    else:
+        own = groups.replace_strict(number, default=NONE, return_dtype=pl.Int64).fill_null(NONE).to_numpy()
+        found = split_by_groups(own, sides, links, orders, held, kept, stays)
     if found.too_large is not None:
         raise CurationError(_too_large(found, images, sides.names, sides.shares, int(kept.sum())))
     result.split = found
@@ -232,14 +245,67 @@ def _on_sides(recipe: SplitRecipe, lake: Gathered, images: pl.DataFrame, result:
     for image, (why, other) in told_of.items():
         reason[image], witness[image] = why, paths[other] if other >= 0 else None
     images = images.with_columns(reason=pl.Series(reason, dtype=pl.String), witness=pl.Series(witness, dtype=pl.String))
-    for at, name in enumerate(sides.names):
-        if not (found.side == at).any():
-            raise CurationError(
-                f"no image is left for {name}: {found.units:,} units of {int(kept.sum()):,} images, of which none can "
-                "be cut; larger shares, or less that has to be together, would help"
-            )
+    lacking = np.flatnonzero(np.bincount(found.side[found.side >= 0], minlength=len(sides.names)) == 0)
+    if groups is not None:
+        _check_groups(recipe, sides.names, lacking, images.filter(pl.Series(kept))["of_group"], result)
+    elif len(lacking):
+        raise CurationError(
+            f"no image is left for {sides.names[lacking[0]]}: {found.units:,} units of {int(kept.sum()):,} images, of "
+            "which none can be cut; larger shares, or less that has to be together, would help"
+        )
     result.relations = _relations(recipe.apart, orders, images, found, sides.names)
     return images
+
+
+def _tell_held(recipe: SplitRecipe, kept: pl.DataFrame, result: Built) -> None:
+    """Tell of images that stay where they were, though they are given another side."""
+    other = kept.filter(pl.col("pinned_split") != pl.col("given_split"))
+    if len(other):
+        path, before, now = other.select("relative_path", "pinned_split", "given_split").row(0)
+        result.notes.append(
+            f"{len(other):,} images stay where an earlier version had them, not where {recipe.given} puts them, for "
+            f"example {printable(path)}: {before}, not {now}; --fresh lets go of them"
+        )
+
+
+def _tell_unjoined(recipe: SplitRecipe, kept: pl.DataFrame, result: Built) -> None:
+    """Tell of images that a pattern or a column of ``[split.together]`` says nothing of: nothing joins them by it."""
+    patterns = [name for name in kept.columns if name.startswith(_PART)]
+    asked = [(f"match no pattern of [split.together] path ({', '.join(recipe.together.path)})", patterns)]
+    asked += [
+        (f"have no value of [split.together] column {text}", [f"{_COLUMN}{text}"]) for text in recipe.together.column
+    ]
+    for told, names in asked:
+        loose = kept.filter(pl.all_horizontal(pl.col(names).is_null())) if names else kept.clear()
+        if len(loose):
+            example = printable(loose["relative_path"][0])
+            result.notes.append(
+                f"{len(loose):,} of {len(kept):,} images {told}, for example {example}; nothing joins them"
+            )
+
+
+def _classes(recipe: SplitRecipe, images: pl.DataFrame, kept: NDArray[np.bool_]) -> Ids:
+    """(images,) a number of each one's class, from 0 on; of what is not kept any."""
+    if recipe.stratify is False:
+        return np.zeros(len(images), np.int64)
+    classes = images["label"].fill_null("").rank("dense").cast(pl.Int64).to_numpy() - 1
+    _, classes = np.unique(np.where(kept, classes, classes[kept][0]), return_inverse=True)
+    return classes
+
+
+def _check_groups(recipe: SplitRecipe, names: Sequence[str], lacking: Ids, asked: pl.Series, result: Built) -> None:
+    """Tell groups that lost all their images; one that is left alone is an error."""
+    emptied = sorted({names[at] for at in lacking}.intersection(asked))
+    if len(names) - len(lacking) < 2:
+        raise CurationError(
+            f"split.groups: {recipe.groups!r}: all images that are left belong together or to one group; to leave one "
+            "out there have to be two"
+        )
+    if emptied:
+        result.notes.append(
+            f"no image is left of {len(emptied):,} groups, for example {printable(emptied[0])}: all belong to others, "
+            "or are too near to them"
+        )
 
 
 def _links(recipe: SplitRecipe, lake: Gathered, images: pl.DataFrame) -> list[Links]:
@@ -294,10 +360,10 @@ def _relations(
     for order in [*orders, *_orders(unused, images)]:
         near = apart.across(order, found.side)
         crossing = near.images[near.distances <= order.distance]
-        across = {
-            name: float((found.side[crossing] == at).sum() / max(1, (found.side == at).sum()))
-            for at, name in enumerate(sides)
-        }
+        numbers, near_ones = (
+            np.bincount(of[of >= 0], minlength=len(sides)) for of in (found.side, found.side[crossing])
+        )
+        across = {name: float(near_ones[at] / numbers[at]) for at, name in enumerate(sides) if numbers[at]}
         cost = sum(relation == order.relation for relation, _ in found.buffered.values())
         is_used = getattr(asked, order.relation) is not None
         told.append(
@@ -346,11 +412,13 @@ def _measure(result: Built, lake: Gathered) -> None:
         result.worst = max(
             result.worst, *(100 * abs(shares.get(label, 0.0) - of_whole) for label, of_whole in whole.items())
         )
-    wanted = result.recipe.split.sides
-    numbers = dict(kept["split"].value_counts().iter_rows())
-    result.off = max(
-        100 * abs(numbers[name] / len(kept) - share) for name, share in zip(wanted.names, wanted.shares, strict=True)
-    )
+    if result.recipe.split.groups is None:  # which are as they are
+        wanted = result.recipe.split.sides
+        numbers = dict(kept["split"].value_counts().iter_rows())
+        result.off = max(
+            100 * abs(numbers[name] / len(kept) - share)
+            for name, share in zip(wanted.names, wanted.shares, strict=True)
+        )
     groups = lake.groups.select("kind", "group_id", "content_sha256", "similarity")
     result.leakage = leaks(
         kept.select("relative_path", "content_sha256", "split", "label"), groups, lake.pairs, lake.words

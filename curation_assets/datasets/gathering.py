@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,8 @@ from curation_assets.curate.duplicates.groups import Words, group_rows
 from curation_assets.curate.duplicates.judging import Thresholds as Agreements
 from curation_assets.curate.overview import as_decided
 from curation_assets.curate.problems import KINDS
-from curation_assets.datasets.recipe import Labels, Recipe, Split
+from curation_assets.datasets.given import Given, read_given, sides_given, told_lacking
+from curation_assets.datasets.recipe import ANNOTATIONS, Labels, Recipe, Split
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
 from curation_assets.errors import CurationError
@@ -53,16 +55,21 @@ class Gathered:
             ``_file``; the columns of ``keepers.CRITERIA``; ``values`` (labels), ``against`` (a person's word),
             ``unsure``, ``examined``, ``problem`` (the first kind that the recipe leaves out), ``flagged`` (whether it
             has any problem) and ``doubted`` (one of its labels or boxes), if the gate asks, ``given_split`` (where
-            annotations say it lies, if the recipe asks them), and ``together_…``, what has to be equal on one side.
+            annotations or a file say it lies, if the recipe asks them), ``together_…``, what has to be equal on one
+            side, and ``of_group``, the group that it is in, if the recipe makes sides of groups.
         groups: ``kind``, ``group_id`` (for this once), ``relative_path``, ``content_sha256``, ``similarity`` of all.
         pairs: ``first``, ``second``, ``kind``, ``similarity``.
         decisions: that count.
+        given: the file that says where images lie; None: there is none.
+        notes: what a person should know.
     """
 
     images: pl.DataFrame
     groups: pl.DataFrame
     pairs: pl.DataFrame
     decisions: Decisions
+    given: Given | None = None
+    notes: Sequence[str] = ()
 
     @property
     def words(self) -> Words:
@@ -91,9 +98,6 @@ def gather(
     """
     rows = _chosen(recipe, searcher, index)
     images = index.rows[rows].select(_OF_INDEX)
-    further = [name for name in recipe.split.together.column if name not in _OF_INDEX] if recipe.split else []
-    if unknown := [name for name in further if name not in searcher.columns]:
-        raise CurationError(f"split.together.column: there is no column {', '.join(unknown)}")
     decisions = read_decisions(tables.decisions)
     pairs = tables.pairs.latest().read(["first", "second", "kind", "similarity", "method"]).drop("_file")
     directory = tables.directory.latest()
@@ -103,12 +107,16 @@ def gather(
     groups = group_rows(facts, pairs, words, recipe.keep.order, nothing, datetime.now(UTC))
     images = images.join(facts.drop("content_sha256"), on="relative_path", how="left", maintain_order="left")
     field = recipe.labels.field if recipe.labels is not None else None
-    asks = recipe.split is not None and recipe.split.given is not None
+    asks = recipe.split is not None and recipe.split.given == ANNOTATIONS
     counting = COUNTING.to_frame()
     if field is not None or asks:
         said = (tables.annotations, tables.decisions, tables.pairs)
         counting = counting_labels(*said, order, images.select(_KEY))
-    images = _with_given(images, recipe.split if asks else None, counting)
+    given, notes = None, list[str]()
+    if recipe.split is not None and recipe.split.given_file is not None:
+        images, given, notes = _with_given_file(images, recipe.split, recipe.folder)
+    else:
+        images = _with_given(images, recipe.split if asks else None, counting)
     images = _with_labels(images, recipe.labels, counting, searcher, index, rows)
     images = _with_doubts(images, recipe, decisions)
     waiting = not_compared(directory, tables.compared.latest() if tables.compared.exists() else None, agreements)
@@ -117,11 +125,11 @@ def gather(
     if recipe.split is not None:
         together = recipe.split.together
         for number, pattern in enumerate(together.path):
-            images = _with_part(images, pattern, f"together_path_{number}")
-        own = {f"together_{name}": pl.col(name) for name in together.column if name in images.columns}
-        found = searcher.further(index, rows, further) if further else pl.DataFrame()
-        images = images.with_columns(**own, **{f"together_{name}": found[name] for name in further})
-    return Gathered(images, groups, pairs, decisions)
+            images = _with_part(images, pattern, f"together_path_{number}", "split.together.path")
+        told = {f"together_{text}": searcher.values(index, text, "split.together.column") for text in together.column}
+        images = images.with_columns(**{name: values[rows] for name, values in told.items()})
+        images = _with_group(images, recipe.split, searcher, index, rows)
+    return Gathered(images, groups, pairs, decisions, given, notes)
 
 
 def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:
@@ -145,6 +153,19 @@ def _with_given(images: pl.DataFrame, split: Split | None, counting: pl.DataFram
     if unknown := sorted(set(found["given_split"]).difference(names)):
         raise CurationError(f"split.given: annotations name {', '.join(unknown)}; the recipe has {', '.join(names)}")
     return images.join(found, on="relative_path", how="left", maintain_order="left")
+
+
+def _with_given_file(images: pl.DataFrame, split: Split, folder: Path) -> tuple[pl.DataFrame, Given, list[str]]:
+    """``given_split``: the side that a file puts an image on; the file, and what of it there is to say."""
+    given = read_given(folder, str(split.given_file), split.sides.names)
+    found, lacking = sides_given(images, given)
+    told = [told_lacking(given, lacking)] if len(lacking) else []
+    found = found.rename({"split": "given_split"})
+    return (
+        images.join(found, on="relative_path", how="left", maintain_order="left"),
+        replace(given, images=len(found)),
+        told,
+    )
 
 
 def _with_labels(
@@ -229,12 +250,26 @@ def _with_problems(
     )
 
 
-def _with_part(images: pl.DataFrame, pattern: str, name: str) -> pl.DataFrame:
+def _with_group(
+    images: pl.DataFrame, split: Split, searcher: Searcher, index: SearchIndex, rows: NDArray[np.int64]
+) -> pl.DataFrame:
+    """``of_group`` of each image, if groups are sides; null: it is in none."""
+    if split.groups is None:
+        return images
+    if split.groups_are_of_paths:
+        return _with_part(images, split.groups, "of_group", "split.groups")
+    values = searcher.values(index, split.groups, "split.groups")[rows].replace("", None)
+    if values.null_count() == len(values):
+        raise CurationError(f"split.groups: no image has a value of {split.groups!r}")
+    return images.with_columns(of_group=values)
+
+
+def _with_part(images: pl.DataFrame, pattern: str, name: str, key: str) -> pl.DataFrame:
     """What the named parts of a pattern are in each path, as a column; null where it doesn't match."""
     expression, names = compiled_pattern(pattern)
     parts = images["relative_path"].str.extract_groups(expression).struct.unnest()
     told = parts.select(pl.concat_str(parts.columns[: len(names)], separator="/"))
     column = told.to_series().alias(name)
     if column.null_count() == len(column):
-        raise CurationError(f"split.together.path: {pattern!r} matches no image")
+        raise CurationError(f"{key}: {pattern!r} matches no image")
     return images.with_columns(column)

@@ -161,6 +161,8 @@ def manifest(recipe: Recipe, built: Built, lake: Lake, index: SearchIndex, outco
         "overridden": outcome.overridden,
         "notes": built.notes,
     }
+    if built.given is not None:
+        facts["given"] = {"file": built.given.name, "sha256": built.given.sha256, "images": built.given.images}
     if split is not None and built.leakage is not None:
         facts["split"] = {
             "units": split.units,

@@ -49,7 +49,7 @@ def read_recipe(file: Path, what_if: Sequence[str] = ()) -> Recipe:
             f"{file}{_line(text, ('name',))}: name is {recipe.name!r}, but the file is called {file.name}: both have "
             "to be alike"
         )
-    return recipe
+    return recipe.lying_in(file.parent)
 
 
 def parse_recipe(given: dict[str, Any], origin: str, text: str = "") -> Recipe:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from curation_assets.curate.duplicates.keepers import CRITERIA, ORDER
 from curation_assets.curate.problems import KINDS
 from curation_assets.datasets.sides import Sides
 
+FILES = (".csv", ".parquet")  # of images on sides
+
 NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
 Strategy = Literal["all", "random", "balanced"]
 LabelIssues = Literal["never", "confirmed", "suspected"]
+ANNOTATIONS = "annotations"  # or a file gives sides
 SIDES = ("train", "val", "test")
 CLEANEST = ("test", "val", "train")  # of two that can't both be kept, the other's images are left out
 
@@ -192,25 +206,53 @@ class Split(_Table):
     Attributes:
         train, val, test: shares, 0 to 1; together 1.
         folds: or so many sides of the same size.
+        groups: or each of what images share is a side, as a farm or a season, to be left out in turn
+            (leave-one-group-out): a pattern of paths, or a column or SQL of columns.
         stratify: whether every class gets its share of each side; the name of the label will do.
-        given: ``annotations``: images that these put on a side lie there.
+        given: ``annotations``: images that these put on a side lie there; or a CSV or Parquet file that names images,
+            relative to the recipe's.
     """
 
     train: float = Field(0.0, ge=0, le=1)
     val: float = Field(0.0, ge=0, le=1)
     test: float = Field(0.0, ge=0, le=1)
     folds: int | None = Field(None, ge=2, le=50)
+    groups: str | None = Field(None, min_length=1)
     stratify: StrictBool | str = True
     seed: int = Field(0, ge=0, lt=2**32)
-    given: Literal["annotations"] | None = None
+    given: str | None = None
     together: Together = Together()
     apart: Apart = Apart()
+
+    @field_validator("given")
+    @classmethod
+    def _can_be_given(cls, value: str | None) -> str | None:
+        if value is None or value == ANNOTATIONS:
+            return value
+        if not value.lower().endswith(FILES):
+            raise PydanticCustomError("literal_error", "this can't be used")  # told with the nearest word
+        if Path(value).is_absolute():
+            raise ValueError("a path relative to the recipe's file is wanted")
+        return value
+
+    @property
+    def given_file(self) -> str | None:
+        """The file of images on sides, relative to the recipe's."""
+        return self.given if self.given != ANNOTATIONS else None
 
     @model_validator(mode="after")
     def _whole(self) -> Split:
         total = self.train + self.val + self.test
-        if self.folds is not None and total:
-            raise ValueError("give shares or folds, not both")
+        if (self.folds is not None) + (self.groups is not None) + bool(total) > 1:
+            raise ValueError("give one of shares or folds or groups")
+        if self.groups is not None:
+            if not self.groups_are_of_paths and re.search(r"\*\*|/\*", self.groups):
+                raise ValueError("groups of paths are named in braces, for example coffee/{farm}/**")
+            if self.given is not None:
+                raise ValueError("given puts images on sides by their name; with groups each lies in its own")
+            if "stratify" in self.model_fields_set and self.stratify is not False:
+                raise ValueError("groups are sides as they are, nothing is stratified: leave stratify out")
+            return self
         if self.folds is None and not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"train, val and test are {total:g} together, not 1")
         if self.folds is None and max(self.train, self.val, self.test) == 1:
@@ -218,8 +260,13 @@ class Split(_Table):
         return self
 
     @property
+    def groups_are_of_paths(self) -> bool:
+        """Whether ``groups`` is a pattern of paths; a column has no braces in its name."""
+        return self.groups is not None and "{" in self.groups
+
+    @property
     def sides(self) -> Sides:
-        """Their names, shares, and whom others give way to."""
+        """Their names, shares, and whom others give way to; not of groups, which only a lake tells."""
         if self.folds is not None:
             names = [f"fold_{number + 1}" for number in range(self.folds)]
             return Sides(names, [1 / self.folds] * self.folds, list(range(self.folds)))
@@ -266,6 +313,18 @@ class Recipe(_Table):
     subset: Subset = Subset()
     split: Split | None = None
     gate: Gate = Gate()
+    _folder: Path = PrivateAttr(Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies: files that it names are relative to that. It is no part of what it says."""
+        return self._folder
+
+    def lying_in(self, folder: Path) -> Recipe:
+        """The same recipe, of a folder."""
+        found = self.model_copy()
+        found._folder = folder
+        return found
 
     @field_validator("name")
     @classmethod
@@ -303,6 +362,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "leave_out.conflicting": get_args(LabelIssues),
     "labels.unlabelled": ("leave_out", "keep"),
     "labels.several": ("leave_out", "keep"),
-    "split.given": ("annotations",),
+    "split.given": (ANNOTATIONS, f"a file that ends in {' or '.join(FILES)}"),
     "keep.order": tuple(CRITERIA),
 }

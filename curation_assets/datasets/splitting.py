@@ -30,6 +30,7 @@ Ids = NDArray[np.int64]
 _LONGEST = (np.inf, 2.0, 0.5)
 _GOOD = 2.0  # points that the worst class may be off for no further run to be cut
 _CLEANER = 1e3  # times what an image of the next side costs
+_MOST_RANKS = 90  # of sides that differ by that; a number holds no more
 # What a unit or a run holds, in a text: those that hold the same are one kind.
 _KIND = pl.concat_str(pl.col("of"), pl.lit(":"), pl.col("number")).sort_by("of").str.join(" ")
 
@@ -116,8 +117,8 @@ def split(
     result.side[counts] = of_unit[unit[counts]]
     result.side[[*result.moved]] = NONE
     has_stayed = (pinned >= 0) & (result.side == pinned)
-    _leave_out(orders, has_stayed if stays is None else has_stayed & stays, sides, result)
-    _bring_back(orders, unit, held, sides, result)
+    leave_out_near(orders, has_stayed if stays is None else has_stayed & stays, sides, result)
+    bring_back(orders, unit, held, sides, result)
     for image, (side, other) in result.moved.items():  # one that is still there, if there is one
         there = np.flatnonzero((unit == unit[image]) & (result.side == side))
         result.moved[image] = side, int(there[0]) if len(there) else other
@@ -256,7 +257,7 @@ def _kinds(texts: pl.Series, classes: int) -> tuple[Ids, Ids, Ids]:
     return kinds, np.bincount(kind, minlength=len(names)), kind
 
 
-def _leave_out(orders: Sequence[Order], stays: NDArray[np.bool_], sides: Sides, result: Split) -> None:
+def leave_out_near(orders: Sequence[Order], stays: NDArray[np.bool_], sides: Sides, result: Split) -> None:
     """Take out what lies too near to a cut: of new images where the side is larger; what had its side before stays.
 
     Two that had one before may be too near as well, where the orders were not asked for then: the cleaner side's stays.
@@ -266,7 +267,7 @@ def _leave_out(orders: Sequence[Order], stays: NDArray[np.bool_], sides: Sides, 
     cost[result.side >= 0] += 1e-6 * (1 - share[result.side[result.side >= 0]])
     cost[stays] = np.inf
     of_side = np.empty(len(share))
-    of_side[list(sides.cleanest)] = _CLEANER ** np.arange(len(share) - 1, -1, -1.0)
+    of_side[list(sides.cleanest)] = _CLEANER ** np.minimum(np.arange(len(share) - 1, -1, -1.0), _MOST_RANKS)
     for order in orders:
         left = too_near(order, result.side, cost)
         result.side[left] = NONE
@@ -275,7 +276,7 @@ def _leave_out(orders: Sequence[Order], stays: NDArray[np.bool_], sides: Sides, 
         result.buffered |= dict.fromkeys([*left.tolist(), *late.tolist()], (order.relation, -1))
 
 
-def _bring_back(orders: Sequence[Order], unit: Ids, held: Ids, sides: Sides, result: Split) -> None:
+def bring_back(orders: Sequence[Order], unit: Ids, held: Ids, sides: Sides, result: Split) -> None:
     """Put what was left out back where nothing of another side is near: what stood in its way may have gone since.
 
     Args:

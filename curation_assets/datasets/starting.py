@@ -17,6 +17,7 @@ from curation_assets.tables import Tables
 
 _MOST_NAMED = 12
 _FOR_THREE = 30  # images, from which on a tenth is something
+_MOST_GROUPS = 200  # labels of a field that may be groups
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,17 @@ def written(name: str, lake: Lake) -> str:
         "[split]",
         *(["train = 0.8", "val = 0.1", "test = 0.1"] if lake.images >= _FOR_THREE else ["train = 0.5", "test = 0.5"]),
         "seed = 0",
+        "# Or in place of the shares folds=5, or sides that are left out in turn, one after the other:",
+        f"# {_groups(lake, field)}",
     ]
     if set(lake.splits) & {"train", "val", "test"}:
-        parts += [f'# given = "annotations"   # {", ".join(lake.splits)}: what these say stays']
+        parts += [
+            f'# given = "annotations"   # {", ".join(lake.splits)}: what these say stays; or a CSV or Parquet file'
+        ]
+    else:
+        parts += [
+            '# given = "fixed_test.csv"   # beside this file, relative_path or content_sha256: images that are test'
+        ]
     parts += [
         "",
         "[split.together]   # never on two sides",
@@ -140,6 +149,14 @@ def written(name: str, lake: Lake) -> str:
 def _field(lake: Lake) -> str | None:
     named = [field for field, labels in lake.fields.items() if len(labels) > 1]
     return "class" if "class" in named else next(iter(named), None)
+
+
+def _groups(lake: Lake, field: str | None) -> str:
+    """How groups could be named: by a field beside the label, else by folders."""
+    others = [name for name, labels in lake.fields.items() if name != field and 1 < len(labels) <= _MOST_GROUPS]
+    if others:
+        return f'groups="label_{others[0]}"   # each of its {len(lake.fields[others[0]]):,} values is a side'
+    return 'groups="{farm}/**"   # what is equal in the named parts of the path is a side: a farm, a season'
 
 
 def _list(texts: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from curation_assets.datasets.recipe import Labels, Subset
 
 DECIDED, UNSURE, NOT_EXAMINED = "decided", "unsure", "not examined"
 NO_LABEL, SEVERAL_LABELS, DROPPED_LABEL = "no label", "several labels", "label dropped"
+NO_GROUP = "no group"
 SUBSET, BUFFER = "subset", "buffer"
 _KEPT = pl.col("reason").is_null()
 

@@ -1,5 +1,6 @@
 """``dataset_<name>``: an asset for every recipe, behind the checks of its gate."""
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 20  # classes in a table
+_SHOWN = 20  # classes, or groups, in a table
+_MOST_LEFT = 200  # rows of what is left out: each group may have a reason of its own
 _CLASSES, _OF_CLASS, _OF_REASON = 6, 6, 2  # with pictures: classes, images of each, images left out for each reason
 Told = dg.AssetCheckResult | dg.MaterializeResult  # type: ignore[type-arg]
 
@@ -71,7 +73,7 @@ def _asset(file: Path, recipe: Recipe | None) -> dg.AssetsDefinition:
         description=f"{told} ({file.name}): which images are kept, why others are not, their labels and sides. A gate "
         "that fails publishes nothing: then its checks fail, and there is no materialization.",
         metadata={"dagster/column_schema": md.column_schema(DATASETS)},
-        code_version=hashlib.sha256(file.read_bytes()).hexdigest()[:12],
+        code_version=_code_version(file, recipe),
         automation_condition=WHEN_INPUTS_CHANGED | dg.AutomationCondition.code_version_changed()
         if recipe is not None and recipe.automatic
         else None,
@@ -112,6 +114,15 @@ def _rests_on(recipe: Recipe | None) -> list[dg.AssetsDefinition]:
     return [*assets, image_scores] if OUTLIER in recipe.leave_out.kinds else assets
 
 
+def _code_version(file: Path, recipe: Recipe | None) -> str:
+    """Of a recipe and the file of images on sides that it names, as far as that is there."""
+    digest = hashlib.sha256(file.read_bytes())
+    if recipe is not None and recipe.split is not None and recipe.split.given_file is not None:
+        with contextlib.suppress(OSError):
+            digest.update((recipe.folder / recipe.split.given_file).read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def build_datasets_sensor(assets: Sequence[dg.AssetsDefinition]) -> dg.AutomationConditionSensorDefinition:
     """Builds recipes anew that say ``automatic = true``."""
     return dg.AutomationConditionSensorDefinition(
@@ -150,6 +161,11 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
     by_label: dict[str, dict[str, int]] = {}
     for label, side, number in kept.group_by("label", "split").len().sort("label", "split").iter_rows():
         by_label.setdefault(str(label or ""), {})[str(side or "all")] = number
+    groups = []
+    if built.recipe.split is not None and built.recipe.split.groups is not None:  # any number, called anything
+        groups = [(printable(side), number) for side, number in kept["split"].value_counts().sort("split").iter_rows()]
+        by_label = {label: {"images": sum(counts.values())} for label, counts in by_label.items()}
+        sides = ["images"]
     rows = [[printable(label), *(counts.get(side, 0) for side in sides)] for label, counts in by_label.items()]
     left = [
         (step, reason, printable(label or ""), number)
@@ -162,11 +178,17 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
         "content id": dg.MetadataValue.text(published.content_id),
         "images": dg.MetadataValue.int(len(kept)),
         "classes": md.records({"label": "string"} | dict.fromkeys(sides, "int"), rows[:_SHOWN]),
-        "left out": md.records({"step": "string", "reason": "string", "label": "string", "images": "int"}, left),
+        "left out": md.records(
+            {"step": "string", "reason": "string", "label": "string", "images": "int"}, left[:_MOST_LEFT]
+        ),
     }
+    if groups:
+        facts["groups"] = dg.MetadataValue.int(len(groups))
+        facts["images by group"] = md.records({"group": "string", "images": "int"}, groups[:_SHOWN])
     if built.split is not None:
         facts["class shares off by (points)"] = dg.MetadataValue.float(round(built.worst, 4))
-        facts["sizes off by (points)"] = dg.MetadataValue.float(round(built.off, 4))
+        if not groups:
+            facts["sizes off by (points)"] = dg.MetadataValue.float(round(built.off, 4))
     if built.notes:
         facts["notes"] = dg.MetadataValue.md("\n".join(f"- {md.escaped(printable(note))}" for note in built.notes))
     facts |= _pictures(built, pipeline)

@@ -223,46 +223,68 @@ def parse_condition(text: str, further: Mapping[str, pl.DataType] | None = None)
     Raises:
         CurationError: it can't be parsed, names another column, or is no condition.
     """
-    schema = _schema() | dict(further or {})
-    _refuse_costly(text)
-    try:
-        condition = pl.sql_expr(_CLAUSE.sub(r'"\1"', text))
-        unknown = sorted(set(condition.meta.root_names()) - set(schema))
-        if unknown:
-            raise CurationError(
-                f"filter where={text!r}: there is no column {', '.join(unknown)}; there are {', '.join(schema)}"
-            )
-        # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
-        kind = pl.DataFrame(schema=schema).select(condition).dtypes
-    except (*UNUSABLE, ValueError, TypeError, OverflowError) as error:
-        hint = "; write a date as DATE '2026-05-15'" if "date" in str(error).lower() else ""
-        raise CurationError(f"filter where={text!r}: {first_line(error)}{hint}") from None
+    called = "filter where="
+    condition, kind = _parsed(text, further, called)
     if kind != [pl.Boolean]:
-        raise CurationError(f"filter where={text!r}: this is no condition, for example width > 1000")
+        raise CurationError(f"{called}{text!r}: this is no condition, for example width > 1000")
     return condition
 
 
-def _refuse_costly(text: str) -> None:
+def parse_value(text: str, further: Mapping[str, pl.DataType] | None, called: str) -> pl.Expr:
+    """A column, or what SQL makes of columns, as a text: ``camera``, ``strftime(captured_at, '%Y')``.
+
+    Args:
+        further: columns that it may name beside ``COLUMNS``, with their types.
+        called: what a fault names it.
+
+    Raises:
+        CurationError: it can't be parsed, names another column, or is no single value.
+    """
+    value, kind = _parsed(text, further, f"{called}: ")
+    if len(kind) != 1 or kind[0].is_nested():
+        raise CurationError(f"{called}: {text!r} is no single value, as a text or a number is")
+    return value.cast(pl.String)
+
+
+def _parsed(text: str, further: Mapping[str, pl.DataType] | None, called: str) -> tuple[pl.Expr, list[pl.DataType]]:
+    """An expression of SQL, and the types of what it gives."""
+    schema = _schema() | dict(further or {})
+    _refuse_costly(text, called)
+    try:
+        expression = pl.sql_expr(_CLAUSE.sub(r'"\1"', text))
+        unknown = sorted(set(expression.meta.root_names()) - set(schema))
+        if unknown:
+            raise CurationError(
+                f"{called}{text!r}: there is no column {', '.join(unknown)}; there are {', '.join(schema)}"
+            )
+        # On no rows: finds also what only evaluating does, as a function of the wrong arguments.
+        return expression, pl.DataFrame(schema=schema).select(expression).dtypes
+    except (*UNUSABLE, ValueError, TypeError, OverflowError) as error:
+        hint = "; write a date as DATE '2026-05-15'" if "date" in str(error).lower() else ""
+        raise CurationError(f"{called}{text!r}: {first_line(error)}{hint}") from None
+
+
+def _refuse_costly(text: str, asked: str) -> None:
     if hidden := next((found[1] for found in _QUOTED.finditer(text) if found[1]), None):
         raise CurationError(
-            f"filter where={text!r}: {hidden} can't be used: write 'text' and \"name\" plainly, and no comments"
+            f"{asked}{text!r}: {hidden} can't be used: write 'text' and \"name\" plainly, and no comments"
         )
     bare = _QUOTED.sub(lambda found: "''" if found[0].startswith("'") else found[0], text)
     if found := _WINDOW.search(_QUOTED.sub("", bare)):
         raise CurationError(
-            f"filter where={text!r}: a window function ({found[0].upper()}) would go over all images, not only those "
+            f"{asked}{text!r}: a window function ({found[0].upper()}) would go over all images, not only those "
             "that meet the conditions, and can't be used"
         )
     if empty := _EMPTY_CALL.search(bare):  # polars panics at some of them
-        raise CurationError(f"filter where={text!r}: {empty[1].upper()}() is given nothing")
+        raise CurationError(f"{asked}{text!r}: {empty[1].upper()}() is given nothing")
     if len(text) > MAX_CONDITION or len(_OPERATION.findall(bare)) > _MAX_OPERATIONS:
         raise CurationError(
-            f"filter where={text[:40]!r}…: at most {MAX_CONDITION:,} characters and {_MAX_OPERATIONS} operators"
+            f"{asked}{text[:40]!r}…: at most {MAX_CONDITION:,} characters and {_MAX_OPERATIONS} operators"
         )
     called = {name.lower() for name in re.findall(r'(\w+)"?\s*\(', bare)}
     if unknown := sorted(called - FUNCTIONS - _BEFORE_BRACKETS):
         names = ", ".join(sorted(FUNCTIONS))
-        raise CurationError(f"filter where={text!r}: {', '.join(unknown)} can't be used; the functions are {names}")
+        raise CurationError(f"{asked}{text!r}: {', '.join(unknown)} can't be used; the functions are {names}")
 
 
 def _schema() -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
 from curation_assets.search.attachments import Attachments
-from curation_assets.search.filters import UNUSABLE, Filter
+from curation_assets.search.filters import UNUSABLE, Filter, parse_value
 from curation_assets.search.index import SearchIndex
 
 
@@ -31,6 +32,23 @@ def matching_rows(index: SearchIndex, attachments: Attachments, chosen: Filter) 
             raise CurationError(f"filter where={chosen.where!r}: {str(error).splitlines()[0]}") from None
         mask &= passes.fill_null(False).to_numpy()
     return np.flatnonzero(mask)
+
+
+def values_of(index: SearchIndex, attachments: Attachments, text: str, called: str) -> pl.Series:
+    """A column of an index or one that joins it, or what SQL makes of them: a text or null for each of its rows.
+
+    Args:
+        called: what a fault names it.
+
+    Raises:
+        CurationError: it can't be used, or what it needs beside the index is broken.
+    """
+    value = parse_value(text, attachments.types, called)
+    rows = index.rows.hstack(attachments.of(index, value.meta.root_names()))
+    try:
+        return rows.select("relative_path", _value=value)["_value"]
+    except UNUSABLE as error:
+        raise CurationError(f"{called}: {text!r}: {str(error).splitlines()[0]}") from None
 
 
 def _in_folders(index: SearchIndex, folders: Iterable[str]) -> NDArray[np.bool_]:

@@ -36,7 +36,7 @@ from curation_assets.search.encoding import QueryEncoder
 from curation_assets.search.filters import COLUMNS, Filter, make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.indexes import Indexes
-from curation_assets.search.matching import matching_rows
+from curation_assets.search.matching import matching_rows, values_of
 from curation_assets.search.measuring import PROBE_TEXTS
 from curation_assets.search.ordering import (
     Folded,
@@ -308,6 +308,17 @@ class Searcher:
         if chosen.region:
             self._map_location(index)
         return matching_rows(index, self._attachments, chosen)
+
+    def values(self, index: SearchIndex, text: str, called: str) -> pl.Series:
+        """A column that a condition may name, or what SQL makes of such, as a text: one for each row of an index.
+
+        Args:
+            called: what a fault names it.
+
+        Raises:
+            CurationError: it can't be used, or what holds it is broken.
+        """
+        return values_of(index, self._attachments, text, called)
 
     def labels(
         self,

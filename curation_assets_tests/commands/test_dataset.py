@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -88,9 +89,18 @@ def test_a_recipe_becomes_versions_that_are_listed_shown_and_compared(
     assert built(curation, "--no-curate")["published"] == first["published"] | {"is_new": False}
     (recipes / "leaves.toml").write_text(RECIPE + "\n[leave_out]\nexact = false\n")
     assert built(curation, "--no-curate")["published"]["version"] == 2
+    (recipes / "fixed.csv").write_text("relative_path\nrust/b.jpg\nminer/a.jpg\nrust/gone.jpg\n")
+    (recipes / "fixed.toml").write_text(RECIPE + 'given = "fixed.csv"\n')
+    code, text, _ = curation("dataset", "build", "fixed", "--no-curate")
+    assert "note: 1 of 3 images of fixed.csv are not among those that are looked at, for example rust/gone.jpg" in text
+    manifest = json.loads(curation("dataset", "show", "fixed", "--json")[1])["manifest"]
+    digest = hashlib.sha256((recipes / "fixed.csv").read_bytes()).hexdigest()
+    assert manifest["given"] == {"file": "fixed.csv", "images": 2, "sha256": digest}
+    assert str(tmp_path) not in json.dumps(manifest)
     code, text, _ = curation("dataset", "list", "--json")
     assert code == 0
     listed = json.loads(text)["versions"]
+    listed = [one for one in listed if one["dataset"] == "leaves"]
     assert [(one["version"], one["images"], one["left_out"]) for one in listed] == [(2, 11, 1), (1, 10, 2)]
     code, text, _ = curation("dataset", "diff", "leaves@1", "2")
     assert code == 0
@@ -184,6 +194,8 @@ def test_what_would_be_otherwise_is_told_and_nothing_is_written(
     assert told["changes"][0]["why"] == "recipe leave_out.near true → false"
     assert told["why"]["came"] == {"recipe leave_out.near": 1}
     assert (told["dry_run"], told["published"]) == (True, None)
+    told = built(curation, "--what-if", "split={groups='left(folder, 1)', together={column='size_bytes'}}", code=0)
+    assert {side: sum(labels.values()) for side, labels in told["sides"].items()} == {"m": 5, "r": 5}
     curation("decisions", "add", "remove", "rust/d.jpg", "--reason", "too far away", "--by", "ana")
     before = built(curation, "--no-curate", "--what-if", "decisions@0")["changes"]
     (came,) = [one for one in before if one["change"] == "came"]
@@ -329,6 +341,11 @@ def test_a_recipe_that_does_not_fit_the_lake_is_one_line(curation: Curation, lak
         ("[labels]\nzero_shot = true\n", "no image has a zero-shot label"),
         (halves + 'column = "plot"\n', "no column plot"),
         (halves + 'path = "x/{plot}/*"\n', "matches no image"),
+        ('[split]\ngroups = "x/{plot}/*"\n', "split.groups: 'x/{plot}/*' matches no image"),
+        ('[split]\ngroups = "season"\n', "split.groups: 'season': there is no column season"),
+        ('[split]\ngroups = "substr("\n', "split.groups: 'substr(': "),
+        ('[split]\ngroups = "camera"\n', "split.groups: no image has a value of 'camera'"),
+        ('[images]\nfolders = ["rust"]\n[split]\ngroups = "{class}/*"\n', "every image is in one group, rust"),
     ):
         (recipes / "leaves.toml").write_text(text)
         refused(curation, said, "build", "leaves", "--no-curate")

@@ -245,6 +245,17 @@ def test_what_lies_too_near_to_a_cut_is_left_out_and_an_unused_order_is_told_of(
 def test_images_of_one_plot_are_never_on_two_sides() -> None:
     images = [image(f"plot{at % 12}/class{at % 3}/x{at:03}.jpg", together_path_0=f"plot{at % 12}") for at in range(240)]
     built = build(recipe(split=SPLIT | {"together": {"path": "{plot}/**"}}), lake(images), None)
+    assert not any("together" in note for note in built.notes)
+    images += [image(f"other/x{at}y.jpg", together_path_0=None, camera="C", values=["class0"]) for at in range(2)]
+    images = [one | {"together_camera": one["camera"]} for one in images]
+    asked = {"path": ["{plot}/**", "x/{plot}/*"], "column": "camera"}
+    notes = build(recipe(split=SPLIT | {"together": asked}), lake(images), None).notes
+    (of_path, of_column) = [note for note in notes if "together" in note]
+    assert of_path.startswith(
+        "2 of 242 images match no pattern of [split.together] path ({plot}/**, x/{plot}/*), for ex"
+    )
+    assert "example other/x0y.jpg" in of_path
+    assert of_column.startswith("240 of 242 images have no value of [split.together] column camera, for example plot0/")
     plots = built.kept.with_columns(plot=pl.col("relative_path").str.split("/").list.first())
     assert plots.group_by("plot").agg(pl.col("split").n_unique())["split"].to_list() == [1] * 12
 
@@ -427,3 +438,86 @@ def test_folds_are_alike() -> None:
     built = build(recipe(split={"folds": 5}), lake(many(100, 2)), None)
     assert dict(built.kept["split"].value_counts().iter_rows()) == {f"fold_{number}": 20 for number in range(1, 6)}
     assert built.worst < 2
+
+
+def farms(number: int, of_each: int, start: int = 0) -> list[dict[str, Any]]:
+    """Images of two classes on each of some farms."""
+    return [
+        image(f"farm{farm}/class{at % 2}/x{chr(97 + at // 26)}{chr(97 + at % 26)}.jpg", of_group=f"farm{farm}")
+        for farm in range(start, start + number)
+        for at in range(of_each)
+    ]
+
+
+GROUPS = {"groups": "{farm}/**"}
+
+
+def test_each_group_is_a_side_and_what_belongs_to_two_lies_in_one() -> None:
+    images = [*farms(4, 10), image("elsewhere.jpg", of_group=None, values=["class0"])]
+    of = {farm: [one["relative_path"] for one in images if one["of_group"] == f"farm{farm}"] for farm in range(4)}
+    near = [[of[0][0], *of[1][:2]], [of[2][5], of[3][5]], [of[0][8], of[0][9]]]
+    built = build(recipe(split=GROUPS, leave_out={"near": False}), lake(images, {"near": near}), None)
+    left = {path: why for path, why in reasons(built).items() if why}
+    assert left == {"elsewhere.jpg": "no group", of[0][0]: "joins farm1", of[3][5]: "joins farm2"}
+    witness = dict(built.rows.select("relative_path", "witness").iter_rows())
+    assert (witness[of[0][0]] in of[1][:2], witness[of[3][5]]) == (True, of[2][5])
+    assert dict(built.kept["split"].value_counts().iter_rows()) == {"farm0": 9, "farm1": 10, "farm2": 10, "farm3": 9}
+    assert built.kept.select(pl.col("relative_path").str.starts_with(pl.col("split")).all()).item()
+    assert built.leakage is not None
+    assert built.leakage.pairs == 0
+    other = build(recipe(split=GROUPS, leave_out={"near": False}), lake(images[::-1], {"near": near[::-1]}), None)
+    assert content_id(other.rows) == content_id(built.rows)
+
+
+def test_groups_are_kept_apart_in_orders_too() -> None:
+    start = datetime(2026, 5, 1, tzinfo=UTC)
+    images = [
+        one | {"camera": "C", "captured_at": start + timedelta(seconds=10 * at)} for at, one in enumerate(farms(3, 20))
+    ]
+    built = build(recipe(split=GROUPS | {"apart": {"time_s": 25}}), lake(images), None)
+    left = [path for path, why in reasons(built).items() if why == "buffer"]
+    assert len(left) == len(built.rows) - len(built.kept) == 4  # two at each of two borders
+    witnesses_are_kept(built)
+    assert all(share == 0 for one in built.relations if one.used for share in one.across.values())
+
+
+def test_when_groups_come_nothing_that_was_kept_moves() -> None:
+    images, before, sides = farms(2, 12), None, {}
+    made = recipe(split=GROUPS, leave_out={"near": False})
+    near = []
+    for at in range(4):
+        images = [*images, *farms(1, 12, 2 + at), image(f"farm0/class0/later{chr(97 + at)}.jpg", of_group="farm0")]
+        # A new one is like old ones of two farms in turn, and there are more of it on its own.
+        new = [one["relative_path"] for one in images if one["of_group"] == f"farm{2 + at}"]
+        near.append([images[at]["relative_path"], *new[:3]])
+        built = build(made, lake(images, {"near": near}), before)
+        for path, side in built.kept.select("relative_path", "split").iter_rows():
+            assert sides.setdefault(path, side) == side
+        if before is not None:
+            assert before["relative_path"].is_in(built.kept["relative_path"].implode()).all()
+            assert {reasons(built)[path] for path in new[:3]} == {"joins farm0"}
+        before = kept_before(built)
+    again = build(made, lake(images, {"near": near}), before)
+    assert content_id(again.rows) == content_id(built.rows)
+    # What is said to be of another group now can't lie there, where the model that left it out was trained on it.
+    moved = [one | ({"of_group": "farm1"} if "later" in one["relative_path"] else {}) for one in images]
+    built = build(made, lake(moved, {"near": near}), before)
+    assert {why for path, why in reasons(built).items() if "later" in path} == {"joins farm0"}
+
+
+def test_too_few_groups_or_far_too_many_are_told() -> None:
+    for images, said in (
+        (farms(1, 5), "every image is in one group, farm0; to leave one out there have to be two"),
+        ([one | {"of_group": None} for one in farms(1, 5)], "no image is left: no group 5"),
+        (farms(1001, 1), r"makes 1,001 groups, for example farm0 and farm1; there may be 1,000"),
+    ):
+        with pytest.raises(CurationError, match=said):
+            build(recipe(split=GROUPS), lake(images), None)
+    images = farms(2, 1)
+    copies = {"near": [[one["relative_path"] for one in images]]}
+    with pytest.raises(CurationError, match="belong together or to one group"):
+        build(recipe(split=GROUPS, leave_out={"near": False}), lake(images, copies), None)
+    images = farms(3, 1)
+    copies = {"near": [[one["relative_path"] for one in images[:2]]]}
+    built = build(recipe(split=GROUPS, leave_out={"near": False}), lake(images, copies), None)
+    assert any("no image is left of 1 groups, for example farm1" in note for note in built.notes)

@@ -107,6 +107,17 @@ def test_hardly_anything_is_a_recipe_too(tmp_path: Path) -> None:
         ("[split]\ntrain = 0.8\nval = 0.1", ":1: split: train, val and test are 0.9 together, not 1"),
         ("[split]\ntrain = 1.0", "all on one side is no split"),
         ("[split]\nfolds = 3\ntrain = 1", "shares or folds"),
+        ('[split]\nfolds = 3\ngroups = "camera"', ":1: split: give one of shares or folds or groups"),
+        (
+            '[split]\ntrain = 0.5\ntest = 0.5\ngiven = "anotations"',
+            ":4: split.given: 'anotations' can't be used; did you",
+        ),
+        ('[split]\ntrain = 0.5\ntest = 0.5\ngiven = "x.txt"', "a file that ends in .csv or .parquet"),
+        ('[split]\ntrain = 0.5\ntest = 0.5\ngiven = "/x.csv"', "a path relative to the recipe's file is wanted"),
+        ('[split]\ngroup = "{farm}/**"', ":2: split.group: there is no such key; did you mean groups?"),
+        ('[split]\ngroups = "coffee/**"', "groups of paths are named in braces"),
+        ('[split]\ngroups = "camera"\ngiven = "annotations"', "with groups each lies in its own"),
+        ('[labels]\nfield = "a"\n[split]\ngroups = "camera"\nstratify = true', "nothing is stratified"),
         (
             "[split]\ntrain = 0.5\ntest = 0.5\n[split.apart]\ntime = 60",
             "split.apart.time: there is no such key; did you mean time_s",

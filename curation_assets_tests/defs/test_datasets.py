@@ -79,6 +79,11 @@ def test_a_version_is_told_of_with_its_classes_and_checks(filled: Pipeline, inst
     again = materialize(filled, instance, "leaves")
     (made,) = again.asset_materializations_for_node("dataset_leaves")
     assert (made.metadata["version"].value, made.metadata["new"].value) == (1, False)
+    (filled.settings.recipes / "turns.toml").write_text('[split]\ngroups = "{kind}/*"\n')
+    (made,) = materialize(filled, instance, "turns").asset_materializations_for_node("dataset_turns")
+    rows = [record.data for record in made.metadata["images by group"].value.records]  # type: ignore[union-attr]
+    assert rows == [{"group": "miner", "images": 4}, {"group": "rust", "images": 4}]
+    assert "sizes off by (points)" not in made.metadata
 
 
 def test_a_gate_that_fails_is_a_failed_check_and_no_materialization(

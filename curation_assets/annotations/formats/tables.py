@@ -7,7 +7,7 @@ column is a field. Several rows of an image add up, so that a file may have a ro
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,17 @@ def read_csv(path: Path, fields: Sequence[str], separator: str | None = None) ->
 
     Raises:
         CurationError: it can't be read, or its columns don't say what is what.
+    """
+    rows, faults, place = rows_of_csv(path)
+    faults.check()
+    return _said(path, rows, fields, separator, faults, place)
+
+
+def rows_of_csv(path: Path) -> tuple[pl.DataFrame, Faults, Callable[[int], str]]:
+    """The rows of a CSV file, all of them texts, and null where a cell is empty; what is wrong; where a row stands.
+
+    Raises:
+        CurationError: it can't be read, or its first line names no columns.
     """
     from pyarrow import csv as arrow
 
@@ -66,10 +77,9 @@ def read_csv(path: Path, fields: Sequence[str], separator: str | None = None) ->
             faults.add(
                 f"line {lines.of_text(row.text)}: {row.actual_columns} cells below {row.expected_columns} columns"
             )
-        faults.check()
     rows = pl.from_arrow(table)
     assert isinstance(rows, pl.DataFrame)
-    return _said(path, rows, fields, separator, faults, lines.of_row)
+    return rows, faults, lines.of_row
 
 
 def read_parquet(path: Path, fields: Sequence[str], separator: str | None = None) -> Said:
@@ -78,11 +88,21 @@ def read_parquet(path: Path, fields: Sequence[str], separator: str | None = None
     Raises:
         CurationError: as :func:`read_csv`.
     """
+    rows, faults, place = rows_of_parquet(path)
+    return _said(path, rows, fields, separator, faults, place)
+
+
+def rows_of_parquet(path: Path) -> tuple[pl.DataFrame, Faults, Callable[[int], str]]:
+    """The rows of a Parquet file, as :func:`rows_of_csv`, but of its own types.
+
+    Raises:
+        CurationError: it can't be read.
+    """
     with path.open("rb"):  # polars doesn't name a file that isn't there
         pass
     with explained(pl.exceptions.PolarsError, lambda reason: f"{path} can't be read as parquet: {reason}"):
         rows = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    return _said(path, rows, fields, separator, Faults(str(path)), lambda row: f"row {row + 1}")
+    return rows, Faults(str(path)), lambda row: f"row {row + 1}"
 
 
 def _said(
