@@ -33,14 +33,19 @@ def free(number: int) -> np.ndarray[Any, Any]:
 
 @dataclass
 class Drawn:
-    """Images in numbered series, each mostly of one class, some of them linked."""
+    """Images in numbered series, each mostly of one class, some of them linked, along the way of two cameras."""
 
     contents: pl.Series
     classes: np.ndarray[Any, Any]
     folders: pl.Series
     names: pl.Series
     pairs: np.ndarray[Any, Any]
+    cameras: pl.Series
+    taken: pl.Series
+    metres: np.ndarray[Any, Any]
     distance: float | None
+    seconds: float | None
+    reach: float | None
 
     @classmethod
     def of(cls, seed: int) -> Drawn:
@@ -57,7 +62,12 @@ class Drawn:
             pl.Series([f"f{one}" for one in series]),
             pl.Series([f"IMG_{one:05}.jpg" for one in numbers]),
             np.stack([first, second], axis=1),
+            pl.Series(rng.choice(["A", "B"], number)),
+            _at(np.cumsum(rng.exponential(20, number) + (rng.random(number) < 0.05) * 600)),
+            np.cumsum(rng.normal(0, 10, (number, 2)), axis=0) + 500 * series[:, None],
             float(rng.integers(1, 4)) if rng.random() < 0.7 else None,
+            float(rng.integers(10, 40)) if rng.random() < 0.4 else None,
+            float(rng.integers(5, 20)) if rng.random() < 0.4 else None,
         )
 
     def only(self, which: np.ndarray[Any, Any]) -> Drawn:
@@ -71,7 +81,12 @@ class Drawn:
             self.folders[which],
             self.names[which],
             pairs[(pairs >= 0).all(axis=1)],
+            self.cameras[which],
+            self.taken[which],
+            self.metres[which],
             self.distance,
+            self.seconds,
+            self.reach,
         )
 
     @property
@@ -80,7 +95,13 @@ class Drawn:
 
     @property
     def orders(self) -> list[Order]:
-        return [] if self.distance is None else [numbering(self.folders, self.names, self.distance)]
+        found = [] if self.distance is None else [numbering(self.folders, self.names, self.distance)]
+        if self.seconds is not None:
+            found.append(times(self.cameras, self.taken, self.seconds))
+        if self.reach is not None:
+            north, east = (pl.Series(self.metres[:, axis] / 111_195) for axis in (0, 1))  # near the equator
+            found.append(places(north, east, self.reach))
+        return found
 
     def split(self, pinned: np.ndarray[Any, Any] | None = None) -> Split:
         held = free(len(self.contents)) if pinned is None else pinned
@@ -97,6 +118,10 @@ class Drawn:
         assert left == {*found.buffered, *found.moved}
         for _, other in found.buffered.values():
             assert found.side[other] >= 0
+
+
+def _at(seconds: np.ndarray[Any, Any]) -> pl.Series:
+    return pl.Series((seconds * 1e6).astype(np.int64)).cast(pl.Datetime("us", "UTC"))
 
 
 def near_pairs(order: Order, side: np.ndarray[Any, Any]) -> set[tuple[int, int]]:
