@@ -920,6 +920,20 @@ class Pipeline:
         vectors = self.searcher.embed_texts(choices, model)
         return label_folder(tables.embeddings, tables.zero_shot_labels, folder, model, choices, vectors)
 
+    def label_all(self, progress: Progress) -> list[LabelResult]:
+        """The same of every folder that has embeddings, by the champion.
+
+        Raises:
+            CurationError: as :meth:`label_zero_shot`, or there is no champion.
+        """
+        model, folders = self.registry.champion(), self.tables.embeddings.latest().partitions
+        progress.start("label", len(folders))
+        done = []
+        for folder in folders:
+            done.append(self.label_zero_shot(folder, model))
+            progress.advance(1)
+        return done
+
     @cached_property
     def _engine(self) -> Engine:
         settings = self.settings

@@ -110,6 +110,8 @@ def build(
             done = bring_in_line(pipeline, shown)
             if done.index_error is not None:
                 raise CurationError(done.index_error)
+            if read.labels is not None and read.labels.zero_shot and pipeline.settings.labels:
+                pipeline.label_all(shown)
         let_pass = {name: str(because) for name in override or ()}
         as_it_is = None
         if what_if:

@@ -192,7 +192,10 @@ def _with_labels(
     if labels.zero_shot:
         text = searcher.further(index, rows, ["zero_shot_label"])["zero_shot_label"]
         if text.null_count() == len(text):
-            raise CurationError("labels.zero_shot: no image has a zero-shot label; CURATION_LABELS gives the texts")
+            raise CurationError(
+                "labels.zero_shot: no image has a zero-shot label; CURATION_LABELS gives the texts, and "
+                "`curation dataset build` without --no-curate, or the asset image_labels, chooses between them"
+            )
         return images.with_columns(values=pl.when(text.is_not_null()).then(pl.concat_list(text)).otherwise(nothing))
     of_field = counting.filter((pl.col("field") == labels.field) & pl.col("values").is_not_null())
     if not len(of_field):

@@ -140,6 +140,39 @@ def test_a_recipe_becomes_versions_that_are_listed_shown_and_compared(
     assert str(tmp_path) not in json.dumps(manifest)
 
 
+def test_labels_are_zero_shot_ones_or_predictions_where_there_are_none(
+    curation: Curation, lake: Pipeline, recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = "\n[leave_out]\nexact = false\nnear = false\n"
+    (recipes / "leaves.toml").write_text("[labels]\nzero_shot = true" + every)
+    code, _, said = curation("dataset", "build", "leaves")
+    assert (code, "CURATION_LABELS gives the texts" in said) == (2, True)
+    monkeypatch.setenv("CURATION_LABELS", '["a leaf", "the night sky"]')
+    built(curation)
+    chosen = dict(lake.tables.zero_shot_labels.latest().read(["relative_path", "label"]).drop("_file").iter_rows())
+    kept = read_version(lake.tables.datasets, "leaves").filter("kept")
+    assert len(kept) == 12
+    assert dict(kept.select("relative_path", "label").iter_rows()) == chosen
+    assert set(chosen.values()) <= {"a leaf", "the night sky"}
+
+    labelled = sorted(set(chosen) - {"rust/mirrored.jpg", "miner/copy.jpg"})
+    (tmp_path / "labels.csv").write_text("path,class\n" + "".join(f"{p},{p.split('/')[0]}\n" for p in labelled))
+    code, _, said = curation("annotate", str(tmp_path / "labels.csv"), "--from", "csv", "--field", "class")
+    assert code == 0, said
+    assert curation("classify")[0] == 0
+    (recipes / "leaves.toml").write_text('[labels]\nfield = "class"\npredictions = 0.0' + every)
+    built(curation, "--no-curate")
+    rows = lake.tables.predictions.latest().read(["relative_path", "predicted"]).drop("_file")
+    predicted = dict(rows.iter_rows())
+    kept = read_version(lake.tables.datasets, "leaves").filter("kept")
+    assert len(kept) == 12
+    for path, label in kept.select("relative_path", "label").iter_rows():
+        assert label == (path.split("/")[0] if path in labelled else predicted[path])
+    sure = built(curation, "--no-curate", "--what-if", "labels.predictions=1.0")
+    assert {one["reason"] for one in sure["left_out"]["labels"]} == {"no label"}
+    assert sure["images"] == 10
+
+
 def test_bytes_that_are_gone_or_others_are_found(
     curation: Curation, lake: Pipeline, images: Path, recipes: Path
 ) -> None:
