@@ -376,7 +376,7 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
         else:
             told += f"; {classes}{', ' if classes else ''}sizes {built.off:.2f} points off what was asked for"
         if recipe.split is not None and recipe.split.groups is None and max(built.worst, built.off) > _WORTH_A_WORD:
-            told += f" (before cuts the worst number was {built.split.worst:.1f} % of its side off; no way to put "
+            told += f" (the worst number is {built.split.worst:.1f} % of its side off; no way to put "
             told += f"whole units on sides is below {built.split.bound:.1f} %)"
         out.print(told, markup=False, soft_wrap=True)
     for relation in built.relations:

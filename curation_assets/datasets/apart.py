@@ -184,16 +184,16 @@ def _nearest(order: Order, asked: Ids, among: Ids) -> tuple[Floats, Ids]:
     if not order.is_line:
         distance, at = cKDTree(order.position[among]).query(order.position[asked])
         return np.asarray(distance), order.images[among[at]]
-    left, right = (
-        pl.DataFrame({"series": order.series[rows], "position": order.position[rows]}).with_columns(
-            pl.col("position").alias(name)
-        )
-        for rows, name in ((asked, "own"), (among, "other"))
-    )
-    right = right.with_columns(image=pl.Series(order.images[among]))
-    joined = left.join_asof(right, on="position", by="series", strategy="nearest", check_sortedness=False)
-    distance = (joined["own"] - joined["other"]).abs().fill_null(math.inf).to_numpy()
-    return distance, joined["image"].fill_null(-1).to_numpy()
+    # Rows are sorted by series and position: the nearest is the last one before, or the first one after.
+    found, distance = np.full(len(asked), -1, np.int64), np.full(len(asked), np.inf)
+    after = np.searchsorted(among, asked)
+    for at in (after - 1, after):
+        there = np.flatnonzero((at >= 0) & (at < len(among)))
+        row = among[at[there]]
+        gap = np.abs(order.position[row] - order.position[asked[there]])
+        nearer = (order.series[row] == order.series[asked[there]]) & (gap < distance[there])
+        distance[there[nearer]], found[there[nearer]] = gap[nearer], order.images[row[nearer]]
+    return distance, found
 
 
 def _too_near_on_a_line(order: Order, side: Ids, yields: Floats) -> Ids:

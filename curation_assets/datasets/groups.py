@@ -13,8 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.datasets.apart import Order, across
+from curation_assets.datasets.buffers import bring_back, clear
 from curation_assets.datasets.sides import NONE, Sides
-from curation_assets.datasets.splitting import Split, bring_back, leave_out_near
+from curation_assets.datasets.splitting import Split
 from curation_assets.datasets.together import Links, components
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
@@ -75,8 +76,8 @@ def split_by_groups(
     lies = counts & (of_unit[unit] == group)
     result = Split(np.where(lies, group, NONE), units=len(np.unique(unit[counts])))
     near = [order.only(_near_across(order, result.side)) for order in orders]
-    leave_out_near(near, (pinned == result.side) & lies & stays, sides, result)
-    bring_back(near, unit, of_unit, sides, result)
+    cleared = clear(near, result.side, (pinned == result.side) & lies & stays, sides)
+    result.buffered = bring_back(near, unit, of_unit, result.side, cleared, sides)
     there = np.full(units, number, np.int64)
     kept = np.flatnonzero(result.side >= 0)
     np.minimum.at(there, unit[kept], kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -30,7 +31,7 @@ def lay_out_runs(
     of_unit: Ids,
     key: NDArray[np.uint64],
     longest: float,
-) -> int:
+) -> tuple[int, list[Ids]]:
     """Give the units of long runs, and those beside others that have one, their sides.
 
     Args:
@@ -42,7 +43,8 @@ def lay_out_runs(
         longest: a run is cut if it holds more than so many times of what the smallest side gets of a class.
 
     Returns:
-        How many runs were cut.
+        How many runs were cut, and of each that has sides now, and not all of them before, its units in their order;
+        the runs in the order of chance.
     """
     least = min(sides.shares)
     of_run = table.with_columns(run=pl.Series(run[table["unit"].to_numpy()]))
@@ -56,6 +58,8 @@ def lay_out_runs(
     starts = np.searchsorted(run[members], np.arange(run.max() + 2))
     line = _Line.of(unit, run, orders, table)
     stretches: list[_Stretch] = []
+    rows: list[tuple[int, Ids]] = []
+    is_free = of_unit < 0
     cut = 0
     for one in sorted(long | begun):
         inside = members[starts[one] : starts[one + 1]]
@@ -65,10 +69,13 @@ def lay_out_runs(
         ordered = inside[np.lexsort((key[inside], line.place[inside], line.series[inside]))]
         found = _stretches(ordered, line, sides, of_unit, key, is_cut=one in long)
         cut += int(len(found) > 0)
+        if is_free[ordered].any():
+            rows.append((int(key[ordered].min()), ordered))
         stretches += found
     # Always the same order, whatever the images came in.
     _cut(sorted(stretches, key=lambda stretch: stretch.chance), line, table, sides, of_unit)
-    return cut
+    rows.sort(key=lambda row: row[0])
+    return cut, [ordered for _, ordered in rows if (of_unit[ordered] >= 0).all()]
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,13 @@ class _Stretch:
 
     Attributes:
         units: in their order.
+        pieces: of them, each cut by itself.
         before: the side of what stands before it; ``NONE``: nothing does.
         chance: a number of its own.
     """
 
     units: Ids
+    pieces: list[Ids]
     before: int
     chance: int
 
@@ -124,7 +133,7 @@ def _stretches(
         after = of_unit[ordered[stretch[-1] + 1]] if stretch[-1] + 1 < len(ordered) else NONE
         free = ordered[stretch]
         if is_cut and line.weights[free].sum() * min(sides.shares) >= _LEAST_BLOCK:
-            found.append(_Stretch(free, int(before), int(key[free].min())))
+            found.append(_Stretch(free, _by_class(free, line, sides), int(before), int(key[free].min())))
         elif (side := before if before >= 0 else after) >= 0:
             of_unit[free] = side
     return found
@@ -183,7 +192,7 @@ def _blocks(stretch: _Stretch, line: _Line, sides: Sides, chance: int, shift: fl
         shift: how far the cuts are moved, as a share of the stretch.
     """
     row, found = _row_of_sides(sides, stretch.before, chance), []
-    for piece in _by_class(stretch.units, line, sides):
+    for piece in stretch.pieces:
         ends = np.cumsum([sides.shares[side] for side in row])[:-1] + shift
         total = np.cumsum(line.weights[piece])
         cuts = np.maximum.accumulate([_thinnest(piece, total, line, end) for end in ends])
@@ -210,13 +219,13 @@ def _row_of_sides(sides: Sides, before: int, chance: int) -> list[int]:
 def _by_class(free: Ids, line: _Line, sides: Sides) -> list[Ids]:
     """Stretches of one class each, as far as they are long enough to be cut; others stay with the one before."""
     least = _LEAST_BLOCK / min(sides.shares)
-    pieces: list[Ids] = []
-    for piece in np.split(free, np.flatnonzero(np.diff(line.main[free])) + 1):
-        if pieces and min(line.weights[piece].sum(), line.weights[pieces[-1]].sum()) < least:
-            pieces[-1] = np.concatenate([pieces[-1], piece])
-        else:
-            pieces.append(piece)
-    return pieces
+    total = np.concatenate([[0], np.cumsum(line.weights[free])]).tolist()
+    starts = [0]
+    edges = [0, *(np.flatnonzero(np.diff(line.main[free])) + 1).tolist(), len(free)]
+    for start, end in pairwise(edges):
+        if start and min(total[end] - total[start], total[start] - total[starts[-1]]) >= least:
+            starts.append(start)
+    return np.split(free, starts[1:])
 
 
 def _thinnest(piece: Ids, total: Ids, line: _Line, end: float) -> int:
@@ -237,15 +246,21 @@ def _positions(unit: Ids, run: Ids, orders: Sequence[Order]) -> tuple[Floats, Fl
     all_series, all_places = np.zeros(len(run)), np.zeros(len(run))
     linked = np.full(int(run.max()) + 1, -1, np.int64)
     for order in orders:
-        first, _ = order.links()
+        first, second = order.links()
         here = np.bincount(run[unit[first]], minlength=len(linked))
         better = here > linked
         linked = np.maximum(linked, here)
         at, series = order.position, order.series.astype(np.float64)
         if not order.is_line:
             at = _along(order.position, run[unit[order.images]])
-        frame = pl.DataFrame({"unit": unit[order.images], "series": series, "at": at})
-        middle = frame.group_by("unit").agg(pl.col("series").min(), pl.col("at").median())
+        # Of a unit's images those count that have most others near: a copy under a number far off has none there. Which
+        # image of a cell of places links it to others depends on what comes first, so there all of them do.
+        degree = np.zeros(len(order.images), np.int64)
+        if order.is_line:
+            degree = np.bincount(np.concatenate([first, second]), minlength=len(unit))[order.images]
+        frame = pl.DataFrame({"unit": unit[order.images], "series": series, "at": at, "degree": degree})
+        frame = frame.filter(pl.col("degree") == pl.col("degree").max().over("unit")).sort("unit", "series", "at")
+        middle = frame.group_by("unit", maintain_order=True).agg(pl.all().get(pl.len() // 2))
         middle = middle.filter(pl.Series(better[run[middle["unit"].to_numpy()]]))
         rows = middle["unit"].to_numpy()
         all_series[rows], all_places[rows] = middle["series"].to_numpy(), middle["at"].to_numpy()

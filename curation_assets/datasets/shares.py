@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,13 @@ def least(kinds: Counts, numbers: Counts, shares: Sequence[float], given: Counts
     return asked.relaxed()[1] if len(kinds) else _worst(asked.fixed, asked.wanted, asked.scale)
 
 
+def worst_of(kept: NDArray[np.float64], shares: Sequence[float]) -> float:
+    """Points of the worst class, as ``Placement`` has them, of (sides, classes) images that are kept."""
+    now = _with_total(kept)
+    wanted = np.asarray(shares)[:, None] * now.sum(axis=0)
+    return _worst(now, wanted, 100.0 / np.maximum(wanted[:, -1], 1e-9))
+
+
 @dataclass(frozen=True)
 class _Asked:
     """What is to be placed, in numbers of images; the last class is all of them.
@@ -119,7 +127,7 @@ class _Asked:
         return _relaxed(self.every[large], self.numbers[large], now, self.wanted, self.scale)
 
 
-def _with_total(counts: Counts) -> Counts:
+def _with_total(counts: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([counts, counts.sum(axis=1, keepdims=True)], axis=1)
 
 

@@ -4,8 +4,10 @@
 2. Units that an order joins, by steps within its distance, make a run. A short run goes where it goes as a whole. A
    long one, which holds more of a class than half of what the smallest side gets, is cut into blocks of the sides'
    shares, where it is thinnest, unless every class gets its share without that.
-3. All other units go where every class gets its share (:mod:`~curation_assets.datasets.shares`).
-4. What then lies too near to a cut is left out (:mod:`~curation_assets.datasets.apart`).
+3. Cuts are moved, and blocks change sides, to where what is kept in the end has the best shares, and the least is left
+   out (:mod:`~curation_assets.datasets.balancing`).
+4. All other units go where every class gets its share (:mod:`~curation_assets.datasets.shares`).
+5. What then lies too near to a cut is left out (:mod:`~curation_assets.datasets.buffers`).
 
 What has a side already keeps it, and takes its unit along.
 """
@@ -19,9 +21,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order, near_if_on, too_near
+from curation_assets.datasets.apart import Order
+from curation_assets.datasets.balancing import Laid, balance, points
+from curation_assets.datasets.buffers import bring_back, clear
 from curation_assets.datasets.runs import lay_out_runs
-from curation_assets.datasets.shares import least, place
+from curation_assets.datasets.shares import least, place, worst_of
 from curation_assets.datasets.sides import NONE, Sides
 from curation_assets.datasets.together import Links, components, weakest
 
@@ -29,8 +33,6 @@ Ids = NDArray[np.int64]
 # Runs are cut that hold more than so many times of what the smallest side gets of a class: none, the longest, all long.
 _LONGEST = (np.inf, 2.0, 0.5)
 _GOOD = 2.0  # points that the worst class may be off for no further run to be cut
-_CLEANER = 1e3  # times what an image of the next side costs
-_MOST_RANKS = 90  # of sides that differ by that; a number holds no more
 # What a unit or a run holds, in a text: those that hold the same are one kind.
 _KIND = pl.concat_str(pl.col("of"), pl.lit(":"), pl.col("number")).sort_by("of").str.join(" ")
 
@@ -113,15 +115,19 @@ def split(
     key = _chance(contents, unit, units, seed)
     table = _class_counts(unit, classes, counts)
     run = components(units, [(unit[one], unit[other]) for one, other in (order.links() for order in orders)])
-    of_unit = _laid_out(unit, run, orders, table, sides, of_unit, key, result)
+    there: NDArray[np.bool_] = counts.copy()
+    there[[*result.moved]] = False
+    has_stayed = there & (pinned >= 0)
+    stays = has_stayed if stays is None else has_stayed & stays
+    laid = Laid(unit, run, classes, there, stays, orders, sides)
+    of_unit = _laid_out(laid, table, of_unit, key, result)
     result.side[counts] = of_unit[unit[counts]]
     result.side[[*result.moved]] = NONE
-    has_stayed = (pinned >= 0) & (result.side == pinned)
-    leave_out_near(orders, has_stayed if stays is None else has_stayed & stays, sides, result)
-    bring_back(orders, unit, held, sides, result)
+    cleared = clear(orders, result.side, stays, sides)
+    result.buffered = bring_back(orders, unit, held, result.side, cleared, sides)
     for image, (side, other) in result.moved.items():  # one that is still there, if there is one
-        there = np.flatnonzero((unit == unit[image]) & (result.side == side))
-        result.moved[image] = side, int(there[0]) if len(there) else other
+        kept = np.flatnonzero((unit == unit[image]) & (result.side == side))
+        result.moved[image] = side, int(kept[0]) if len(kept) else other
     return result
 
 
@@ -174,51 +180,59 @@ def _class_counts(unit: Ids, classes: Ids, counts: NDArray[np.bool_]) -> pl.Data
     return frame.group_by("unit", "of").agg(number=pl.len().cast(pl.Int64)).sort("unit", "of")
 
 
-def _laid_out(
-    unit: Ids,
-    run: Ids,
-    orders: Sequence[Order],
-    table: pl.DataFrame,
-    sides: Sides,
-    pinned: Ids,
-    key: NDArray[np.uint64],
-    result: Split,
-) -> Ids:
-    """(units,) the side of each. No more runs are cut than it takes for good shares."""
-    best, cut = pinned, -1
+def _laid_out(laid: Laid, table: pl.DataFrame, pinned: Ids, key: NDArray[np.uint64], result: Split) -> Ids:
+    """(units,) the side of each. No more runs are cut than it takes for good shares of what is kept.
+
+    Args:
+        pinned: (units,) sides that units had before anything was laid out.
+    """
+    sides, orders = laid.sides, laid.orders
+    best, cut, best_off = pinned, -1, np.inf
+    shares = np.asarray(sides.shares)
     for longest in _LONGEST if orders else _LONGEST[:1]:
         of_unit = pinned.copy()
-        now = lay_out_runs(unit, run, orders, table, sides, of_unit, key, longest) if orders else 0
+        now, ordered = 0, list[Ids]()
+        if orders:
+            now, ordered = lay_out_runs(laid.unit, laid.run, orders, table, sides, of_unit, key, longest)
         if now == cut:
             continue
-        worst, bound = _place_rest(table, run, sides, of_unit, pinned, key, is_cut=now > 0)
-        if cut < 0 or worst < result.worst:
-            best, result.worst, result.bound, result.cut = of_unit, worst, bound, now
         cut = now
-        if worst <= _GOOD:
+        left = balance(laid, ordered, of_unit, pinned < 0)
+        bound = _place_rest(table, laid.run, sides, of_unit, key, left)
+        if ordered:
+            left = balance(laid, ordered, of_unit, pinned < 0)  # beside what has its side now
+        kept = _given(table, of_unit, *laid.shape) - left
+        off = max(float(of.max()) for of in points(kept, shares))
+        if off < best_off:
+            best, best_off, result.cut = of_unit, off, now
+            result.worst = worst_of(kept, sides.shares)
+            result.bound = NONE if ordered else bound
+        if off <= _GOOD:
             break
+    if result.bound < 0:
+        result.bound = min(_bound(table, pinned, sides, laid.shape[1]), result.worst)
     return best
 
 
 def _place_rest(
-    table: pl.DataFrame, run: Ids, sides: Sides, of_unit: Ids, pinned: Ids, key: NDArray[np.uint64], *, is_cut: bool
-) -> tuple[float, float]:
+    table: pl.DataFrame, run: Ids, sides: Sides, of_unit: Ids, key: NDArray[np.uint64], left: NDArray[np.float64]
+) -> float:
     """Put runs that have no side yet where every class gets its share.
 
     Args:
-        pinned: (units,) sides that units had before anything was laid out.
-        is_cut: whether something was laid out in blocks.
+        left: (sides, classes) images on sides that will be left out there.
 
     Returns:
-        Points of the worst class, and those that no placement is below.
+        Points that no way to place them is below.
     """
-    classes = int(str(table["of"].max())) + 1
+    classes = left.shape[1]
     has = table.with_columns(side=pl.Series(of_unit[table["unit"].to_numpy()]))
     free = has.filter(pl.col("side") < 0)
     free = free.with_columns(run=pl.Series(run[free["unit"].to_numpy()]))
     rest = free.group_by("run", "of").agg(pl.col("number").sum()).group_by("run").agg(kind=_KIND).sort("run")
     kinds, numbers, kind = _kinds(rest["kind"], classes)
-    found = place(kinds, numbers, sides.shares, _given(has, len(sides.names), classes))
+    given = _given(table, of_unit, len(sides.names), classes) - np.rint(left).astype(np.int64)
+    found = place(kinds, numbers, sides.shares, given)
     lowest = np.full(len(run), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(lowest, run, key)
     runs = rest["run"].to_numpy()
@@ -228,20 +242,23 @@ def _place_rest(
     of_run[runs[ordered]] = np.concatenate([np.zeros(0, np.int64), *for_each])
     units = free["unit"].unique().to_numpy()
     of_unit[units] = of_run[run[units]]
-    if not is_cut:
-        return found.worst, found.bound
-    # The bound is of what would be free, were nothing to be laid out in blocks.
+    return found.bound
+
+
+def _bound(table: pl.DataFrame, pinned: Ids, sides: Sides, classes: int) -> float:
+    """Points of the worst class that no way to put whole units on sides is below, were nothing left out at cuts."""
     before = table.with_columns(side=pl.Series(pinned[table["unit"].to_numpy()]))
     loose = before.filter(pl.col("side") < 0).group_by("unit").agg(kind=_KIND)
     kinds, numbers, _ = _kinds(loose["kind"], classes)
-    return found.worst, least(kinds, numbers, sides.shares, _given(before, len(sides.names), classes))
+    return least(kinds, numbers, sides.shares, _given(table, pinned, len(sides.names), classes))
 
 
-def _given(table: pl.DataFrame, sides: int, classes: int) -> Ids:
+def _given(table: pl.DataFrame, of_unit: Ids, sides: int, classes: int) -> Ids:
     """(sides, classes) images that have a side."""
+    side = of_unit[table["unit"].to_numpy()]
     found = np.zeros((sides, classes), np.int64)
-    fixed = table.filter(pl.col("side") >= 0)
-    np.add.at(found, (fixed["side"].to_numpy(), fixed["of"].to_numpy()), fixed["number"].to_numpy())
+    has = side >= 0
+    np.add.at(found, (side[has], table["of"].to_numpy()[has]), table["number"].to_numpy()[has])
     return found
 
 
@@ -255,48 +272,3 @@ def _kinds(texts: pl.Series, classes: int) -> tuple[Ids, Ids, Ids]:
             kinds[row, int(of)] = int(number)
     kind = texts.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
     return kinds, np.bincount(kind, minlength=len(names)), kind
-
-
-def leave_out_near(orders: Sequence[Order], stays: NDArray[np.bool_], sides: Sides, result: Split) -> None:
-    """Take out what lies too near to a cut: of new images where the side is larger; what had its side before stays.
-
-    Two that had one before may be too near as well, where the orders were not asked for then: the cleaner side's stays.
-    """
-    share = np.asarray(sides.shares)
-    cost = np.ones(len(result.side))
-    cost[result.side >= 0] += 1e-6 * (1 - share[result.side[result.side >= 0]])
-    cost[stays] = np.inf
-    of_side = np.empty(len(share))
-    of_side[list(sides.cleanest)] = _CLEANER ** np.minimum(np.arange(len(share) - 1, -1, -1.0), _MOST_RANKS)
-    for order in orders:
-        left = too_near(order, result.side, cost)
-        result.side[left] = NONE
-        late = too_near(order, result.side, np.where(result.side >= 0, of_side[result.side], 1.0))
-        result.side[late] = NONE
-        result.buffered |= dict.fromkeys([*left.tolist(), *late.tolist()], (order.relation, -1))
-
-
-def bring_back(orders: Sequence[Order], unit: Ids, held: Ids, sides: Sides, result: Split) -> None:
-    """Put what was left out back where nothing of another side is near: what stood in its way may have gone since.
-
-    Args:
-        held: (units,) the side that a unit had before; ``NONE``: any will do, as long as nothing of it is kept.
-    """
-    left = np.array(sorted(result.buffered), np.int64)
-    for one in sorted(range(len(sides.names)), key=lambda side: (-sides.shares[side], side)):
-        if not len(left):
-            return
-        of_unit = held.copy()
-        kept = np.flatnonzero(result.side >= 0)
-        of_unit[unit[kept]] = result.side[kept]
-        may = np.isin(of_unit[unit[left]], (NONE, one))
-        for order in orders:
-            asked = np.flatnonzero(may)
-            other = near_if_on(order, left[asked], one, result.side)
-            may[asked] = other < 0
-            told = zip(left[asked].tolist(), other.tolist(), strict=True)
-            result.buffered |= {image: (order.relation, near) for image, near in told if near >= 0}
-        result.side[left[may]] = one
-        for image in left[may].tolist():
-            del result.buffered[image]
-        left = left[~may]

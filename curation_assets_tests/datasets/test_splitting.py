@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curation_assets.datasets import balancing
 from curation_assets.datasets.apart import Order, across, numbering, places, times, too_near
 from curation_assets.datasets.shares import place
 from curation_assets.datasets.sides import NONE, Sides
@@ -20,7 +22,14 @@ from curation_assets.datasets.splitting import Split, split
 from curation_assets.datasets.together import Links, components, of_equal, of_pairs
 
 THREE = Sides(("train", "val", "test"), (0.7, 0.15, 0.15), (2, 1, 0))
-PATIENT = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hasty() -> Iterator[None]:
+    """What holds of a split holds however long better ones are looked for."""
+    with mock.patch.object(balancing, "_MOST", 60_000):
+        yield
 
 
 def sha(number: Any) -> str:
