@@ -46,7 +46,9 @@ def _moved_registry(database: Path, old: str, new: str) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        # Python 3.11 has it from 3.11.4 on.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(tmp_path)
     old = (tmp_path / "root.txt").read_text()
     _moved_registry(tmp_path / "mlflow" / "mlflow.db", old, str(tmp_path))
     return tmp_path
