@@ -29,8 +29,8 @@ _EVEN = 0.01  # images that a squared point is worth where it has no price
 _ROUNDS = 20
 _STEPS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)  # units that a cut moves by
 _PARTS = (2, 4, 8)  # of a block that become another's
-_MOST = 4_000_000  # images looked at in all; a number, not a time, so that every machine finds the same
-_AT_LEAST = 2_000  # images that a look costs as much as, however few there are
+_MOST = 10_000_000  # images looked at in all; a number, not a time, so that every machine finds the same
+_AT_LEAST = 1_000  # images that a look costs as much as, however few there are
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,14 @@ class _Run:
     lost: int = 0
 
 
-def balance(laid: Laid, ordered: Sequence[Ids], of_unit: Ids, is_free: Flags) -> Floats:
+def balance(laid: Laid, ordered: Sequence[Ids], of_unit: Ids, is_free: Flags, series: Floats) -> Floats:
     """Move the blocks of runs.
 
     Args:
         ordered: of each run that may be laid out otherwise its units, in their order; runs in the order of chance.
         of_unit: (units,) the side of each, ``NONE`` where it has none yet: what is changed, for those of the runs.
         is_free: (units,) which may get another side.
+        series: (units,) which one a unit stands in.
 
     Returns:
         (sides, classes) by how many images fewer are kept than are on sides; of what comes back elsewhere more.
@@ -107,7 +108,7 @@ def balance(laid: Laid, ordered: Sequence[Ids], of_unit: Ids, is_free: Flags) ->
         for one in runs:
             others = now - one.kept
             best, best_cost = None, cost(now) + one.lost - 1e-9
-            for side in _moves(one.side, one.is_free, sides):
+            for side in _moves(one.side, one.is_free, np.diff(series[one.units]) != 0, sides):
                 if (found := _kept(one, side, laid)) is None:
                     continue
                 kept, lost = found
@@ -227,8 +228,12 @@ def _cells(side: Ids, of: Ids, sides: int, classes: int) -> Floats:
     return np.bincount(side * classes + of, minlength=sides * classes).reshape(sides, classes).astype(np.float64)
 
 
-def _moves(side: Ids, is_free: Flags, sides: int) -> Iterator[Ids]:
-    """Other sides of a run's units, in their order."""
+def _moves(side: Ids, is_free: Flags, breaks: Flags, sides: int) -> Iterator[Ids]:
+    """Other sides of a run's units, in their order.
+
+    Args:
+        breaks: (units - 1,) whether another series begins.
+    """
     for cut in (np.flatnonzero(np.diff(side)) + 1).tolist():
         for step in _STEPS:
             end = cut + step
@@ -240,7 +245,7 @@ def _moves(side: Ids, is_free: Flags, sides: int) -> Iterator[Ids]:
             if start < 0 or not is_free[start:cut].all():
                 break
             yield _with(side, start, cut, int(side[cut]))
-    edges = [0, *(np.flatnonzero((np.diff(side) != 0) | (np.diff(is_free) != 0)) + 1).tolist(), len(side)]
+    edges = [0, *(np.flatnonzero((np.diff(side) != 0) | (np.diff(is_free) != 0) | breaks) + 1).tolist(), len(side)]
     for start, end in pairwise(edges):
         if not is_free[start]:
             continue

@@ -22,6 +22,24 @@ _WAYS = [(chance, shift) for chance in range(4) for shift in (0.0, -0.03, 0.03, 
 _SEARCHED = 0.03  # of a run: how far from its place a cut is moved to where it costs less
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What was laid out.
+
+    Attributes:
+        cut: how many runs were cut.
+        ordered: of each run that has sides now, and not all of them before, its units in their order; the runs in the
+            order of chance.
+        every: (units,) all units, those of a run in the order that they stand in.
+        series: (units,) which one a unit stands in.
+    """
+
+    cut: int
+    ordered: list[Ids]
+    every: Ids
+    series: Floats
+
+
 def lay_out_runs(
     unit: Ids,
     run: Ids,
@@ -31,7 +49,7 @@ def lay_out_runs(
     of_unit: Ids,
     key: NDArray[np.uint64],
     longest: float,
-) -> tuple[int, list[Ids]]:
+) -> Layout:
     """Give the units of long runs, and those beside others that have one, their sides.
 
     Args:
@@ -43,8 +61,7 @@ def lay_out_runs(
         longest: a run is cut if it holds more than so many times of what the smallest side gets of a class.
 
     Returns:
-        How many runs were cut, and of each that has sides now, and not all of them before, its units in their order;
-        the runs in the order of chance.
+        What was laid out.
     """
     least = min(sides.shares)
     of_run = table.with_columns(run=pl.Series(run[table["unit"].to_numpy()]))
@@ -66,16 +83,17 @@ def lay_out_runs(
         inside = inside[line.weights[inside] > 0]
         if len(inside) < 2:
             continue
-        ordered = inside[np.lexsort((key[inside], line.place[inside], line.series[inside]))]
-        found = _stretches(ordered, line, sides, of_unit, key, is_cut=one in long)
+        row = inside[np.lexsort((key[inside], line.place[inside], line.series[inside]))]
+        found = _stretches(row, line, sides, of_unit, key, is_cut=one in long)
         cut += int(len(found) > 0)
-        if is_free[ordered].any():
-            rows.append((int(key[ordered].min()), ordered))
+        if is_free[row].any():
+            rows.append((int(key[row].min()), row))
         stretches += found
     # Always the same order, whatever the images came in.
     _cut(sorted(stretches, key=lambda stretch: stretch.chance), line, table, sides, of_unit)
     rows.sort(key=lambda row: row[0])
-    return cut, [ordered for _, ordered in rows if (of_unit[ordered] >= 0).all()]
+    ordered = [units for _, units in rows if (of_unit[units] >= 0).all()]
+    return Layout(cut, ordered, np.lexsort((key, line.place, line.series)), line.series)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from curation_assets.datasets.together import Links, components, weakest
 Ids = NDArray[np.int64]
 # Runs are cut that hold more than so many times of what the smallest side gets of a class: none, the longest, all long.
 _LONGEST = (np.inf, 2.0, 0.5)
+_MOST_LOOSE = 300  # runs that are whole, but are looked at once more beside those that are cut
 _GOOD = 2.0  # points that the worst class may be off for no further run to be cut
 # What a unit or a run holds, in a text: those that hold the same are one kind.
 _KIND = pl.concat_str(pl.col("of"), pl.lit(":"), pl.col("number")).sort_by("of").str.join(" ")
@@ -191,16 +192,18 @@ def _laid_out(laid: Laid, table: pl.DataFrame, pinned: Ids, key: NDArray[np.uint
     shares = np.asarray(sides.shares)
     for longest in _LONGEST if orders else _LONGEST[:1]:
         of_unit = pinned.copy()
-        now, ordered = 0, list[Ids]()
+        now, ordered, loose, series = 0, list[Ids](), list[Ids](), np.zeros(len(laid.run))
         if orders:
-            now, ordered = lay_out_runs(laid.unit, laid.run, orders, table, sides, of_unit, key, longest)
+            layout = lay_out_runs(laid.unit, laid.run, orders, table, sides, of_unit, key, longest)
+            now, ordered, series = layout.cut, layout.ordered, layout.series
+            loose = _loose(laid.run, table, of_unit, layout.every, key) if ordered else loose
         if now == cut:
             continue
         cut = now
-        left = balance(laid, ordered, of_unit, pinned < 0)
+        left = balance(laid, ordered, of_unit, pinned < 0, series)
         bound = _place_rest(table, laid.run, sides, of_unit, key, left)
         if ordered:
-            left = balance(laid, ordered, of_unit, pinned < 0)  # beside what has its side now
+            left = balance(laid, [*ordered, *loose], of_unit, pinned < 0, series)  # beside what has its side now
         kept = _given(table, of_unit, *laid.shape) - left
         off = max(float(of.max()) for of in points(kept, shares))
         if off < best_off:
@@ -212,6 +215,25 @@ def _laid_out(laid: Laid, table: pl.DataFrame, pinned: Ids, key: NDArray[np.uint
     if result.bound < 0:
         result.bound = min(_bound(table, pinned, sides, laid.shape[1]), result.worst)
     return best
+
+
+def _loose(run: Ids, table: pl.DataFrame, of_unit: Ids, every: Ids, key: NDArray[np.uint64]) -> list[Ids]:
+    """Of runs that have no side yet, those of most images: their units.
+
+    Args:
+        every: (units,) those of a run in the order that they stand in.
+    """
+    free = table.filter(pl.Series(of_unit[table["unit"].to_numpy()] < 0))
+    units = free["unit"].to_numpy()
+    frame = free.with_columns(run=pl.Series(run[units]), key=pl.Series(key[units]))
+    sums = frame.group_by("run").agg(pl.col("number").sum(), pl.col("key").min())
+    chosen = sums.sort("number", "key", descending=[True, False]).head(_MOST_LOOSE)["run"].to_numpy()
+    inside = every[np.isin(run[every], chosen) & np.isin(every, units)]
+    place_of = {one: at for at, one in enumerate(chosen.tolist())}
+    found: list[list[int]] = [[] for _ in chosen]
+    for unit in inside.tolist():
+        found[place_of[int(run[unit])]].append(unit)
+    return [np.array(one, np.int64) for one in found]
 
 
 def _place_rest(

@@ -28,7 +28,7 @@ PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=list(He
 @pytest.fixture(scope="module", autouse=True)
 def hasty() -> Iterator[None]:
     """What holds of a split holds however long better ones are looked for."""
-    with mock.patch.object(balancing, "_MOST", 60_000):
+    with mock.patch.object(balancing, "_MOST", 30_000):
         yield
 
 
