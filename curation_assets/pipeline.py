@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from curation_assets.curate.quality import QualityResult
     from curation_assets.curate.scores.scoring import Scoring, Wanted
     from curation_assets.curate.spark import SparkMeasuring
+    from curation_assets.datasets.changes.moments import Moment
     from curation_assets.datasets.making import Outcome
-    from curation_assets.datasets.moments import Moment
     from curation_assets.datasets.recipe import Recipe
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
@@ -822,9 +822,9 @@ class Pipeline:
         Raises:
             CurationError: there is no such version, or a table can't be read.
         """
-        from curation_assets.datasets.causes import WHY
+        from curation_assets.datasets.changes.causes import WHY
+        from curation_assets.datasets.changes.reasons import explained
         from curation_assets.datasets.comparing import as_changes, changes
-        from curation_assets.datasets.reasons import explained
         from curation_assets.datasets.versions import checked_version, read_manifest, read_version
 
         table = self.tables.datasets
@@ -838,9 +838,9 @@ class Pipeline:
         Args:
             other_tables: what the second was built by, if by other tables.
         """
-        from curation_assets.datasets.causes import WHY
+        from curation_assets.datasets.changes.causes import WHY
+        from curation_assets.datasets.changes.reasons import explained
         from curation_assets.datasets.comparing import as_changes, changes
-        from curation_assets.datasets.reasons import explained
 
         found = changes(one.built.rows, other.built.rows)
         moments = self._moment_of(one.built.recipe), (other_tables or self)._moment_of(other.built.recipe)
@@ -848,7 +848,7 @@ class Pipeline:
 
     def _moment(self, manifest: Mapping[str, Any]) -> Moment:
         """What a version was made of."""
-        from curation_assets.datasets.moments import keys_of, tables_of
+        from curation_assets.datasets.changes.moments import keys_of, tables_of
 
         then = self.with_tables(tables_of(manifest, self.tables))
         model, recipe = manifest["model"], keys_of(manifest["recipe"])
@@ -856,7 +856,7 @@ class Pipeline:
 
     def _moment_of(self, recipe: Recipe) -> Moment:
         """What a recipe is built of."""
-        from curation_assets.datasets.moments import keys_of
+        from curation_assets.datasets.changes.moments import keys_of
 
         model = self.searcher.model()
         return self._as_moment({"dataset": recipe.name, "line": 0}, keys_of(recipe), (model.name, model.version), {})
@@ -871,7 +871,7 @@ class Pipeline:
                 settings'.
         """
         from curation_assets.curate.problems import KINDS, thresholds
-        from curation_assets.datasets.moments import Moment
+        from curation_assets.datasets.changes.moments import Moment
 
         usual, said = self.settings.problem_thresholds, {kind: recipe.get(f"leave_out.{kind}") for kind in KINDS}
         own = {kind: value for kind, value in said.items() if isinstance(value, float)}

@@ -91,7 +91,7 @@ def build(
 ) -> None:
     """Carry out a recipe and publish a version. Ends with 1 where its gate doesn't hold: then nothing is published."""
     quiet_libraries()
-    from curation_assets.datasets.moments import asked_as_of
+    from curation_assets.datasets.changes.moments import asked_as_of
     from curation_assets.datasets.reading import read_recipe, recipe_file
     from curation_assets.ingest import curate as bring_in_line
 
@@ -316,7 +316,7 @@ def withdraw(
 
 
 def _print_changes(changes: pl.DataFrame, k: int) -> None:
-    from curation_assets.datasets.reasons import by_reason
+    from curation_assets.datasets.changes.reasons import by_reason
 
     counts = by_reason(changes)
     for (change,), rows in changes.group_by("change", maintain_order=True):
@@ -335,7 +335,7 @@ def _print_changes(changes: pl.DataFrame, k: int) -> None:
 
 def _change_facts(changes: pl.DataFrame) -> dict[str, Any]:
     """The same for ``--json``."""
-    from curation_assets.datasets.reasons import by_reason
+    from curation_assets.datasets.changes.reasons import by_reason
 
     why: dict[str, dict[str, int]] = {}
     for change, by, number in by_reason(changes).iter_rows():

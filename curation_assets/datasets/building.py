@@ -11,16 +11,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curation_assets.curate.leakage import Leakage, leaks
-from curation_assets.datasets import apart, steps
-from curation_assets.datasets.apart import Order
+from curation_assets.datasets import steps
 from curation_assets.datasets.gathering import Gathered
 from curation_assets.datasets.given import Given
-from curation_assets.datasets.groups import sides_of, split_by_groups
 from curation_assets.datasets.recipe import Apart, Recipe
 from curation_assets.datasets.recipe import Split as SplitRecipe
-from curation_assets.datasets.sides import NONE
-from curation_assets.datasets.splitting import Split, chance_of, split
-from curation_assets.datasets.together import Links, of_equal, of_pairs
+from curation_assets.datasets.splits import apart
+from curation_assets.datasets.splits.apart import Order
+from curation_assets.datasets.splits.groups import sides_of, split_by_groups
+from curation_assets.datasets.splits.sides import NONE
+from curation_assets.datasets.splits.splitting import Split, chance_of, split
+from curation_assets.datasets.splits.together import Links, of_equal, of_pairs
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import directories_of
 from curation_assets.images.names import printable

@@ -30,9 +30,9 @@ def changes(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The columns of ``CHANGE``: ``change`` is ``came``, ``went``, ``moved`` to another side, ``relabelled``, or
         ``replaced`` by other bytes; ``before`` and ``after`` are side, label, or why it was or is left out; ``witness``
-        is that of what went. Then what :func:`~curation_assets.datasets.reasons.explained` goes by: the rows of both
-        versions, the later's with ``_after``, and as ``witness_kept``, ``witness_reason`` and ``witness_witness`` what
-        the other version says of a row's witness. Sorted.
+        is that of what went. Then what ``changes.reasons.explained`` goes by: the rows of both versions, the later's
+        with ``_after``, and as ``witness_kept``, ``witness_reason`` and ``witness_witness`` what the other version says
+        of a row's witness. Sorted.
     """
     both = _beside(one, other).join(_beside(other, one), on="relative_path", how="full", coalesce=True, suffix="_after")
     was, is_now = pl.col("kept").fill_null(value=False), pl.col("kept_after").fill_null(value=False)

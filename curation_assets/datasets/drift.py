@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.datasets.splitting import chance_of
+from curation_assets.datasets.splits.splitting import chance_of
 
 LEAST = 50  # contents of each version with a vector: below, chance is as large as any drift
 MOST = 6_000  # contents of both together that are looked at

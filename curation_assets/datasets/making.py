@@ -16,10 +16,10 @@ from curation_assets import __version__
 from curation_assets.curate.duplicates.judging import Thresholds as Agreements
 from curation_assets.datasets import versions
 from curation_assets.datasets.building import Built, build
+from curation_assets.datasets.changes.moments import OF_MANIFEST
 from curation_assets.datasets.drift import Drift, drift
 from curation_assets.datasets.gate import Verdict, judge
 from curation_assets.datasets.gathering import Gathered, gather
-from curation_assets.datasets.moments import OF_MANIFEST
 from curation_assets.datasets.recipe import Recipe
 from curation_assets.datasets.sampling import sampled_across
 from curation_assets.datasets.versions import Published

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from curation_assets.curate.duplicates.keepers import CRITERIA, ORDER
 from curation_assets.curate.problems import KINDS
-from curation_assets.datasets.sides import Sides
+from curation_assets.datasets.splits.sides import Sides
 
 FILES = (".csv", ".parquet")  # of images on sides
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.annotations.columns import counting_labels
-from curation_assets.datasets.apart import numbering
+from curation_assets.datasets.splits.apart import numbering
 from curation_assets.embed.vectors import KEY
 from curation_assets.images.listing import directories_of
 from curation_assets.tables import Tables

@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from curation_assets.curate.problems import judged, thresholds
-from curation_assets.datasets.causes import WHY
+from curation_assets.datasets.changes.causes import WHY
+from curation_assets.datasets.changes.moments import Moment, keys_of
+from curation_assets.datasets.changes.reasons import by_reason, explained
 from curation_assets.datasets.comparing import as_changes, changes
-from curation_assets.datasets.moments import Moment, keys_of
 from curation_assets.datasets.reading import parse_recipe
-from curation_assets.datasets.reasons import by_reason, explained
 from curation_assets.decisions.standing import SCHEMA
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import (

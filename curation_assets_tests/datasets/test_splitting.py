@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation_assets.datasets import balancing
-from curation_assets.datasets.apart import Order, across, numbering, places, times, too_near
-from curation_assets.datasets.shares import place
-from curation_assets.datasets.sides import NONE, Sides
-from curation_assets.datasets.splitting import Split, split
-from curation_assets.datasets.together import Links, components, of_equal, of_pairs
+from curation_assets.datasets.splits import balancing
+from curation_assets.datasets.splits.apart import Order, across, numbering, places, times, too_near
+from curation_assets.datasets.splits.shares import place
+from curation_assets.datasets.splits.sides import NONE, Sides
+from curation_assets.datasets.splits.splitting import Split, split
+from curation_assets.datasets.splits.together import Links, components, of_equal, of_pairs
 
 THREE = Sides(("train", "val", "test"), (0.7, 0.15, 0.15), (2, 1, 0))
 PATIENT = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
@@ -272,7 +272,7 @@ def test_shares_are_as_good_as_the_groups_allow(groups: Sequence[int], worst: fl
 
 
 def test_more_kinds_than_a_program_takes_are_placed_well_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("curation_assets.datasets.shares._MOST_KINDS", 5)
+    monkeypatch.setattr("curation_assets.datasets.splits.shares._MOST_KINDS", 5)
     rng = np.random.default_rng(0)
     kinds = np.unique(rng.integers(0, 4, (300, 6)), axis=0)
     kinds = kinds[kinds.sum(axis=1) > 0]

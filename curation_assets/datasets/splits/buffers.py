@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order, near_if_on, too_near
-from curation_assets.datasets.sides import NONE, Sides
+from curation_assets.datasets.splits.apart import Order, near_if_on, too_near
+from curation_assets.datasets.splits.sides import NONE, Sides
 
 Ids = NDArray[np.int64]
 _CLEANER = 1e3  # times what an image of the next side costs

@@ -14,9 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order
-from curation_assets.datasets.buffers import bring_back, clear
-from curation_assets.datasets.sides import NONE, Sides
+from curation_assets.datasets.splits.apart import Order
+from curation_assets.datasets.splits.buffers import bring_back, clear
+from curation_assets.datasets.splits.sides import NONE, Sides
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

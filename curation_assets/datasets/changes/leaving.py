@@ -9,7 +9,7 @@ import polars as pl
 from curation_assets.curate.overview import as_decided
 from curation_assets.curate.problems import KINDS
 from curation_assets.datasets import steps
-from curation_assets.datasets.causes import (
+from curation_assets.datasets.changes.causes import (
     AT,
     NOT_THERE,
     TAKEN_BACK,
@@ -19,8 +19,8 @@ from curation_assets.datasets.causes import (
     recipe_cause,
     value_told,
 )
-from curation_assets.datasets.labelling import labels_cause
-from curation_assets.datasets.moments import Moment
+from curation_assets.datasets.changes.labelling import labels_cause
+from curation_assets.datasets.changes.moments import Moment
 from curation_assets.decisions.kinds import DIFFERENT, DUPLICATE, KEEP, KEEPER, QUALITY, REMOVE, SAME, UNSURE
 from curation_assets.decisions.record import read_decisions, read_rows
 

@@ -5,9 +5,9 @@
    long one, which holds more of a class than half of what the smallest side gets, is cut into blocks of the sides'
    shares, where it is thinnest, unless every class gets its share without that.
 3. Cuts are moved, and blocks change sides, to where what is kept in the end has the best shares, and the least is left
-   out (:mod:`~curation_assets.datasets.balancing`).
-4. All other units go where every class gets its share (:mod:`~curation_assets.datasets.shares`).
-5. What then lies too near to a cut is left out (:mod:`~curation_assets.datasets.buffers`).
+   out (:mod:`~curation_assets.datasets.splits.balancing`).
+4. All other units go where every class gets its share (:mod:`~curation_assets.datasets.splits.shares`).
+5. What then lies too near to a cut is left out (:mod:`~curation_assets.datasets.splits.buffers`).
 
 What has a side already keeps it, and takes its unit along.
 """
@@ -21,13 +21,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order
-from curation_assets.datasets.balancing import Laid, balance, points
-from curation_assets.datasets.buffers import bring_back, clear
-from curation_assets.datasets.runs import lay_out_runs
-from curation_assets.datasets.shares import least, place, worst_of
-from curation_assets.datasets.sides import NONE, Sides
-from curation_assets.datasets.together import Links, components, weakest
+from curation_assets.datasets.splits.apart import Order
+from curation_assets.datasets.splits.balancing import Laid, balance, points
+from curation_assets.datasets.splits.buffers import bring_back, clear
+from curation_assets.datasets.splits.runs import lay_out_runs
+from curation_assets.datasets.splits.shares import least, place, worst_of
+from curation_assets.datasets.splits.sides import NONE, Sides
+from curation_assets.datasets.splits.together import Links, components, weakest
 
 Ids = NDArray[np.int64]
 # Runs are cut that hold more than so many times of what the smallest side gets of a class: none, the longest, all long.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from curation_assets.datasets.causes import AT, cause, changed_key, recipe_cause
+from curation_assets.datasets.changes.causes import AT, cause, changed_key, recipe_cause
+from curation_assets.datasets.changes.labelling import labels_cause
+from curation_assets.datasets.changes.leaving import Leaving, left_and_kept
+from curation_assets.datasets.changes.moments import Moment
 from curation_assets.datasets.comparing import CAME, MOVED, RELABELLED, REPLACED, WENT
-from curation_assets.datasets.labelling import labels_cause
-from curation_assets.datasets.leaving import Leaving, left_and_kept
-from curation_assets.datasets.moments import Moment
 from curation_assets.errors import CurationError
 
 _NOT_TOLD = "not told by the tables"

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order, across
-from curation_assets.datasets.buffers import bring_back, clear
-from curation_assets.datasets.sides import NONE, Sides
-from curation_assets.datasets.splitting import Split
-from curation_assets.datasets.together import Links, components
+from curation_assets.datasets.splits.apart import Order, across
+from curation_assets.datasets.splits.buffers import bring_back, clear
+from curation_assets.datasets.splits.sides import NONE, Sides
+from curation_assets.datasets.splits.splitting import Split
+from curation_assets.datasets.splits.together import Links, components
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 
@@ -66,7 +66,7 @@ def split_by_groups(
 
     Args:
         group: (images,) the side that each is in; ``NONE``: in none.
-        sides, links, orders, pinned, counts, stays: as :func:`~curation_assets.datasets.splitting.split` has them.
+        sides, links, orders, pinned, counts, stays: as ``splitting.split`` has them.
     """
     number = len(group)
     unit = components(number, [(kind.first, kind.second) for kind in links])

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curation_assets.datasets.moments import Moment
+from curation_assets.datasets.changes.moments import Moment
 
 AT = "_at"  # number of the change
 TAKEN_BACK, NOT_THERE = "taken back", "does not count any more,"

@@ -7,8 +7,8 @@ import polars as pl
 from curation_assets.annotations.columns import counting_labels
 from curation_assets.annotations.formats.folders import compiled_pattern
 from curation_assets.annotations.standing import DECIDED, INHERITED
-from curation_assets.datasets.causes import AT, cause, changed_key, of_decision, recipe_cause
-from curation_assets.datasets.moments import Moment
+from curation_assets.datasets.changes.causes import AT, cause, changed_key, of_decision, recipe_cause
+from curation_assets.datasets.changes.moments import Moment
 from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import read_decisions
 

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from curation_assets.datasets.apart import Order
-from curation_assets.datasets.sides import NONE, Sides
+from curation_assets.datasets.splits.apart import Order
+from curation_assets.datasets.splits.sides import NONE, Sides
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -1,0 +1,1 @@
+"""Why one version of a dataset is otherwise than another."""
