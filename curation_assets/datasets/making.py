@@ -24,12 +24,13 @@ from curation_assets.datasets.recipe import Recipe
 from curation_assets.datasets.sampling import sampled_across
 from curation_assets.datasets.versions import Published
 from curation_assets.errors import CurationError
-from curation_assets.images.names import path_from_text
+from curation_assets.images.names import path_from_text, printable
 from curation_assets.progress import Progress
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 from curation_assets.tables import Tables
 
+_NAMED = 8  # classes in a note
 _DIGITS = 6  # of numbers in a manifest
 
 
@@ -116,6 +117,8 @@ def make(
     gathered = gather(recipe, tables, searcher, index, lake.order, lake.agreements, lake.judged)
     progress.advance(1)
     built = build(recipe, gathered, before)
+    if parent and recipe.labels is not None:
+        _tell_vanished(built, parent, versions.labels_of(tables.datasets, recipe.name, parent))
     if recipe.split is not None:
         _sample(built, lake, gathered, index, progress)
     progress.advance(1)
@@ -195,6 +198,14 @@ def _sample(built: Built, lake: Lake, gathered: Gathered, index: SearchIndex, pr
     path_of = dict(kept.sort("relative_path", descending=True).select("content_sha256", "relative_path").iter_rows())
     built.sampled = found.compared
     built.missed = [(path_of[first], path_of[second]) for first, second in found.near.iter_rows()]
+
+
+def _tell_vanished(built: Built, parent: int, before: set[str]) -> None:
+    """Tell of classes that the version before had and this one has not."""
+    gone = sorted(before.difference(built.kept["label"].drop_nulls().unique()))
+    if gone:
+        named = ", ".join(map(printable, gone[:_NAMED])) + (f" and {len(gone) - _NAMED:,} more" * (len(gone) > _NAMED))
+        built.notes.append(f"no image is left of {named}, of which version {parent} had some")
 
 
 def _drift(version: int, before: pl.DataFrame, kept: pl.DataFrame, index: SearchIndex) -> Drift:

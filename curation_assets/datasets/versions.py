@@ -148,6 +148,12 @@ def read_version(table: LakeTable, dataset: str, version: int | None = None) -> 
     return rows.sort("relative_path")
 
 
+def labels_of(table: LakeTable, dataset: str, version: int) -> set[str]:
+    """Labels of what a version keeps."""
+    rows = table.latest().read(["label"], dataset, where=(pl.col("version") == version) & pl.col("kept"))
+    return set(rows["label"].drop_nulls().unique())
+
+
 def kept_so_far(table: LakeTable, dataset: str) -> pl.DataFrame | None:
     """Images that versions of the newest line kept, each where it was last: path, content, ``split`` and ``last``.
 

@@ -87,6 +87,8 @@ def test_a_recipe_becomes_versions_that_are_listed_shown_and_compared(
     first = built(curation)
     assert first["published"]["version"] == 1
     assert built(curation, "--no-curate")["published"] == first["published"] | {"is_new": False}
+    dropped = built(curation, "--no-curate", "--what-if", 'labels.drop=["rust"]')
+    assert "no image is left of rust, of which version 1 had some" in dropped["notes"]
     (recipes / "leaves.toml").write_text(RECIPE + "\n[leave_out]\nexact = false\n")
     assert built(curation, "--no-curate")["published"]["version"] == 2
     (recipes / "fixed.csv").write_text("relative_path\nrust/b.jpg\nminer/a.jpg\nrust/gone.jpg\n")
