@@ -23,6 +23,7 @@ from curation_assets.commands import (
     decisions,
     demo,
     duplicates,
+    forget,
     gallery,
     index,
     ingest,
@@ -61,6 +62,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("repair")(upkeep.repair)
 app.command("maintain")(upkeep.maintain)
+app.command("forget")(forget.forget)
 app.add_typer(model.app, name="model")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(datasets.app, name="dataset")

@@ -203,6 +203,9 @@ def show(
         out.print(printable(f"let pass  {name_of}: {why}"), markup=False, soft_wrap=True)
     for note in manifest["notes"]:
         out.print(printable(f"note      {note}"), markup=False, soft_wrap=True)
+    for gone in manifest.get("forgotten", ()):
+        told = f"forgotten {gone['images']:>23,}  {gone['kept']:,} of them kept, on request, {gone['at'][:10]}"
+        out.print(told, markup=False, soft_wrap=True)
 
 
 @app.command("diff")
@@ -231,24 +234,27 @@ def verify(
     """Read every image of a version: whether it is still there with the same bytes. Ends with 1 where one is not."""
     quiet_libraries()
     from curation_assets.datasets.comparing import verify as verify_images
-    from curation_assets.datasets.versions import checked_version, read_version
+    from curation_assets.datasets.versions import checked_version, read_manifest, read_version
 
     pipeline = pipeline_of(settings_of(images, lake))
     table = pipeline.tables.datasets
     dataset, number = _named(name)
     number = checked_version(table, dataset, number)
     kept = read_version(table, dataset, number).filter("kept")
+    forgotten = sum(gone["kept"] for gone in read_manifest(table, dataset, number).get("forgotten", ()))
     with stoppable() as shown:
         found = verify_images(kept, pipeline.settings.images_root, shown)
     if as_json:
-        print_json({"dataset": dataset, "version": number} | asdict(found))
+        print_json({"dataset": dataset, "version": number, "forgotten": forgotten} | asdict(found))
     else:
         for path, why in list(found.gone.items())[:_MOST_ROWS]:
             out.print(printable(f"gone   {path}: {why}"), markup=False, soft_wrap=True)
         for path in found.other[:_MOST_ROWS]:
             out.print(printable(f"other  {path}: its bytes are not those of the version"), markup=False, soft_wrap=True)
         whole = found.images - len(found.gone) - len(found.other)
-        out.print(f"{dataset}@{number}  {whole:,} of {found.images:,} images are there as they were", markup=False)
+        told = f"{dataset}@{number}  {whole:,} of {found.images:,} images are there as they were"
+        told += f"; {forgotten:,} were forgotten on request" if forgotten else ""
+        out.print(told, markup=False, soft_wrap=True)
     raise typer.Exit(1 if found.gone or found.other else 0)
 
 

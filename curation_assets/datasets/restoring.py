@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from curation_assets.datasets.versions import held_by
 from curation_assets.errors import CurationError
 from curation_assets.files import write_whole
 from curation_assets.images.names import path_from_text
@@ -48,8 +49,9 @@ def restore(
     chosen = rows.filter(pl.col("relative_path").is_in(pl.Series([*wanted], dtype=pl.String).implode()))
     image = ["relative_path", "content_sha256"]
     # Rows may have moved to another file since, as small files are joined.
-    now = directory.latest().read(image).rename({"_file": "now"})
-    chosen = chosen.join(now, on=image, how="left").with_columns(pl.coalesce("now", "file").alias("file"))
+    now = directory.latest().read(image).rename({"_file": "file"})
+    chosen, lost = chosen.select(image).join(now, on=image), chosen.join(now, on=image, how="anti")
+    chosen = pl.concat([chosen, held_by(lost.select(*image, "file"), directory)])
     progress.start("restore", len(chosen))
     for (file,), part in chosen.sort("file", "relative_path").group_by("file", maintain_order=True):
         for start in range(0, len(part), _TOGETHER):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation_assets.errors import CurationError
+from curation_assets.lake.earlier import holding
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import DATASETS
 from curation_assets.lake.snapshot import Snapshot
@@ -21,11 +22,12 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
 
 _ROWS = [column.name for column in DATASETS.columns if column.name not in ("manifest", "content_id", "published_at")]
+_IMAGE = ["relative_path", "content_sha256"]
 _SUMMARY = ["version", "kept", "split", "label", "reason", "content_id", "published_at"]
 _SIGNED = ["relative_path", "content_sha256", "label", "split", "kept", "reason"]
 _ROW_GROUP = 65_536
 _WITHDRAWN = "withdrawn"  # reason of the one row that is left of such a version
-_LIVE = pl.col("content_id") != ""
+LIVE = pl.col("content_id") != ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def kept_so_far(table: LakeTable, dataset: str) -> pl.DataFrame | None:
     first = int(read_manifest(table, dataset, newest)["line"])
     columns = ["relative_path", "content_sha256", "split", "version", "kept", "witness"]
     stood_for = pl.col("reason").is_in(["exact", "near", "burst"])
-    which = (pl.col("kept") | stood_for) & (pl.col("version") >= first) & _LIVE
+    which = (pl.col("kept") | stood_for) & (pl.col("version") >= first) & LIVE
     rows = table.latest().read(columns, dataset, where=which).drop("_file")
     kept = rows.filter("kept")
     side_of = kept.select("version", witness="relative_path", split="split")
@@ -194,7 +196,7 @@ def checked_version(table: LakeTable, dataset: str, version: int | None) -> int:
     if dataset not in there:
         names = f"there are {', '.join(sorted(there))}" if there else "none was built yet"
         raise CurationError(f"there is no dataset {dataset!r}; {names}")
-    numbers = sorted(set(table.latest().read(["version"], dataset, where=_LIVE)["version"]))
+    numbers = sorted(set(table.latest().read(["version"], dataset, where=LIVE)["version"]))
     if version is None:
         if not numbers:
             raise CurationError(f"every version of {dataset} was withdrawn")
@@ -216,7 +218,7 @@ def versions(table: LakeTable, dataset: str | None = None) -> list[Version]:
         return []
     snapshot, found = table.latest(), []
     for name in sorted(snapshot.partitions) if dataset is None else [dataset]:
-        rows = snapshot.read(_SUMMARY, name, where=_LIVE)
+        rows = snapshot.read(_SUMMARY, name, where=LIVE)
         for (number,), of_it in rows.sort("version", descending=True).group_by("version", maintain_order=True):
             kept = of_it.filter("kept")
             found.append(
@@ -246,15 +248,7 @@ def withdraw(table: LakeTable, dataset: str, version: int, reason: str, progress
     def work(change: Rewrite) -> None:
         rows = change.base.read(["version", "published_at"], dataset, where=pl.col("version") == version)
         touched = set(rows["_file"])
-        mark = {
-            "version": version,
-            "relative_path": "",
-            "kept": False,
-            "reason": _WITHDRAWN,
-            "published_at": rows["published_at"].first(),
-            "content_id": "",
-            "manifest": as_manifest({"withdrawn": reason}),
-        }
+        mark = withdrawn_row(version, rows["published_at"].first(), reason)
         files = [file for file in change.base.files(dataset) if file.path in touched]
         with change.writer.file() as stage:
             for batch in change.base.reader.batches(files, _ROW_GROUP):
@@ -265,21 +259,53 @@ def withdraw(table: LakeTable, dataset: str, version: int, reason: str, progress
     rewrite(table, dataset, work, info={"job": "withdraw", "dataset": dataset}, progress=progress)
 
 
+def withdrawn_row(version: int, published_at: Any, reason: str) -> dict[str, Any]:
+    """The one row that stays of a version that was taken back."""
+    return {
+        "version": version,
+        "relative_path": "",
+        "kept": False,
+        "reason": _WITHDRAWN,
+        "published_at": published_at,
+        "content_id": "",
+        "manifest": as_manifest({"withdrawn": reason}),
+    }
+
+
 def pinned_files(table: LakeTable, directory: LakeTable) -> set[str]:
     """Data files of the directory table that hold images of versions which it has no more."""
     if not table.exists() or not directory.exists():
         return set()
-    image = ["relative_path", "content_sha256"]
-    kept = table.latest().read([*image, "file"], where=pl.col("kept")).unique([*image, "file"])
-    there = directory.latest().read(image).select(image)
-    return set(kept.join(there, on=image, how="anti")["file"])
+    kept = table.latest().read([*_IMAGE, "file"], where=pl.col("kept")).unique([*_IMAGE, "file"])
+    there = directory.latest().read(_IMAGE).select(_IMAGE)
+    return set(held_by(kept.join(there, on=_IMAGE, how="anti"), directory)["file"])
+
+
+def held_by(images: pl.DataFrame, directory: LakeTable) -> pl.DataFrame:
+    """Images that the directory table has no more, each with the earlier data file that holds its bytes.
+
+    Args:
+        images: ``relative_path``, ``content_sha256`` and ``file``, which held them when a version was published. Rows
+            may have been laid out anew since.
+
+    Returns:
+        The same, ``file`` as it is; where none holds an image any more, as it was given.
+    """
+    there = [file for file in images["file"].unique() if directory.storage.exists(file)]
+    is_there = pl.col("file").is_in(there)
+    moved = images.filter(~is_there)
+    if not len(moved):
+        return images
+    now = holding(directory, moved).rename({"file": "now"})
+    moved = moved.join(now, on=_IMAGE, how="left").with_columns(file=pl.coalesce("now", "file")).drop("now")
+    return pl.concat([images.filter(is_there), moved])
 
 
 def _counted(rows: pl.DataFrame, column: str) -> dict[str, int]:
     return dict(rows.drop_nulls(column).group_by(column).len().sort(column).iter_rows())
 
 
-def _last(snapshot: Snapshot, dataset: str, where: pl.Expr | None = _LIVE) -> int:
+def _last(snapshot: Snapshot, dataset: str, where: pl.Expr | None = LIVE) -> int:
     if dataset not in snapshot.partitions:
         return 0
     return int(str(snapshot.read(["version"], dataset, where=where)["version"].max() or 0))

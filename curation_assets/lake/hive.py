@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 WHOLE = ""  # the one partition of a table that has none; Delta can't hold an empty value, so no other is called so
 
@@ -10,6 +10,11 @@ WHOLE = ""  # the one partition of a table that has none; Delta can't hold an em
 def hive_directory(column: str, value: str) -> str:
     """Directory, as it lies on disk, that holds the Parquet files of a partition."""
     return f"{column}={quote(value, safe='')}"
+
+
+def partition_of(column: str, directory: str) -> str:
+    """The value whose directory that is."""
+    return unquote(directory.removeprefix(f"{column}="))
 
 
 def file_path(column: str | None, partition: str, name: str) -> str:

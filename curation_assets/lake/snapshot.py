@@ -232,7 +232,7 @@ class Snapshot:
         Raises:
             CurationError: the table can't be read now. Rows of a broken file are left out.
         """
-        needed = [*columns, *(c for c in ([] if where is None else where.meta.root_names()) if c not in columns)]
+        needed = list(dict.fromkeys([*columns, *([] if where is None else where.meta.root_names())]))
         while True:
             chosen = self.files(partition) if files is None else self._without_broken(list(files))
             try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from curation_assets import cli
+from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
 
 Curation = Callable[..., tuple[int, str, str]]
 
@@ -27,3 +33,27 @@ def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         return int(end.value.code or 0), said.out, said.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """Ten photographs of two classes, one of them once more mirrored, one copied; and a lake of them."""
+    home = tmp_path_factory.mktemp("filled")
+    for number in range(10):
+        path = home / "images" / ("rust" if number % 2 else "miner") / f"{chr(97 + number)}.jpg"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(jpeg(photograph(number)))
+    (home / "images/rust/mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(1))))
+    shutil.copy(home / "images/miner/a.jpg", home / "images/miner/copy.jpg")
+    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    settings.mlflow_dir.mkdir()
+    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
+    run(Pipeline(settings), LogProgress())
+    return home
+
+
+@pytest.fixture
+def lake(ready: Pipeline, filled: Path) -> Pipeline:
+    """That lake, of the test's own."""
+    shutil.copytree(filled, ready.settings.lake_root.parent, dirs_exist_ok=True)
+    return ready

@@ -56,6 +56,7 @@ def test_every_command_is_offered_where_none_is_begun() -> None:
     known |= {
         "repair",
         "maintain",
+        "forget",
         "curate",
         "dataset",
         "problems",

@@ -20,7 +20,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.commands.conftest import Curation
-from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
+from curation_assets_tests.curate.duplicates.drawn import jpeg, photograph
 
 RECIPE = """
 [labels]
@@ -30,30 +30,6 @@ path = "{class}/*"
 train = 0.5
 test = 0.5
 """
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
-    """Ten photographs of two classes, one of them once more mirrored, one copied; and a lake of them."""
-    home = tmp_path_factory.mktemp("filled")
-    for number in range(10):
-        path = home / "images" / ("rust" if number % 2 else "miner") / f"{chr(97 + number)}.jpg"
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_bytes(jpeg(photograph(number)))
-    (home / "images/rust/mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(1))))
-    shutil.copy(home / "images/miner/a.jpg", home / "images/miner/copy.jpg")
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
-    settings.mlflow_dir.mkdir()
-    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
-    run(Pipeline(settings), LogProgress())
-    return home
-
-
-@pytest.fixture
-def lake(ready: Pipeline, filled: Path) -> Pipeline:
-    """That lake, of the test's own."""
-    shutil.copytree(filled, ready.settings.lake_root.parent, dirs_exist_ok=True)
-    return ready
 
 
 @pytest.fixture
