@@ -169,6 +169,7 @@ def test_bytes_that_are_gone_or_others_are_found(
     assert json.loads(text) == {
         "dataset": "leaves",
         "version": 1,
+        "forgotten": 0,
         "images": 10,
         "gone": {kept[0]: "No such file or directory"},
         "other": [kept[1]],
