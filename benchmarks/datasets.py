@@ -280,6 +280,7 @@ def _drawn(number: int) -> Gathered:
         flagged=pl.lit(value=False),
         doubted=pl.lit(value=False),
         given_split=pl.lit(None, pl.String),
+        must_have=pl.lit(value=False),
     ).sort("relative_path")
     content, first = images["content_sha256"], rng.integers(0, number, number // 10)
     second = np.clip(first + rng.integers(1, 4, len(first)), 0, number - 1)

@@ -28,6 +28,7 @@ from curation_assets.commands import (
     index,
     ingest,
     leakage,
+    mining,
     model,
     search,
     serve,
@@ -53,6 +54,7 @@ app.command("duplicates")(duplicates.duplicates)
 app.command("leakage")(leakage.leakage)
 app.command("clusters")(clusters.clusters)
 app.command("classify")(classify.classify)
+app.command("mine")(mining.mine)
 app.command("search")(search.search)
 app.command("label")(search.label)
 app.command("index")(index.index)

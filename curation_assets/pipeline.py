@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from curation_assets.curate.spark import SparkMeasuring
     from curation_assets.datasets.changes.moments import Moment
     from curation_assets.datasets.making import Outcome
+    from curation_assets.datasets.mining.mining import Asked, Mined
     from curation_assets.datasets.recipe import Recipe
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
@@ -794,7 +795,8 @@ class Pipeline:
             raise ValueError("what is built of earlier tables is not published")
         if self.is_now and recipe.needs_label_issues and self.label_issues_behind():
             raise CurationError("label issues are not as they would be now; `curation curate` brings them in line")
-        if self.is_now and OUTLIER in recipe.leave_out.kinds and self.scores_are_behind():
+        asks_scores = OUTLIER in recipe.leave_out.kinds or recipe.subset.is_by_vectors
+        if self.is_now and asks_scores and self.scores_are_behind():
             raise CurationError("outlier scores are not as they would be now; `curation curate` brings them in line")
         lake = Lake(
             self.tables,
@@ -809,6 +811,44 @@ class Pipeline:
         self.searcher.open()
         self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
         return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+
+    def mine(
+        self, given: Sequence[str], asked: Asked, keys_of: Callable[[str], Sequence[str]], progress: Progress
+    ) -> Mined:
+        """Images that are most worth labelling, for what a model failed on.
+
+        Args:
+            given: paths of images, in the lake or not, and CSV files that name some, perhaps with ``loss``.
+            keys_of: relative paths that one of them may mean.
+
+        Raises:
+            CurationError: one can't be used, a condition can't, a table is not there, or no image is left.
+        """
+        from curation_assets.curate.duplicates.pictures import open_pictures
+        from curation_assets.datasets.mining.failures import placed, read_failures
+        from curation_assets.datasets.mining.mining import mine
+        from curation_assets.datasets.mining.outside import Outside, outside
+
+        failures = read_failures(given)
+        index = self.searcher.open()
+
+        decode = self.settings.decode_options
+
+        def looked_at(data: bytes, name: str) -> Outside:
+            return outside(data, self.searcher.embed_image(data, decode, name).vector, decode)
+
+        failed = placed(failures, index, keys_of, looked_at, progress)
+        return mine(
+            failed,
+            asked,
+            self.tables,
+            self.searcher,
+            index,
+            self.annotation_order,
+            self.agreements,
+            lambda: open_pictures(self.settings.pictures_dir),
+            self.judged_rows,
+        )
 
     def dataset_changes(self, one: tuple[str, int | None], other: tuple[str, int | None]) -> pl.DataFrame:
         """What is otherwise from one version of a dataset to another, and why.

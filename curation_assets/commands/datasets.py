@@ -101,7 +101,7 @@ def build(
     file = recipe_file(pipeline.settings.recipes, recipe)
     as_of = [text for text in what_if or () if "@" in text and "=" not in text]
     read = read_recipe(file, [text for text in what_if or () if text not in as_of])
-    _check_file(report, "--report")
+    check_file(report, "--report")
     if not pipeline.tables.directory.exists():
         raise CurationError(f"there is no table at {pipeline.tables.directory.path}; `curation run` creates it")
     asked = pipeline.with_tables(asked_as_of(as_of, pipeline.tables)) if as_of else pipeline
@@ -142,9 +142,9 @@ def list_versions(lake: LakeOption = None, as_json: JsonOption = False) -> None:
         print_json({"versions": [asdict(version) for version in found]})
         return
     for version in found:
-        named = sorted(version.splits, key=_side_order)
-        sides = "  ".join(f"{side} {version.splits[side]:,}" for side in named[:_MOST])
-        sides += f"  and {len(named) - _MOST:,} more sides" if len(named) > _MOST else ""
+        by_name = sorted(version.splits, key=_side_order)
+        sides = "  ".join(f"{side} {version.splits[side]:,}" for side in by_name[:_MOST])
+        sides += f"  and {len(by_name) - _MOST:,} more sides" if len(by_name) > _MOST else ""
         told = f"{version.dataset}@{version.version}  {version.published_at:%Y-%m-%d %H:%M}"
         told += f"  {version.content_id[:12]}  {version.images:,} images  {sides}"
         out.print(printable(told.rstrip()), markup=False, soft_wrap=True)
@@ -165,10 +165,10 @@ def show(
     quiet_libraries()
     from curation_assets.datasets.versions import checked_version, read_manifest, read_version
 
-    _check_file(csv, "--csv")
-    _check_file(parquet, "--parquet")
+    check_file(csv, "--csv")
+    check_file(parquet, "--parquet")
     table = pipeline_of(settings_of(None, lake)).tables.datasets
-    dataset, number = _named(name)
+    dataset, number = named(name)
     number = checked_version(table, dataset, number)
     rows, manifest = read_version(table, dataset, number), read_manifest(table, dataset, number)
     kept = rows.filter("kept")
@@ -197,6 +197,9 @@ def show(
     if more := reasons[_MOST_ROWS:]:
         told = f"left out  {len(more):,} more reasons{sum(len(one) for _, one in more):>7,}"
         out.print(told, markup=False, soft_wrap=True)
+    if "subset" in manifest:
+        for line in _subset_lines(manifest["subset"]):
+            out.print(printable(line), markup=False, soft_wrap=True)
     if "leakage" in manifest:
         out.print(f"leakage   {manifest['leakage']['pairs']:,} pairs across sides", markup=False)
     for name_of, why in manifest["overridden"].items():
@@ -218,8 +221,8 @@ def diff(
 ) -> None:
     """Which images came, went, changed sides or labels from one version to another, and why."""
     quiet_libraries()
-    first = _named(one)
-    second = (first[0], int(other)) if other.isdecimal() else _named(other)
+    first = named(one)
+    second = (first[0], int(other)) if other.isdecimal() else named(other)
     found = pipeline_of(settings_of(None, lake)).dataset_changes(first, second)
     if as_json:
         print_json(_change_facts(found))
@@ -238,7 +241,7 @@ def verify(
 
     pipeline = pipeline_of(settings_of(images, lake))
     table = pipeline.tables.datasets
-    dataset, number = _named(name)
+    dataset, number = named(name)
     number = checked_version(table, dataset, number)
     kept = read_version(table, dataset, number).filter("kept")
     forgotten = sum(gone["kept"] for gone in read_manifest(table, dataset, number).get("forgotten", ()))
@@ -277,7 +280,7 @@ def restore(
 
     pipeline = pipeline_of(settings_of(images, lake))
     tables = pipeline.tables
-    dataset, number = _named(name)
+    dataset, number = named(name)
     number = checked_version(tables.datasets, dataset, number)
     if target.exists() and not target.is_dir():
         raise CurationError(f"--out {target} is no folder")
@@ -308,7 +311,7 @@ def withdraw(
     quiet_libraries()
     from curation_assets.datasets.versions import withdraw as take_back
 
-    dataset, number = _named(name)
+    dataset, number = named(name)
     if number is None:
         raise CurationError(f"{name!r}: say which version, as {dataset}@2")
     if not because.strip():
@@ -371,6 +374,9 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
         if len(counts):
             _print_step(name, counts)
     out.print(f"{len(built.kept):,} kept", markup=False)
+    if built.subset is not None:
+        for line in _subset_lines(asdict(built.subset)):
+            out.print(printable(line), markup=False, soft_wrap=True)
     _print_shares(_by_side(built.kept))
     if built.split is not None:
         cut = f", {built.split.cut:,} runs cut" if built.split.cut else ""
@@ -408,6 +414,18 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
         out.print("the gate does not hold: nothing is published", markup=False)
 
 
+def _subset_lines(told: dict[str, Any]) -> list[str]:
+    """How well a subset stands for the rest, of the values of ``Measured``."""
+    largest, mean = (f"{told[name]:.4f} (at random {told[f'{name}_at_random']:.4f})" for name in ("largest", "mean"))
+    found = f"subset  {told['strategy']}: of {told['among']:,} images to the nearest of {told['chosen']:,}"
+    lines = [f"{found} the distance is at most {largest}, on average {mean}"]
+    if told["last"]:
+        why = ", ".join(f"{kind} {number:,}" for kind, number in sorted(told["last"].items(), key=lambda one: -one[1]))
+        number = sum(told["last"].values())
+        lines.append(f"subset  {number:,} came last ({why}); {told['last_chosen']:,} of them are in it")
+    return lines
+
+
 def _print_step(name: str, counts: pl.DataFrame) -> None:
     of_reason = counts.group_by("reason", maintain_order=True).agg("label", "images")
     for reason, labels, numbers in of_reason.head(_MOST_ROWS).iter_rows():
@@ -441,9 +459,9 @@ def _side_order(side: str) -> tuple[int, int, str]:
 
 def _print_shares(sides: dict[str, dict[str, int]]) -> None:
     for side, labels in [*sides.items()][:_MOST_ROWS]:
-        named = [(label, number) for label, number in labels.items() if label]
-        told = ", ".join(f"{label} {number:,}" for label, number in named[:_MOST])
-        more = f" and {len(named) - _MOST:,} more" if len(named) > _MOST else ""
+        by_label = [(label, number) for label, number in labels.items() if label]
+        told = ", ".join(f"{label} {number:,}" for label, number in by_label[:_MOST])
+        more = f" and {len(by_label) - _MOST:,} more" if len(by_label) > _MOST else ""
         out.print(
             printable(f"  {side:<8}{sum(labels.values()):>7,}  {told}{more}".rstrip()), markup=False, soft_wrap=True
         )
@@ -460,6 +478,7 @@ def outcome_facts(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
         "images": len(built.kept),
         "left_out": {name: counts.to_dicts() for name, counts in built.steps.items()},
         "sides": _by_side(built.kept),
+        "subset": None if built.subset is None else asdict(built.subset),
         "split": _split_facts(built),
         "leaks": None if built.leakage is None else built.leakage.pairs + len(built.missed),
         "compared_anew": built.sampled,
@@ -484,7 +503,7 @@ def _split_facts(built: Built) -> dict[str, Any] | None:
     }
 
 
-def _named(name: str) -> tuple[str, int | None]:
+def named(name: str) -> tuple[str, int | None]:
     """Dataset and version of ``NAME`` or ``NAME@VERSION``."""
     dataset, at, number = name.partition("@")
     if at and not number.isdecimal():
@@ -492,7 +511,7 @@ def _named(name: str) -> tuple[str, int | None]:
     return dataset, int(number) if at else None
 
 
-def _check_file(file: Path | None, option: str) -> None:
+def check_file(file: Path | None, option: str) -> None:
     """Before any work: whether a file can be written there, as far as its folder tells."""
     refuse_folder(option, file)
     if file is not None and not file.absolute().parent.is_dir():

@@ -15,7 +15,7 @@ from curation_assets.curate.duplicates.groups import KINDS as KINDS
 from curation_assets.curate.duplicates.groups import Words
 
 NEAREST = 20  # across, of an image
-_CLEANEST = ("test", "testing", "holdout")  # what a score is measured on gives way last
+TEST_NAMES = ("test", "testing", "holdout")  # what a score is measured on gives way last
 _CLEANER = ("val", "valid", "validation", "dev")
 _TRAINED_ON = ("train", "training")
 _PAIR = ["first", "second"]
@@ -100,7 +100,7 @@ def leaks(images: pl.DataFrame, groups: pl.DataFrame, pairs: pl.DataFrame, words
 
 def _ranks(images: pl.DataFrame) -> dict[str, int]:
     """Splits, the cleanest first; of equals the smaller one, as less is lost on the other side."""
-    known = {name: rank for rank, names in ((0, _CLEANEST), (1, _CLEANER), (3, _TRAINED_ON)) for name in names}
+    known = {name: rank for rank, names in ((0, TEST_NAMES), (1, _CLEANER), (3, _TRAINED_ON)) for name in names}
     sizes = dict(images["split"].value_counts().iter_rows())
     ordered = sorted(sizes, key=lambda split: (known.get(split.lower(), 2), sizes[split], split))
     return {split: rank for rank, split in enumerate(ordered)}

@@ -19,6 +19,7 @@ from curation_assets.search.filters import ANY_PROBLEM
 
 GROUP_LEAST = 20  # pictures of a folder and camera, or of a folder, or of a camera, to judge one by the others
 OUTLIER, MISLABELLED, CONFLICTING, BAD_BOX, LEAK = "outlier", "mislabelled", "conflicting", "bad_box", "leak"
+OF_PICTURE = ("quality", "scores")  # what tells of a picture itself, not of what is said of it
 DISTANCE = "outlier_distance"  # what ``outlier_score`` of the scores is called beside what is judged by it
 LABEL_QUALITY, OTHERWISE, BOXES, ACROSS = "least_label_quality", "labelled_otherwise", "boxes_at_fault", "pairs_across"
 # What other tables than that of quality tell of an image, beside its columns; null: nothing.

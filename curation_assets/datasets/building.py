@@ -22,9 +22,11 @@ from curation_assets.datasets.splits.groups import sides_of, split_by_groups
 from curation_assets.datasets.splits.sides import NONE
 from curation_assets.datasets.splits.splitting import Split, chance_of, split
 from curation_assets.datasets.splits.together import Links, of_equal, of_pairs
+from curation_assets.datasets.subsets.choosing import Measured, choose
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import directories_of
 from curation_assets.images.names import printable
+from curation_assets.progress import LogProgress, Progress
 
 Ids = NDArray[np.int64]
 
@@ -79,6 +81,7 @@ class Built:
         doubted: the same of problems of labels or boxes.
         notes: what a person should know.
         given: the file that says where images lie; None: there is none.
+        subset: how well a subset by vectors stands for what it was chosen of; None without one.
     """
 
     recipe: Recipe
@@ -96,6 +99,7 @@ class Built:
     doubted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     given: Given | None = None
+    subset: Measured | None = None
 
     @property
     def kept(self) -> pl.DataFrame:
@@ -103,13 +107,14 @@ class Built:
         return self.rows.filter("kept")
 
 
-def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
+def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None, progress: Progress | None = None) -> Built:
     """Carry out a recipe.
 
     Args:
         before: images that earlier versions kept: ``relative_path``, ``content_sha256``, ``split``, and ``last``,
             whether the one before did: those stay; the others never come to lie on another side. None: there are none,
             or a new line begins.
+        progress: is told of what takes long; None: the log is.
 
     Raises:
         CurationError: nothing is left, or there is no such split.
@@ -149,22 +154,34 @@ def build(recipe: Recipe, lake: Gathered, before: pl.DataFrame | None) -> Built:
         if getattr(out, kind):
             members = lake.groups.filter(pl.col("kind") == kind).select("relative_path", group="group_id")
             images = step(kind, steps.one_of_each(images, members, kind, order))
-    chance = chance_of(images["content_sha256"], recipe.subset.seed)
-    must = images.select(pl.col("pinned") | fixed).to_series()
-    images = step("subset", steps.chosen(images, recipe.subset, must, chance))
+    must = images.select(pl.col("pinned") | fixed | pl.col("must_have")).to_series()
+    nearest_in: pl.DataFrame | None = None
+    if recipe.subset.is_by_vectors:
+        may_be = images.with_columns(must=must).filter(pl.col("reason").is_null())
+        found = choose(may_be, recipe.subset, lake.segments, progress or LogProgress()) if len(may_be) else None
+        if found is not None:
+            result.subset, nearest_in = found.measured, found.stands_for
+            others = ~pl.col("relative_path").is_in(found.paths.implode())
+            images = step("subset", steps.leave_out(images, others, steps.SUBSET))
+    else:
+        chance = chance_of(images["content_sha256"], recipe.subset.seed)
+        images = step("subset", steps.chosen(images, recipe.subset, must, chance))
     if not images["reason"].null_count():
         raise CurationError(f"recipe {recipe.name}: no image is left: {_told(images)}")
     held = int((must & images["reason"].is_null()).sum())
     if recipe.subset.size is not None and held > recipe.subset.size:
         result.notes.append(
-            f"{held:,} images are held by the version before{f' or by {lake.given.name}' if lake.given else ''}, more "
-            f"than the subset's {recipe.subset.size:,}; --fresh lets go of what the version before kept"
+            f"{held:,} images are held by the version before{f', by {lake.given.name}' if lake.given else ''} or by a "
+            f"person's word, more than the subset's {recipe.subset.size:,}; --fresh lets go of what the version before "
+            "kept"
         )
     if recipe.split is not None:
         images = step("split", _on_sides(recipe.split, lake, images, result))
     else:
         images = images.with_columns(split=pl.lit(None, pl.String))
     images = steps.with_similarity(steps.follow_witnesses(images), lake.pairs)
+    if nearest_in is not None:
+        images = steps.with_nearest(images, nearest_in)
     for name, paths in left_by.items():
         result.steps[name] = steps.counts(images.filter(pl.col("relative_path").is_in(paths.implode())))
     kept = images["reason"].is_null()

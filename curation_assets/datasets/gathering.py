@@ -18,8 +18,9 @@ from curation_assets.curate.duplicates.comparison import not_compared
 from curation_assets.curate.duplicates.grouping import decided, ranking_facts
 from curation_assets.curate.duplicates.groups import Words, group_rows
 from curation_assets.curate.duplicates.judging import Thresholds as Agreements
+from curation_assets.curate.neighbours.vectors import Floats
 from curation_assets.curate.overview import as_decided
-from curation_assets.curate.problems import KINDS
+from curation_assets.curate.problems import KINDS, OF_PICTURE
 from curation_assets.datasets.given import Given, read_given, sides_given, told_lacking
 from curation_assets.datasets.recipe import ANNOTATIONS, Labels, Recipe, Split
 from curation_assets.decisions.record import read_decisions
@@ -56,12 +57,15 @@ class Gathered:
             ``unsure``, ``examined``, ``problem`` (the first kind that the recipe leaves out), ``flagged`` (whether it
             has any problem) and ``doubted`` (one of its labels or boxes), if the gate asks, ``given_split`` (where
             annotations or a file say it lies, if the recipe asks them), ``together_…``, what has to be equal on one
-            side, and ``of_group``, the group that it is in, if the recipe makes sides of groups.
+            side, and ``of_group``, the group that it is in, if the recipe makes sides of groups. ``must_have``: whether
+            a person said to keep it. ``position`` of its vector (null: it has none) and ``last``, the first kind of
+            problem of its picture (null: none), if the recipe has a subset by vectors.
         groups: ``kind``, ``group_id`` (for this once), ``relative_path``, ``content_sha256``, ``similarity`` of all.
         pairs: ``first``, ``second``, ``kind``, ``similarity``.
         decisions: that count.
         given: the file that says where images lie; None: there is none.
         notes: what a person should know.
+        segments: arrays of vectors, as the index has them.
     """
 
     images: pl.DataFrame
@@ -70,6 +74,7 @@ class Gathered:
     decisions: Decisions
     given: Given | None = None
     notes: Sequence[str] = ()
+    segments: Sequence[Floats] = ()
 
     @property
     def words(self) -> Words:
@@ -122,6 +127,8 @@ def gather(
     waiting = not_compared(directory, tables.compared.latest() if tables.compared.exists() else None, agreements)
     images = images.with_columns(examined=~pl.col("content_sha256").is_in(waiting.implode()))
     images = _with_problems(images, recipe, judged)
+    if recipe.subset.is_by_vectors:
+        images = _for_subset(images, recipe, index, judged)
     if recipe.split is not None:
         together = recipe.split.together
         for number, pattern in enumerate(together.path):
@@ -129,7 +136,7 @@ def gather(
         told = {f"together_{text}": searcher.values(index, text, "split.together.column") for text in together.column}
         images = images.with_columns(**{name: values[rows] for name, values in told.items()})
         images = _with_group(images, recipe.split, searcher, index, rows)
-    return Gathered(images, groups, pairs, decisions, given, notes)
+    return Gathered(images, groups, pairs, decisions, given, notes, index.segments)
 
 
 def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:
@@ -215,17 +222,21 @@ def _with_labels(
 
 
 def _with_doubts(images: pl.DataFrame, recipe: Recipe, decisions: Decisions) -> pl.DataFrame:
-    """``decided`` against (a reason or null) and ``unsure``."""
+    """``against`` (a person's word), ``unsure`` and ``must_have``."""
     removed = decisions.removed().select("content_sha256").unique().with_columns(_removed=pl.lit(value=True))
     spare = decisions.removed_duplicates().select(_KEY).unique().with_columns(_spare=pl.lit(value=True))
     images = images.join(removed, on="content_sha256", how="left", maintain_order="left")
     images = images.join(spare, on=_KEY, how="left", maintain_order="left")
+    wanted = decisions.kept_duplicates().select(_KEY).unique().with_columns(_wanted=pl.lit(value=True))
+    images = images.join(wanted, on=_KEY, how="left", maintain_order="left")
     field = pl.lit(recipe.labels.field if recipe.labels is not None else None, pl.String)
     doubted = decisions.rows.filter((pl.col("kind") == "unsure") & (pl.col("field") == field))["content_sha256"]
     return images.with_columns(
         against=pl.any_horizontal(pl.col("_removed", "_spare").fill_null(value=False)),
         unsure=pl.col("content_sha256").is_in(doubted.implode()),
-    ).drop("_removed", "_spare")
+        must_have=pl.col("content_sha256").is_in(decisions.kept()["content_sha256"].implode())
+        | pl.col("_wanted").fill_null(value=False),
+    ).drop("_removed", "_spare", "_wanted")
 
 
 def _with_problems(
@@ -251,6 +262,22 @@ def _with_problems(
         pl.col("flagged", "doubted").fill_null(value=False),
         examined=pl.col("examined") & pl.col("flagged").is_not_null(),
     )
+
+
+def _for_subset(
+    images: pl.DataFrame,
+    recipe: Recipe,
+    index: SearchIndex,
+    judged: Callable[[dict[str, float]], pl.DataFrame],
+) -> pl.DataFrame:
+    """``position`` of each image's vector, and ``last``, why it comes last."""
+    of_content = index.rows.select("content_sha256", "position").drop_nulls().unique("content_sha256", keep="first")
+    images = images.join(of_content, on="content_sha256", how="left", maintain_order="left")
+    rows = as_decided(judged({kind: limit for kind, limit in recipe.leave_out.kinds.items() if limit is not None}))
+    kinds = [kind.name for kind in KINDS.values() if kind.told_by in OF_PICTURE]
+    first = pl.coalesce(pl.lit(None, pl.String), *[pl.when(pl.col(kind)).then(pl.lit(kind)) for kind in kinds])
+    told = rows.select(*_KEY, last=first).unique(_KEY, keep="first")
+    return images.join(told, on=_KEY, how="left", maintain_order="left")
 
 
 def _with_group(

@@ -116,7 +116,7 @@ def make(
     before = None if fresh else versions.kept_so_far(tables.datasets, recipe.name)
     gathered = gather(recipe, tables, searcher, index, lake.order, lake.agreements, lake.judged)
     progress.advance(1)
-    built = build(recipe, gathered, before)
+    built = build(recipe, gathered, before, progress)
     if parent and recipe.labels is not None:
         _tell_vanished(built, parent, versions.labels_of(tables.datasets, recipe.name, parent))
     if recipe.split is not None:
@@ -166,6 +166,8 @@ def manifest(recipe: Recipe, built: Built, lake: Lake, index: SearchIndex, outco
     }
     if built.given is not None:
         facts["given"] = {"file": built.given.name, "sha256": built.given.sha256, "images": built.given.images}
+    if built.subset is not None:
+        facts["subset"] = asdict(built.subset)
     if split is not None and built.leakage is not None:
         facts["split"] = {
             "units": split.units,

@@ -26,7 +26,8 @@ from curation_assets.datasets.splits.sides import Sides
 FILES = (".csv", ".parquet")  # of images on sides
 
 NAME = re.compile(r"[A-Za-z0-9_]{1,100}")
-Strategy = Literal["all", "random", "balanced"]
+DIVERSE, REPRESENTATIVE = "diverse", "representative"  # strategies that go by the model's vectors
+Strategy = Literal["all", "random", "balanced", "diverse", "representative"]
 LabelIssues = Literal["never", "confirmed", "suspected"]
 ANNOTATIONS = "annotations"  # or a file gives sides
 SIDES = ("train", "val", "test")
@@ -155,7 +156,8 @@ class Subset(_Table):
 
     Attributes:
         size: of all; None: all.
-        strategy: ``random``; ``balanced``: equally many of each class, as far as there are.
+        strategy: ``random``; ``balanced``: equally many of each class, as far as there are; ``diverse``: none is far
+            from one that is chosen; ``representative``: they are near to one that is chosen, on average.
         per_class_at_least: of each class so many, if there are.
         seed: of chance.
     """
@@ -168,8 +170,13 @@ class Subset(_Table):
     @model_validator(mode="after")
     def _sized(self) -> Subset:
         if (self.size is None) != (self.strategy == "all"):
-            raise ValueError("size goes with strategy random or balanced")
+            raise ValueError("size goes with strategy random, balanced, diverse or representative")
         return self
+
+    @property
+    def is_by_vectors(self) -> bool:
+        """Whether it is chosen by the model's vectors."""
+        return self.strategy in (DIVERSE, REPRESENTATIVE)
 
 
 class Together(_Table):

@@ -130,6 +130,22 @@ def with_similarity(images: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(similarity=similarity.cast(pl.Float32)).drop("first", "second", "_other", "_similarity")
 
 
+def with_nearest(images: pl.DataFrame, nearest: pl.DataFrame) -> pl.DataFrame:
+    """Of images that the subset left out the nearest one in it as their witness, unless the split left that out.
+
+    Args:
+        nearest: ``relative_path``, ``witness`` and ``witness_similarity``, their cosine.
+    """
+    kept = images.filter(_KEPT).select(_by="relative_path")
+    told = nearest.rename({"witness": "_by"}).join(kept, on="_by", how="semi")
+    found = images.join(told, on="relative_path", how="left", maintain_order="left")
+    stands = (pl.col("reason") == SUBSET).fill_null(value=False) & pl.col("_by").is_not_null()
+    return found.with_columns(
+        witness=pl.when(stands).then("_by").otherwise("witness"),
+        similarity=pl.when(stands).then("witness_similarity").otherwise("similarity"),
+    ).drop("_by", "witness_similarity")
+
+
 def chosen(images: pl.DataFrame, subset: Subset, pinned: pl.Series, chance: NDArray[np.uint64]) -> pl.DataFrame:
     """The subset: what is pinned, then by chance, of each class so many as it asks for.
 

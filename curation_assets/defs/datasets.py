@@ -111,7 +111,8 @@ def _rests_on(recipe: Recipe | None) -> list[dg.AssetsDefinition]:
         assets.append(label_issues)
     if recipe.labels is not None and recipe.labels.predictions is not None:
         assets.append(image_predictions)
-    return [*assets, image_scores] if OUTLIER in recipe.leave_out.kinds else assets
+    asks_scores = OUTLIER in recipe.leave_out.kinds or recipe.subset.is_by_vectors
+    return [*assets, image_scores] if asks_scores else assets
 
 
 def _code_version(file: Path, recipe: Recipe | None) -> str:
@@ -189,6 +190,15 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
         facts["class shares off by (points)"] = dg.MetadataValue.float(round(built.worst, 4))
         if not groups:
             facts["sizes off by (points)"] = dg.MetadataValue.float(round(built.off, 4))
+    if built.subset is not None:
+        told = built.subset
+        facts |= {
+            "largest distance to the subset": dg.MetadataValue.float(round(told.largest, 4)),
+            "the same at random": dg.MetadataValue.float(round(told.largest_at_random, 4)),
+            "mean distance to the subset": dg.MetadataValue.float(round(told.mean, 4)),
+            "its mean at random": dg.MetadataValue.float(round(told.mean_at_random, 4)),
+            "chosen last": md.records({"why": "string", "images": "int"}, [*told.last.items()]),
+        }
     if built.notes:
         facts["notes"] = dg.MetadataValue.md("\n".join(f"- {md.escaped(printable(note))}" for note in built.notes))
     facts |= _pictures(built, pipeline)

@@ -66,7 +66,7 @@ def test_every_command_is_offered_where_none_is_begun() -> None:
         "leakage",
         "clusters",
     }
-    known |= {"classify"}
+    known |= {"classify", "mine"}
     assert {*offered} == known
 
 

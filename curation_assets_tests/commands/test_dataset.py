@@ -20,7 +20,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.commands.conftest import Curation
-from curation_assets_tests.curate.duplicates.drawn import jpeg, photograph
+from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
 
 RECIPE = """
 [labels]
@@ -369,3 +369,74 @@ def refused(curation: Curation, said: str, *arguments: str) -> None:
     assert code == 2, arguments
     assert said in told
     assert told.count("\n") == 1
+
+
+def test_a_subset_by_vectors_says_how_well_it_stands_for_the_rest(
+    curation: Curation, lake: Pipeline, recipes: Path
+) -> None:
+    for strategy in ("diverse", "representative"):
+        asked = f'\n[subset]\nsize = 4\nstrategy = "{strategy}"\nper_class_at_least = 2\n'
+        (recipes / "leaves.toml").write_text('[labels]\npath = "{class}/*"\n' + asked)
+        told = built(curation, "--no-curate", "--fresh")
+        assert (told["images"], told["subset"]["strategy"]) == (4, strategy)
+        assert told["subset"]["largest"] >= told["subset"]["mean"] > 0
+        rows = read_version(lake.tables.datasets, "leaves")
+        left = rows.filter(rows["reason"] == "subset")
+        assert set(left["witness"].drop_nulls()) <= set(rows.filter("kept")["relative_path"])
+        number = told["published"]["version"]
+        assert read_manifest(lake.tables.datasets, "leaves", number)["subset"]["chosen"] == told["subset"]["chosen"]
+        assert f"subset  {strategy}: of " in curation("dataset", "show", "leaves")[1]
+        assert built(curation, "--no-curate")["published"]["is_new"] is False
+
+
+def test_images_are_mined_that_are_near_to_failures_and_neither_tested_nor_labelled(
+    curation: Curation, lake: Pipeline, recipes: Path, tmp_path: Path
+) -> None:
+    images = lake.settings.images_root
+    (recipes / "leaves.toml").write_text(RECIPE)
+    built(curation, "--no-curate")
+    split = dict(
+        read_version(lake.tables.datasets, "leaves").filter("kept").select("relative_path", "split").iter_rows()
+    )
+    free = sorted(path for path, side in split.items() if side == "train" and path not in ("rust/b.jpg", "miner/a.jpg"))
+    failed, labelled, *others = free
+    (tmp_path / "labels.csv").write_text(f"path,class\n{labelled},rust\n")
+    assert curation("annotate", str(tmp_path / "labels.csv"), "--from", "csv", "--field", "class")[0] == 0
+    outside = tmp_path / "outside.jpg"  # shows what one of the lake shows
+    outside.write_bytes(jpeg(EDITS["mirrored"](photograph(ord(others[0].split("/")[1][0]) - 97))))
+    (tmp_path / "failed.csv").write_text(f"path,loss\n{failed},2\noutside.jpg,1\n")
+    page, table = tmp_path / "mined.html", tmp_path / "mined.csv"
+    ask = ("mine", "--failed", str(tmp_path / "failed.csv"), "--size", "20")
+    code, text, said = curation(*ask, "--json", "--html", str(page), "--csv", str(table))
+    assert code == 0, said
+    told = json.loads(text)
+    paths = {row["relative_path"] for row in told["images"]}
+    assert not paths & {failed, labelled, others[0]}
+    assert "test" not in {split[path] for path in paths if path in split}
+    assert (told["failures"], told["outside"]) == (2, 1)
+    assert told["left_aside"]["test"] >= 5
+    assert told["left_aside"]["failed"] == 2
+    assert told["left_aside"]["labelled"] == 1
+    assert {row["failed"] for row in told["images"]} <= {failed, "outside.jpg"}
+    assert [row["relative_path"] for row in csv.DictReader(table.open())] == [
+        row["relative_path"] for row in told["images"]
+    ]
+    assert "near to" in page.read_text()
+    with_labelled = json.loads(curation(*ask, "--json", "--labelled")[1])
+    assert {row["relative_path"] for row in with_labelled["images"]} == paths | {labelled}
+    of_class = json.loads(curation(*ask, "--json", "--field", "class")[1])
+    assert {row["relative_path"] for row in of_class["images"]} == paths
+    for given, wrong in (
+        (("--not-in", "leaves"), "no image is left to mine: "),
+        (("--not-in", "none"), "there is no dataset 'none'"),
+        (("--failed", "nothing.jpg"), "nothing.jpg: there is no such image, neither in the lake nor as a file"),
+        (("--failed", str(tmp_path / "labels.csv"), "--where", "nothing > 1"), "there is no column nothing"),
+        (("--failed", str(recipes / "leaves.toml")), "leaves.toml: not an image"),
+        (("--csv", str(tmp_path)), "is a folder"),
+        (("--field", "clas"), "no image has an annotation of 'clas'; fields are class"),
+    ):
+        code, _, said = curation(*ask, *given)
+        assert code == 2
+        assert wrong in said, said
+        assert "Traceback" not in said
+    assert images.is_dir()

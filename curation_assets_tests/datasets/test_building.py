@@ -43,7 +43,7 @@ def image(path: str, **given: Any) -> dict[str, Any]:
         "captured_at": None, "camera": None, "latitude": None, "longitude": None, "size_bytes": 1000, "_file": "part-0",
         "sharpness": 0.5, "decided": 0, "annotated": 1, "pixels": 100, "bytes_a_pixel": 1.0, "taken_at": None,
         "values": [folder.split("/")[-1]], "against": False, "unsure": False, "examined": True, "problem": None,
-        "flagged": False, "doubted": False, "given_split": None,
+        "flagged": False, "doubted": False, "given_split": None, "must_have": False,
     }  # fmt: skip
     return row | given
 

@@ -131,7 +131,7 @@ def of_all(vectors: NodeVectors, width: int, progress: Progress) -> Ids:
                 lists.offer_to_columns(columns[part], cosines[:, part], rows)
 
     done, pairs = 0, 0
-    with _cores() as each:
+    with cores() as each:
         each(compare_within, [(rows,) for rows in blocks])  # first: every row then has a bar
         for first, rows in enumerate(blocks):
             left = vectors.take(rows)
@@ -173,7 +173,7 @@ def of_some(
             for part in _stripes(len(held)):
                 take_up.offer(vectors, ids[held[part]], of_held[:, part], rows[asked])
 
-    with _cores() as each:
+    with cores() as each:
         for start in range(0, len(rows), BLOCK):
             asked = np.arange(start, min(start + BLOCK, len(rows)))
             left = vectors.take(rows[asked])
@@ -235,7 +235,7 @@ class Each(Protocol):
 
 
 @contextmanager
-def _cores() -> Iterator[Each]:
+def cores() -> Iterator[Each]:
     """A thread a core, each with products of its own: threads of BLAS keep a core busy while they wait for the next."""
 
     def each(work: Callable[..., None], arguments: Iterable[tuple[Any, ...]]) -> None:

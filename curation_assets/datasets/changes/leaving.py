@@ -294,7 +294,7 @@ class Leaving:
         return pl.concat(told)
 
     def _subset(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """What chance drew."""
+        """What chance drew, or what others stand for."""
         rows = rows.filter(pl.col("reason") == steps.SUBSET)
         if (key := changed_key(self._one, self._other, "subset")) is not None:
             return recipe_cause(rows, key, self._one, self._other)

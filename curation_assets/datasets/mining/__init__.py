@@ -1,0 +1,1 @@
+"""Mining: of images that nobody labelled those that help most where a model fails."""
