@@ -7,6 +7,7 @@ and say so.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ def write_whole(target: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(draft)
         raise
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from curation_assets.datasets.making import Outcome
     from curation_assets.datasets.mining.mining import Asked, Mined
     from curation_assets.datasets.recipe import Recipe
+    from curation_assets.export.exporting import Exported, ImagesWritten
+    from curation_assets.export.protocol import Options
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.index import SearchIndex
     from curation_assets.search.refresh import IndexRefresh
@@ -811,6 +814,70 @@ class Pipeline:
         self.searcher.open()
         self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
         return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+
+    def export_dataset(
+        self,
+        dataset: str,
+        version: int | None,
+        to: str,
+        target: Path,
+        options: Options,
+        progress: Progress,
+    ) -> Exported:
+        """Write a version of a dataset as files of a format.
+
+        Args:
+            version: None: the newest.
+            to: name of the format.
+            target: folder that isn't there or is empty, or file that isn't there; absolute.
+
+        Raises:
+            CurationError: there is no such version or format, the format can't hold it, an image can't be had, or the
+                place can't be written to.
+        """
+        from curation_assets.datasets.reading import card_now
+        from curation_assets.export.exporting import export
+        from curation_assets.export.formats import format_of
+        from curation_assets.export.gathering import content_of, previews_of
+        from curation_assets.export.reading import ImageReader
+
+        settings, directory = self.settings, self.tables.directory
+        format = format_of(to)
+        if format.has_images:
+            self._refuse_images_root("--out", target)
+        said = card_now(settings.recipes, dataset)
+        content = content_of(self.tables, dataset, version, self.annotation_order, options, said)
+        threads = settings.worker_threads
+        reader = ImageReader(settings.images_root, directory, threads)
+        previews = partial(previews_of, directory=directory)
+        return export(content, format, target, reader, previews, threads, settings.decode_options, progress)
+
+    def export_found(
+        self, rows: pl.DataFrame, about: Mapping[str, Any], target: Path, progress: Progress
+    ) -> ImagesWritten:
+        """Write what a search found as files, with a list.
+
+        Args:
+            rows: of the images, in their order.
+            about: the query.
+            target: folder that isn't there or is empty; absolute.
+
+        Raises:
+            CurationError: an image can't be had, or the place can't be written to.
+        """
+        from curation_assets.export.found import export_found
+        from curation_assets.export.reading import ImageReader
+
+        settings, directory = self.settings, self.tables.directory
+        self._refuse_images_root("--export-images", target)
+        threads = settings.worker_threads
+        reader = ImageReader(settings.images_root, directory, threads)
+        return export_found(rows, about, target, directory, reader, threads, settings.decode_options, progress)
+
+    def _refuse_images_root(self, option: str, target: Path) -> None:
+        root = self.settings.images_root
+        if target.resolve().is_relative_to(root.resolve()):
+            raise CurationError(f"{option} {target} lies in {root}: `curation run` would take its images for new ones")
 
     def mine(
         self, given: Sequence[str], asked: Asked, keys_of: Callable[[str], Sequence[str]], progress: Progress

@@ -34,7 +34,7 @@ def upright(said: Said, rows: pl.DataFrame, *, is_stored: bool = False) -> pl.Da
     is_turned = pl.col("orientation").is_in([5, 6, 7, 8]).fill_null(value=False)
     differs = (pl.col("width") != pl.col("height")) & is_turned
     swapped = (pl.col("stated_width") == pl.col("height")) & (pl.col("stated_height") == pl.col("width"))
-    turn = pl.lit(value=True) if is_stored else (differs & swapped).fill_null(value=False)
+    turn = pl.lit(value=True) if is_stored else pl.coalesce("is_stored", differs & swapped).fill_null(value=False)
     _check_sizes(said, rows)
     unknown = with_boxes.filter(pl.col("width").is_null())
     said.faults.extend(
@@ -61,7 +61,7 @@ def upright(said: Said, rows: pl.DataFrame, *, is_stored: bool = False) -> pl.Da
         across = pl.when(pl.col("turns") >= 5).then(_HEIGHT).otherwise(_WIDTH)
         down = pl.when(pl.col("turns") >= 5).then(_WIDTH).otherwise(_HEIGHT)
         flat = flat.with_columns(x=_X * across, y=_Y * down, w=_W * across, h=_H * down)
-    flat = _turned(flat)
+    flat = turned(flat)
     _check_places(said, flat)
     made = flat.group_by("row", maintain_order=True).agg(
         boxes=pl.struct("label", "x", "y", width="w", height="h").sort_by("_at")
@@ -70,8 +70,13 @@ def upright(said: Said, rows: pl.DataFrame, *, is_stored: bool = False) -> pl.Da
     return order.with_columns(boxes=pl.coalesce("_boxes", "boxes")).drop("_boxes")
 
 
-def _turned(flat: pl.DataFrame) -> pl.DataFrame:
-    """Boxes of the stored picture → of the upright one, whose sides are ``width`` and ``height``."""
+def turned(flat: pl.DataFrame) -> pl.DataFrame:
+    """Boxes of the stored picture → of the upright one, whose sides are ``width`` and ``height``.
+
+    Args:
+        flat: ``x``, ``y``, ``w`` and ``h`` of a box a row, and ``turns``, what EXIF says of its picture, 1 to 8. With
+            the sides of the stored picture, and the turn back, it is the other way round.
+    """
     turns = pl.col("turns")
     from_right, from_below = _WIDTH - _X - _W, _HEIGHT - _Y - _H
     x = (

@@ -29,6 +29,7 @@ _SAID: dict[str, Any] = {
     "kept_apart": pl.String,
     "stated_width": pl.Int64,  # of the image, as the file has it
     "stated_height": pl.Int64,
+    "is_stored": pl.Boolean,  # whether boxes are of the image before EXIF turns it; null: as the stated size tells
     "row": pl.UInt32,
 }
 SAID = pl.Schema(_SAID)

@@ -57,12 +57,7 @@ def counting(
         Rows of ``COUNTING``, one an image and field, sorted by both; ``source`` is that of the values, ``DECIDED`` or
         ``INHERITED``.
     """
-    mine = rows.join(images, on=["relative_path", "content_sha256"], how="semi")
-    sources = in_order(mine["source"].unique().to_list(), order)
-    ranks = pl.DataFrame(
-        {"source": sources, "_rank": range(len(sources))}, schema={"source": pl.String, "_rank": pl.Int32}
-    )
-    ordered = mine.join(ranks, on="source", how="left").sort("_rank")
+    ordered = _ordered(rows, order, images)
     said = pl.col("values").is_not_null()
     best = ordered.group_by(_KEY, maintain_order=True).agg(
         pl.col("values").filter(said).first(),
@@ -80,6 +75,30 @@ def counting(
             source=pl.when(has).then("by").otherwise("source"),
         )
     return best.select(COUNTING.names()).cast(COUNTING).sort("relative_path", "field")
+
+
+def boxes_apart(rows: pl.DataFrame, order: Sequence[str], images: pl.DataFrame) -> pl.DataFrame:
+    """Boxes that count of each image and field, and what else their source said, which no column holds.
+
+    Args:
+        rows, order, images: as of :func:`counting`.
+
+    Returns:
+        ``relative_path``, ``content_sha256``, ``field``, ``boxes`` and ``kept_apart``, JSON or null; of images with
+        places alone.
+    """
+    ordered = _ordered(rows, order, images).filter(pl.col("boxes").is_not_null())
+    return ordered.group_by(_KEY, maintain_order=True).agg(pl.col("boxes", "kept_apart").first())
+
+
+def _ordered(rows: pl.DataFrame, order: Sequence[str], images: pl.DataFrame) -> pl.DataFrame:
+    """Rows of contents that images have, of the source that counts most first."""
+    mine = rows.join(images, on=["relative_path", "content_sha256"], how="semi")
+    sources = in_order(mine["source"].unique().to_list(), order)
+    ranks = pl.DataFrame(
+        {"source": sources, "_rank": range(len(sources))}, schema={"source": pl.String, "_rank": pl.Int32}
+    )
+    return mine.join(ranks, on="source", how="left").sort("_rank")
 
 
 def conflicts(rows: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,8 @@ _MOST_ROWS = 20
 _WORTH_A_WORD = 1.0  # points
 RecipesOption = Annotated[Path | None, typer.Option("--recipes", help="Folder of the recipes [CURATION_RECIPES].")]
 NameArgument = Annotated[str, typer.Argument(help="Name of a dataset, or NAME@VERSION.")]
+FORMATS = ("folders", "coco", "yolo", "webdataset", "hf-imagefolder", "hf-parquet", "csv", "jsonl", "parquet")
+LINKS = ("copy", "hard", "symlink")
 
 
 @app.command("init")
@@ -299,6 +302,53 @@ def restore(
         told = f"{done.images:,} of {len(wanted):,} images written to {target}"
         out.print(told if wanted else "every image is there as it was", markup=False, soft_wrap=True)
     raise typer.Exit(1 if done.lacking else 0)
+
+
+@app.command("export")
+def export(
+    name: NameArgument,
+    to: Annotated[str, typer.Option("--to", help=f"Format: {', '.join(FORMATS)}.")],
+    target: Annotated[
+        Path, typer.Option("--out", help="Folder, or file, that isn't there yet; a folder may be empty.")
+    ],
+    link: Annotated[
+        str, typer.Option("--link", help="copy, hard or symlink: how a file of the disk comes into the folder.")
+    ] = "copy",
+    upright: Annotated[
+        bool, typer.Option("--upright", help="Turn images that EXIF turns, and encode those anew.")
+    ] = False,
+    strip: Annotated[
+        bool, typer.Option("--strip-metadata", help="Write pixels and colour profile alone: no place, no time.")
+    ] = False,
+    recipes: RecipesOption = None,
+    images: ImagesOption = None,
+    lake: LakeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a version as files that others read. A killed one goes on; nothing half stands under the final name."""
+    quiet_libraries()
+    from curation_assets.export.protocol import Options
+
+    if link not in LINKS:
+        raise CurationError(f"--link {link}: choose {', '.join(LINKS)}")
+    dataset, number = named(name)
+    pipeline = pipeline_of(settings_of(images, lake, recipes=_absolute(recipes)))
+    options = Options(link=link, upright=upright, strip_metadata=strip)  # type: ignore[arg-type]
+    with stoppable() as shown:
+        done = pipeline.export_dataset(dataset, number, to, Path(os.path.abspath(target)), options, shown)
+    if as_json:
+        print_json(asdict(done))
+        return
+    held = f"  {done.files:,} files  {done.bytes / 1e6:,.1f} MB" if done.files else ""
+    told = f"{done.dataset}@{done.version}  {done.images:,} images{held}  {done.format}  {target}"
+    out.print(printable(told), markup=False, soft_wrap=True)
+    if done.resumed:
+        out.print(f"note      {done.resumed:,} files were there from a run before", markup=False)
+    if done.from_table:
+        told = f"note      {done.from_table:,} images came out of the table: their files are gone, or others by now"
+        out.print(told, markup=False)
+    for note in done.notes:
+        out.print(printable(f"note      {note}"), markup=False, soft_wrap=True)
 
 
 @app.command("withdraw")

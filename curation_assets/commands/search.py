@@ -36,7 +36,7 @@ from curation_assets.commands.options import (
     texts_of,
 )
 from curation_assets.commands.output import err, out, print_json, refuse_folder
-from curation_assets.commands.progress import quiet_libraries
+from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable, text_from_path
 
@@ -89,6 +89,10 @@ def search(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table: a header, and a line an image.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the images found as a page, in one file.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
+    export_images: Annotated[
+        Path | None,
+        typer.Option("--export-images", help="Write the image files found, and their list, to a new or empty folder."),
+    ] = None,
 ) -> None:
     """Find images by words, by an example, or by both, the best first; without either, list what meets the filters.
 
@@ -133,6 +137,8 @@ def search(
         err.print(f"note: {found.behind}", markup=False, soft_wrap=True)
     if found.folded is not None and not found.folded.are_near_known:
         err.print(f"note: {ONLY_COPIES}; `curation curate` compares them", markup=False, soft_wrap=True)
+    if export_images is not None:
+        _export(pipeline, found, label, export_images)
     parts = (_rows(searcher, part, label) for part in found.batches())
     if as_json:
         _print_json(found, parts)
@@ -202,6 +208,19 @@ def _kinds(names: list[str]) -> tuple[str, ...]:
     from curation_assets.curate.problems import check_filter
 
     return check_filter(names)
+
+
+def _export(pipeline: Pipeline, found: SearchResult, labels: list[str] | None, target: Path) -> None:
+    """Write the images, and say so beside what is printed."""
+    if not len(found.numbers):
+        raise CurationError("--export-images: no image was found")
+    rows = _rows(pipeline.searcher, found, labels).drop("position")
+    about = found.provenance() | {"total": found.total}
+    with stoppable() as shown:
+        done = pipeline.export_found(rows, about, target.absolute(), shown)
+    told = f"wrote {done.images:,} images ({done.bytes / 1e6:,.1f} MB) and images.csv to {target}"
+    told += f"; {done.from_table:,} came out of the table, as their files are gone or others" if done.from_table else ""
+    err.print(told, markup=False, soft_wrap=True)
 
 
 def _write_page(

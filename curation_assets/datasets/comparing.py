@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from curation_assets.files import hash_of
 from curation_assets.images.names import path_from_text
 from curation_assets.progress import Progress
 
@@ -105,7 +105,7 @@ def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
 
     def one(path: str) -> str | OSError:
         try:
-            return _hash_of(root / path_from_text(path))
+            return hash_of(root / path_from_text(path))
         except OSError as error:
             return error
 
@@ -118,8 +118,3 @@ def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
             elif found != content:
                 other.append(path)
     return Verified(len(kept), gone, other)
-
-
-def _hash_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

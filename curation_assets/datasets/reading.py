@@ -115,6 +115,16 @@ def recipe_file(folder: Path, name: str) -> Path:
     raise CurationError(f"there is no recipe {name!r} in {folder}{nearest(name, names)}")
 
 
+def card_now(folder: Path, name: str) -> dict[str, Any] | None:
+    """What a recipe's ``[card]`` says now, as a licence may be cleared up later; None: there is no such recipe.
+
+    Raises:
+        CurationError: something of the recipe is wrong.
+    """
+    file = folder / f"{name}{SUFFIX}"
+    return read_recipe(file).card.model_dump(mode="json") if file.is_file() else None
+
+
 def _told(fault: ErrorDetails, text: str) -> str:
     """Line, key and what is wrong."""
     loc = tuple(str(part) for part in fault["loc"])

@@ -307,6 +307,22 @@ class Gate(_Table):
     drift: float | None = Field(None, ge=0.5, le=1)
 
 
+class Card(_Table):
+    """What people say of the data, for the card that stands with every version and export.
+
+    Attributes:
+        licence: under which it may be used, as its name, an SPDX identifier or an address.
+        sources: where the images come from.
+        citation: how to cite it.
+        limits: what it should not be used for, or doesn't hold.
+    """
+
+    licence: str | None = None
+    sources: Texts = ()
+    citation: str | None = None
+    limits: Texts = ()
+
+
 class Recipe(_Table):
     """A recipe."""
 
@@ -320,6 +336,7 @@ class Recipe(_Table):
     subset: Subset = Subset()
     split: Split | None = None
     gate: Gate = Gate()
+    card: Card = Card()
     _folder: Path = PrivateAttr(Path())
 
     @property

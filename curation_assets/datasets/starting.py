@@ -147,6 +147,11 @@ def written(name: str, lake: Lake) -> str:
         f"{'' if field else '# '}images_per_class = 5",
         "# drift = 0.55   # from the last version: 0.5 none; so much if a tenth are wholly different images",
         "",
+        "[card]   # what people say of the data, for the card of versions and exports",
+        '# licence = "CC-BY-4.0"',
+        '# sources = ["photographs of the trial of 2026"]',
+        '# limits = ["leaves in daylight alone"]',
+        "",
     ]
     return "\n".join(parts)
 

@@ -161,6 +161,15 @@ def _end_of(data: bytes, at: int) -> tuple[int, bool]:
     return (found + 2, True) if found >= 0 else (len(data), False)
 
 
+def end_of_first_picture(data: bytes, at: int) -> int:
+    """Where a picture ends, whatever follows it: a second one, a trailer that a phone added.
+
+    Args:
+        at: place after the marker of its first scan.
+    """
+    return _count_scans(data, at)[1]
+
+
 def _count_scans(data: bytes, at: int) -> tuple[int, int, bool]:
     """How many scans there are, where the last ends, and whether a marker says so; counting ends beyond the limit."""
     scans = 1

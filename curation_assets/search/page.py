@@ -22,7 +22,7 @@ class Tile:
 
     Attributes:
         name: relative path as people read it.
-        link: ``file:`` address of the image itself.
+        link: address of the image itself: ``file:``, or relative to the page; empty where there is none.
         thumbnail: ``data:`` address of its preview; empty where the table holds none.
         label: what is said of it.
         score: what it is here for, in small print.
@@ -59,16 +59,18 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Section:
-    """Images under a title, or a table.
+    """Images under a title, or a table, or facts.
 
     Attributes:
         note: what to know of them.
+        facts: names, and what each is.
     """
 
     title: str
     tiles: Sequence[Tile]
     note: str | None = None
     matrix: Matrix | None = None
+    facts: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,17 @@ def write_page(page: Path, heading: Heading, sections: Sequence[Section]) -> Non
     Args:
         page: the HTML file.
     """
+    text = page_of(heading, sections)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, text.encode())
+
+
+def page_of(heading: Heading, sections: Sequence[Section]) -> str:
+    """The page, as HTML."""
     environment = Environment(
         loader=PackageLoader("curation_assets.search"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    text = environment.get_template("page.html").render(heading=heading, sections=sections)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page, text.encode())
+    return environment.get_template("page.html").render(heading=heading, sections=sections)
 
 
 def write_search_page(
@@ -128,9 +135,13 @@ def write_search_page(
 
 def tile(row: Mapping[str, Any], preview: bytes | None, label: str | None = None, score: str | None = None) -> Tile:
     """An image on the page, of its ``relative_path`` and ``file_path``."""
-    thumbnail = f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}" if preview else ""
     link = Path(path_from_text(str(row["file_path"]))).as_uri()
-    return Tile(printable(str(row["relative_path"])), link, thumbnail, label, score)
+    return Tile(printable(str(row["relative_path"])), link, thumbnail(preview), label, score)
+
+
+def thumbnail(preview: bytes | None) -> str:
+    """``data:`` address of a JPEG; empty for None."""
+    return f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}" if preview else ""
 
 
 def _found(hits: pl.DataFrame, previews: Mapping[str, bytes]) -> list[Tile]:

@@ -35,6 +35,20 @@ def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     return call
 
 
+def pipeline_of(home: Path, registered_model: Path) -> Pipeline:
+    """A pipeline of a folder of images, whose lake many tests take a copy of: a scan and its vectors take a second."""
+    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    settings.mlflow_dir.mkdir()
+    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
+    return Pipeline(settings)
+
+
+def copied(ready: Pipeline, home: Path) -> Pipeline:
+    """The test's own copy of such a lake, with its images."""
+    shutil.copytree(home, ready.settings.lake_root.parent, dirs_exist_ok=True)
+    return ready
+
+
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
     """Ten photographs of two classes, one of them once more mirrored, one copied; and a lake of them."""
@@ -45,15 +59,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> 
         path.write_bytes(jpeg(photograph(number)))
     (home / "images/rust/mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(1))))
     shutil.copy(home / "images/miner/a.jpg", home / "images/miner/copy.jpg")
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
-    settings.mlflow_dir.mkdir()
-    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
-    run(Pipeline(settings), LogProgress())
+    run(pipeline_of(home, registered_model), LogProgress())
     return home
 
 
 @pytest.fixture
 def lake(ready: Pipeline, filled: Path) -> Pipeline:
     """That lake, of the test's own."""
-    shutil.copytree(filled, ready.settings.lake_root.parent, dirs_exist_ok=True)
-    return ready
+    return copied(ready, filled)

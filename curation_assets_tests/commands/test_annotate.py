@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,26 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
+from curation_assets_tests.conftest import jpeg
 
 FIRST, SECOND, OTHER = "rust/photo_0000.jpg", "rust/photo_0001.jpg", "miner/photo_0000.jpg"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """A lake of two photographs of rust and one of a miner."""
+    home = tmp_path_factory.mktemp("annotated")
+    for seed, name in enumerate(("rust/photo_0000.jpg", "rust/photo_0001.jpg", "miner/photo_0000.jpg")):
+        (home / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "images" / name).write_bytes(jpeg(seed))
+    run(pipeline_of(home, registered_model), LogProgress())
+    return home
+
+
 @pytest.fixture
-def lake(ready: Pipeline, fill: Callable[..., list[Path]]) -> Pipeline:
-    """Two photographs of rust and one of a miner."""
-    fill("rust", 2)
-    fill("miner", 1)
-    run(ready, LogProgress())
-    return ready
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 def told(curation: Curation, *arguments: str, code: int = 0) -> dict[str, Any]:

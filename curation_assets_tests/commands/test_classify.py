@@ -13,7 +13,7 @@ from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
 from curation_assets_tests.commands.test_clusters import write
 
 KINDS = {"rust": "maize_rust", "tomato": "tomato", "apple": "apple"}
@@ -21,25 +21,23 @@ WRONG = "apple/00.jpg"  # said to be a tomato
 
 
 @pytest.fixture(scope="module")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve drawings each of three kinds, in a folder each, and four in one of no kind."""
-    root = tmp_path_factory.mktemp("drawings")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """Twelve drawings each of three kinds, in a folder each, and four in one of no kind; and a lake of them."""
+    home = tmp_path_factory.mktemp("drawings")
+    root = home / "images"
+    root.mkdir()
     for kind, what in KINDS.items():
         for number in range(12):
             write(root / kind / f"{number:02}.jpg", render(what, random.Random(f"{kind}{number}"), (128, 96)))
     for number in range(4):
         write(root / "unsorted" / f"{number}.jpg", render("maize_rust", random.Random(f"u{number}"), (128, 96)))
-    return root
+    run(pipeline_of(home, registered_model), LogProgress(), curate=False)
+    return home
 
 
 @pytest.fixture
-def lake(ready: Pipeline, images: Path, drawings: Path) -> Pipeline:
-    for file in drawings.rglob("*.jpg"):
-        target = images / file.relative_to(drawings)
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(file.read_bytes())
-    run(ready, LogProgress(), curate=False)
-    return ready
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 def annotate(curation: Curation, tmp_path: Path, wrong: str | None = WRONG, kinds: tuple[str, ...] = (*KINDS,)) -> None:

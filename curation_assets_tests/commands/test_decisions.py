@@ -19,19 +19,29 @@ from curation_assets.maintain import maintain
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
+from curation_assets_tests.conftest import jpeg
 
 FIRST, SECOND, COPY = "a/photo_0000.jpg", "a/photo_0001.jpg", "a/copy.jpg"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """Three photographs, a copy of the first, and a file that is none; and a lake of them."""
+    home = tmp_path_factory.mktemp("decided")
+    folder = home / "images" / "a"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"photo_{number:04}.jpg").write_bytes(jpeg(number))
+    (folder / "copy.jpg").write_bytes(jpeg(0))
+    (folder / "cut.jpg").write_bytes(b"")
+    run(pipeline_of(home, registered_model), LogProgress())
+    return home
+
+
 @pytest.fixture
-def lake(ready: Pipeline, images: Path, fill: Callable[..., list[Path]]) -> Pipeline:
-    """Three photographs, a copy of the first, and a file that is none."""
-    (path, *_) = fill("a", 3)
-    (path.parent / "copy.jpg").write_bytes(path.read_bytes())
-    (path.parent / "cut.jpg").write_bytes(b"")
-    run(ready, LogProgress())
-    return ready
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 def content(lake: Pipeline, path: str) -> str:

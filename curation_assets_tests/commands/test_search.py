@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import webbrowser
 from pathlib import Path
@@ -10,18 +11,27 @@ import pytest
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
+from curation_assets_tests.conftest import jpeg
 
 ODD = "new\nline <b>.jpg"
 
 
-@pytest.fixture(autouse=True)
-def embedded(ready: Pipeline, fill: Any) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
     """A lake of two folders, one with an odd name in it."""
-    fill("a", 3)
-    (path,) = fill("b", 1)
-    path.rename(path.with_name(ODD))
-    run(ready, LogProgress())
+    home = tmp_path_factory.mktemp("searched")
+    for seed, name in enumerate(("a/photo_0000.jpg", "a/photo_0001.jpg", "a/photo_0002.jpg", f"b/{ODD}")):
+        (home / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "images" / name).write_bytes(jpeg(seed))
+    run(pipeline_of(home, registered_model), LogProgress())
+    return home
+
+
+@pytest.fixture(autouse=True)
+def embedded(ready: Pipeline, made: Path) -> None:
+    """That lake, of the test's own."""
+    copied(ready, made)
 
 
 def found(text: str) -> list[str]:
@@ -86,6 +96,28 @@ def test_the_page_is_written_and_opened(curation: Curation, tmp_path: Path, monk
     assert "<b>.jpg" not in html
     assert curation("search", "an orange", "--open")[0] == 0
     assert opened[1].endswith("search.html")
+
+
+def test_images_found_are_written_with_their_list(curation: Curation, ready: Pipeline, tmp_path: Path) -> None:
+    root, target = ready.settings.images_root, tmp_path / "found"
+    rows = ready.searcher.search("an orange", 2).rows
+    code, _, note = curation("search", "an orange", "-k", "2", "--export-images", str(target))
+    assert code == 0
+    assert f"wrote 2 images (0.0 MB) and images.csv to {target}" in note
+    with (target / "images.csv").open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [row["relative_path"] for row in listed] == rows["relative_path"].to_list()
+    assert [float(row["score"]) for row in listed] == pytest.approx(rows["score"].to_list(), abs=1e-6)
+    for row in listed:
+        assert (target / row["file"]).read_bytes() == (root / row["relative_path"]).read_bytes()
+    about = json.loads((target / "search.json").read_text())
+    assert (about["query"], about["total"]) == ([{"text": "an orange", "weight": 1.0}], 4)
+    for place, said in ((target, "is not empty"), (root / "found", "would take its images for new ones")):
+        code, _, error = curation("search", "an orange", "--export-images", str(place))
+        assert (code, said in error) == (2, True)
+    assert not (root / "found").exists()
+    code, _, error = curation("search", "--name", "nothing", "--export-images", str(tmp_path / "none"))
+    assert (code, "no image was found" in error) == (2, True)
 
 
 def test_a_search_in_an_index_behind_its_table_says_so_and_index_mends_it(

@@ -9,7 +9,7 @@ from curation_assets.annotations.formats.documents import json_text, number_of, 
 from curation_assets.annotations.said import Faults, Said, said_frame
 from curation_assets.errors import CurationError
 
-_OF_IMAGE = ("file_name", "width", "height")  # the rest of an image is kept apart
+_OF_IMAGE = ("file_name", "width", "height", "boxes_in")  # the rest of an image is kept apart
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -71,6 +71,7 @@ def read_coco(path: Path, field: str) -> Said:
         ],
         "stated_width": [image.get("width") for image in images.values()],
         "stated_height": [image.get("height") for image in images.values()],
+        "is_stored": [True if image.get("boxes_in") == "stored" else None for image in images.values()],
     }
     notes = [f"{crowds:,} annotations are crowds or have no bbox: kept apart, without a box"] if crowds else []
     if left := [name for name in document if name not in _LISTS and document[name]]:

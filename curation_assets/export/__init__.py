@@ -1,0 +1,1 @@
+"""A version of a dataset → files that others read: one module a format, one protocol (``docs/exports.md``)."""
