@@ -813,7 +813,47 @@ class Pipeline:
         )
         self.searcher.open()
         self._graph(progress)  # in line, so that the same is sampled on a copy of the lake
-        return make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+        outcome = make(recipe, lake, progress, dry_run=dry_run, fresh=fresh, override=override)
+        if outcome.published is not None:
+            try:
+                outcome.run_id = self.log_version(recipe.name, outcome.published.version)
+            except CurationError as error:  # the version is there all the same; the next build logs it
+                outcome.not_logged = str(error)
+        return outcome
+
+    def log_version(self, dataset: str, version: int) -> str:
+        """Log a published version in MLflow as a dataset, once; gives the id of its run.
+
+        Raises:
+            CurationError: there is no such version, or MLflow can't be reached or written.
+        """
+        from curation_assets.clip.connection import Connection
+        from curation_assets.datasets.versions import read_manifest, versions
+        from curation_assets.tracking.published import log_version
+
+        _, folder, own = self._registry_arguments
+        table = self.tables.datasets
+        (told,) = [each for each in versions(table, dataset) if each.version == version]
+        manifest, cards = read_manifest(table, dataset, version), self.version_card(dataset, version)
+        return log_version(Connection(folder, own), told, table.path, manifest, cards)
+
+    def version_card(self, dataset: str, version: int | None) -> dict[str, str]:
+        """The card of a version, as ``card.md`` and ``card.html``.
+
+        Raises:
+            CurationError: there is no such dataset or version.
+        """
+        from curation_assets.datasets.reading import card_now
+        from curation_assets.datasets.versions import checked_version, read_manifest, read_version
+        from curation_assets.export.card import as_html, as_markdown, card_of
+        from curation_assets.export.gathering import previews_of
+
+        table = self.tables.datasets
+        number = checked_version(table, dataset, version)
+        rows, manifest = read_version(table, dataset, number), read_manifest(table, dataset, number)
+        card = card_of(dataset, number, manifest, rows, card_now(self.settings.recipes, dataset))
+        previews = previews_of(card.examples, self.tables.directory)
+        return {"card.md": as_markdown(card), "card.html": as_html(card, previews)}
 
     def export_dataset(
         self,

@@ -149,6 +149,19 @@ class Connection:
         _opened[self.tracking_uri] = (self.folder / "mlflow.db").stat().st_ino
         return client
 
+    def experiment(self, client: Any, name: str) -> str:
+        """The id of an experiment, which is made if need be; its artifacts lie where those of this configuration do."""
+        wanted = self.experiment_name(name)
+        found = client.get_experiment_by_name(wanted)
+        if found is not None:
+            return str(found.experiment_id)
+        location = (self.folder / "artifacts").as_uri() if self.is_default else None
+        return str(client.create_experiment(wanted, artifact_location=location))
+
+    def experiment_name(self, name: str) -> str:
+        """What an experiment is called: Databricks takes only paths of its workspace."""
+        return f"/Shared/{name}" if self.is_on_databricks else name
+
     @contextmanager
     def sole_client(self) -> Iterator[Any]:
         """A client that only one process of this machine has at a time."""

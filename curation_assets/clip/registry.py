@@ -340,15 +340,10 @@ class Registry:
 
     @property
     def _experiment_name(self) -> str:
-        # Databricks takes only paths of its workspace.
-        return f"/Shared/{self.name}" if self._connection.is_on_databricks else self.name
+        return self._connection.experiment_name(self.name)
 
     def _experiment(self, client: Any) -> str:
-        experiment = client.get_experiment_by_name(self._experiment_name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        location = (self.folder / "artifacts").as_uri() if self._connection.is_default else None
-        return str(client.create_experiment(self._experiment_name, artifact_location=location))
+        return self._connection.experiment(client, self.name)
 
 
 def _note_choice(record: ChampionRecord, source: SeenSource | None) -> None:

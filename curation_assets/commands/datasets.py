@@ -161,16 +161,25 @@ def show(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write what is kept as a CSV file.")] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="The same as Parquet.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="In the files also what is left out, and why.")] = False,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Write the version's card: a page (.html) or Markdown (.md).")
+    ] = None,
+    recipes: RecipesOption = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What is in a version, what is not and why, and what it was made of."""
     quiet_libraries()
     from curation_assets.datasets.versions import checked_version, read_manifest, read_version
+    from curation_assets.files import write_whole
 
     check_file(csv, "--csv")
     check_file(parquet, "--parquet")
-    table = pipeline_of(settings_of(None, lake)).tables.datasets
+    check_file(card, "--card")
+    if card is not None and card.suffix not in (".html", ".md"):
+        raise CurationError(f"--card {card}: the name of the file ends with .html or .md")
+    pipeline = pipeline_of(settings_of(None, lake, recipes=_absolute(recipes)))
+    table = pipeline.tables.datasets
     dataset, number = named(name)
     number = checked_version(table, dataset, number)
     rows, manifest = read_version(table, dataset, number), read_manifest(table, dataset, number)
@@ -184,6 +193,10 @@ def show(
         )
         _write(listed, file, is_csv=write == rows.write_csv)
         err.print(f"wrote {len(listed):,} images to {file}", markup=False, soft_wrap=True)
+    if card is not None:
+        text = pipeline.version_card(dataset, number)[f"card{card.suffix}"]
+        write_whole(card.absolute(), text.encode())
+        err.print(f"wrote the card to {card}", markup=False, soft_wrap=True)
     if as_json:
         left = dict(rows.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows())
         print_json({"dataset": dataset, "version": number, "images": len(kept), "left_out": left, "manifest": manifest})
@@ -458,6 +471,9 @@ def print_outcome(outcome: Outcome, *, dry_run: bool) -> None:
         what = "published" if outcome.published.is_new else "unchanged"
         told = f"{recipe.name}@{outcome.published.version}  {what}  {outcome.published.content_id[:12]}"
         out.print(told, markup=False)
+        if outcome.not_logged is not None:
+            told = f"note: not logged in MLflow, which the next build makes up for: {outcome.not_logged}"
+            out.print(printable(told), markup=False, soft_wrap=True)
     elif dry_run:
         out.print("nothing is written (--dry-run)")
     else:
@@ -537,6 +553,7 @@ def outcome_facts(outcome: Outcome, *, dry_run: bool) -> dict[str, Any]:
         "overridden": outcome.overridden,
         "passed": outcome.passed,
         "published": None if published is None else asdict(published),
+        "mlflow_run": outcome.run_id,
     }
 
 

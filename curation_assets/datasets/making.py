@@ -71,6 +71,8 @@ class Outcome:
         parent: version that it goes on from; 0: none.
         published: None where the gate doesn't hold, or nothing was to be written.
         overridden: conditions that failed and were let pass, with the reason.
+        run_id: of MLflow's run of the version; None where there is none.
+        not_logged: why not.
     """
 
     built: Built
@@ -78,6 +80,8 @@ class Outcome:
     parent: int
     published: Published | None = None
     overridden: dict[str, str] = field(default_factory=dict)
+    run_id: str | None = None
+    not_logged: str | None = None
 
     @property
     def passed(self) -> bool:

@@ -177,6 +177,7 @@ def dataset_facts(outcome: "Outcome", curation: CurationResource) -> md.Facts:
         "version": dg.MetadataValue.int(published.version),
         "new": dg.MetadataValue.bool(published.is_new),
         "content id": dg.MetadataValue.text(published.content_id),
+        "MLflow run": dg.MetadataValue.text(outcome.run_id or f"not logged: {outcome.not_logged}"),
         "images": dg.MetadataValue.int(len(kept)),
         "classes": md.records({"label": "string"} | dict.fromkeys(sides, "int"), rows[:_SHOWN]),
         "left out": md.records(
