@@ -213,6 +213,10 @@ def _measured(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _limits(manifest: Mapping[str, Any]) -> list[str]:
     let_pass = (manifest.get("overridden") or {}).items()
     found = [f"the condition {name} of the gate failed, and was let pass: {why}" for name, why in let_pass]
+    found += [
+        f"{gone['images']:,} images were forgotten on request on {gone['at'][:10]}, {gone['kept']:,} of them kept before"
+        for gone in manifest.get("forgotten") or ()
+    ]
     return [*found, *(manifest.get("notes") or ())]
 
 
