@@ -890,7 +890,13 @@ class Pipeline:
         threads = settings.worker_threads
         reader = ImageReader(settings.images_root, directory, threads)
         previews = partial(previews_of, directory=directory)
-        return export(content, format, target, reader, previews, threads, settings.decode_options, progress)
+
+        def note(told: Exported) -> None:
+            about = {"dataset": told.dataset, "version": told.version, "content_id": told.content_id}
+            self._note_export(about | {"format": told.format, "images": told.images}, target, progress)
+
+        decode = settings.decode_options
+        return export(content, format, target, reader, previews, threads, decode, progress, note)
 
     def export_found(
         self, rows: pl.DataFrame, about: Mapping[str, Any], target: Path, progress: Progress
@@ -912,7 +918,23 @@ class Pipeline:
         self._refuse_images_root("--export-images", target)
         threads = settings.worker_threads
         reader = ImageReader(settings.images_root, directory, threads)
-        return export_found(rows, about, target, directory, reader, threads, settings.decode_options, progress)
+
+        def note(told: ImagesWritten) -> None:
+            self._note_export({"format": "images", "images": told.images}, target, progress, rows["content_sha256"])
+
+        decode = settings.decode_options
+        return export_found(rows, about, target, directory, reader, threads, decode, progress, note)
+
+    def _note_export(
+        self, about: Mapping[str, Any], target: Path, progress: Progress, contents: pl.Series | None = None
+    ) -> None:
+        """Note where images are, for who has to find them later; of a lake that can't be written it can't be."""
+        from curation_assets.export.record import note_export
+
+        try:
+            note_export(self.tables.exports, about, target, contents)
+        except CurationError as error:
+            progress.note(f"that this export was made can't be noted in the lake: {error}")
 
     def _refuse_images_root(self, option: str, target: Path) -> None:
         root = self.settings.images_root

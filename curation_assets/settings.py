@@ -420,6 +420,7 @@ class Settings(BaseSettings):
         "crop_images_directory_label_issues", description="table of labels and boxes that something speaks against"
     )
     datasets_table: Name = Field("crop_images_directory_datasets", description="table of the versions of datasets")
+    exports_table: Name = Field("crop_images_directory_exports", description="table of what was exported, and where to")
     recipes: LocalPath = Field(Path("recipes"), description="folder of the recipes of datasets")
     clusters: int | None = Field(
         None, ge=1, le=1000, description="how many clusters the images are put in; by default by the number of images"

@@ -23,7 +23,8 @@ _SUBJECTS = (
         "Curation",
         (
             *("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
-            *("annotations", "scores_", "predictions_", "label_issues_", "clusters", "datasets_", "recipes"),
+            *("annotations", "scores_", "predictions_", "label_issues_", "clusters"),
+            *("datasets_", "exports_", "recipes"),
         ),
     ),
     ("Gallery", ("gallery_",)),

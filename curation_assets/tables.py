@@ -18,6 +18,7 @@ from curation_assets.lake.schemas import (
     DECISIONS,
     DIRECTORY,
     EMBEDDINGS,
+    EXPORTS,
     GROUPS,
     LABEL_ISSUES,
     PAIRS,
@@ -50,6 +51,8 @@ class Tables:
         scores: outlier scores and clusters of every embedded image.
         predictions: what a classifier fitted to the annotations says of every embedded image.
         label_issues: labels and boxes that something speaks against.
+        datasets: versions of datasets.
+        exports: what was exported, and where to.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,6 +69,7 @@ class Tables:
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
         self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
         self.datasets = LakeTable(settings.table_path(settings.datasets_table), DATASETS)
+        self.exports = LakeTable(settings.table_path(settings.exports_table), EXPORTS)
 
     def with_others(self, others: Mapping[str, LakeTable]) -> Tables:
         """The same, but for some, by their attributes' names: as they were at a version, say."""
@@ -79,8 +83,9 @@ class Tables:
         """Those that exist."""
         compared = (self.pairs, self.compared, self.groups)
         said = (self.annotations, self.decisions)
-        made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues, self.datasets)
-        every = (self.directory, self.embeddings, self.zero_shot_labels, *made)
+        made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues)
+        put_out = (self.datasets, self.exports)
+        every = (self.directory, self.embeddings, self.zero_shot_labels, *made, *put_out)
         return [table for table in every if table.exists()]
 
     def broken(self) -> list[dict[str, str]]:

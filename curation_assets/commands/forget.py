@@ -66,6 +66,11 @@ def _print(done: Forgotten, *, dry_run: bool, deleted: bool) -> None:
     for held in done.versions:
         told = f"{held.dataset}@{held.version}  {held.images:,} images, {held.kept:,} of them kept"
         out.print(printable(told), markup=False, soft_wrap=True)
+    for export in done.exports:
+        of = f"{export.dataset}@{export.version}" if export.dataset else "a search"
+        gone = "" if export.is_there else ", which is not there any more"
+        told = f"export  {export.place}{gone}  {export.format} of {of}, {export.exported_at:%Y-%m-%d}: it stays"
+        out.print(printable(told), markup=False, soft_wrap=True)
     _list("the same photograph, and stays", done.near)
     if dry_run:
         out.print("nothing is done yet; --yes forgets them", markup=False)

@@ -214,7 +214,7 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     let_pass = (manifest.get("overridden") or {}).items()
     found = [f"the condition {name} of the gate failed, and was let pass: {why}" for name, why in let_pass]
     found += [
-        f"{gone['images']:,} images were forgotten on request on {gone['at'][:10]}, {gone['kept']:,} of them kept before"
+        f"{gone['images']:,} images were forgotten on request on {gone['at'][:10]}, {gone['kept']:,} of them kept"
         for gone in manifest.get("forgotten") or ()
     ]
     return [*found, *(manifest.get("notes") or ())]

@@ -79,12 +79,14 @@ def export(
     threads: int,
     decoding: DecodeOptions,
     progress: Progress,
+    note: Callable[[Exported], None],
 ) -> Exported:
     """Write a version as a format has it. Nothing stands under the final name before all of it is on the disk.
 
     Args:
         target: folder that isn't there or is empty, or file that isn't there; absolute.
         previews: of some rows, JPEGs by path, for the card.
+        note: is told of the export before it gets its name, so that none is there that isn't known of.
 
     Raises:
         CurationError: the format can't hold it, an image can't be had, or the place can't be written to. What was
@@ -116,6 +118,7 @@ def export(
         if not format.has_images:
             format.finish(content, stage)
             _write_beside(target, croissant(content, format, target.name, hash_of(stage.path(ONLY_FILE))))
+            note(told)
             stage.publish()
             return told
         done = write_images(content, format, stage, reader, told, threads, decoding, progress)
@@ -128,6 +131,7 @@ def export(
         about |= {"images": told.images, "files": told.files, "bytes": told.bytes, "notes": notes}
         _write(stage, EXPORT, json.dumps(about, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
         _write_card(stage, card, done, previews, notes)
+        note(told)
         stage.publish()
     return told
 

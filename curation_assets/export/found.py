@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def export_found(
     threads: int,
     decoding: DecodeOptions,
     progress: Progress,
+    note: Callable[[ImagesWritten], None],
 ) -> ImagesWritten:
     """Write images to a folder, with ``images.csv``, in the order in which they were found, and ``search.json``.
 
@@ -41,6 +42,7 @@ def export_found(
         rows: ``relative_path``, ``content_sha256``, and whatever else the list should have, ``score`` for example.
         about: the query and the versions that it was asked of; JSON.
         target: folder that isn't there or is empty; absolute.
+        note: is told of the export before it gets its name.
 
     Raises:
         CurationError: an image can't be had, or the place can't be written to; the next run goes on then.
@@ -64,5 +66,6 @@ def export_found(
         write_csv(stage.path(LIST), listed)
         with new_file(stage.path(QUERY)) as out:
             out.write(json.dumps(about, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
+        note(told)
         stage.publish()
     return told

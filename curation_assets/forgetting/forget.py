@@ -14,6 +14,7 @@ import polars as pl
 from curation_assets.datasets.forgetting import Held, find_held, forget_in_versions
 from curation_assets.datasets.versions import held_by
 from curation_assets.errors import CurationError, explained
+from curation_assets.export.record import NotedExport, exports_of
 from curation_assets.files import waiting_lock, write_whole
 from curation_assets.forgetting.removing import Found, delete_earlier, find, remove_rows, save_pinned
 from curation_assets.forgetting.wanted import Wanted, find_wanted
@@ -38,6 +39,7 @@ class Forgotten:
         files: of these, whose file is still there with these bytes.
         tables: rows of each table that has some.
         versions: of datasets that held them.
+        exports: that held them, as far as they were made from this lake; they stay as they are.
         near: paths of other images that are the same photograph, and stay.
         derived_bytes: of indexes and other files beside the lake; they are made anew of what is left.
     """
@@ -47,6 +49,7 @@ class Forgotten:
     files: list[str]
     tables: list[Found] = field(default_factory=list)
     versions: list[Held] = field(default_factory=list)
+    exports: list[NotedExport] = field(default_factory=list)
     near: list[str] = field(default_factory=list)
     derived_bytes: int = 0
 
@@ -127,12 +130,15 @@ def _found(pipeline: Pipeline, wanted: Wanted, progress: Progress) -> Forgotten:
     for table in there:
         found.append(find(table, wanted))
         progress.advance(1)
+    versions = find_held(tables.datasets, wanted.rows(spec))
+    kept_in = [(each.dataset, each.version) for each in versions if each.kept]
     return Forgotten(
         contents=wanted.contents.to_list(),
         paths=wanted.paths.to_list(),
         files=_files_there(pipeline, wanted),
         tables=[one for one in found if one.rows or one.paths],
-        versions=find_held(tables.datasets, wanted.rows(spec)),
+        versions=versions,
+        exports=exports_of(tables.exports, kept_in, wanted.contents),
         near=_near(tables, wanted),
         derived_bytes=sum(file.stat().st_size for file in _derived(pipeline)),
     )

@@ -451,3 +451,21 @@ DECISIONS = TableSpec(
     dictionary=("decided_by", "kind", "field"),
     partition_column=None,
 )
+
+EXPORTS = TableSpec(
+    description="One row per export of a version, or per export and image of what a search found",
+    columns=(
+        Column("export_id", pa.string(), "SHA-256 of what was exported and where to, hexadecimal"),
+        Column("content_sha256", pa.string(), "of an image that a search found; null: the images of the version"),
+        Column("exported_at", _UTC, "when it was about to get its final name, UTC"),
+        Column("dataset", pa.string(), "name of the recipe; null of a search"),
+        Column("version", pa.int32(), "of the dataset; null of a search"),
+        Column("content_id", pa.string(), "SHA-256 of what the version holds; null of a search"),
+        Column("format", pa.string(), "as --to has it; images of a search"),
+        Column("place", pa.string(), "folder or file that it was written to"),
+        Column("images", pa.int64(), "in the export"),
+    ),
+    key=("export_id", "content_sha256", "exported_at"),
+    dictionary=("export_id", "dataset", "content_id", "format", "place"),
+    partition_column=None,
+)

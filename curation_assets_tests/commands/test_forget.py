@@ -47,7 +47,11 @@ def lived_in(curation: Curation, lake: Pipeline, recipes: Path) -> Pipeline:
     for path in ("rust/b.jpg", "rust/d.jpg"):
         (images / path).unlink()
     assert curation("run")[0] == 0
-    assert curation("search", "leaf")[0] == 0
+    place = lake.settings.lake_root.parent
+    assert curation("dataset", "export", "leaves", "--to", "csv", "--out", str(place / "leaves.csv"))[0] == 0
+    for folder, name in (("with", "a.jpg"), ("without", "c.jpg")):
+        assert curation("search", "--name", name, "--export-images", str(place / folder))[0] == 0
+    shutil.rmtree(place / "with")
     return lake
 
 
@@ -93,6 +97,8 @@ def test_nothing_is_left_of_images_and_of_others_all(
     told: dict[str, Any] = json.loads(text)
     assert (set(told["contents"]), set(told["paths"])) == (contents, GOES)
     assert told["files"] == ["miner/a.jpg", "miner/copy.jpg"]
+    exports = {Path(each["place"]).name: (each["dataset"], each["is_there"]) for each in told["exports"]}
+    assert exports == {"leaves.csv": ("leaves", True), "with": (None, False)}
     rows = {one["table"].removeprefix("crop_images_directory"): one["rows"] for one in told["tables"]}
     assert (rows[""], rows["_decisions"], rows["_datasets"]) == (2, 2, 3)
     assert traces(lived_in, contents, GOES) == []
