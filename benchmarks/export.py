@@ -31,7 +31,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 
 MODULE = "benchmarks.export"
-FORMATS = ("folders", "hf-imagefolder", "hf-parquet")
+FORMATS = ("folders", "hf-imagefolder", "hf-parquet", "webdataset")
 ROUNDS, THREADS = 3, 4
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from curation_assets.export.folders import told_rare
 from curation_assets.export.names import ENDINGS, folder_names
-from curation_assets.export.protocol import Content, Folder, Image
+from curation_assets.export.protocol import Content, Folder, Image, images_have
 from curation_assets.export.rewriting import as_format
 from curation_assets.export.shards import in_shards
 from curation_assets.export.staging import new_file
@@ -37,7 +37,10 @@ class WebDataset:
         folder_names(content.sides, "side")
         turned = int((content.rows["orientation"] > 1).sum()) if not content.options.upright else 0
         told = f"images that EXIF turns: {turned:,}, which readers show as they are stored; --upright turns them"
-        return [*([told] if turned else []), *told_rare(content)]
+        notes = [told] if turned else []
+        if several := int((content.rows["labels"].list.len() > 1).sum()):
+            notes.append(f"{images_have(several)} several labels: they are in .json, and there is no .cls")
+        return [*notes, *told_rare(content)]
 
     def plan(self, content: Content) -> pl.DataFrame:  # noqa: D102
         return in_shards(content, ".tar")
