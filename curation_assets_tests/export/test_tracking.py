@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import polars as pl
 import pytest
 
-import mlflow
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.tracking import VersionSource, dataset_of, versions_of
