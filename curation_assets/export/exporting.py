@@ -265,6 +265,8 @@ class _Writer:
         if not is_linked:
             with new_file(place) as out:
                 out.write(data)
+                out.flush()
+                os.fsync(out.fileno())  # beside other threads' reading, not of all files one after the other in the end
         written = Written(len(data), digest)
         self._stage.note(name, written)
         return name, written, read.path is None

@@ -194,8 +194,8 @@ def refuse_several(content: Content, name: str) -> None:
         labels = ", ".join(printable(label) for label in several["labels"][0])
         raise CurationError(
             f"{name} holds one label an image, and {images_have(len(several))} several, for example "
-            f"{printable(several['relative_path'][0])}: {labels}; leave them out by labels.several, or choose jsonl, "
-            "csv or hf-parquet"
+            f"{printable(several['relative_path'][0])}: {labels}; leave them out by labels.several, or choose a "
+            "format that holds several, hf-imagefolder for example"
         )
 
 

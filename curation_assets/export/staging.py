@@ -23,7 +23,7 @@ from typing import IO, Any
 from filelock import Timeout
 
 from curation_assets.errors import CurationError, explained
-from curation_assets.files import free_lock, sync, sync_tree
+from curation_assets.files import free_lock, sync
 
 ONLY_FILE = "export"  # of a format that is one file: its name in the stage
 _CHUNK = 1 << 20
@@ -95,6 +95,7 @@ class Stage:
         self._journal = place / "journal.jsonl"
         self._log = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self.resumed: dict[str, Written] = {}
+        self._synced: set[str] = set()
 
     @property
     def is_empty(self) -> bool:
@@ -119,10 +120,13 @@ class Stage:
         with new_file(self.path(name)) as raw:
             out = HashingFile(raw)
             yield out
+            raw.flush()
+            os.fsync(raw.fileno())
         self.note(name, out.written)
 
     def note(self, name: str, written: Written) -> None:
-        """Say that a file is whole. Threads may."""
+        """Say that a file is whole and on the disk. Threads may."""
+        self._synced.add(name)
         line = json.dumps([name, written.bytes, written.sha256], ensure_ascii=True)
         os.write(self._log, f"{line}\n".encode())
 
@@ -168,14 +172,20 @@ class Stage:
             sync(only)
             _rename_file(only, self._target)
         else:
-            sync_tree(self._files)
+            for above, _, names in os.walk(self._files):
+                folder = Path(above)
+                within = folder.relative_to(self._files).as_posix()
+                for name in names:
+                    if (name if within == "." else f"{within}/{name}") not in self._synced:
+                        sync(folder / name)
+                sync(folder)
             if self._target.exists():
                 os.chmod(self._files, self._target.stat().st_mode & 0o7777)
             try:
                 os.rename(self._files, self._target)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise CurationError(f"--out {self._target} is not empty any more") from None
+                    raise CurationError(f"{self._target} is not empty any more") from None
                 raise
         sync(self._target.parent)
 
@@ -227,14 +237,14 @@ def refuse_target(target: Path, *, is_file: bool) -> None:
         CurationError: something is, or the folder above isn't there.
     """
     if not target.parent.is_dir():
-        raise CurationError(f"--out {target}: there is no folder {target.parent}")
+        raise CurationError(f"{target}: there is no folder {target.parent}")
     if target.is_dir() and not target.is_symlink():
         if is_file:
-            raise CurationError(f"--out {target} is a folder; name the file to write")
+            raise CurationError(f"{target} is a folder; name the file to write")
         if any(target.iterdir()):
-            raise CurationError(f"--out {target} is not empty; name a folder that is, or one that isn't there yet")
+            raise CurationError(f"{target} is not empty; name a folder that is, or one that isn't there yet")
     elif os.path.lexists(target):
-        raise CurationError(f"--out {target} is there already")
+        raise CurationError(f"{target} is there already")
 
 
 def new_file(path: Path) -> IO[bytes]:
@@ -269,6 +279,6 @@ def _rename_file(file: Path, target: Path) -> None:
     try:
         os.link(file, target)
     except FileExistsError:
-        raise CurationError(f"--out {target} is there already") from None
+        raise CurationError(f"{target} is there already") from None
     except OSError:
         os.rename(file, target)

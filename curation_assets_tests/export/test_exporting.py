@@ -155,6 +155,20 @@ def test_an_ended_export_goes_on_and_trusts_nothing_that_is_not_whole(
     assert left(home) == []
 
 
+def test_what_ended_before_anything_was_whole_leaves_nothing(
+    home: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage, "note", note)
+        with pytest.raises(KeyboardInterrupt):
+            export("folders")
+    assert left(home) == []
+    assert not (home / "out").exists()
+
+
 def test_what_an_ended_export_linked_is_never_written_to(
     home: Path, export: Export, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
