@@ -3,7 +3,7 @@
     python -m benchmarks.export [--images N] [--save]
 
 Drawn photographs are scanned, and all of them are a version of a dataset with two sides and four classes. Turn by turn, three
-times, they are copied by four threads that read, hash and write each file, and then brought to the disk; and exported in each
+times, they are copied by four threads that read, hash and write each file and bring it to the disk; and exported in each
 format, which does the same and writes list, manifest and card. The best time of each counts. Peak memory is that of an export
 of all, and of a quarter, in processes of their own. ``--save`` writes ``benchmarks/results/export.md``.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -25,7 +26,6 @@ import polars as pl
 from benchmarks import measure
 from curation_assets.datasets.versions import publish
 from curation_assets.export.protocol import Options
-from curation_assets.files import sync_tree
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
@@ -38,7 +38,7 @@ ROUNDS, THREADS = 3, 4
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1200, help="photographs of each size (default 1200)")
+    parser.add_argument("--images", type=int, default=4000, help="photographs of each size (default 4000)")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/export.md")
     arguments = parser.parse_args()
@@ -113,19 +113,21 @@ def exported(home: Path, to: str, dataset: str) -> None:
 
 
 def copied(home: Path) -> None:
-    """Read, hash and write every file, and bring all to the disk."""
+    """Read, hash and write every file, and bring it to the disk."""
     target = home / "out"
 
     def one(path: Path) -> str:
         data = path.read_bytes()
         place = target / path.relative_to(home / "images")
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        with place.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
         return hashlib.sha256(data).hexdigest()
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(one, sorted((home / "images").rglob("*.jpg"))))
-    sync_tree(target)
 
 
 def timed(home: Path, ways: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
