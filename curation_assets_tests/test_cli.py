@@ -68,7 +68,7 @@ def curation(home: Path, site: Path) -> Curation:
 
 def run_in(home: Path, site: Path, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [str(CURATION), *map(str, arguments)]
-    return subprocess.run(command, cwd=home, env=environment(site, **env), capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=home, env=environment(site, **env), capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,10 @@ def safe_part(text: str, *, alike: bool = False) -> str:
     """
     given = path_from_text(text)
     kept = _is_small if alike else str.isprintable
-    out = [char if char not in _REFUSED and kept(char) else _escaped(char) for char in given]
+    if not alike and given.isprintable() and _REFUSED.isdisjoint(given):  # nearly all: at once
+        out = list(given)
+    else:
+        out = [char if char not in _REFUSED and kept(char) else _escaped(char) for char in given]
     if out and given[-1] in ". ":
         out[-1] = _escaped(given[-1])
     if given.startswith((".", "__")) or _RESERVED.fullmatch(given) or given.lower() in OWN:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ _MOST_BYTES = 128 * 2**20  # of images that are in memory at a time
 _MOST_IMAGES = 256
 _STORED_BYTES = 32 * 2**20  # of images that are read out of one data file at a time, and their number
 _STORED_IMAGES = 64
+_LOOKED_AT = 64  # files a task: looking at one takes no longer than handing it to a thread
 _UNKNOWN_BYTES = 8 * 2**20
 _NAMED = 3
 
@@ -83,7 +85,9 @@ class ImageReader:
         """
         paths, sizes = rows["relative_path"].to_list(), rows["size_bytes"].to_list()
         with ThreadPoolExecutor(self._threads, "export") as pool:
-            there = [*pool.map(self._is_there, paths, sizes, chunksize=64)]
+            at_once = [slice(start, start + _LOOKED_AT) for start in range(0, len(paths), _LOOKED_AT)]
+            looked = pool.map(lambda part: [*map(self._is_there, paths[part], sizes[part])], at_once)
+            there = [*chain.from_iterable(looked)]
             gone = rows.filter(~pl.Series(there, dtype=pl.Boolean))
             moved: dict[str, str] = {}
             if len(gone):
