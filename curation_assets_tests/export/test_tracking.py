@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,13 @@ def test_another_folder_is_no_export(tmp_path: Path, content: Any) -> None:
         (tmp_path / "export.json").write_text(content)
     with pytest.raises(CurationError, match="is no export of a version"):
         dataset_of(tmp_path)
+
+
+def test_mlflow_finds_where_versions_lie_also_if_this_package_is_imported_first() -> None:
+    code = """
+import curation_assets.tracking
+from mlflow.data.dataset_source_registry import _dataset_source_registry as known
+assert curation_assets.tracking.VersionSource in known.sources
+"""
+    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
