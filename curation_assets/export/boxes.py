@@ -10,7 +10,7 @@ import polars as pl
 from curation_assets.annotations.boxes import turned
 from curation_assets.errors import CurationError
 from curation_assets.export.protocol import BOX, Content, images_have
-from curation_assets.export.rewriting import is_turned
+from curation_assets.export.rewriting import shown_turned
 from curation_assets.images.names import printable
 
 _BACK = {6: 8, 8: 6}  # the turn that takes a turn back; every other one is its own
@@ -64,7 +64,7 @@ def as_stored(rows: pl.DataFrame, *, upright: bool) -> pl.DataFrame:
     """
     if upright:
         return rows
-    turns = pl.when(is_turned()).then("orientation").otherwise(1)
+    turns = pl.when(shown_turned()).then("orientation").otherwise(1)
     lies = turns.is_between(5, 8)
     sides = rows.with_columns(
         turns=turns.replace(_BACK),

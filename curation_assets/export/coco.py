@@ -12,7 +12,7 @@ from curation_assets.export.boxes import as_stored, check_boxes
 from curation_assets.export.folders import in_folders, told_rare
 from curation_assets.export.names import folder_names
 from curation_assets.export.protocol import Content, Folder, Image
-from curation_assets.export.rewriting import is_turned
+from curation_assets.export.rewriting import is_turned, shown_turned
 from curation_assets.export.staging import new_file
 
 
@@ -66,6 +66,7 @@ def _write(out: IO[bytes], content: Content, rows: pl.DataFrame, below: str, num
     out.write(_text(about)[:-1].encode() + b',\n"images":[')
     stored = as_stored(rows, upright=content.options.upright)
     turns = _turns(rows).to_list()
+    stays = rows.select(shown_turned() & (not content.options.upright)).to_series().to_list()
     for number, row in enumerate(stored.iter_rows(named=True), 1):
         image: dict[str, Any] = {
             "id": number,
@@ -76,7 +77,7 @@ def _write(out: IO[bytes], content: Content, rows: pl.DataFrame, below: str, num
             "content_sha256": row["content_sha256"],
             "labels": row["labels"],
         }
-        image |= {"boxes_in": "stored"} if turns[number - 1] and not content.options.upright else {}
+        image |= {"boxes_in": "stored"} if stays[number - 1] else {}
         out.write(f"{',' if number > 1 else ''}\n{_text(image | ({'license': 1} if licence else {}))}".encode())
     out.write(b'\n],\n"annotations":[')
     at = 0

@@ -24,7 +24,8 @@ from curation_assets.images.names import printable
 
 QUALITY = 95
 _TURNED = pl.col("orientation").is_between(2, 8)
-_TURNED_BY_DECODER = ("HEIF", "AVIF", "JXL")  # their own boxes say how they lie; readers turn them
+_TURNED_BY_DECODER = ("HEIF", "JXL")  # their own boxes say how they lie; every reader turns them
+_TURNED_BY_PILLOW = (*_TURNED_BY_DECODER, "TIFF")  # of AVIF it says how to turn it, and doesn't
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _STRIPPED = ("JPEG", "MPO", "PNG", "WEBP", "BMP")  # a BMP holds nothing but pixels
 _PNG_KEPT = frozenset(
@@ -70,6 +71,11 @@ def check_rewriting(content: Content) -> None:
 def is_turned() -> pl.Expr:
     """Which rows of ``IMAGES`` the option ``upright`` writes anew."""
     return (_TURNED & ~pl.col("format").is_in(_TURNED_BY_DECODER)).fill_null(value=False)
+
+
+def shown_turned() -> pl.Expr:
+    """Which rows of ``IMAGES`` readers that don't ask EXIF show as they are stored, and so turned."""
+    return (_TURNED & ~pl.col("format").is_in(_TURNED_BY_PILLOW)).fill_null(value=False)
 
 
 def as_format() -> pl.Expr:

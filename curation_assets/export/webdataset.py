@@ -13,7 +13,7 @@ import polars as pl
 from curation_assets.export.folders import told_rare
 from curation_assets.export.names import ENDINGS, folder_names
 from curation_assets.export.protocol import Content, Folder, Image, images_have
-from curation_assets.export.rewriting import as_format
+from curation_assets.export.rewriting import as_format, shown_turned
 from curation_assets.export.shards import in_shards
 from curation_assets.export.staging import new_file
 
@@ -35,7 +35,7 @@ class WebDataset:
 
     def check(self, content: Content) -> list[str]:  # noqa: D102
         folder_names(content.sides, "side")
-        turned = int((content.rows["orientation"] > 1).sum()) if not content.options.upright else 0
+        turned = content.rows.select(shown_turned().sum()).item() if not content.options.upright else 0
         told = f"images that EXIF turns: {turned:,}, which readers show as they are stored; --upright turns them"
         notes = [told] if turned else []
         if several := int((content.rows["labels"].list.len() > 1).sum()):
@@ -43,7 +43,8 @@ class WebDataset:
         return [*notes, *told_rare(content)]
 
     def plan(self, content: Content) -> pl.DataFrame:  # noqa: D102
-        return in_shards(content, ".tar")
+        turned = shown_turned() & (not content.options.upright)
+        return in_shards(content, ".tar").with_columns(is_turned=turned)
 
     def shard(self, out: IO[bytes], content: Content, images: Iterator[Image]) -> None:  # noqa: D102
         numbers = {label: at for at, label in enumerate(content.classes)}
@@ -56,7 +57,7 @@ class WebDataset:
                 if len(row["labels"]) == 1:
                     _add(tar, f"{key}.cls", str(numbers[row["labels"][0]]).encode())
                 facts = {name: row[name] for name in _OF_SAMPLE}
-                facts["orientation"] = 1 if content.options.upright else row["orientation"] or 1
+                facts["orientation"] = row["orientation"] if row["is_turned"] else 1
                 _add(tar, f"{key}.json", json.dumps(facts, ensure_ascii=False, sort_keys=True).encode())
 
     def finish(self, content: Content, folder: Folder) -> None:  # noqa: D102

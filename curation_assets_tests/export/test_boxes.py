@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -173,3 +174,41 @@ def test_what_cannot_be_boxes_is_one_line_before_anything_is_written(home: Home,
         withdraw(
             pipeline.tables.datasets, "leaves", last_version(pipeline.tables.datasets, "leaves"), "-", LogProgress()
         )
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_formats_that_are_turned_by_some_readers_lie_as_pillow_shows_them(tmp_path: Path, upright: bool) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    picture = Image.new("RGB", SIZE, "blue")
+    picture.paste("red", (BOX[0], BOX[1], BOX[0] + BOX[2], BOX[1] + BOX[3]))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    names = ["a.tif", "a.avif"]
+    for name in names:
+        picture.transpose(_BACK[6]).save(images / name, exif=exif.tobytes())
+    pipeline = pipeline_at(tmp_path)
+    pipeline.scan(["."], LogProgress())
+    document: Any = {
+        "images": [{"id": at, "file_name": name} for at, name in enumerate(names)],
+        "annotations": [{"id": at, "image_id": at, "category_id": 1, "bbox": list(BOX)} for at in range(len(names))],
+        "categories": [{"id": 1, "name": "leaf"}],
+    }
+    take_over(pipeline, tmp_path / "truth.json", document)
+    said = pipeline.tables.annotations.latest()
+    tables = {"annotations": {"id": said.table_id, "version": said.version}}
+    publish_rows(pipeline, dict.fromkeys(names, ("leaf", None)), {"recipe": {}, "tables": tables})
+    home = tmp_path, pipeline
+    export(home, tmp_path / "coco", "coco", upright=upright)
+    told = json.loads((tmp_path / "coco/annotations/instances.json").read_text())
+    for image, box in zip(told["images"], told["annotations"], strict=True):
+        shown = Image.open(tmp_path / "coco/images" / image["file_name"])
+        assert shown.size == (image["width"], image["height"]) == (SIZE if upright else shown.size)
+        around = np.argwhere(np.asarray(shown.convert("RGB"))[:, :, 0] > 128)
+        (top, left), (below, right) = around.min(0), around.max(0) + 1
+        assert (left, top, right - left, below - top) == pytest.approx(box["bbox"], abs=2)  # AVIF is blurred
+    export(home, tmp_path / "tars", "webdataset", upright=upright)
+    with tarfile.open(tmp_path / "tars/train-00000-of-00001.tar") as tar:
+        facts = [json.load(cast("Any", tar.extractfile(name))) for name in tar.getnames() if name.endswith(".json")]
+    turns = {each["relative_path"]: each["orientation"] for each in facts}
+    assert turns == {"a.tif": 1, "a.avif": 1 if upright else 6}
