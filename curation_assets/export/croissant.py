@@ -64,7 +64,7 @@ def _sharded(content: Content, the_list: dict[str, Any], columns: list[str]) -> 
     shards = content.rows.select("file", "sha256").unique(maintain_order=True)
     is_parquet = shards["file"][0].endswith(".parquet")
     kind = "application/x-parquet" if is_parquet else "application/x-tar"
-    files = [_file(name, name, kind, digest) for name, digest in shards.iter_rows()]
+    files = [_file(f"shard-{at}", name, kind, digest) for at, (name, digest) in enumerate(shards.iter_rows())]
     within: dict[str, Any] = {"@type": "cr:FileSet", "@id": "shards", "name": "shards"}
     if is_parquet:
         folder = shards["file"][0].rpartition("/")[0]

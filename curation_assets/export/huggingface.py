@@ -103,17 +103,18 @@ class HuggingFaceParquet(_HuggingFace):
     def finish(self, content: Content, folder: Folder) -> None:  # noqa: D102
         paths = {}
         for split, file in content.rows.select("split", "file").unique(maintain_order=True).iter_rows():
-            paths[split] = file.rpartition("-of-")[0][:-5] + "*.parquet"
+            before, _, after = file.rpartition("-of-")
+            paths[split] = f"{before[:-5]}?????-of-{after}"  # a side may be called as another and something after it
         _write_readme(content, folder, paths, _image_first(_features(content)))
 
 
 def side_names(sides: list[str]) -> dict[str, str]:
-    """What the library calls sides: letters, digits and ``_``, each once."""
+    """What the library calls sides: letters, digits and ``_``, each once, and none ``all``, which is all of them."""
     found: dict[str, str] = {}
     for side in sides:
         name = plain = re.sub(r"\W", "_", side) or "_"
         number = 2
-        while name in found.values():
+        while name == "all" or name in found.values():
             name, number = f"{plain}_{number}", number + 1
         found[side] = name
     return found

@@ -17,7 +17,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import path_from_text, printable
 
 MOST_BYTES = 200  # of a name: common disks take 255, and some of them is for what is added
-_REFUSED = frozenset('%/\\:*?"<>|[]{}')  # the last four are patterns to readers
+_REFUSED = frozenset('%/\\:*?"<>|[]{}$')  # the last five are patterns, or variables of the shell, to readers
 _RESERVED = re.compile(r"(?i)(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.DOTALL)
 # Files of exports, which no folder may be called like.
 OWN = frozenset(

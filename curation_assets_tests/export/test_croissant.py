@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curation_assets.errors import CurationError
-from curation_assets_tests.export.conftest import IMAGES, Export
+from curation_assets_tests.export.conftest import IMAGES, Export, pipeline_at, publish_rows
 
 
 @pytest.fixture
@@ -39,6 +39,16 @@ def test_the_reader_has_every_record(home: Path, export: Export, to: str) -> Non
         images = records if to != "webdataset" else list(dataset.records("samples"))
         of = "samples" if to == "webdataset" else "images"
         assert sorted(record[f"{of}/image"].size for record in images) == [(64, 48)] * len(IMAGES)
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_side_with_a_space_in_its_name_is_read(home: Path, export: Export) -> None:
+    import mlcroissant
+
+    publish_rows(pipeline_at(home), dict.fromkeys(IMAGES, ("rust", "farm 3")))
+    export("hf-parquet")
+    records = list(mlcroissant.Dataset(jsonld=str(home / "out/croissant.json")).records("images"))
+    assert [record["images/split"] for record in records] == [b"farm 3"] * len(IMAGES)
 
 
 def test_a_file_of_the_user_beside_a_list_is_kept(home: Path, export: Export) -> None:

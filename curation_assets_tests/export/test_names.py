@@ -26,6 +26,7 @@ TEXTS = st.text(min_size=1, max_size=12).filter(lambda text: not any(ord(char) >
         ("LPT1.txt", "%4CPT1.txt"),
         ("ends.", "ends%2E"),
         ("100 %", "100 %25"),
+        ("$HOME", "%24HOME"),
         ("a\0b\n", "a%00b%0A"),
         ("manifest.json", "%6Danifest.json"),
         ("ü", "ü"),

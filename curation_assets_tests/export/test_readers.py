@@ -113,3 +113,16 @@ def test_hugging_face_reads_versions_without_sides_with_several_labels_or_none(
     ]
     groups = datasets.load(str(home / "groups"))
     assert {name: part["label"][:] for name, part in groups.items()} == {"plot_1": [None], "plot_1_2": [0]}
+
+
+@pytest.mark.parametrize("to", ["hf-imagefolder", "hf-parquet"])
+def test_hugging_face_keeps_sides_apart_whatever_they_are_called(
+    home: Path, export: Export, datasets: Any, to: str
+) -> None:
+    sides = dict(zip(IMAGES, ("farm", "farm-2", "all", "farm 3", "$HOME", "farm"), strict=True))
+    publish_rows(pipeline_at(home), {path: ("$HOME", side) for path, side in sides.items()})
+    export(to)
+    found = datasets.load(str(home / "out"))
+    called = {"farm": "farm", "farm-2": "farm_2", "all": "all_2", "farm 3": "farm_3", "$HOME": "_HOME"}
+    seen = {row["relative_path"]: side for side, part in found.items() for row in part}
+    assert seen == {path: called[side] for path, side in sides.items()}
