@@ -6,7 +6,7 @@ What the Dagster assets, the ``curation`` command and the gallery all build on.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -836,6 +836,24 @@ class Pipeline:
         (told,) = [each for each in versions(table, dataset) if each.version == version]
         manifest, cards = read_manifest(table, dataset, version), self.version_card(dataset, version)
         return log_version(Connection(folder, own), told, table.path, manifest, cards)
+
+    def empty_cards(self, versions: Collection[tuple[str, int]]) -> None:
+        """Let MLflow's cards of versions go that show an image which is forgotten, and those of withdrawn versions.
+
+        Args:
+            versions: dataset and number.
+
+        Raises:
+            CurationError: MLflow can't be reached or written.
+        """
+        from curation_assets.clip.connection import Connection
+        from curation_assets.datasets.versions import versions as live
+        from curation_assets.tracking.published import empty_cards
+
+        _, folder, own = self._registry_arguments
+        stay = {(each.dataset, each.version) for each in live(self.tables.datasets)}.difference(versions)
+        names = {f"{dataset}@{number}" for dataset, number in stay}
+        empty_cards(Connection(folder, own), self.tables.datasets.path, names)
 
     def version_card(self, dataset: str, version: int | None) -> dict[str, str]:
         """The card of a version, as ``card.md`` and ``card.html``.

@@ -149,6 +149,8 @@ def _remove(pipeline: Pipeline, told: Forgotten, wanted: Wanted, progress: Progr
     tables = pipeline.tables
     found = {one.table: one for one in told.tables}
     last = (tables.directory, tables.datasets)
+    if tables.datasets.exists():
+        _empty_cards(pipeline, told.versions, progress)
     progress.start("forget", len(found))
     for table in tables.there:
         if table not in last and (one := found.get(table.path.name)) is not None:
@@ -166,6 +168,14 @@ def _remove(pipeline: Pipeline, told: Forgotten, wanted: Wanted, progress: Progr
         if tables.datasets.exists():
             save_pinned(tables.directory, _pinned(tables), earlier, progress)
         delete_earlier(tables.directory, [*earlier])
+
+
+def _empty_cards(pipeline: Pipeline, held: Sequence[Held], progress: Progress) -> None:
+    """Before the versions' rows go, which say whose cards show an image."""
+    try:
+        pipeline.empty_cards([(each.dataset, each.version) for each in held])
+    except CurationError as error:
+        progress.note(f"cards of versions that show them stay in MLflow: {error}")
 
 
 def _delete_all_earlier(table: LakeTable, wanted: Wanted) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, ViewType
 from mlflow.utils.time import get_current_time_millis
 
 from curation_assets.clip.connection import Connection
@@ -62,3 +63,32 @@ def log_version(
             client.log_text(key, text, file)
         client.set_terminated(key)
     return str(key)
+
+
+def empty_cards(connection: Connection, table: Path, but: Collection[str]) -> None:
+    """Let the pictures and names of images go that cards of a lake's versions show, also of withdrawn ones.
+
+    Args:
+        table: of the versions.
+        but: versions whose cards stay, as ``leaves@2``.
+
+    Raises:
+        CurationError: MLflow can't be reached or written.
+    """
+    with connection.understandable_errors():
+        client = connection.client()
+        experiment, token = connection.experiment(client, EXPERIMENT), None
+        while True:
+            runs = client.search_runs([experiment], run_view_type=ViewType.ALL, page_token=token)
+            for run in runs:
+                name = str(run.info.run_name)
+                sources = [json.loads(each.dataset.source) for each in run.inputs.dataset_inputs]
+                if name in but or all(source.get("table") != str(table) for source in sources):
+                    continue
+                told = f"an image of it was forgotten; `curation dataset show {name} --card FILE` writes its card"
+                for file in (each.path for each in client.list_artifacts(run.info.run_id)):
+                    if file.startswith("card."):
+                        client.log_text(run.info.run_id, told, file)
+            token = runs.token
+            if not token:
+                return
