@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation_assets.datasets.versions import LIVE, as_manifest, withdrawn_row
+from curation_assets.images.names import printable
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import DATASETS
 from curation_assets.lake.snapshot import Snapshot
@@ -49,7 +52,13 @@ def find_held(table: LakeTable, about: pl.Expr) -> list[Held]:
 
 
 def forget_in_versions(
-    table: LakeTable, about: pl.Expr, mentions: pl.Expr, progress: Progress, *, now: datetime | None = None
+    table: LakeTable,
+    about: pl.Expr,
+    mentions: pl.Expr,
+    paths: Collection[str],
+    progress: Progress,
+    *,
+    now: datetime | None = None,
 ) -> None:
     """Let rows go, and the witnesses of others that name one; the version's manifest tells how many there were.
 
@@ -58,6 +67,7 @@ def forget_in_versions(
     Args:
         about: which rows are about an image that goes.
         mentions: which other rows name one.
+        paths: of the images, which go out of what manifests tell.
         now: written to the manifests.
 
     Raises:
@@ -71,7 +81,7 @@ def forget_in_versions(
         rows = change.base.read(["version", "published_at"], dataset, where=LIVE)
         goes = change.base.read(["version", "kept"], dataset, where=about & LIVE)
         named = change.base.read(["version"], dataset, where=mentions & ~about)
-        told = _manifests(change.base, dataset, goes, at)
+        told = _manifests(change.base, dataset, goes, paths, at)
         files = {*named["_file"], *rows.filter(pl.col("version").is_in([*told]))["_file"]}
         base = [file for file in change.base.files(dataset) if file.path in files]
         emptied = _emptied(rows, goes)
@@ -90,16 +100,29 @@ def forget_in_versions(
         rewrite(table, dataset, work, info={"job": "forget", "dataset": dataset}, progress=progress)
 
 
-def _manifests(base: Snapshot, dataset: str, goes: pl.DataFrame, at: str) -> dict[int, str]:
+def _manifests(base: Snapshot, dataset: str, goes: pl.DataFrame, paths: Collection[str], at: str) -> dict[int, str]:
     """Version → its manifest, with what of it is forgotten; of the versions that have some of it."""
     found = {}
     for version, images, kept in goes.group_by("version").agg(images=pl.len(), kept=pl.col("kept").sum()).iter_rows():
         facts: dict[str, Any] = json.loads(
             base.read(["manifest"], dataset, where=pl.col("version") == version)["manifest"][0]
         )
+        facts |= {name: without_names(facts[name], paths) for name in ("notes", "gate") if name in facts}
         facts["forgotten"] = [*facts.get("forgotten", []), {"at": at, "images": images, "kept": kept}]
         found[version] = as_manifest(facts)
     return found
+
+
+def without_names(told: Any, paths: Collection[str]) -> Any:
+    """What a manifest tells, without names of images."""
+    if isinstance(told, dict):
+        return {name: without_names(each, paths) for name, each in told.items()}
+    if isinstance(told, list):
+        return [without_names(each, paths) for each in told]
+    if isinstance(told, str):
+        for name in (name for name in map(printable, paths) if name in told):
+            told = re.sub(rf"(?<![\w/]){re.escape(name)}(?!\.?[\w/])", "an image that was forgotten", told)
+    return told
 
 
 def _emptied(rows: pl.DataFrame, goes: pl.DataFrame) -> list[tuple[int, datetime]]:

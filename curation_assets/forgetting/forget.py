@@ -159,7 +159,7 @@ def _remove(pipeline: Pipeline, told: Forgotten, wanted: Wanted, progress: Progr
             progress.advance(1)
     if tables.datasets.exists():
         spec = tables.datasets.spec
-        forget_in_versions(tables.datasets, wanted.rows(spec), wanted.mentions(spec), progress)
+        forget_in_versions(tables.datasets, wanted.rows(spec), wanted.mentions(spec), told.paths, progress)
         _delete_all_earlier(tables.datasets, wanted)
     _empty_derived(pipeline)
     if (one := found.get(tables.directory.path.name)) is not None:

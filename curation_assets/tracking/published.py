@@ -66,7 +66,7 @@ def log_version(
 
 
 def empty_cards(connection: Connection, table: Path, but: Collection[str]) -> None:
-    """Let the pictures and names of images go that cards of a lake's versions show, also of withdrawn ones.
+    """Let the pictures and names of images go that runs of a lake's versions show, also of withdrawn ones.
 
     Args:
         table: of the versions.
@@ -85,10 +85,9 @@ def empty_cards(connection: Connection, table: Path, but: Collection[str]) -> No
                 sources = [json.loads(each.dataset.source) for each in run.inputs.dataset_inputs]
                 if name in but or all(source.get("table") != str(table) for source in sources):
                     continue
-                told = f"an image of it was forgotten; `curation dataset show {name} --card FILE` writes its card"
+                told = f"An image of it was forgotten; `curation dataset show {name} --card FILE` writes its card."
                 for file in (each.path for each in client.list_artifacts(run.info.run_id)):
-                    if file.startswith("card."):
-                        client.log_text(run.info.run_id, told, file)
+                    client.log_text(run.info.run_id, json.dumps(told) if file.endswith(".json") else told, file)
             token = runs.token
             if not token:
                 return

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from curation_assets.datasets.forgetting import without_names
 from curation_assets.forgetting.forget import forget
 from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
@@ -118,6 +119,20 @@ def test_nothing_is_left_of_images_and_of_others_all(
     assert curation("repair")[0] == 0
     assert set(tables.groups.latest().read(["relative_path"])["relative_path"]).isdisjoint(GOES)
     assert curation("forget", *chosen)[0] == 2
+
+
+def test_what_a_manifest_tells_of_an_image_goes_without_its_name() -> None:
+    told = {"drift": {"told": "0.6", "paths": ["a/1.jpg", "a/1.jpg.jpg"]}, "other": 3}
+    told["notes"] = ["2 images, for example a/1.jpg; nothing", "b/a/1.jpg stays", "new\\nline.jpg: gone"]
+    assert without_names(told, ["a/1.jpg", "new\nline.jpg"]) == {
+        "drift": {"told": "0.6", "paths": ["an image that was forgotten", "a/1.jpg.jpg"]},
+        "other": 3,
+        "notes": [
+            "2 images, for example an image that was forgotten; nothing",
+            "b/a/1.jpg stays",
+            "an image that was forgotten: gone",
+        ],
+    }
 
 
 class KilledError(Exception):
