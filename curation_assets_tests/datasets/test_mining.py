@@ -40,6 +40,7 @@ def test_places_are_shared_out_by_loss_and_what_serves_several_counts_for_each()
     items = NodeVectors([vectors], np.arange(400))
     one, other = vectors[np.argmax(vectors @ vectors[0])], vectors[np.argmin(vectors @ vectors[0])]
     found = mined(items, np.stack([one, other]), np.array([3.0, 1.0]), 40, no_kin)
+    assert mined(items, np.stack([one, other]), np.array([1.5e308, 0.5e308]), 40, no_kin) == found
     served = np.bincount([failure for _, failure, _ in found])
     assert served.tolist() == [30, 10]
     assert len({candidate for candidate, _, _ in found}) == 40

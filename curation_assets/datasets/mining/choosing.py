@@ -56,6 +56,7 @@ def mined(
     Returns:
         Candidate, failure that it was taken for, and their cosine; in the order in which they were taken.
     """
+    losses = losses / losses.max()  # their sum may be no number else
     places = np.maximum(size * losses / losses.sum(), 1)
     widths = np.clip(np.ceil(spread * places), _LEAST, max(_LEAST, _MOST // len(queries))).astype(np.int64)
     found: list[tuple[int, int, float]] = []
