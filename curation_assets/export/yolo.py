@@ -7,12 +7,14 @@ from typing import IO, ClassVar
 
 import polars as pl
 
+from curation_assets.errors import CurationError
 from curation_assets.export.boxes import check_boxes, within
 from curation_assets.export.folders import in_folders, told_rare
 from curation_assets.export.names import folder_names
 from curation_assets.export.protocol import Content, Folder, Image
 from curation_assets.export.staging import new_file
 
+_KEYS = ("path", "nc", "names", "download", "channels")  # of data.yaml, beside which sides stand
 _ALL = "train"  # the folder of a version that has no sides
 
 
@@ -29,6 +31,10 @@ class Yolo:
 
     def check(self, content: Content) -> list[str]:  # noqa: D102
         folder_names(content.sides, "side")
+        for side in content.sides:
+            # The reader looks for boxes where the last `images` of a path is `labels`.
+            if side in (*_KEYS, "images"):
+                raise CurationError(f"yolo can't hold a side called {side!r}: its reader means something else by that")
         notes = check_boxes(content, self.name)
         if content.sides and "val" not in content.sides:
             notes.append("there is no side val, which a training asks for: data.yaml names none")

@@ -16,7 +16,8 @@ import yaml
 from PIL import Image, ImageOps
 
 from curation_assets.errors import CurationError
-from curation_assets.export.protocol import Options
+from curation_assets.export.protocol import IMAGES, Content, Options
+from curation_assets.export.yolo import Yolo
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.export.conftest import pipeline_at, publish_rows
@@ -174,6 +175,13 @@ def test_what_cannot_be_boxes_is_one_line_before_anything_is_written(home: Home,
         withdraw(
             pipeline.tables.datasets, "leaves", last_version(pipeline.tables.datasets, "leaves"), "-", LogProgress()
         )
+
+
+@pytest.mark.parametrize("side", ["images", "names", "path"])
+def test_yolo_takes_no_side_that_its_reader_takes_for_something_else(side: str) -> None:
+    rows = pl.DataFrame({"relative_path": ["a.jpg"], "split": [side], "labels": [["leaf"]]}, schema_overrides=IMAGES)
+    with pytest.raises(CurationError, match=f"yolo can't hold a side called '{side}'"):
+        Yolo().check(Content("leaves", 1, {}, rows, rows))
 
 
 @pytest.mark.parametrize("upright", [False, True])
