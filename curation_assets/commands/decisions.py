@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation_assets.commands.following import find_label_issues
 from curation_assets.commands.options import (
     ImagesOption,
     JsonOption,
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from curation_assets.decisions.record import Row
     from curation_assets.pipeline import Pipeline
-
-_AT_ONCE = 100_000  # annotations whose issues are found in some two seconds
 
 app = typer.Typer(
     help="What people say of images: keep, remove, keeper, relabel, same, different, unsure.",
@@ -206,23 +203,13 @@ def import_decisions(
 
 
 def _followed(pipeline: Pipeline, rows: Sequence[Row]) -> None:
-    """Let groups and keepers follow, where there are any, and label issues where these decisions have a part in them.
-
-    Of very many annotations label issues would take as long as a person does not wait for one decision: ``problems``
-    says that they are behind.
-    """
-    from curation_assets.decisions import kinds
+    """Let follow what follows from decisions; what can't is told."""
     from curation_assets.progress import LogProgress
+    from curation_assets.review.following import follow_decisions
 
-    tables = pipeline.tables
-    if tables.groups.exists():
-        pipeline.group(LogProgress())
-    of_labels = (kinds.RELABEL, kinds.UNSURE, kinds.SAME, kinds.DIFFERENT)
-    if not any(row["kind"] in of_labels and row["field"] != kinds.QUALITY for row in rows):
-        return
-    are_there = tables.label_issues.exists() and tables.annotations.exists()
-    if are_there and tables.annotations.latest().rows() <= _AT_ONCE:
-        find_label_issues(pipeline, LogProgress())
+    why = follow_decisions(pipeline, rows, LogProgress())
+    if why is not None:
+        err.print(f"label issues not brought in line: {why}", markup=False, soft_wrap=True)
 
 
 def _image(pipeline: Pipeline, path: str) -> tuple[str, str]:

@@ -112,13 +112,11 @@ def standing(rows: pl.DataFrame) -> Decisions:
         rows: all of the table, in any order.
     """
     decisions = rows.filter(in_force(rows) & pl.col("undoes").is_null()).sort(_ORDER)
-    question = pl.struct(
-        about=_question(),
-        path=pl.when(_is_of_path()).then(pl.col("relative_path")),
-        first=_first(),
-        second=_second(),
+    return Decisions(
+        decisions.unique(
+            pl.struct(expression.alias(name) for name, expression in QUESTION.items()), keep="last", maintain_order=True
+        )
     )
-    return Decisions(decisions.unique(question, keep="last", maintain_order=True))
 
 
 def _is_of_path() -> pl.Expr:
@@ -146,3 +144,12 @@ def _first() -> pl.Expr:
 
 def _second() -> pl.Expr:
     return pl.when(pl.col("other_sha256").is_not_null()).then(pl.max_horizontal("content_sha256", "other_sha256"))
+
+
+# What a row answers: rows that are equal in these answer one question.
+QUESTION = {
+    "about": _question(),
+    "path": pl.when(_is_of_path()).then(pl.col("relative_path")),
+    "first": _first(),
+    "second": _second(),
+}
