@@ -265,7 +265,7 @@ def judged(rows: pl.DataFrame, limits: Thresholds) -> pl.DataFrame:
         was compared with the threshold) and ``<kind>_severity`` (1 at the threshold as it moved, more beyond); both
         null where there is nothing to judge by.
     """
-    rows = rows.with_columns(pl.lit(None, of).alias(name) for name, of in FURTHER.items() if name not in rows.columns)
+    rows = _with_further(rows)
     grouped = rows.with_columns(_group=_group(rows))
     columns: list[pl.Expr] = []
     for kind in KINDS.values():
@@ -294,19 +294,56 @@ def _group(rows: pl.DataFrame) -> pl.Series:
     return rows.select(_group=chosen)["_group"]
 
 
+def turning_points(rows: pl.DataFrame, kind: str) -> pl.Series:
+    """Of each picture the threshold at which it begins to have a problem.
+
+    :func:`judged` finds it from there on: with thresholds above it of kinds that are told by low scores, below it of
+    those that are told by high ones, and at it too of those that are counted. So a threshold's images are counted by
+    one search in what is sorted.
+
+    Args:
+        rows: as for :func:`judged`.
+
+    Returns:
+        In the rows' order; null: at no threshold.
+    """
+    rows = _with_further(rows)
+    return rows.with_columns(_group=_group(rows)).select(at=_turning_point(KINDS[kind]))["at"]
+
+
+def _with_further(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.lit(None, of).alias(name) for name, of in FURTHER.items() if name not in rows.columns)
+
+
+@dataclass(frozen=True)
+class _InGroup:
+    """How a kind's scores lie in a picture's own group; null where there is none."""
+
+    middle: pl.Expr
+    deviation: pl.Expr
+
+    def limit(self, kind: Kind) -> pl.Expr:
+        """Three robust deviations beyond what is usual, on the kind's bad side."""
+        return (self.middle + (-_DEVIATIONS if kind.is_low else _DEVIATIONS) * self.deviation).exp()
+
+
+def _in_group(log: pl.Expr) -> _InGroup:
+    middle = log.median().over("_group")
+    spread = (log - middle).abs().median().over("_group") * 1.4826
+    is_in_one = pl.when(pl.col("_group").is_not_null())
+    return _InGroup(is_in_one.then(middle), is_in_one.then(pl.max_horizontal(spread, pl.lit(_LEAST_DEVIATION))))
+
+
 def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
     score = kind.score.cast(pl.Float64)
     log = pl.when(score > 0).then(score.log())
-    in_group = pl.col("_group").is_not_null()
-    middle = log.median().over("_group")
-    deviation = pl.max_horizontal((log - middle).abs().median().over("_group") * 1.4826, pl.lit(_LEAST_DEVIATION))
+    group = _in_group(log)
     if kind.name == "odd_size":
-        score = pl.when(in_group).then((log - middle).abs().exp())
-        limit = pl.max_horizontal((_DEVIATIONS * deviation).exp(), pl.lit(threshold))
+        score = (log - group.middle).abs().exp()
+        limit = pl.max_horizontal((_DEVIATIONS * group.deviation).exp(), pl.lit(threshold))
     elif kind.sway:
-        away = -_DEVIATIONS if kind.is_low else _DEVIATIONS
-        own = (middle + away * deviation).exp().clip(threshold * (1 - kind.sway), threshold * (1 + kind.sway))
-        limit = pl.when(in_group & own.is_not_null()).then(own).otherwise(threshold)
+        own = group.limit(kind).clip(threshold * (1 - kind.sway), threshold * (1 + kind.sway))
+        limit = own.fill_null(threshold)
     else:
         limit = pl.lit(threshold)
     severity = 2 - score / limit if kind.is_low else score / limit
@@ -318,6 +355,24 @@ def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
         score.alias(f"{kind.name}_score"),
         severity.alias(f"{kind.name}_severity"),
     ]
+
+
+def _turning_point(kind: Kind) -> pl.Expr:
+    score = kind.score.cast(pl.Float64)
+    log = pl.when(score > 0).then(score.log())
+    group = _in_group(log)
+    if kind.name == "odd_size":
+        times = (log - group.middle).abs().exp()
+        at = pl.when(times > (_DEVIATIONS * group.deviation).exp()).then(times)
+    elif kind.sway:
+        # Beyond what its group is usual for, the threshold may move away from the score by the sway, else towards it.
+        own = group.limit(kind)
+        is_unusual = score < own if kind.is_low else score > own
+        moved = 1 + kind.sway if kind.is_low else 1 - kind.sway
+        at = score / pl.when(is_unusual).then(moved).when(own.is_not_null()).then(2 - moved).otherwise(1.0)
+    else:
+        at = score
+    return at if kind.unless is None else pl.when(~kind.unless.fill_null(value=False)).then(at)
 
 
 def _number(name: str, value: Any) -> float:

@@ -8,7 +8,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation_assets.curate.problems import DISTANCE, GROUP_LEAST, KINDS, check_kind, judged, problem_names, thresholds
+from curation_assets.curate.problems import (
+    DISTANCE,
+    GROUP_LEAST,
+    KINDS,
+    check_kind,
+    judged,
+    problem_names,
+    thresholds,
+    turning_points,
+)
 from curation_assets.errors import CurationError
 from curation_assets_tests.curate import drawn
 
@@ -184,3 +193,33 @@ def test_a_kind_there_is_not() -> None:
         thresholds({"blury": 0.4})
     with pytest.raises(CurationError, match="there are blurry, dark, bright"):
         check_kind("tilted")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_threshold_finds_what_begins_before_it(kind: str) -> None:
+    rng = random.Random(kind)
+    rows = []
+    for folder, number in (("many", 40), ("few", 5), ("others", 30)):
+        for _ in range(number):
+            row: dict[str, Any] = {
+                name: value * rng.choice((0.1, 0.6, 1.0, 1.1, 2.0)) * rng.uniform(0.8, 1.2)
+                for name, value in USUAL.items()
+                if isinstance(value, float)
+            }
+            row |= {"folder": folder, "width": rng.choice((90, 1200, 1250, 9000))}
+            rows.append(row)
+    table = lake(*rows).with_columns(
+        pl.Series(DISTANCE, [rng.lognormvariate(0, 0.4) for _ in rows], pl.Float32),
+        pl.Series("least_label_quality", [rng.random() for _ in rows], pl.Float32),
+        *(
+            pl.Series(name, [rng.randrange(4) for _ in rows], pl.Int64)
+            for name in ("labelled_otherwise", "boxes_at_fault", "pairs_across")
+        ),
+    )
+    at = turning_points(table, kind)
+    told = KINDS[kind]
+    values = [value for value in at.to_list() if value is not None and value > 0]
+    for threshold in [told.default, 1.0, 2.0, 3.0, *(rng.choice(values) * rng.uniform(0.9, 1.1) for _ in range(30))]:
+        found = judged(table, thresholds({kind: threshold}))[kind]
+        begins = at < threshold if told.is_low else at >= threshold if told.is_counted else at > threshold
+        assert found.to_list() == begins.fill_null(value=False).to_list()
