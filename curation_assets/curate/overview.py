@@ -11,6 +11,7 @@ from curation_assets.curate.findings import Findings
 from curation_assets.curate.problems import KINDS, Kind, Thresholds, judged
 from curation_assets.decisions.kinds import KEEP, REMOVE
 from curation_assets.decisions.record import read_decisions
+from curation_assets.decisions.standing import Decisions
 from curation_assets.embed.vectors import KEY
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import QUALITY
@@ -47,8 +48,16 @@ def judged_rows(
         findings: of other tables, which are judged too.
 
     Returns:
-        Those, and ``decided``: ``keep`` or ``remove`` where a person said so of the picture, else null. What is kept
-        has its verdicts still: :func:`as_decided` takes them back.
+        Those, and ``decided``, as :func:`with_decisions` gives it.
+
+    Raises:
+        CurationError: nothing is measured yet, or a table can't be read.
+    """
+    return with_decisions(judged(measured_rows(quality, findings), limits), read_decisions(decisions))
+
+
+def measured_rows(quality: LakeTable, findings: Iterable[Findings] = ()) -> pl.DataFrame:
+    """The quality table, with what other tables tell of its images.
 
     Raises:
         CurationError: nothing is measured yet, or a table can't be read.
@@ -59,10 +68,17 @@ def judged_rows(
     for one in findings:
         if one.version() is not None:
             rows = rows.join(one.read(), on=KEY, how="left", maintain_order="left")
-    rows = judged(rows, limits)
-    said = read_decisions(decisions)
+    return rows
+
+
+def with_decisions(rows: pl.DataFrame, decisions: Decisions) -> pl.DataFrame:
+    """The rows with ``decided``: ``keep`` or ``remove`` where a person said so of the picture, else null.
+
+    What is kept has its verdicts still: :func:`as_decided` takes them back.
+    """
     kept, removed = (
-        pl.col("content_sha256").is_in(found["content_sha256"].implode()) for found in (said.kept(), said.removed())
+        pl.col("content_sha256").is_in(found["content_sha256"].implode())
+        for found in (decisions.kept(), decisions.removed())
     )
     return rows.with_columns(decided=pl.when(kept).then(pl.lit(KEEP)).when(removed).then(pl.lit(REMOVE)))
 

@@ -15,6 +15,7 @@ from curation_assets.gallery import responses
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.points import Maps
 from curation_assets.gallery.requests import LabelRequest, MapLabelsRequest, SearchRequest, Versions
+from curation_assets.gallery.review import Review
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
@@ -32,6 +33,7 @@ from curation_assets.serving.leaving import Threads
 logger = logging.getLogger(__name__)
 
 _UPLOADS, _FILES, _EXPORTS, _SEARCHES = 4, 4, 2, 8  # at work at once: of the first three each is in memory as a whole
+_DECISIONS = 16  # that wait for the disk, in few commits
 _WAITING = 64  # for each of them
 _HELD_UPLOADS = 8  # of the largest size
 
@@ -56,12 +58,17 @@ class Gallery:
         self.reading = Threads("files", _FILES, _WAITING)
         self.exporting = Threads("exports", _EXPORTS, _WAITING)
         self.searching = Threads("searches", _SEARCHES, _WAITING)
+        self.deciding = Threads("deciding", _DECISIONS, _WAITING)
         self.maps = Maps(self.searcher)
+        self.thresholds = pipeline.thresholds
+        self.review = Review(pipeline)
 
     def close(self) -> None:
         """End the threads; what is at work is finished, or given up where nobody waits for it."""
         for threads in (self.uploading, self.reading, self.exporting, self.searching):
             threads.close()
+        self.review.close()  # first: whoever decided waits for it
+        self.deciding.close()
         self.files.close()
 
     def warm_up(self) -> None:

@@ -171,3 +171,48 @@ def _region(text: str) -> tuple[Point, ...]:
         return tuple((x, y) for x, y in corners)
     except ValueError:
         raise CurationError(f"filter region={text[:60]!r}: write corners as x1,y1;x2,y2;x3,y3") from None
+
+
+class ProblemsRequest(Versions):
+    """Images of a kind of problem."""
+
+    threshold: float | None = Field(None, gt=0, allow_inf_nan=False, description="Instead of the settings' one.")
+    folder: str | None = Field(None, max_length=4096, description="In this folder or below it.")
+    undecided: bool = Field(False, description="Only those at fault of which nobody said anything.")
+    around: bool = Field(False, description="Those on both sides of the threshold, whatever `offset` says.")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many images.")
+    offset: int = Field(0, ge=0, description="How many of the worst to leave out.")
+
+
+class SinceRequest(BaseModel):
+    """Which decisions are news."""
+
+    after: str = Field("", max_length=64, description="Id of the latest decision that is known.")
+
+
+class Decided(BaseModel):
+    """A decision, or the taking back of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(description="16 lower-case hexadecimal digits of your own: with the same it is written once.")
+    kind: str | None = Field(None, max_length=20, description="`keep`, `remove`, `keeper`, `relabel`, …")
+    key: _Key | None = Field(None, description="Relative path of the image.")
+    content: str | None = Field(None, max_length=64, description="SHA-256 of what was looked at.")
+    other: _Key | None = Field(None, description="Relative path of the other image, of `same` and `different`.")
+    other_content: str | None = Field(None, max_length=64, description="SHA-256 of that.")
+    field: str | None = Field(None, max_length=200, description="`quality`, `duplicate`, or a field of labels.")
+    value: str | None = Field(None, max_length=1000, description="The label, of `relabel`.")
+    reason: str | None = Field(None, max_length=2000, description="In your own words.")
+    shown: dict[str, Any] | None = Field(None, description="Scores and versions that were looked at.")
+    seen: str | None = Field(None, max_length=64, description="Id of the latest decision that you know of.")
+    undoes: str | None = Field(None, max_length=64, description="Id or token of the decision to take back.")
+
+
+class DecisionsRequest(BaseModel):
+    """Decisions of a person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who decides.")
+    decisions: list[Decided] = Field(min_length=1, max_length=10_000)

@@ -244,3 +244,106 @@ class MapLabels(BaseModel):
     labels: list[str]
     counts: list[int]
     label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
+
+
+class Decision(BaseModel):
+    """What a person said, or took back."""
+
+    decision_id: str
+    decided_at: datetime
+    decided_by: str | None
+    kind: str = Field(description="`keep`, `remove`, `keeper`, `relabel`, `same`, `different` or `unsure`.")
+    relative_path: str | None
+    content_sha256: str | None
+    other_sha256: str | None
+    field: str | None
+    value: str | None
+    reason: str | None
+    undoes: str | None = Field(description="Id of the decision that it takes back.")
+
+
+class DecisionAnswer(BaseModel):
+    """What became of a decision."""
+
+    token: str
+    status: str = Field(description="`recorded`; `already`, when it was before; `conflict`: it is not written.")
+    decision: Decision = Field(description="As it is written; or the other person's, which it is in conflict with.")
+
+
+class DecisionsAnswer(BaseModel):
+    """What became of decisions."""
+
+    decisions: list[DecisionAnswer]
+    latest: str = Field(description="Id of the latest decision of all, to send as `seen` from now on.")
+
+
+class DecisionsSince(BaseModel):
+    """Decisions, the earliest first."""
+
+    decisions: list[Decision]
+    latest: str
+
+
+class ProblemKind(BaseModel):
+    """A kind of problem."""
+
+    kind: str
+    meaning: str
+    advice: str
+    scale: str = Field(description="What is compared with the threshold.")
+    limit: str = Field(description="From which score on, for people.")
+    is_low: bool = Field(description="Whether low scores are the bad ones.")
+    is_counted: bool = Field(description="Whether the score counts what speaks for it.")
+    threshold: float
+    default: float
+    images: int = Field(description="That have it, without those that are kept by a person's word.")
+    kept: int = Field(description="That would have it, but for a person's word.")
+    undecided: int = Field(description="That have it, and of which nobody said anything.")
+    examples: list[FoundImage]
+
+
+class ProblemsAnswer(BaseModel):
+    """Every kind of problem, the most frequent first."""
+
+    measured: int = Field(description="Images.")
+    kinds: list[ProblemKind]
+    latest: str = Field(description="Id of the latest decision that this knows of.")
+
+
+class Histogram(BaseModel):
+    """How scores are spread."""
+
+    edges: list[float] = Field(description="Ascending, one more than bins.")
+    counts: list[int] = Field(description="Images; of what lies beyond the edges too.")
+
+
+class ProblemImage(BaseModel):
+    """An image in the order of a kind of problem."""
+
+    image: FoundImage
+    score: float = Field(description="On the kind's scale.")
+    at: float = Field(description="The threshold at which it begins to have the problem.")
+    flagged: bool = Field(description="Whether it has it at the threshold that was asked for.")
+    decided: str | None = Field(description="`keep`, `remove` or `unsure`, where a person said so.")
+
+
+class ProblemAnswer(BaseModel):
+    """Images by what tells of a kind of problem, the worst first."""
+
+    kind: str
+    meaning: str
+    advice: str
+    scale: str
+    limit: str
+    is_low: bool
+    is_counted: bool
+    threshold: float
+    default: float
+    total: int = Field(description="Images of this list.")
+    flagged: int = Field(description="That have the problem at the threshold, whatever people said.")
+    undecided: int = Field(description="Those of them of which nobody said anything.")
+    decided: dict[str, int] = Field(description="Of those what people said, and of how many.")
+    offset: int
+    histogram: Histogram = Field(description="Of `at` of all images, whatever the folder.")
+    images: list[ProblemImage]
+    latest: str = Field(description="Id of the latest decision that this knows of.")

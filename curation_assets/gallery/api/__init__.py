@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from curation_assets.gallery.api import export, folders, images, labels, map, pixels, search, uploads
+from curation_assets.gallery.api import (
+    decisions,
+    export,
+    folders,
+    images,
+    labels,
+    map,
+    pixels,
+    problems,
+    search,
+    uploads,
+)
 from curation_assets.gallery.api.documentation import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
-for _subject in (search, uploads, images, labels, folders, map, export, pixels):
+for _subject in (search, uploads, images, labels, folders, map, problems, decisions, export, pixels):
     router.include_router(_subject.router)

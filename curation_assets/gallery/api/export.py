@@ -5,56 +5,30 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import IO, Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
-from starlette.types import Message
 
 from curation_assets.callers import current
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
+from curation_assets.gallery.api.whole_body import WholeBody
 from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import ExportRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.search.export import MEDIA_TYPES, WRITERS
 
 _EVERYTHING = 10**9  # images
-_BODY_SECONDS = 60
 _MOST_HEADER = 4_000  # characters: proxies take headers of 8 kB all together, or of 4
 _CHUNK = 2**18
 
 
-class _WholeBody(APIRoute):
-    """A route whose body is there before anything else is done for it."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_whole(request: Request) -> Response:
-            body = await request.app.state.gallery.bodies.receive(request, MOST_BODY_BYTES, _BODY_SECONDS)
-            rest = request.receive
-            messages: Iterator[Message] = iter(
-                [{"type": "http.request", "body": bytes(body.content), "more_body": False}]
-            )
-
-            async def receive() -> Message:
-                return next(messages, None) or await rest()
-
-            try:
-                return await handle(Request(request.scope, receive))
-            finally:
-                body.release()
-
-        return handle_whole
-
-
-router = APIRouter(route_class=_WholeBody)
+router = APIRouter(route_class=WholeBody)
 
 
 @router.post(

@@ -1,0 +1,127 @@
+"""Problems of images: how many have which, and those of one kind, the worst first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import polars as pl
+from fastapi import APIRouter, Query, Request
+
+from curation_assets.curate.problems import KINDS, check_kind
+from curation_assets.decisions.kinds import KEEP
+from curation_assets.gallery import responses
+from curation_assets.gallery.api.documentation import NOT_THERE
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.requests import ProblemsRequest, Versions
+from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.search.index import SearchIndex
+
+_EXAMPLES = 4
+
+router = APIRouter()
+
+
+@router.get("/api/problems", tags=["review"], summary="Kinds of problem")
+async def problems(
+    gallery: GalleryOf, request: Request, asked: Annotated[Versions, Query()]
+) -> responses.ProblemsAnswer:
+    """How many images have which kind of problem, with the worst of each; the most frequent first."""
+    return await gallery.searching.run(request, _problems, gallery, asked)
+
+
+@router.get("/api/problems/{kind}", tags=["review"], summary="Images of a kind of problem", responses=NOT_THERE)
+async def problem(
+    gallery: GalleryOf, request: Request, kind: str, asked: Annotated[ProblemsRequest, Query()]
+) -> responses.ProblemAnswer:
+    """Images by what tells of a kind, the worst first, also beyond the threshold; how many a threshold names."""
+    return await gallery.searching.run(request, _problem, gallery, check_kind(kind), asked)
+
+
+def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
+    index = gallery.open(asked)
+    measured, decisions = gallery.review.measured(), gallery.review.decisions()
+    told = []
+    for kind in KINDS:
+        queue = gallery.review.queue(kind)
+        threshold = gallery.thresholds[kind]
+        rows = queue.rows.head(queue.count(threshold))
+        said = queue.decided(decisions).head(len(rows))
+        named = rows.filter(~said.eq_missing(KEEP))
+        examples = [
+            found_image(index.rows.row(number, named=True), asked)
+            for number in _there(index, named["relative_path"].head(4 * _EXAMPLES).to_list())[:_EXAMPLES]
+        ]
+        told.append(
+            responses.ProblemKind(
+                **_facts(queue, threshold),
+                images=len(named),
+                kept=len(rows) - len(named),
+                undecided=int(said.is_null().sum()),
+                examples=examples,
+            )
+        )
+    told.sort(key=lambda kind: -kind.images)
+    return responses.ProblemsAnswer(measured=len(measured), kinds=told, latest=gallery.review.latest())
+
+
+def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.ProblemAnswer:
+    index, queue = gallery.open(asked), gallery.review.queue(kind)
+    threshold = gallery.thresholds[kind] if asked.threshold is None else asked.threshold
+    flagged = queue.count(threshold)
+    latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
+    rows = queue.rows.with_row_index("place").with_columns(decided=queue.decided(gallery.review.decisions()))
+    is_flagged = pl.col("place") < flagged
+    if asked.folder:
+        below = asked.folder.strip("/") + "/"
+        rows = rows.filter(pl.col("relative_path").str.starts_with(below) | (asked.folder == "."))
+    counted = rows.filter(is_flagged)
+    said = {name: int(count) for name, count in counted["decided"].drop_nulls().value_counts().iter_rows()}
+    undecided = int(counted["decided"].is_null().sum())
+    if asked.undecided:
+        rows = counted.filter(pl.col("decided").is_null())
+    offset = max(0, len(counted) - asked.k // 2) if asked.around else asked.offset
+    images = []
+    for row in rows.slice(offset, asked.k).iter_rows(named=True):
+        number = index.row_number(row["relative_path"])
+        if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
+            continue  # it is gone or another since the index was made, or not in it yet
+        images.append(
+            responses.ProblemImage(
+                image=found_image(index.rows.row(number, named=True), asked),
+                score=row["score"],
+                at=row["at"],
+                flagged=row["place"] < flagged,
+                decided=row["decided"],
+            )
+        )
+    return responses.ProblemAnswer(
+        **_facts(queue, threshold),
+        total=len(rows),
+        flagged=len(counted),
+        undecided=undecided,
+        decided=said,
+        offset=offset,
+        histogram=responses.Histogram(edges=queue.histogram.edges, counts=queue.histogram.counts),
+        images=images,
+        latest=latest,
+    )
+
+
+def _facts(queue: ProblemQueue, threshold: float) -> dict[str, object]:
+    kind = queue.kind
+    return {
+        "kind": kind.name,
+        "meaning": kind.meaning,
+        "advice": kind.advice,
+        "scale": kind.scale,
+        "limit": kind.limit(threshold),
+        "is_low": kind.is_low,
+        "is_counted": kind.is_counted,
+        "threshold": threshold,
+        "default": kind.default,
+    }
+
+
+def _there(index: SearchIndex, paths: list[str]) -> list[int]:
+    numbers = (index.row_number(path) for path in paths)
+    return [number for number in numbers if number is not None]

@@ -1,0 +1,93 @@
+"""What the pages of decisions share: queues and decisions, read once a version of their tables, and the recorder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import polars as pl
+
+from curation_assets.curate.overview import measured_rows
+from curation_assets.curate.problems import judged
+from curation_assets.decisions.record import Row, read_rows
+from curation_assets.decisions.standing import Decisions, standing
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.review.following import follow_decisions
+from curation_assets.review.problem_queue import ProblemQueue, problem_queue
+from curation_assets.review.recording import Recorder
+
+_T = TypeVar("_T")
+
+
+class Held(Generic[_T]):
+    """A value that is made anew when what it is made of is another; whoever asks meanwhile waits for the one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[Hashable, _T] | None = None
+
+    def of(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The value of a key; what ``make`` raises is raised."""
+        with self._lock:
+            if self._held is None or self._held[0] != key:
+                self._held = (key, make())
+            return self._held[1]
+
+
+class Review:
+    """Questions to people, and their answers. Threads may share it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._tables = pipeline.tables
+        self._measured = Held[pl.DataFrame]()
+        self._queues: dict[str, Held[ProblemQueue]] = {}
+        self._rows = Held[pl.DataFrame]()
+        self._decisions = Held[Decisions]()
+        self.recorder = Recorder(pipeline.tables.decisions, self._follow)
+
+    def close(self) -> None:
+        """Finish what was answered."""
+        self.recorder.close()
+
+    def measured(self) -> pl.DataFrame:
+        """Every measured image with its verdicts, by the settings' thresholds and whatever people said.
+
+        Raises:
+            CurationError: nothing is measured yet, or a table can't be read.
+        """
+        return self._measured.of(
+            self._version(),
+            lambda: judged(measured_rows(self._tables.quality, self._pipeline.findings), self._pipeline.thresholds),
+        )
+
+    def queue(self, kind: str) -> ProblemQueue:
+        """Images of a kind of problem, the worst first.
+
+        Raises:
+            CurationError: as :meth:`measured`.
+        """
+        held = self._queues.setdefault(kind, Held())
+        return held.of(self._version(), lambda: problem_queue(self.measured(), kind))
+
+    def rows(self) -> pl.DataFrame:
+        """Every decision that was made, the earliest first."""
+        table = self._tables.decisions
+        return self._rows.of(table.newest_version(), lambda: read_rows(table))
+
+    def decisions(self) -> Decisions:
+        """Those that count."""
+        return self._decisions.of(self._tables.decisions.newest_version(), lambda: standing(self.rows()))
+
+    def latest(self) -> str:
+        """Id of the latest decision; empty where there is none."""
+        return str(self.rows()["decision_id"].max() or "")
+
+    def _version(self) -> Hashable:
+        findings = (found.version() for found in self._pipeline.findings)
+        return (self._tables.quality.newest_version(), *findings)
+
+    def _follow(self, rows: Sequence[Row]) -> str | None:
+        return follow_decisions(self._pipeline, rows, LogProgress())

@@ -1,0 +1,143 @@
+"""Deciding over HTTP: who may, what is written, and what others see of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from curation_assets.decisions.record import read_decisions, read_rows
+from curation_assets.pipeline import Pipeline
+from curation_assets_tests.gallery.conftest import NEAR, client_of
+
+_NEEDED = "deciding needs the gallery's token, or this machine"
+THIS_MACHINE = ("127.0.0.1", 50_000)
+
+
+@pytest.fixture
+def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy of the filled lake, to decide in."""
+    return copy_of(lake, tmp_path / "own")
+
+
+def copy_of(lake: Pipeline, home: Path) -> Pipeline:
+    settings = lake.settings
+    home.mkdir()
+    for place in ("lake", "mlflow"):
+        shutil.copytree(settings.lake_root.parent / place, home / place, symlinks=True)
+    return Pipeline(settings.model_copy(update={"lake_root": home / "lake"}))
+
+
+@pytest.fixture
+def client(own: Pipeline) -> Iterator[TestClient]:
+    with client_of(own, client=THIS_MACHINE) as made:
+        yield made
+
+
+def image_of(client: TestClient, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/api/image", params={"key": key}).json()["image"]
+    return found
+
+
+def decide(client: TestClient, *decisions: dict[str, Any], by: str = "ann", **more: Any) -> Any:
+    return client.post("/api/decisions", json={"by": by, "decisions": list(decisions)}, **more)
+
+
+def keep(number: int, key: str = NEAR[0], **more: Any) -> dict[str, Any]:
+    return {"token": f"{number:016x}", "kind": "keep", "key": key} | more
+
+
+def test_what_is_decided_is_written_and_others_see_it(own: Pipeline, client: TestClient) -> None:
+    content = image_of(client, NEAR[0])["content_sha256"]
+    answer = decide(client, keep(1, content=content, shown={"score": 0.1}, reason="fine"))
+    assert answer.status_code == 200, answer.text
+    (said,) = answer.json()["decisions"]
+    assert (said["status"], said["decision"]["field"]) == ("recorded", "quality")
+    (row,) = read_decisions(own.tables.decisions).rows.iter_rows(named=True)
+    assert (row["decided_by"], row["content_sha256"], row["shown"]) == ("ann", content, '{"score": 0.1}')
+    since = client.get("/api/decisions").json()
+    assert [one["decision_id"] for one in since["decisions"]] == [row["decision_id"]]
+    assert since["latest"] == answer.json()["latest"] == row["decision_id"]
+    assert client.get("/api/decisions", params={"after": since["latest"]}).json()["decisions"] == []
+    assert decide(client, keep(1)).json()["decisions"][0]["status"] == "already"
+    conflict = decide(client, {"token": "2" * 16, "kind": "remove", "key": NEAR[0], "seen": ""}, by="ben").json()
+    assert conflict["decisions"][0]["status"] == "conflict"
+    assert conflict["decisions"][0]["decision"]["decided_by"] == "ann"
+    undone = decide(client, {"token": "3" * 16, "undoes": row["decision_id"]}).json()["decisions"][0]
+    assert (undone["status"], undone["decision"]["undoes"]) == ("recorded", row["decision_id"])
+    assert not len(read_decisions(own.tables.decisions).rows)
+
+
+def test_who_may_not_decide_is_told_and_nothing_is_written(own: Pipeline, client: TestClient) -> None:
+    with client_of(own, client=("192.0.2.7", 5)) as elsewhere:
+        refused = decide(elsewhere, keep(1))
+        assert (refused.status_code, refused.json()["error"]) == (
+            403,
+            "deciding needs the gallery's token, or this machine",
+        )
+        assert elsewhere.get("/api/problems").status_code == 200
+    other_site = decide(client, keep(1), headers={"Sec-Fetch-Site": "cross-site"})
+    assert (other_site.status_code, other_site.json()["error"]) == (403, "this request comes from another site's page")
+    with client_of(own, "secret", client=("192.0.2.7", 5)) as guarded:
+        assert decide(guarded, keep(1)).status_code == 401
+        assert decide(guarded, keep(1), headers={"Authorization": "Bearer secret"}).status_code == 200
+    assert len(read_rows(own.tables.decisions)) == 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "said"),
+    [
+        (keep(1, "no/such.jpg"), 404, "no image 'no/such.jpg'"),
+        (keep(1, content="0" * 64), 409, "another image by now"),
+        (keep(1) | {"token": "x"}, 400, "16 lower-case hexadecimal digits"),
+        (keep(1) | {"kind": "burn"}, 400, "there is no kind 'burn'"),
+        (keep(1) | {"kind": "relabel", "field": "class"}, 400, "relabel needs a value"),
+        ({"token": "0" * 16}, 400, "names its kind"),
+        ({"token": "0" * 16, "undoes": "nothing"}, 400, "no decision 'nothing'"),
+        (keep(1) | {"more": 1}, 400, "more"),
+    ],
+)
+def test_what_says_nothing_is_one_line(
+    client: TestClient, own: Pipeline, decision: dict[str, Any], status: int, said: str
+) -> None:
+    answer = decide(client, keep(7), decision)
+    assert answer.status_code == status
+    assert said in answer.json()["error"]
+    assert not own.tables.decisions.exists() or not len(read_rows(own.tables.decisions))
+    assert decide(client, keep(1), by=" ").status_code == 400
+
+
+def test_problems_are_counted_at_any_threshold(client: TestClient, own: Pipeline) -> None:
+    overview = client.get("/api/problems").json()
+    assert {kind["kind"] for kind in overview["kinds"]} >= {"blurry", "outlier", "mislabelled", "leak"}
+    judged = own.judged_rows()
+    assert overview["measured"] == len(judged)
+    for kind in overview["kinds"]:
+        assert kind["images"] == judged[kind["kind"]].sum()
+        assert len(kind["examples"]) == min(4, kind["images"])
+    worst = client.get("/api/problems/blurry", params={"threshold": 10}).json()
+    assert worst["flagged"] == worst["undecided"] == worst["total"] == len(judged)
+    assert sum(worst["histogram"]["counts"]) == len(judged)
+    scores = [one["at"] for one in worst["images"]]
+    assert scores == sorted(scores)
+    middle = scores[20] + 1e-9
+    half = client.get("/api/problems/blurry", params={"threshold": middle, "around": True, "k": 10}).json()
+    assert (half["flagged"], half["offset"]) == (21, 16)
+    assert [one["flagged"] for one in half["images"]] == [True] * 5 + [False] * 5
+    first = worst["images"][0]["image"]
+    assert decide(client, keep(1, first["relative_path"])).json()["decisions"][0]["status"] == "recorded"
+    asked = {"threshold": middle, "undecided": True, "k": 5}
+    rest = client.get("/api/problems/blurry", params=asked).json()
+    assert (rest["flagged"], rest["undecided"], rest["total"], rest["decided"]) == (21, 20, 20, {"keep": 1})
+    assert rest["images"][0]["image"]["relative_path"] == worst["images"][1]["image"]["relative_path"]
+    folder = client.get("/api/problems/blurry", params={"threshold": 10, "folder": "rice", "k": 0}).json()
+    assert (folder["flagged"], folder["images"]) == (30, [])
+    wrong = client.get("/api/problems/blury")
+    assert (wrong.status_code, wrong.json()["error"]) == (
+        400,
+        "no kind of problem is called 'blury'; did you mean blurry?",
+    )
