@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
-from curation_assets.curate.problems import KINDS
+from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
@@ -129,6 +129,18 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
         bad_total=len(bad),
         index=gallery.index_facts(index),
         dagster=gallery.dagster_link(folder) if folder in counts["folder"] else None,
+    )
+
+
+@router.get("/problems")
+def problems_page(request: Request, kind: str = "") -> Response:
+    """Kinds of problem; or the images of one."""
+    if not kind:
+        return render("problems.html", request, kind="", first_answer="/api/problems")
+    asked = [(name, value) for name, value in parse_qsl(request.url.query) if name in ("threshold", "folder")]
+    first = [("k", str(PAGE)), *([] if request.query_params.get("view") == "worst" else [("around", "true")]), *asked]
+    return render(
+        "problems.html", request, kind=check_kind(kind), first_answer=f"/api/problems/{kind}?{urlencode(first)}"
     )
 
 

@@ -31,7 +31,7 @@ export async function ask(address, options = {}) {
   } catch {
     // no JSON: some proxy's page
   }
-  throw new Error(said ?? `the gallery answered with ${answer.status}`);
+  throw Object.assign(new Error(said ?? `the gallery answered with ${answer.status}`), { status: answer.status });
 }
 
 export const askJson = async (address, options) => (await ask(address, options)).json();

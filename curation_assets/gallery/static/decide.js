@@ -1,0 +1,218 @@
+// Decisions of this visit: sent together, kept in this browser until the gallery has them on its disk, taken back in order.
+import { askJson, el } from "./dom.js";
+
+const NAME = "curation name", OUTBOX = "curation outbox", VISIT = "curation visit";
+const POLL_MS = 5000, LATER_MS = 3000, MOST = 1000;
+
+const token = () => [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+function stored(storage, name, otherwise) {
+  try {
+    return JSON.parse(storage.getItem(name)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+function store(storage, name, value) {
+  try {
+    storage.setItem(name, JSON.stringify(value));
+  } catch {
+    // full or forbidden: what is not sent yet is then lost with the page, which says that it is saving
+  }
+}
+
+export class Decider extends EventTarget {
+  /** Events: `state` when what is saved changes, `others` with other people's decisions, `conflict`, `refused`. */
+  constructor(place) {
+    super();
+    this.place = place; // where it says what is saved
+    this.latest = null; // id of the latest decision that the page knows of
+    this.outbox = stored(localStorage, OUTBOX, []); // {by, decision}; of an earlier page too
+    this.visit = stored(sessionStorage, VISIT, []); // {label, tokens} of each step that can be taken back
+    this.mine = new Set(this.outbox.map(({ decision }) => decision.token));
+    this.sending = null;
+    this.trouble = "";
+    if (this.outbox.length) this.send();
+    setInterval(() => document.hidden || this.look(), POLL_MS);
+    addEventListener("beforeunload", (event) => this.outbox.length && !this.trouble && event.preventDefault());
+    this.show();
+  }
+
+  get by() {
+    return stored(localStorage, NAME, "");
+  }
+
+  /** The name of who decides, asked for once; null where it isn't told. */
+  async name({ again = false } = {}) {
+    if (this.by && !again) return this.by;
+    const input = el("input", { required: true, maxLength: 100, value: this.by, autocomplete: "name", name: "by" });
+    const form = el(
+      "form",
+      { method: "dialog" },
+      el("h2", { textContent: "Who decides?", id: "name-title" }),
+      el("p", { textContent: "Your name stands beside what you decide, so that others know whom to ask." }),
+      el("label", {}, "Name", input),
+      el("p", { className: "actions" }, el("button", { className: "strong", value: "ok", textContent: "Go on" }),
+        el("button", { className: "quiet", value: "", formNoValidate: true, textContent: "Cancel" })),
+    );
+    const dialog = el("dialog", { "aria-labelledby": "name-title" }, form);
+    document.body.append(dialog);
+    dialog.showModal();
+    input.select();
+    await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+    dialog.remove();
+    const said = dialog.returnValue === "ok" ? input.value.trim() : "";
+    if (said) store(localStorage, NAME, said);
+    this.show();
+    return said || null;
+  }
+
+  /** Say something; the answer to what a person did comes before it is saved. Null where nobody says who they are. */
+  async say(decisions, label) {
+    const by = await this.name();
+    if (!by) return null;
+    const made = decisions.map((decision) => ({ token: token(), seen: this.latest ?? "", ...decision }));
+    this.queue(by, made);
+    this.visit.push({ label, tokens: made.map((one) => one.token), keys: made.map((one) => one.key) });
+    store(sessionStorage, VISIT, this.visit);
+    this.show();
+    return made;
+  }
+
+  /** Take the last step back; what it was, or null where there is none. */
+  async undo() {
+    const step = this.visit.pop();
+    if (!step) return null;
+    store(sessionStorage, VISIT, this.visit);
+    this.queue(this.by, step.tokens.map((undoes) => ({ token: token(), undoes })));
+    this.show();
+    return step;
+  }
+
+  queue(by, decisions) {
+    for (const decision of decisions) {
+      this.outbox.push({ by, decision });
+      this.mine.add(decision.token);
+    }
+    store(localStorage, OUTBOX, this.outbox);
+    this.send();
+  }
+
+  send() {
+    this.sending ??= this.sendAll().finally(() => {
+      this.sending = null;
+      if (this.outbox.length) setTimeout(() => this.send(), this.trouble ? LATER_MS : 0);
+    });
+    return this.sending;
+  }
+
+  async sendAll() {
+    while (this.outbox.length) {
+      const by = this.outbox[0].by;
+      const others = this.outbox.findIndex((one) => one.by !== by);
+      const batch = this.outbox.slice(0, Math.min(MOST, others < 0 ? this.outbox.length : others)).map((one) => one.decision);
+      let answer;
+      try {
+        answer = await askJson("/api/decisions", {
+          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: batch }),
+        });
+      } catch (error) {
+        if (!error.status || error.status >= 429 || error.status === 401) {
+          this.trouble = error.message;
+          this.show();
+          return;
+        }
+        // One that can't be written keeps no other from being written: each is tried alone.
+        if (batch.length > 1) {
+          for (const decision of batch) await this.sendOne(by, decision);
+        } else {
+          this.drop(batch);
+          this.dispatchEvent(new CustomEvent("refused", { detail: { decision: batch[0], message: error.message } }));
+        }
+        continue;
+      }
+      this.took(batch, answer);
+    }
+  }
+
+  async sendOne(by, decision) {
+    try {
+      const answer = await askJson("/api/decisions", {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: [decision] }),
+      });
+      this.took([decision], answer);
+    } catch (error) {
+      if (!error.status || error.status >= 429 || error.status === 401) return; // the next round tries it again
+      this.drop([decision]);
+      this.dispatchEvent(new CustomEvent("refused", { detail: { decision, message: error.message } }));
+    }
+  }
+
+  took(batch, answer) {
+    this.trouble = "";
+    this.drop(batch);
+    for (const [at, one] of answer.decisions.entries()) {
+      if (one.status === "conflict") {
+        this.dispatchEvent(new CustomEvent("conflict", { detail: { mine: batch[at], theirs: one.decision } }));
+      }
+    }
+    this.show();
+  }
+
+  drop(batch) {
+    const tokens = new Set(batch.map((one) => one.token));
+    // Another page of this browser may have added some, or sent these.
+    const there = stored(localStorage, OUTBOX, []).filter(({ decision }) => !tokens.has(decision.token));
+    this.outbox = this.outbox.filter(({ decision }) => !tokens.has(decision.token));
+    store(localStorage, OUTBOX, there);
+    this.show();
+  }
+
+  /** What others decided since. */
+  async look() {
+    if (this.latest === null) return;
+    try {
+      const { decisions, latest } = await askJson(`/api/decisions?after=${encodeURIComponent(this.latest)}`);
+      this.latest = latest;
+      const others = decisions.filter((one) => !this.mine.has(one.decision_id.slice(-16)));
+      if (others.length) this.dispatchEvent(new CustomEvent("others", { detail: others }));
+    } catch {
+      // the next look tells
+    }
+  }
+
+  show() {
+    const waiting = this.outbox.length;
+    const text = this.trouble
+      ? `${waiting} not saved: ${this.trouble} They stay in this browser, and are sent again.`
+      : waiting ? `Saving ${waiting} …` : this.visit.length ? "All saved" : "";
+    if (this.place) {
+      this.place.textContent = text;
+      this.place.classList.toggle("bad", Boolean(this.trouble));
+    }
+    this.dispatchEvent(new Event("state"));
+  }
+}
+
+const SAID = { keep: "keep", remove: "remove", unsure: "can't tell", keeper: "the one to keep", same: "the same", different: "not the same" };
+
+/** A decision as people read it. */
+export const told = (decision) => (decision.kind === "relabel" ? `it is ${decision.value}` : SAID[decision.kind] ?? decision.kind);
+
+/** What two people said of one thing, and a way to insist. */
+export function conflictNotice(decider, { mine, theirs }) {
+  const insist = el("button", { type: "button", textContent: `Say “${told(mine)}” all the same` });
+  const banner = el(
+    "p",
+    { className: "banner", role: "alert" },
+    `${theirs.decided_by} said “${told(theirs)}” of ${theirs.relative_path ?? "this image"} meanwhile; yours was not written. `,
+    insist,
+  );
+  insist.addEventListener("click", () => {
+    const { token: _, ...again } = mine;
+    decider.say([{ ...again, seen: theirs.decision_id }], told(mine));
+    banner.remove();
+  });
+  return banner;
+}

@@ -1,0 +1,315 @@
+// Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
+import { askJson, byId, el, notice, number, shot } from "./dom.js";
+import { conflictNotice, Decider, told } from "./decide.js";
+import { Review } from "./review.js";
+import { isTyping, Tiles } from "./tiles.js";
+
+const PAGE = 60;
+const SVG = "http://www.w3.org/2000/svg";
+const ANSWERS = [
+  { kind: "keep", keys: ["k"], name: "Keep", title: "It is good enough, whatever its scores", effect: "are good enough: no problem names them any more" },
+  { kind: "remove", keys: ["r"], name: "Remove", title: "Versions of datasets leave it out; no file is deleted", effect: "are left out of the next versions of datasets; no file is deleted" },
+  { kind: "unsure", keys: ["s"], name: "Can't tell", title: "It is not asked again, and nothing changes", effect: "are not asked about again; nothing else changes" },
+];
+const decider = new Decider(byId("saved"));
+const words = (kind) => kind.replaceAll("_", " ");
+const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
+const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
+decider.addEventListener("conflict", (event) => byId("notices").append(conflictNotice(decider, event.detail)));
+decider.addEventListener("refused", (event) => byId("notices").append(notice(`Not written: ${event.detail.message}`, "alert")));
+
+// ------------------------------------------------------------------- all kinds
+
+async function showKinds() {
+  const answer = await askJson("/api/problems");
+  const found = answer.kinds.filter((kind) => kind.images);
+  byId("count").textContent = `${images(answer.measured)} are measured. ${found.length ? "" : "None has a problem."}`;
+  byId("kinds").replaceChildren(
+    ...answer.kinds.map((kind) =>
+      el(
+        "li",
+        { className: kind.images ? "kind" : "kind none" },
+        el(
+          "a",
+          { href: `/problems?kind=${kind.kind}` },
+          el("span", { className: "kind-head" },
+            el("b", { textContent: words(kind.kind) }),
+            el("span", { className: kind.images ? "badge" : "soft", textContent: number(kind.images) })),
+          el("span", { className: "soft", textContent: kind.meaning }),
+          el("span", { className: "shots" }, ...kind.examples.map((image) => shot(image))),
+          el("span", { className: "soft", textContent: kindState(kind) }),
+        ),
+      ),
+    ),
+  );
+}
+
+function kindState(kind) {
+  if (!kind.images && !kind.kept) return kind.limit;
+  const said = kind.undecided ? `${number(kind.undecided)} to decide` : "all decided";
+  return `${kind.limit} · ${said}${kind.kept ? ` · ${number(kind.kept)} kept` : ""}`;
+}
+
+// --------------------------------------------------------------------- one kind
+
+function oneKind() {
+  const kind = byId("line").dataset.kind;
+  const tiles = new Tiles(byId("grid"), byId("tiles"));
+  const state = { threshold: null, folder: "", view: "line" };
+  let answer = null; // the last one
+  let facts = new Map(); // key → what the answer says of it
+  let stop = new AbortController();
+  let offset = 0;
+
+  function readAddress() {
+    const asked = new URLSearchParams(location.search);
+    const given = Number(asked.get("threshold"));
+    state.threshold = asked.get("threshold") && given > 0 ? given : null;
+    state.folder = asked.get("folder") ?? "";
+    state.view = asked.get("view") === "worst" ? "worst" : "line";
+    byId("folder").value = state.folder;
+  }
+
+  function address() {
+    const asked = new URLSearchParams({ kind });
+    if (state.threshold !== null) asked.set("threshold", String(state.threshold));
+    if (state.folder) asked.set("folder", state.folder);
+    if (state.view === "worst") asked.set("view", "worst");
+    return asked;
+  }
+
+  const go = ({ replace = false } = {}) => {
+    history[replace ? "replaceState" : "pushState"](null, "", `?${address()}`);
+    return start();
+  };
+
+  function asked(more) {
+    const parameters = new URLSearchParams(more);
+    if (state.threshold !== null) parameters.set("threshold", String(state.threshold));
+    if (state.folder) parameters.set("folder", state.folder);
+    return `/api/problems/${kind}?${parameters}`;
+  }
+
+  async function start() {
+    stop.abort();
+    stop = new AbortController();
+    byId("at-line").setAttribute("aria-pressed", String(state.view === "line"));
+    byId("worst").setAttribute("aria-pressed", String(state.view === "worst"));
+    try {
+      const found = await askJson(asked({ k: PAGE, ...(state.view === "line" ? { around: "true" } : {}) }), { signal: stop.signal });
+      facts = new Map();
+      tiles.clear();
+      offset = found.offset;
+      take(found);
+      showLine();
+    } catch (error) {
+      if (error.name !== "AbortError") fail(error);
+    }
+  }
+
+  function take(found) {
+    answer = found;
+    decider.latest ??= found.latest;
+    for (const one of found.images) facts.set(one.image.relative_path, one);
+    tiles.add(found.images.map((one) => one.image), found.total);
+    offset += found.images.length;
+    byId("more").hidden = !found.images.length || offset >= found.total;
+    mark();
+    count();
+    if (!tiles.images.length) byId("tiles").replaceChildren(el("p", { className: "nothing wide", textContent: "No image here can be judged by it." }));
+  }
+
+  const verdict = (one) => `${answer.scale} ${Number(one.score.toPrecision(4))}`;
+
+  /** What tiles say beside their names, and on which side of the line they are. */
+  function mark() {
+    tiles.images.forEach((image, at) => {
+      const one = facts.get(image.relative_path);
+      const tile = tiles.row.children[at];
+      const flagged = answer.is_low ? one.at < answer.threshold : answer.is_counted ? one.at >= answer.threshold : one.at > answer.threshold;
+      tile.classList.toggle("beyond", !flagged);
+      tile.querySelector(".score").textContent = [verdict(one), one.decided ? told({ kind: one.decided }) : ""].filter(Boolean).join(" · ");
+      tile.dataset.decided = one.decided ?? "";
+    });
+  }
+
+  function count() {
+    const said = Object.entries(answer.decided).map(([name, many]) => `${number(many)} ${told({ kind: name })}`);
+    byId("count").textContent = `${images(answer.flagged)} at ${answer.limit}: ${number(answer.undecided)} to decide${said.length ? `, ${said.join(", ")}` : ""}`;
+    byId("begin").disabled = !answer.undecided;
+  }
+
+  // The line
+
+  const low = () => answer.histogram.edges[0] ?? 0;
+  const high = () => answer.histogram.edges.at(-1) ?? 1;
+  const placeOf = (value) => Math.min(1, Math.max(0, (value - low()) / (high() - low() || 1)));
+
+  function showLine() {
+    byId("meaning").textContent = `${answer.meaning.charAt(0).toUpperCase()}${answer.meaning.slice(1)}. What to do: ${answer.advice}.`;
+    byId("exact").value = String(Number(answer.threshold.toPrecision(6)));
+    byId("threshold").value = String(Math.round(1000 * placeOf(answer.threshold)));
+    byId("threshold").setAttribute("aria-valuetext", answer.limit);
+    const { counts } = answer.histogram;
+    const most = Math.log1p(Math.max(1, ...counts));
+    const bars = counts.map((many, at) => {
+      const middle = (at + 0.5) / counts.length;
+      const flagged = answer.is_low ? middle < placeOf(answer.threshold) : middle > placeOf(answer.threshold);
+      const bar = document.createElementNS(SVG, "rect");
+      const height = (86 * Math.log1p(many)) / most;
+      for (const [name, value] of Object.entries({ x: (600 * at) / counts.length, y: 90 - height, width: 600 / counts.length - 1, height })) {
+        bar.setAttribute(name, String(value));
+      }
+      if (flagged) bar.setAttribute("class", "flagged");
+      return bar;
+    });
+    byId("histogram").replaceChildren(...bars);
+  }
+
+  let timer = 0;
+  async function recount() {
+    try {
+      const found = await askJson(asked({ k: 0 }));
+      if (found.threshold !== state.threshold) return; // it was moved on
+      answer = found;
+      count();
+      mark();
+      showLine();
+    } catch (error) {
+      fail(error);
+    }
+  }
+  function moved(threshold, { settled }) {
+    state.threshold = Number(threshold.toPrecision(6));
+    byId("exact").value = String(state.threshold);
+    recount();
+    clearTimeout(timer);
+    timer = setTimeout(() => go({ replace: true }), settled ? 0 : 400);
+  }
+  byId("threshold").addEventListener("input", (event) => {
+    const share = Number(event.target.value) / 1000;
+    const given = low() + share * (high() - low());
+    moved(Math.max(given, (high() - low()) / 1e4, Number.MIN_VALUE), { settled: false });
+  });
+  byId("exact").addEventListener("change", (event) => Number(event.target.value) > 0 && moved(Number(event.target.value), { settled: true }));
+  byId("usual").addEventListener("click", () => {
+    state.threshold = null;
+    go();
+  });
+  byId("folder").addEventListener("change", (event) => {
+    state.folder = event.target.value.trim().replace(/^\/+|\/+$/g, "");
+    go();
+  });
+  for (const [id, view] of [["at-line", "line"], ["worst", "worst"]]) {
+    byId(id).addEventListener("click", () => {
+      state.view = view;
+      go();
+    });
+  }
+  byId("line").addEventListener("submit", (event) => event.preventDefault());
+  byId("more").addEventListener("click", async () => {
+    try {
+      take(await askJson(asked({ k: PAGE, offset })));
+    } catch (error) {
+      fail(error);
+    }
+  });
+
+  // Decisions
+
+  const decisionOf = (one, answered) => ({
+    kind: answered.kind,
+    field: "quality",
+    key: one.image.relative_path,
+    content: one.image.content_sha256,
+    shown: { problem: kind, score: one.score, threshold: answer.threshold },
+  });
+
+  function showSelection() {
+    byId("selection").hidden = !tiles.selected.size;
+    byId("selected-count").textContent = number(tiles.selected.size);
+  }
+  tiles.addEventListener("selection", showSelection);
+  byId("unselect").addEventListener("click", () => tiles.select([]));
+
+  async function sayOfSelection(answered) {
+    const chosen = [...tiles.selected].map((key) => facts.get(key)).filter(Boolean);
+    if (!chosen.length) return;
+    if (chosen.length > 1 && !confirm(`${answered.name}: ${images(chosen.length)} ${answered.effect}. Undo takes it back.`)) return;
+    if (!(await decider.say(chosen.map((one) => decisionOf(one, answered)), `${answered.name}, ${images(chosen.length)}`))) return;
+    for (const one of chosen) one.decided = answered.kind;
+    tiles.select([]);
+    mark();
+  }
+  for (const button of byId("selection").querySelectorAll("[data-say]")) {
+    button.addEventListener("click", () => sayOfSelection(ANSWERS.find((one) => one.kind === button.dataset.say)));
+  }
+  addEventListener("keydown", (event) => {
+    if (!byId("review").hidden || event.defaultPrevented || isTyping(event.target) || event.altKey) return;
+    const key = event.key.toLowerCase();
+    if (key === "z") {
+      decider.undo().then((step) => step && setTimeout(start, 600));
+      return;
+    }
+    const answered = ANSWERS.find((one) => one.keys.includes(key));
+    if (!answered || event.ctrlKey || event.metaKey || event.repeat) return;
+    if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
+    sayOfSelection(answered);
+  });
+  decider.addEventListener("others", (event) => {
+    for (const one of event.detail) {
+      const there = facts.get(one.relative_path);
+      if (there && one.field === "quality") there.decided = one.undoes ? null : one.kind;
+    }
+    mark();
+  });
+
+  function draw(one) {
+    const { image } = one;
+    const picture = el("img", { src: large(one)[0], alt: image.name });
+    picture.addEventListener("error", () => picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." })));
+    return el(
+      "figure",
+      { className: "large" },
+      picture,
+      el("figcaption", {},
+        el("a", { href: image.page, textContent: image.path }),
+        el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` })),
+    );
+  }
+  const large = (one) => [`/picture?${new URLSearchParams({ key: one.image.relative_path, v: (one.image.content_sha256 ?? "").slice(0, 16) })}`];
+
+  byId("begin").addEventListener("click", async () => {
+    byId("look").hidden = true;
+    byId("review").hidden = false;
+    const review = new Review({
+      place: byId("review"),
+      decider,
+      draw,
+      pictures: large,
+      left: () => `${number(Math.max(0, answer.undecided - review.done.size))} to decide`,
+      load: async (given) => {
+        const known = new Set(given.map((one) => one.key));
+        const found = await askJson(asked({ undecided: "true", k: 50, offset: Math.max(0, given.length - review.done.size) }));
+        return found.images.map((one) => ({ ...one, key: one.image.relative_path })).filter((one) => !known.has(one.key));
+      },
+      answers: ANSWERS.map((one, at) => ({ ...one, strong: !at, decide: (thing) => [decisionOf(thing, one)] })),
+      close: () => {
+        byId("review").hidden = true;
+        byId("look").hidden = false;
+        byId("begin").focus();
+        start();
+      },
+    });
+    await review.begin();
+  });
+  addEventListener("popstate", () => {
+    readAddress();
+    start();
+  });
+  readAddress();
+  start();
+}
+
+if (byId("line")) oneKind();
+else showKinds().catch(fail);

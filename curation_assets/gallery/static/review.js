@@ -1,0 +1,159 @@
+// One thing at a time: it is shown large, one key answers, the next comes by itself and is there already.
+import { el, notice } from "./dom.js";
+import { isTyping } from "./tiles.js";
+
+const AHEAD = 4; // whose pictures are fetched while one is looked at
+
+export class Review {
+  /**
+   * @param place element that it fills
+   * @param decider who takes the answers
+   * @param load (number) → the next things, those that were given before left out; [] where there are no more
+   * @param draw thing → element
+   * @param pictures thing → addresses of its large pictures
+   * @param answers [{keys, name, title, decide: thing → decisions or null, strong}]
+   * @param left () → how many are left, in words
+   */
+  constructor({ place, decider, load, draw, pictures, answers, left, close }) {
+    Object.assign(this, { place, decider, load, draw, pictures, answers, left, close });
+    this.things = [];
+    this.at = 0;
+    this.done = new Map(); // thing → what was said of it
+    this.ended = false;
+    this.fetched = new Map();
+    this.busy = false;
+    this.shown = el("div", { className: "thing" });
+    this.state = el("p", { className: "soft", role: "status", "aria-live": "polite" });
+    this.notices = el("div", {});
+    this.bar = el("div", { className: "answers", role: "toolbar", "aria-label": "Answers" });
+    place.replaceChildren(this.notices, this.shown, this.bar, this.state);
+    for (const answer of answers) {
+      const button = el("button", { type: "button", className: answer.strong ? "strong" : "", title: answer.title },
+        answer.name, " ", el("kbd", { textContent: answer.keys[0].toUpperCase() }));
+      button.addEventListener("click", () => this.answer(answer));
+      this.bar.append(button);
+    }
+    this.back = el("button", { type: "button", className: "quiet" }, "Undo ", el("kbd", { textContent: "Z" }));
+    this.back.addEventListener("click", () => this.undo());
+    const out = el("button", { type: "button", className: "quiet" }, "Close ", el("kbd", { textContent: "Esc" }));
+    out.addEventListener("click", () => this.end());
+    this.bar.append(this.back, out);
+    this.pressed = (event) => this.press(event);
+    addEventListener("keydown", this.pressed);
+    decider.addEventListener("others", (event) => this.heard(event.detail));
+  }
+
+  async begin() {
+    await this.decider.name();
+    await this.more();
+    this.show();
+  }
+
+  end() {
+    removeEventListener("keydown", this.pressed);
+    this.place.replaceChildren();
+    this.close();
+  }
+
+  get thing() {
+    return this.things[this.at];
+  }
+
+  async more() {
+    if (this.ended || this.loading) return this.loading;
+    this.loading = this.load(this.things).then(
+      (found) => {
+        this.things.push(...found);
+        this.ended = !found.length;
+      },
+      (error) => this.notices.replaceChildren(notice(error.message, "alert")),
+    );
+    await this.loading;
+    this.loading = null;
+  }
+
+  show() {
+    const { thing } = this;
+    this.back.disabled = !this.decider.visit.length;
+    for (const button of this.bar.children) if (button !== this.back && !button.classList.contains("quiet")) button.disabled = !thing;
+    if (!thing) {
+      this.shown.replaceChildren(el("p", { className: "nothing", textContent: "Nothing is left to decide here." }));
+      this.state.textContent = this.left();
+      return;
+    }
+    const said = this.done.get(thing);
+    this.shown.replaceChildren(this.draw(thing));
+    this.state.textContent = [said ? `You said: ${said}` : "", this.left()].filter(Boolean).join(" · ");
+    for (const next of this.things.slice(this.at, this.at + AHEAD)) this.fetch(next);
+    if (this.at + AHEAD >= this.things.length) this.more();
+  }
+
+  fetch(thing) {
+    if (this.fetched.has(thing)) return;
+    this.fetched.set(thing, this.pictures(thing).map((address) => Object.assign(new Image(), { src: address })));
+    if (this.fetched.size > 40) this.fetched.delete(this.fetched.keys().next().value);
+  }
+
+  async answer(answer) {
+    const { thing } = this;
+    if (!thing || this.busy) return;
+    this.busy = true;
+    try {
+      const decisions = await answer.decide(thing);
+      if (!decisions?.length) return;
+      if (!(await this.decider.say(decisions, answer.name))) return;
+      this.done.set(thing, answer.name);
+      if (this.things[this.at] === thing) await this.step(1);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  async step(by) {
+    if (this.at + by < 0) return;
+    if (this.at + by >= this.things.length && by > 0) await this.more();
+    this.at = Math.min(this.at + by, this.things.length);
+    this.show();
+  }
+
+  async undo() {
+    const step = await this.decider.undo();
+    if (!step) return;
+    const keys = new Set(step.keys);
+    const at = this.things.findIndex((thing) => this.done.has(thing) && (thing.keys ?? [thing.key]).some((key) => keys.has(key)));
+    if (at >= 0) {
+      this.done.delete(this.things[at]);
+      this.at = at;
+    }
+    this.show();
+    this.state.textContent = `Taken back: ${step.label}`;
+  }
+
+  /** Others' decisions on what is still to come: those need no second answer. */
+  heard(decisions) {
+    const keys = new Set(decisions.filter((one) => !one.undoes).map((one) => one.relative_path));
+    const now = this.thing;
+    const stays = (thing, at) => at <= this.at || this.done.has(thing) || !(thing.keys ?? [thing.key]).some((key) => keys.has(key));
+    this.things = this.things.filter(stays);
+    const theirs = now && decisions.find((one) => (now.keys ?? [now.key]).includes(one.relative_path));
+    if (theirs) this.state.textContent = `${theirs.decided_by} has just decided on this one too.`;
+  }
+
+  press(event) {
+    if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
+    const withCtrl = event.ctrlKey || event.metaKey;
+    const key = event.key.toLowerCase();
+    if (key === "escape") this.end();
+    else if (isTyping(event.target)) return;
+    else if (key === "z") this.undo();
+    else if (withCtrl) return;
+    else if (key === "arrowright") this.step(1);
+    else if (key === "arrowleft") this.step(-1);
+    else {
+      const answer = this.answers.find((one) => one.keys.includes(key));
+      if (!answer || event.repeat) return;
+      this.answer(answer);
+    }
+    event.preventDefault();
+  }
+}
