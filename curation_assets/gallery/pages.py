@@ -135,13 +135,7 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
 @router.get("/problems")
 def problems_page(request: Request, kind: str = "") -> Response:
     """Kinds of problem; or the images of one."""
-    if not kind:
-        return render("problems.html", request, kind="", first_answer="/api/problems")
-    asked = [(name, value) for name, value in parse_qsl(request.url.query) if name in ("threshold", "folder")]
-    first = [("k", str(PAGE)), *([] if request.query_params.get("view") == "worst" else [("around", "true")]), *asked]
-    return render(
-        "problems.html", request, kind=check_kind(kind), first_answer=f"/api/problems/{kind}?{urlencode(first)}"
-    )
+    return render("problems.html", request, kind=check_kind(kind) if kind else "")
 
 
 @router.get("/map")
