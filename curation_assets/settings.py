@@ -408,6 +408,9 @@ class Settings(BaseSettings):
         ),
     )
     decisions_table: Name = Field("crop_images_directory_decisions", description="table of what people said of images")
+    samples_table: Name = Field(
+        "crop_images_directory_samples", description="table of images that were drawn to measure a kind of problem"
+    )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     scores_table: Name = Field(
         "crop_images_directory_scores", description="table of outlier scores and clusters of each image"

@@ -24,6 +24,7 @@ from curation_assets.lake.schemas import (
     PAIRS,
     PREDICTIONS,
     QUALITY,
+    SAMPLES,
     SCORES,
     ZERO_SHOT_LABELS,
 )
@@ -48,6 +49,7 @@ class Tables:
         groups: images of the same bytes, photograph or scene.
         annotations: what sources say is on images.
         decisions: what people said of images.
+        samples: images that were drawn to measure a kind of problem.
         scores: outlier scores and clusters of every embedded image.
         predictions: what a classifier fitted to the annotations says of every embedded image.
         label_issues: labels and boxes that something speaks against.
@@ -65,6 +67,7 @@ class Tables:
         self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
         self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
+        self.samples = LakeTable(settings.table_path(settings.samples_table), SAMPLES)
         self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
         self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
@@ -82,7 +85,7 @@ class Tables:
     def there(self) -> list[LakeTable]:
         """Those that exist."""
         compared = (self.pairs, self.compared, self.groups)
-        said = (self.annotations, self.decisions)
+        said = (self.annotations, self.decisions, self.samples)
         made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues)
         put_out = (self.datasets, self.exports)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made, *put_out)

@@ -452,6 +452,29 @@ DECISIONS = TableSpec(
     partition_column=None,
 )
 
+SAMPLES = TableSpec(
+    description="One row per image that was drawn at random to measure a kind of problem; rows are only added",
+    columns=(
+        Column("sample_id", pa.string(), "of what was drawn together; later ones sort after earlier ones"),
+        Column("kind", pa.string(), "of problem"),
+        Column("created_at", _UTC, "when it was drawn, UTC"),
+        Column("created_by", pa.string(), "who asked for it"),
+        Column("threshold", pa.float64(), "the line between what has the problem and what hasn't, at that time"),
+        Column("place", pa.int32(), "in the order in which they are to be looked at, from 0"),
+        Column("band", pa.int32(), "0, 1, …, the worst first"),
+        Column("first", pa.float64(), "worst threshold at which an image of the band begins to have the problem"),
+        Column("last", pa.float64(), "threshold that names the band and all worse ones"),
+        Column("flagged", pa.bool_(), "whether the band lies on the bad side of the line"),
+        Column("images", pa.int64(), "in the band, of which some were drawn"),
+        Column("relative_path", pa.string(), "of the image, when it was drawn"),
+        _SHA256,
+        Column("at", pa.float64(), "threshold at which it begins to have the problem"),
+    ),
+    key=("sample_id", "place"),
+    dictionary=("sample_id", "kind", "created_by"),
+    partition_column=None,
+)
+
 EXPORTS = TableSpec(
     description="One row per export of a version, or per export and image of what a search found",
     columns=(
