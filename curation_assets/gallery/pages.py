@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
-from curation_assets.curate.problems import KINDS, check_kind
+from curation_assets.curate.problems import KINDS, OF_PICTURE, check_kind
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
@@ -21,6 +21,7 @@ from curation_assets.gallery.gallery import GalleryOf, address
 from curation_assets.gallery.requests import ImageRequest
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
+from curation_assets.review.calibration import SIZES
 from curation_assets.search.filters import PROBLEMS
 
 PAGE = 60  # images that static/search.js asks for at a time
@@ -135,7 +136,8 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
 @router.get("/problems")
 def problems_page(request: Request, kind: str = "") -> Response:
     """Kinds of problem; or the images of one."""
-    return render("problems.html", request, kind=check_kind(kind) if kind else "")
+    is_of_picture = bool(kind) and KINDS[check_kind(kind)].told_by in OF_PICTURE
+    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES)
 
 
 @router.get("/map")

@@ -216,3 +216,22 @@ class DecisionsRequest(BaseModel):
 
     by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who decides.")
     decisions: list[Decided] = Field(min_length=1, max_length=10_000)
+
+
+class SampleRequest(Versions):
+    """Samples of a kind of problem."""
+
+    kind: str = Field(max_length=100, description="Of problem.")
+    sample: str | None = Field(None, max_length=64, description="Id of one: its images that nobody looked at are told.")
+    k: int = Field(50, ge=0, le=MOST_IMAGES, description="How many of those.")
+
+
+class DrawRequest(BaseModel):
+    """A sample to draw."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(max_length=100, description="Of problem.")
+    by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who asks for it.")
+    size: int = Field(59, description="Images of a band: 59, 140 or 300.")
+    threshold: float | None = Field(None, gt=0, allow_inf_nan=False, description="The line [the settings' one].")

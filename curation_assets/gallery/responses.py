@@ -347,3 +347,54 @@ class ProblemAnswer(BaseModel):
     histogram: Histogram = Field(description="Of `at` of all images, whatever the folder.")
     images: list[ProblemImage]
     latest: str = Field(description="Id of the latest decision that this knows of.")
+
+
+class SampleBand(BaseModel):
+    """Images of neighbouring scores, and what was found among those that were drawn."""
+
+    first: float = Field(description="Worst threshold at which one of it begins to have the problem.")
+    last: float = Field(description="Threshold that names it and all worse ones.")
+    flagged: bool = Field(description="Whether it lies on the bad side of the line.")
+    images: int
+    drawn: int
+    looked_at: int
+    right: int = Field(description="With the problem: removed.")
+    wrong: int = Field(description="Without it: kept.")
+    unsure: int = Field(description="Nobody could tell; they count as what is worse.")
+    most_wrong: float | None = Field(description="Share without the problem, at most; null before it is done.")
+    most_right: float | None = Field(description="Share with the problem, at most; null before it is done.")
+
+
+class SampleEdge(BaseModel):
+    """A threshold at a band's edge."""
+
+    threshold: float
+    images: int = Field(description="That it names.")
+    most_wrong: float = Field(description="Share of them without the problem, at most.")
+    told: str = Field(description="What is known of them, in a sentence.")
+    recipe: str = Field(description="What to write into a recipe, as a diff.")
+
+
+class SampleFacts(BaseModel):
+    """What was drawn to measure a kind of problem, and what it proves. All bounds hold at once."""
+
+    sample: str
+    kind: str
+    created_at: datetime
+    created_by: str
+    threshold: float = Field(description="The line when it was drawn.")
+    drawn: int
+    looked_at: int
+    bands: list[SampleBand] = Field(description="The worst first.")
+    edges: list[SampleEdge] = Field(description="The worst first, as far as bands are done.")
+    confidence: float = Field(description="One-sided.")
+    judged_by_several: int = Field(description="Images that several people judged.")
+    agreement: float | None = Field(description="How often two of them said the same; null where there are none.")
+
+
+class SamplesAnswer(BaseModel):
+    """Samples of a kind of problem, the latest first."""
+
+    samples: list[SampleFacts]
+    images: list[ProblemImage] = Field(description="Of the one that was asked for, to look at next.")
+    latest: str = Field(description="Id of the latest decision that this knows of.")

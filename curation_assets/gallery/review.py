@@ -17,6 +17,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.review.following import follow_decisions
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue
 from curation_assets.review.recording import Recorder
+from curation_assets.review.samples import Sample, read_samples
 
 _T = TypeVar("_T")
 
@@ -46,6 +47,7 @@ class Review:
         self._queues: dict[str, Held[ProblemQueue]] = {}
         self._rows = Held[pl.DataFrame]()
         self._decisions = Held[Decisions]()
+        self._samples = Held[list[Sample]]()
         self.recorder = Recorder(pipeline.tables.decisions, self._follow)
 
     def close(self) -> None:
@@ -84,6 +86,11 @@ class Review:
     def latest(self) -> str:
         """Id of the latest decision; empty where there is none."""
         return str(self.rows()["decision_id"].max() or "")
+
+    def samples(self) -> list[Sample]:
+        """What was drawn to measure kinds of problem, the latest first."""
+        table = self._tables.samples
+        return self._samples.of(table.newest_version(), lambda: read_samples(table))
 
     def _version(self) -> Hashable:
         findings = (found.version() for found in self._pipeline.findings)

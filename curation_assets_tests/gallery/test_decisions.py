@@ -141,3 +141,37 @@ def test_problems_are_counted_at_any_threshold(client: TestClient, own: Pipeline
         400,
         "no kind of problem is called 'blury'; did you mean blurry?",
     )
+
+
+def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: TestClient, own: Pipeline) -> None:
+    asked = {"kind": "blurry", "by": "ann", "threshold": 10}
+    made = client.post("/api/samples", json=asked).json()
+    assert [band["drawn"] for band in made["bands"]] == [min(59, band["images"]) for band in made["bands"]]
+    assert sum(band["images"] for band in made["bands"]) == len(own.judged_rows())
+    assert made["edges"] == []
+    about = {"kind": "blurry", "sample": made["sample"], "k": 500}
+    answer = client.get("/api/samples", params=about).json()
+    assert len(answer["images"]) == made["drawn"] == len({one["image"]["relative_path"] for one in answer["images"]})
+    keys = [one["image"]["relative_path"] for one in answer["images"]]
+    wrong = keys[0]
+    answers = [keep(n, key) | {"kind": "keep" if key == wrong else "remove"} for n, key in enumerate(keys, 1)]
+    assert decide(client, *answers).status_code == 200
+    done = client.get("/api/samples", params=about).json()
+    (sample,) = done["samples"]
+    assert (done["images"], sample["looked_at"]) == ([], sample["drawn"])
+    last = sample["edges"][-1]
+    assert (last["images"], sample["agreement"]) == (len(own.judged_rows()), None)
+    assert " 1 was wrong: with 95% confidence (one-sided) at most " in last["told"]
+    assert f"+blurry = {last['threshold']:g}\n" in last["recipe"]
+    assert decide(client, keep(999, keys[1]), by="ben").status_code == 200
+    (again,) = client.get("/api/samples", params={"kind": "blurry"}).json()["samples"]
+    assert (again["judged_by_several"], again["agreement"]) == (1, 0.0)
+    for change, said in (
+        ({"size": 7}, "choose among 59, 140, 300"),
+        ({"kind": "leak"}, "can't be measured"),
+        ({"by": " "}, "by"),
+    ):
+        refused = client.post("/api/samples", json=asked | change)
+        assert refused.status_code == 400
+        assert said in refused.json()["error"]
+    assert client.get("/api/samples", params={"kind": "blurry", "sample": "no"}).status_code == 404

@@ -13,11 +13,12 @@ from curation_assets.gallery.api import (
     map,
     pixels,
     problems,
+    samples,
     search,
     uploads,
 )
 from curation_assets.gallery.api.documentation import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
-for _subject in (search, uploads, images, labels, folders, map, problems, decisions, export, pixels):
+for _subject in (search, uploads, images, labels, folders, map, problems, samples, decisions, export, pixels):
     router.include_router(_subject.router)

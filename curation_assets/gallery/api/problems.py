@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Query, Request
@@ -82,18 +82,8 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
     offset = max(0, len(counted) - asked.k // 2) if asked.around else asked.offset
     images = []
     for row in rows.slice(offset, asked.k).iter_rows(named=True):
-        number = index.row_number(row["relative_path"])
-        if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
-            continue  # it is gone or another since the index was made, or not in it yet
-        images.append(
-            responses.ProblemImage(
-                image=found_image(index.rows.row(number, named=True), asked),
-                score=row["score"],
-                at=row["at"],
-                flagged=row["place"] < flagged,
-                decided=row["decided"],
-            )
-        )
+        shown = as_problem_image(index, row, asked, flagged=row["place"] < flagged)
+        images += [] if shown is None else [shown]
     return responses.ProblemAnswer(
         **_facts(queue, threshold),
         total=len(rows),
@@ -104,6 +94,23 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
         histogram=responses.Histogram(edges=queue.histogram.edges, counts=queue.histogram.counts),
         images=images,
         latest=latest,
+    )
+
+
+def as_problem_image(
+    index: SearchIndex, row: dict[str, Any], versions: Versions, *, flagged: bool
+) -> responses.ProblemImage | None:
+    """An image in the order of a kind of problem; None where it is gone or another, or not in the index yet.
+
+    Args:
+        row: ``relative_path``, ``content_sha256``, ``score``, ``at`` and ``decided``.
+    """
+    number = index.row_number(row["relative_path"])
+    if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
+        return None
+    image = found_image(index.rows.row(number, named=True), versions)
+    return responses.ProblemImage(
+        image=image, score=row["score"], at=row["at"], flagged=flagged, decided=row["decided"]
     )
 
 

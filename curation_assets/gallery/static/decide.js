@@ -107,6 +107,11 @@ export class Decider extends EventTarget {
     return this.sending;
   }
 
+  /** When all is sent that could be. */
+  async settled() {
+    while (this.sending) await this.sending;
+  }
+
   async sendAll() {
     while (this.outbox.length) {
       const by = this.outbox[0].by;

@@ -5,6 +5,7 @@ import { Review } from "./review.js";
 import { isTyping, Tiles } from "./tiles.js";
 
 const PAGE = 60;
+const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
 const SVG = "http://www.w3.org/2000/svg";
 const ANSWERS = [
   { kind: "keep", keys: ["k"], name: "Keep", title: "It is good enough, whatever its scores", effect: "are good enough: no problem names them any more" },
@@ -279,7 +280,8 @@ function oneKind() {
   }
   const large = (one) => [`/picture?${new URLSearchParams({ key: one.image.relative_path, v: (one.image.content_sha256 ?? "").slice(0, 16) })}`];
 
-  byId("begin").addEventListener("click", async () => {
+  /** One by one, of what `load` gives; and then back to the grid. */
+  function decideOneByOne(load, left) {
     byId("look").hidden = true;
     byId("review").hidden = false;
     const review = new Review({
@@ -287,21 +289,95 @@ function oneKind() {
       decider,
       draw,
       pictures: large,
-      left: () => `${number(Math.max(0, answer.undecided - review.done.size))} to decide`,
+      left: () => left(review),
       load: async (given) => {
         const known = new Set(given.map((one) => one.key));
-        const found = await askJson(asked({ undecided: "true", k: 50, offset: Math.max(0, given.length - review.done.size) }));
+        const found = await load(given, review);
         return found.images.map((one) => ({ ...one, key: one.image.relative_path })).filter((one) => !known.has(one.key));
       },
-      answers: ANSWERS.map((one, at) => ({ ...one, strong: !at, decide: (thing) => [decisionOf(thing, one)] })),
+      answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing, one)] })),
       close: () => {
         byId("review").hidden = true;
         byId("look").hidden = false;
         byId("begin").focus();
-        start();
+        decider.settled().then(() => {
+          start();
+          showSamples();
+        });
       },
     });
-    await review.begin();
+    return review.begin();
+  }
+
+  byId("begin").addEventListener("click", () =>
+    decideOneByOne(
+      (given, review) => askJson(asked({ undecided: "true", k: 50, offset: Math.max(0, given.length - review.done.size) })),
+      (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle(review)].filter(Boolean).join(" · "),
+    ),
+  );
+
+  /** Of the worst first: a hint, and no proof, that going on finds nothing more. */
+  function idle(review) {
+    const last = [...review.done.values()].slice(-IN_A_ROW);
+    return last.length === IN_A_ROW && last.every((said) => said === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
+  }
+
+  // Measuring
+
+  const percent = (share) => (share === null ? "…" : `${(100 * share).toPrecision(2)} %`);
+
+  function sampleElement(sample, looked) {
+    const heads = ["threshold", "images", "drawn", "looked at", "have it", "haven't", "can't tell", "at most wrong"];
+    const rows = sample.bands.map((band) => {
+      const found = band.flagged ? band.most_wrong : band.most_right;
+      const cells = [band.images, band.drawn, band.looked_at, band.right, band.wrong, band.unsure].map(number);
+      return el("tr", {},
+        el("th", { scope: "row", textContent: `${Number(band.first.toPrecision(4))} to ${Number(band.last.toPrecision(4))}${band.flagged ? "" : ", beyond the line"}` }),
+        ...[...cells, `${percent(found)}${found === null || band.flagged ? "" : " have it"}`].map((text) => el("td", { textContent: text })));
+    });
+    const left = sample.drawn - sample.looked_at;
+    const go = el("button", { type: "button", className: "strong", textContent: left ? `Look at ${number(left)} of the sample` : "All of it is looked at", disabled: !left });
+    go.addEventListener("click", () => looked(sample));
+    const agreed = sample.judged_by_several
+      ? el("p", { className: "soft", textContent: `${images(sample.judged_by_several)} were judged by several people, who said the same in ${percent(sample.agreement)} of the pairs.` })
+      : null;
+    const edges = sample.edges.map((edge) =>
+      el("details", {}, el("summary", { textContent: `${edge.told.charAt(0).toUpperCase()}${edge.told.slice(1)}.` }),
+        el("p", { className: "soft", textContent: "As a recipe says it:" }), el("pre", { className: "code", textContent: edge.recipe })));
+    return el("section", {},
+      el("h2", { textContent: `Drawn ${sample.created_at.slice(0, 16).replace("T", " ")} UTC for ${sample.created_by}` }),
+      el("div", { className: "scroll" }, el("table", {},
+        el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", textContent: head })))), el("tbody", {}, ...rows))),
+      el("p", { className: "soft", textContent: `All bounds hold at once with ${percent(sample.confidence)} confidence, once all that was drawn of a band is looked at.` }),
+      ...edges, agreed, el("p", {}, go));
+  }
+
+  async function showSamples() {
+    if (!byId("measure")?.open) return;
+    try {
+      const { samples } = await askJson(`/api/samples?${new URLSearchParams({ kind })}`);
+      byId("samples").replaceChildren(...samples.slice(0, 3).map((sample) => sampleElement(sample, lookAt)));
+    } catch (error) {
+      fail(error);
+    }
+  }
+  const lookAt = (sample) =>
+    decideOneByOne(
+      () => askJson(`/api/samples?${new URLSearchParams({ kind, sample: sample.sample, k: 500 })}`),
+      (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
+    );
+  byId("measure")?.addEventListener("toggle", showSamples);
+  byId("draw")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const by = await decider.name();
+    if (!by) return;
+    const body = JSON.stringify({ kind, by, size: Number(event.target.elements.size.value), threshold: answer.threshold });
+    try {
+      await askJson("/api/samples", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      await showSamples();
+    } catch (error) {
+      fail(error);
+    }
   });
   addEventListener("popstate", () => {
     readAddress();

@@ -1,0 +1,123 @@
+"""Measuring a kind of problem: images drawn at random in bands of its score, and what was found in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import polars as pl
+from fastapi import APIRouter, Body, Query, Request
+from starlette.exceptions import HTTPException
+
+from curation_assets.curate.problems import KINDS, check_kind
+from curation_assets.gallery import responses
+from curation_assets.gallery.api.decisions import may_decide
+from curation_assets.gallery.api.problems import as_problem_image
+from curation_assets.gallery.files import NotThereError
+from curation_assets.gallery.gallery import Gallery, GalleryOf
+from curation_assets.gallery.requests import DrawRequest, SampleRequest
+from curation_assets.review.calibration import CONFIDENCE, Band, Suggestion, part_of, suggestions
+from curation_assets.review.samples import Sample, draw_sample
+
+router = APIRouter()
+
+
+@router.get("/api/samples", tags=["review"], summary="What was measured of a kind of problem")
+async def samples(
+    gallery: GalleryOf, request: Request, asked: Annotated[SampleRequest, Query()]
+) -> responses.SamplesAnswer:
+    """The samples of a kind, the latest first, with what they prove; and of one the images to look at next."""
+    return await gallery.searching.run(request, _samples, gallery, asked)
+
+
+@router.post(
+    "/api/samples",
+    tags=["review"],
+    summary="Draw a sample",
+    responses={403: {"model": responses.Problem, "description": "Who asks may look, but not decide."}},
+)
+async def draw(gallery: GalleryOf, request: Request, asked: Annotated[DrawRequest, Body()]) -> responses.SampleFacts:
+    """Draw images at random in bands of what tells of a kind of problem; what is drawn doesn't change any more."""
+    if not may_decide(request):
+        raise HTTPException(403, "deciding needs the gallery's token, or this machine")
+    return await gallery.deciding.run(request, _drawn, gallery, asked)
+
+
+def _drawn(gallery: Gallery, asked: DrawRequest) -> responses.SampleFacts:
+    kind = check_kind(asked.kind)
+    threshold = gallery.thresholds[kind] if asked.threshold is None else asked.threshold
+    made = draw_sample(gallery.tables.samples, gallery.review.queue(kind), threshold, asked.size, asked.by.strip())
+    return _facts(gallery, made)
+
+
+def _samples(gallery: Gallery, asked: SampleRequest) -> responses.SamplesAnswer:
+    kind = check_kind(asked.kind)
+    found = [sample for sample in gallery.review.samples() if sample.kind == kind]
+    images: list[responses.ProblemImage] = []
+    latest = gallery.review.latest()
+    if asked.sample is not None:
+        chosen = next((sample for sample in found if sample.sample_id == asked.sample), None)
+        if chosen is None:
+            raise NotThereError(f"there is no sample {asked.sample[:60]!r} of {kind}")
+        index, queue = gallery.open(asked), gallery.review.queue(kind)
+        rows = chosen.said(gallery.review.decisions()).filter(pl.col("decided").is_null())
+        scores = queue.rows.select("relative_path", "content_sha256", "score")
+        rows = rows.join(scores, on=["relative_path", "content_sha256"], how="left", maintain_order="left")
+        for row in rows.iter_rows(named=True):
+            if len(images) == asked.k:
+                break
+            shown = as_problem_image(index, row, asked, flagged=row["flagged"])
+            images += [] if shown is None else [shown]
+    return responses.SamplesAnswer(samples=[_facts(gallery, one) for one in found], images=images, latest=latest)
+
+
+def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
+    bands = sample.bands(gallery.review.decisions())
+    each = part_of(CONFIDENCE, len(bands))
+    edges = suggestions(bands)
+    judged = sample.agreement(gallery.review.rows())
+    return responses.SampleFacts(
+        sample=sample.sample_id,
+        kind=sample.kind,
+        created_at=sample.created_at,
+        created_by=sample.created_by,
+        threshold=sample.threshold,
+        drawn=len(sample.rows),
+        looked_at=sum(band.looked_at for band in bands),
+        bands=[_band(band, each) for band in bands],
+        edges=[_edge(sample, edge) for edge in edges],
+        confidence=CONFIDENCE,
+        judged_by_several=judged[0] if judged else 0,
+        agreement=judged[1] if judged else None,
+    )
+
+
+def _band(band: Band, confidence: float) -> responses.SampleBand:
+    return responses.SampleBand(
+        first=band.first,
+        last=band.last,
+        flagged=band.flagged,
+        images=band.images,
+        drawn=band.drawn,
+        looked_at=band.looked_at,
+        right=band.right,
+        wrong=band.wrong,
+        unsure=band.unsure,
+        most_wrong=band.most_wrong(confidence),
+        most_right=band.most_right(confidence),
+    )
+
+
+def _edge(sample: Sample, edge: Suggestion) -> responses.SampleEdge:
+    kind = KINDS[sample.kind]
+    was = "were" if edge.wrong != 1 else "was"
+    told = (
+        f"of {edge.images:,} images at {kind.limit(edge.threshold)}, {edge.looked_at:,} were looked at, {edge.wrong:,} "
+        f"{was} wrong: with {CONFIDENCE:.0%} confidence (one-sided) at most {edge.most_wrong:.1%} are"
+    )
+    recipe = (
+        f" [leave_out]\n+# measured {sample.created_at:%Y-%m-%d} for {sample.created_by!r}: {told}\n"
+        f"+{kind.name} = {edge.threshold:g}\n"
+    )
+    return responses.SampleEdge(
+        threshold=edge.threshold, images=edge.images, most_wrong=edge.most_wrong, told=told, recipe=recipe
+    )
