@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -178,7 +178,12 @@ def _row_number(index: SearchIndex, key: str) -> int:
 
 
 def found_image(
-    row: dict[str, Any], versions: Versions, copies: int = 0, problems: str | None = None, near: int | None = None
+    row: dict[str, Any],
+    versions: Versions,
+    copies: int = 0,
+    problems: str | None = None,
+    near: int | None = None,
+    decided: str | None = None,
 ) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
@@ -202,20 +207,26 @@ def found_image(
         copies=copies,
         near_copies=near or 0,
         problems=problems.split(", ") if problems else [],
+        decided=decided,
     )
 
 
 def found_images(
-    rows: pl.DataFrame, versions: Versions, copies: Iterable[int], further: pl.DataFrame | None = None
+    rows: pl.DataFrame,
+    versions: Versions,
+    copies: Iterable[int],
+    further: pl.DataFrame | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> list[responses.FoundImage]:
     """Some rows, as answers show them, with how many copies each has.
 
     Args:
         further: their problems and near copies.
+        said: what people decided of pictures, by content.
     """
     told = [(None, None)] * len(rows) if further is None else further.select(PROBLEMS, NEAR_COPIES).iter_rows()
     return [
-        found_image(row, versions, int(number), problems, near)
+        found_image(row, versions, int(number), problems, near, (said or {}).get(row["content_sha256"]))
         for row, number, (problems, near) in zip(rows.iter_rows(named=True), copies, told, strict=True)
     ]
 

@@ -90,6 +90,7 @@ def _first_answer(request: Request) -> str:
 @router.get("/image")
 def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageRequest, Query()]) -> Response:
     """One image."""
+    latest = gallery.review.latest()
     facts = image_facts(gallery, asked)
     order = ("file_name", "folder", "status", "error", "warning", PROBLEMS, "label_issues")
     columns = sorted(facts.columns.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
@@ -98,6 +99,7 @@ def image_page(gallery: GalleryOf, request: Request, asked: Annotated[ImageReque
         "image.html",
         request,
         facts=facts,
+        latest=latest,
         columns=[(name, value, meanings.get(name, "")) for name, value in columns if value is not None],
         boxes=next((said.boxes for said in facts.annotations if said.boxes), []),
         predicted=_predicted(facts.columns),

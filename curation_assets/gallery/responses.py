@@ -55,6 +55,9 @@ class FoundImage(BaseModel):
     copies: int = Field(0, description="How many other images have the same content.")
     near_copies: int = Field(0, description="How many other images show the same photograph, copies among them.")
     problems: list[str] = Field([], description="Kinds of problem that it has; none too where it isn't measured.")
+    decided: str | None = Field(
+        None, description="`keep`, `remove` or `unsure`, where a person said so of the picture."
+    )
 
 
 class FoldedImages(BaseModel):
@@ -77,6 +80,7 @@ class SearchAnswer(BaseModel):
     folded: FoldedImages | None = Field(None, description="Of all that meets the conditions; null unless `distinct`.")
     notice: str | None = Field(None, description="What `distinct` can't do, in a sentence; null where it can.")
     described: str = Field(description="The query in a line, for people.")
+    latest: str = Field("", description="Id of the latest decision that this knows of.")
 
 
 class Embedding(BaseModel):
@@ -135,6 +139,22 @@ class Annotation(BaseModel):
     counts: bool = Field(description="Whether its labels are those that count; the order of sources says so.")
 
 
+class Decision(BaseModel):
+    """What a person said, or took back."""
+
+    decision_id: str
+    decided_at: datetime
+    decided_by: str | None
+    kind: str = Field(description="`keep`, `remove`, `keeper`, `relabel`, `same`, `different` or `unsure`.")
+    relative_path: str | None
+    content_sha256: str | None
+    other_sha256: str | None
+    field: str | None
+    value: str | None
+    reason: str | None
+    undoes: str | None = Field(description="Id of the decision that it takes back.")
+
+
 class ImageFacts(BaseModel):
     """All that the tables hold of an image, but its pixels."""
 
@@ -151,6 +171,7 @@ class ImageFacts(BaseModel):
         [], description="What sources say of it, and what people decided of its labels; those that count first."
     )
     groups: list[ImageGroup] = Field([], description="Its groups, as far as images were compared.")
+    decisions: list[Decision] = Field([], description="What people decided of it and counts, the earliest first.")
     compared: bool = Field(
         description="Whether it was compared with the others; false too where it is no usable image."
     )
@@ -244,22 +265,6 @@ class MapLabels(BaseModel):
     labels: list[str]
     counts: list[int]
     label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
-
-
-class Decision(BaseModel):
-    """What a person said, or took back."""
-
-    decision_id: str
-    decided_at: datetime
-    decided_by: str | None
-    kind: str = Field(description="`keep`, `remove`, `keeper`, `relabel`, `same`, `different` or `unsure`.")
-    relative_path: str | None
-    content_sha256: str | None
-    other_sha256: str | None
-    field: str | None
-    value: str | None
-    reason: str | None
-    undoes: str | None = Field(description="Id of the decision that it takes back.")
 
 
 class DecisionAnswer(BaseModel):

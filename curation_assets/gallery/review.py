@@ -15,7 +15,7 @@ from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.following import follow_decisions
-from curation_assets.review.problem_queue import ProblemQueue, problem_queue
+from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
 from curation_assets.review.samples import Sample, read_samples
 
@@ -47,6 +47,7 @@ class Review:
         self._queues: dict[str, Held[ProblemQueue]] = {}
         self._rows = Held[pl.DataFrame]()
         self._decisions = Held[Decisions]()
+        self._said = Held[dict[str, str]]()
         self._samples = Held[list[Sample]]()
         self.recorder = Recorder(pipeline.tables.decisions, self._follow)
 
@@ -82,6 +83,10 @@ class Review:
     def decisions(self) -> Decisions:
         """Those that count."""
         return self._decisions.of(self._tables.decisions.newest_version(), lambda: standing(self.rows()))
+
+    def said_of_pictures(self) -> dict[str, str]:
+        """Content → ``keep``, ``remove`` or ``unsure``, as far as people said so of the picture itself."""
+        return self._said.of(self._tables.decisions.newest_version(), lambda: said_of_pictures(self.decisions()))
 
     def latest(self) -> str:
         """Id of the latest decision; empty where there is none."""

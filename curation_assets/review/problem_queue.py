@@ -71,12 +71,19 @@ class ProblemQueue:
 
     def decided(self, decisions: Decisions) -> pl.Series:
         """Of each row what a person said of its picture: ``keep``, ``remove``, ``unsure``; null: nothing."""
-        said = decisions.rows.filter(
-            pl.col("kind").is_in([KEEP, REMOVE, UNSURE]) & (pl.col("field") == QUALITY)
-        ).select("content_sha256", decided="kind")
-        return self.rows.select("content_sha256").join(said, on="content_sha256", how="left", maintain_order="left")[
-            "decided"
-        ]
+        said = of_pictures(decisions)
+        return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")["decided"]
+
+
+def of_pictures(decisions: Decisions) -> pl.DataFrame:
+    """What people say of pictures themselves: ``content_sha256``, ``decided`` (``keep``, ``remove``, ``unsure``)."""
+    is_one = pl.col("kind").is_in([KEEP, REMOVE, UNSURE]) & (pl.col("field") == QUALITY)
+    return decisions.rows.filter(is_one).select("content_sha256", decided="kind")
+
+
+def said_of_pictures(decisions: Decisions) -> dict[str, str]:
+    """The same by content."""
+    return dict(of_pictures(decisions).iter_rows())
 
 
 def problem_queue(rows: pl.DataFrame, kind: str) -> ProblemQueue:

@@ -19,7 +19,7 @@ from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
-from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.review.problem_queue import ProblemQueue, of_pictures
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
 _BAND = ["band", "first", "last", "flagged", "images"]
@@ -44,9 +44,7 @@ class Sample:
 
     def said(self, decisions: Decisions) -> pl.DataFrame:
         """The rows with ``decided``: what people say of each picture now; null where nobody did."""
-        said = decisions.rows.filter(pl.col("kind").is_in(_SAID) & (pl.col("field") == QUALITY))
-        said = said.select("content_sha256", decided="kind")
-        return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
+        return self.rows.join(of_pictures(decisions), on="content_sha256", how="left", maintain_order="left")
 
     def bands(self, decisions: Decisions) -> list[Band]:
         """The bands, the worst first, with what was found in each."""

@@ -58,13 +58,17 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
     hidden = ("position", "_file", "embedded_at")
     columns = {name: value for name, value in row.items() if name not in hidden}
     return responses.ImageFacts(
-        image=found_image(row, asked, number),
+        image=found_image(row, asked, number, decided=gallery.review.said_of_pictures().get(row["content_sha256"])),
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
         copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),
         copies_total=number,
         annotations=[responses.Annotation.model_validate(said) for said in gallery.annotations_of(row)],
         groups=_groups(gallery, index, asked),
+        decisions=[
+            responses.Decision.model_validate(said)
+            for said in gallery.review.decisions().of_image(asked.key, row["content_sha256"]).iter_rows(named=True)
+        ],
         compared=row["status"] == "ok"
         and is_compared(gallery.tables.compared, row["content_sha256"], gallery.agreements),
         picture=address("/picture", asked.key, asked, mark) if row["status"] == "ok" else None,

@@ -28,9 +28,10 @@ def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
     found = gallery.search(asked, asked.k, asked.offset)
     gallery.files.expect(found.index, found.rows)
     further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES])
+    latest = gallery.review.latest()
     return responses.SearchAnswer(
         total=found.total,
-        images=found_images(found.rows, asked, found.copies, further),
+        images=found_images(found.rows, asked, found.copies, further, gallery.review.said_of_pictures()),
         index=gallery.index_facts(found.index),
         query=found.query.facts(),
         filter=found.filter.facts(),
@@ -39,4 +40,5 @@ def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
         folded=None if found.folded is None else responses.FoldedImages.model_validate(found.folded.facts()),
         notice=ONLY_COPIES if found.folded is not None and not found.folded.are_near_known else None,
         described=printable(found.query.describe()),
+        latest=latest,
     )

@@ -89,6 +89,11 @@ export const copied = (image) => (image.copies ? `${number(image.copies)} ${imag
 /** How many other images show the same photograph under other bytes, in words; nothing where none does. */
 export const alike = (image) => (image.near_copies > image.copies ? `${number(image.near_copies - image.copies)} alike` : "");
 
+const DECIDED = { keep: "keep", remove: "remove", unsure: "can't tell" };
+
+/** What a person decided of the picture, in words; nothing where nobody did. */
+export const decided = (image) => DECIDED[image.decided] ?? "";
+
 /** Marks of an image that has copies, or problems. */
 export function marks(image) {
   const found = image.problems.map((kind) => el("span", { className: "problem", textContent: kind.replaceAll("_", " ") }));
@@ -101,5 +106,6 @@ export function marks(image) {
     const title = `${number(near)} other ${near === 1 ? "image shows" : "images show"} the same photograph under other bytes`;
     found.push(el("span", { className: "copies", title, textContent: alike(image) }));
   }
+  if (image.decided) found.unshift(el("span", { className: "decided", textContent: decided(image) }));
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }

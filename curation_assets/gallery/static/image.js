@@ -1,5 +1,8 @@
 // One image: its EXIF tags when they are asked for, images like it, and a word where it can't be shown.
-import { askJson, ask, byId, el, scored, shot } from "./dom.js";
+import { askJson, ask, byId, el, notice, scored, shot } from "./dom.js";
+import { Decider, told } from "./decide.js";
+import { ANSWERS, decisionOf, tellOfTrouble } from "./pictures.js";
+import { isTyping } from "./tiles.js";
 
 async function showExif(place) {
   const state = byId("exif-state");
@@ -66,3 +69,48 @@ else picture?.addEventListener("error", tellWhy);
 
 const boxes = byId("show-boxes");
 boxes?.addEventListener("change", () => (byId("boxes").style.display = boxes.checked ? "" : "none"));
+
+// Decisions
+
+function decideHere(place) {
+  const decider = new Decider(byId("saved"));
+  decider.latest = place.dataset.latest;
+  tellOfTrouble(decider, byId("notices"));
+  const image = { relative_path: place.dataset.key, content_sha256: place.dataset.content };
+  const answer = async (one) => {
+    if (!(await decider.say([decisionOf(image, one)], one.name))) return;
+    await decider.settled();
+    show();
+  };
+  const undo = async () => {
+    if (!(await decider.undo())) return;
+    await decider.settled();
+    show();
+  };
+  const show = async () => {
+    try {
+      const { decisions } = await askJson(`/api/image?${new URLSearchParams({ key: image.relative_path })}`);
+      byId("decisions").replaceChildren(
+        ...decisions.map((one) =>
+          el("li", {}, `${told(one)}${one.field && one.field !== "quality" ? ` (${one.field})` : ""} `,
+            el("span", { className: "soft", textContent: `${one.decided_by ?? "somebody"}${one.reason ? `: ${one.reason}` : ""}` })),
+        ),
+      );
+    } catch (error) {
+      byId("notices").replaceChildren(notice(error.message, "alert"));
+    }
+  };
+  const buttons = [...ANSWERS, { keys: ["z"], name: "Undo", title: "Take the last decision of this visit back" }];
+  for (const one of buttons) {
+    const button = el("button", { type: "button", title: one.title }, one.name, " ", el("kbd", { textContent: one.keys[0].toUpperCase() }));
+    button.addEventListener("click", () => (one.kind ? answer(one) : undo()));
+    byId("say").append(button);
+  }
+  addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const one = buttons.find(({ keys }) => keys.includes(event.key.toLowerCase()));
+    if (one) (one.kind ? answer(one) : undo());
+  });
+}
+if (byId("decide")) decideHere(byId("decide"));

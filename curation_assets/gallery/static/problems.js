@@ -1,23 +1,18 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
 import { askJson, byId, el, notice, number, shot } from "./dom.js";
-import { conflictNotice, Decider, told } from "./decide.js";
+import { Decider, told } from "./decide.js";
+import { ANSWERS, decideOnTiles, decisionOf, tellOfTrouble } from "./pictures.js";
 import { Review } from "./review.js";
-import { isTyping, Tiles } from "./tiles.js";
+import { Tiles } from "./tiles.js";
 
 const PAGE = 60;
 const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
 const SVG = "http://www.w3.org/2000/svg";
-const ANSWERS = [
-  { kind: "keep", keys: ["k"], name: "Keep", title: "It is good enough, whatever its scores", effect: "are good enough: no problem names them any more" },
-  { kind: "remove", keys: ["r"], name: "Remove", title: "Versions of datasets leave it out; no file is deleted", effect: "are left out of the next versions of datasets; no file is deleted" },
-  { kind: "unsure", keys: ["s"], name: "Can't tell", title: "It is not asked again, and nothing changes", effect: "are not asked about again; nothing else changes" },
-];
 const decider = new Decider(byId("saved"));
 const words = (kind) => kind.replaceAll("_", " ");
 const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
-decider.addEventListener("conflict", (event) => byId("notices").append(conflictNotice(decider, event.detail)));
-decider.addEventListener("refused", (event) => byId("notices").append(notice(`Not written: ${event.detail.message}`, "alert")));
+tellOfTrouble(decider, byId("notices"));
 
 // ------------------------------------------------------------------- all kinds
 
@@ -111,7 +106,10 @@ function oneKind() {
   function take(found) {
     answer = found;
     decider.latest ??= found.latest;
-    for (const one of found.images) facts.set(one.image.relative_path, one);
+    for (const one of found.images) {
+      one.image.decided = one.decided;
+      facts.set(one.image.relative_path, one);
+    }
     tiles.add(found.images.map((one) => one.image), found.total);
     offset += found.images.length;
     byId("more").hidden = !found.images.length || offset >= found.total;
@@ -129,8 +127,7 @@ function oneKind() {
       const tile = tiles.row.children[at];
       const flagged = answer.is_low ? one.at < answer.threshold : answer.is_counted ? one.at >= answer.threshold : one.at > answer.threshold;
       tile.classList.toggle("beyond", !flagged);
-      tile.querySelector(".score").textContent = [verdict(one), one.decided ? told({ kind: one.decided }) : ""].filter(Boolean).join(" · ");
-      tile.dataset.decided = one.decided ?? "";
+      tile.querySelector(".score").textContent = verdict(one);
     });
   }
 
@@ -218,51 +215,20 @@ function oneKind() {
 
   // Decisions
 
-  const decisionOf = (one, answered) => ({
-    kind: answered.kind,
-    field: "quality",
-    key: one.image.relative_path,
-    content: one.image.content_sha256,
-    shown: { problem: kind, score: one.score, threshold: answer.threshold },
-  });
+  const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold });
 
-  function showSelection() {
+  tiles.addEventListener("selection", () => {
     byId("selection").hidden = !tiles.selected.size;
     byId("selected-count").textContent = number(tiles.selected.size);
-  }
-  tiles.addEventListener("selection", showSelection);
-  byId("unselect").addEventListener("click", () => tiles.select([]));
-
-  async function sayOfSelection(answered) {
-    const chosen = [...tiles.selected].map((key) => facts.get(key)).filter(Boolean);
-    if (!chosen.length) return;
-    if (chosen.length > 1 && !confirm(`${answered.name}: ${images(chosen.length)} ${answered.effect}. Undo takes it back.`)) return;
-    if (!(await decider.say(chosen.map((one) => decisionOf(one, answered)), `${answered.name}, ${images(chosen.length)}`))) return;
-    for (const one of chosen) one.decided = answered.kind;
-    tiles.select([]);
-    mark();
-  }
-  for (const button of byId("selection").querySelectorAll("[data-say]")) {
-    button.addEventListener("click", () => sayOfSelection(ANSWERS.find((one) => one.kind === button.dataset.say)));
-  }
-  addEventListener("keydown", (event) => {
-    if (!byId("review").hidden || event.defaultPrevented || isTyping(event.target) || event.altKey) return;
-    const key = event.key.toLowerCase();
-    if (key === "z") {
-      decider.undo().then((step) => step && setTimeout(start, 600));
-      return;
-    }
-    const answered = ANSWERS.find((one) => one.keys.includes(key));
-    if (!answered || event.ctrlKey || event.metaKey || event.repeat) return;
-    if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
-    sayOfSelection(answered);
   });
-  decider.addEventListener("others", (event) => {
-    for (const one of event.detail) {
-      const there = facts.get(one.relative_path);
-      if (there && one.field === "quality") there.decided = one.undoes ? null : one.kind;
-    }
-    mark();
+  byId("unselect").addEventListener("click", () => tiles.select([]));
+  decideOnTiles({
+    tiles,
+    decider,
+    place: byId("say"),
+    shown: (image) => seenOf(facts.get(image.relative_path)),
+    changed: mark,
+    active: () => byId("review").hidden,
   });
 
   function draw(one) {
@@ -295,7 +261,7 @@ function oneKind() {
         const found = await load(given, review);
         return found.images.map((one) => ({ ...one, key: one.image.relative_path })).filter((one) => !known.has(one.key));
       },
-      answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing, one)] })),
+      answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
       close: () => {
         byId("review").hidden = true;
         byId("look").hidden = false;

@@ -1,5 +1,7 @@
 // The search page: the address holds what is asked, the form shows it, the grid shows what was found.
 import { ask, askJson, byId, download, el, indexNotices, notice, number } from "./dom.js";
+import { Decider } from "./decide.js";
+import { decideOnTiles, tellOfTrouble } from "./pictures.js";
 import { isTyping, Tiles } from "./tiles.js";
 
 const PAGE = 60;
@@ -15,6 +17,7 @@ const ON_CHIPS = {
 const form = byId("search");
 const fields = form.elements;
 const tiles = new Tiles(byId("grid"), byId("tiles"));
+const decider = new Decider(byId("saved"));
 const pictures = new Map(); // upload id → {name, address} of the image in this browser
 let asked = new URLSearchParams(location.search);
 let total = 0;
@@ -162,6 +165,7 @@ async function more(k = PAGE) {
       byId("more").hidden = true;
       return;
     }
+    decider.latest ??= answer.latest;
     total = answer.total;
     folded = answer.folded ? answer.folded.copies + answer.folded.near_copies : 0;
     sorted = answer.sort;
@@ -312,6 +316,8 @@ byId("unselect").addEventListener("click", () => {
   tiles.focus(tiles.focused);
 });
 tiles.addEventListener("selection", showSelection);
+tellOfTrouble(decider, byId("notices"));
+decideOnTiles({ tiles, decider, place: byId("say") });
 tiles.addEventListener("like", (event) => go(new URLSearchParams({ like: event.detail.relative_path })));
 
 // ----------------------------------------------------------------- everything

@@ -1,5 +1,5 @@
 // The grid of images: one tab stop, arrow keys between the tiles, and a selection by mouse and keyboard.
-import { alike, copied, el, marks, scored, shot } from "./dom.js";
+import { alike, copied, decided, el, marks, scored, shot } from "./dom.js";
 
 const TYPING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
 
@@ -58,12 +58,23 @@ export class Tiles extends EventTarget {
         tabIndex: at === this.focused ? 0 : -1,
         "aria-selected": String(chosen),
         "aria-colindex": String(at + 1),
-        "aria-label": [image.name, scored(image), copied(image), alike(image), ...image.problems, image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
+        "data-decided": image.decided ?? undefined,
+        "aria-label": [image.name, scored(image), copied(image), alike(image), ...image.problems, decided(image), image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
       },
       link,
       marks(image),
       box,
     );
+  }
+
+  /** Draw a tile anew, when what it tells of its image is another. */
+  redraw(at) {
+    const before = this.row.children[at];
+    const hadFocus = before === document.activeElement;
+    const now = this.tile(this.images[at], at);
+    now.className = before.className;
+    before.replaceWith(now);
+    if (hadFocus) now.focus();
   }
 
   indexOf(target) {

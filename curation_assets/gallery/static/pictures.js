@@ -1,0 +1,81 @@
+// Decisions on pictures themselves, in any grid: of what is selected or in focus, by buttons and by one key each.
+import { el, notice, number } from "./dom.js";
+import { conflictNotice } from "./decide.js";
+import { isTyping } from "./tiles.js";
+
+export const ANSWERS = [
+  { kind: "keep", keys: ["k"], name: "Keep", title: "It is good enough, whatever its scores", effect: "are good enough: no problem names them any more" },
+  { kind: "remove", keys: ["r"], name: "Remove", title: "Versions of datasets leave it out; no file is deleted", effect: "are left out of the next versions of datasets; no file is deleted" },
+  { kind: "unsure", keys: ["s"], name: "Can't tell", title: "It is not asked again, and nothing changes", effect: "are not asked about again; nothing else changes" },
+];
+
+const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
+
+/** What goes to the gallery of an image's picture. */
+export const decisionOf = (image, answer, shown) => ({
+  kind: answer.kind, field: "quality", key: image.relative_path, content: image.content_sha256, shown,
+});
+
+/** Say on a page what could not be written, or what somebody else said meanwhile. */
+export function tellOfTrouble(decider, place) {
+  decider.addEventListener("conflict", (event) => place.append(conflictNotice(decider, event.detail)));
+  decider.addEventListener("refused", (event) => place.append(notice(`Not written: ${event.detail.message}`, "alert")));
+}
+
+/**
+ * Let a grid's images be decided on.
+ * @param tiles the grid
+ * @param decider who takes the answers
+ * @param place element for the buttons
+ * @param shown image → what was seen of it, or undefined
+ * @param changed called after images have another decision
+ * @param active () → whether the keys are meant for the grid now
+ */
+export function decideOnTiles({ tiles, decider, place, shown = () => undefined, changed = () => {}, active = () => true }) {
+  const before = new Map(); // key → what was decided before each step of this page
+
+  async function say(answer) {
+    const chosen = tiles.images.filter((image) => tiles.selected.has(image.relative_path) && image.content_sha256);
+    if (!chosen.length) return;
+    if (chosen.length > 1 && !confirm(`${answer.name}: ${images(chosen.length)} ${answer.effect}. Undo takes it back.`)) return;
+    const said = await decider.say(chosen.map((image) => decisionOf(image, answer, shown(image))), `${answer.name}, ${images(chosen.length)}`);
+    if (!said) return;
+    for (const image of chosen) before.set(image.relative_path, [...(before.get(image.relative_path) ?? []), image.decided ?? null]);
+    show(new Set(chosen.map((image) => image.relative_path)), () => answer.kind);
+    tiles.select([]);
+  }
+
+  /** Let some images' tiles say what is decided. */
+  function show(keys, decidedOf) {
+    tiles.images.forEach((image, at) => {
+      if (!keys.has(image.relative_path)) return;
+      image.decided = decidedOf(image);
+      tiles.redraw(at);
+    });
+    changed();
+  }
+
+  for (const answer of ANSWERS) {
+    const button = el("button", { type: "button", title: answer.title }, answer.name, " ", el("kbd", { textContent: answer.keys[0].toUpperCase() }));
+    button.addEventListener("click", () => say(answer));
+    place.append(button);
+  }
+  addEventListener("keydown", async (event) => {
+    if (!active() || event.defaultPrevented || isTyping(event.target) || event.altKey || document.querySelector("dialog[open]")) return;
+    const key = event.key.toLowerCase();
+    if (key === "z") {
+      event.preventDefault();
+      const step = await decider.undo();
+      if (step) show(new Set(step.keys), (image) => before.get(image.relative_path)?.pop() ?? null);
+      return;
+    }
+    const answer = ANSWERS.find((one) => one.keys.includes(key));
+    if (!answer || event.ctrlKey || event.metaKey || event.repeat) return;
+    if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
+    say(answer);
+  });
+  decider.addEventListener("others", (event) => {
+    const of = new Map(event.detail.filter((one) => one.field === "quality").map((one) => [one.relative_path, one.undoes ? null : one.kind]));
+    show(new Set(of.keys()), (image) => of.get(image.relative_path));
+  });
+}
