@@ -17,7 +17,7 @@ import polars as pl
 from curation_assets.decisions.kinds import fault_of
 from curation_assets.decisions.record import Row, append
 from curation_assets.decisions.standing import COLUMNS, QUESTION, SCHEMA, in_force, standing
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, reason_of
 from curation_assets.lake.table import LakeTable
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,10 @@ class Answer:
     row: Row
 
 
+class NotWrittenError(CurationError):
+    """The table can't be written now; the same may be asked for again."""
+
+
 @dataclass
 class _Job:
     asked: Sequence[Asked]
@@ -94,7 +98,8 @@ class Recorder:
             What became of each, in their order, once it is on the disk.
 
         Raises:
-            CurationError: one says nothing, takes back what isn't there, or the table can't be written.
+            CurationError: one says nothing, or takes back what isn't there.
+            NotWrittenError: the table can't be written.
         """
         for one in asked:
             if not TOKEN.fullmatch(one.token):
@@ -156,12 +161,23 @@ class Recorder:
 
     def _written(self, asked: Sequence[Asked]) -> list[Answer]:
         answers: list[Answer] = []
+        refused: list[CurationError] = []
 
         def plan(rows: Callable[[], pl.DataFrame]) -> list[Row]:
-            answers[:] = answered(asked, rows())
+            try:
+                answers[:] = answered(asked, rows())
+            except CurationError as error:
+                refused.append(error)
+                raise
             return [answer.row for answer in answers if answer.status == "recorded"]
 
-        rows = append(self._table, plan)
+        try:
+            rows = append(self._table, plan)
+        except (CurationError, OSError) as error:
+            if error in refused:
+                raise
+            reason = str(error) if isinstance(error, CurationError) else reason_of(error)
+            raise NotWrittenError(f"it can't be written: {reason}") from error
         with self._change:
             self._to_follow += rows
             self._change.notify_all()

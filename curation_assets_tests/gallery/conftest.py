@@ -29,6 +29,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings
+from curation_assets_tests.gallery.browsing import browser, visit, window_of  # noqa: F401  fixtures
 
 HERE = "http://127.0.0.1"
 # A folder `<script>alert(1)<` that holds `script>.jpg`: the path of the key is the whole element.
@@ -159,11 +160,11 @@ def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> T
 
 
 @contextmanager
-def serving(pipeline: Pipeline, token: str | None = None) -> Iterator[str]:
+def serving(pipeline: Pipeline, token: str | None = None, port: int = 0) -> Iterator[str]:
     """The gallery on a real socket; its address."""
     app = create_app(Gallery(pipeline), token=token)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:

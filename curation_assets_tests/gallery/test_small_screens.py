@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from curation_assets_tests.gallery.test_browser import Browser, browser
-
-__all__ = ["browser"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1366, 768)])

@@ -17,7 +17,7 @@ from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import DECISIONS
 from curation_assets.lake.table import LakeTable
 from curation_assets.review import recording
-from curation_assets.review.recording import Asked, Recorder
+from curation_assets.review.recording import Asked, NotWrittenError, Recorder
 
 A, B = "a" * 64, "b" * 64
 
@@ -151,7 +151,7 @@ def test_a_table_that_can_not_be_written_is_told_and_the_next_answer_is_taken(
 
     with monkeypatch.context() as patch:
         patch.setattr(recording, "append", full)
-        with pytest.raises(CurationError, match="No space left"):
+        with pytest.raises(NotWrittenError, match="it can't be written: No space left"):
             recorder.record([asked(1)])
     assert recorder.record([asked(1)])[0].status == "recorded"
     assert read_rows(table).select(pl.len()).item() == 1

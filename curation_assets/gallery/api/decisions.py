@@ -19,7 +19,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import Decided, DecisionsRequest, SinceRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.images.names import printable
-from curation_assets.review.recording import Answer, Asked
+from curation_assets.review.recording import Answer, Asked, NotWrittenError
 from curation_assets.search.index import SearchIndex
 
 _MOST_SINCE = 1000
@@ -47,6 +47,7 @@ def decisions(gallery: GalleryOf, asked: Annotated[SinceRequest, Query()]) -> re
         403: {"model": responses.Problem, "description": "Who asks may look, but not decide."},
         404: {"model": responses.Problem, "description": "There is no such image."},
         409: {"model": responses.Problem, "description": "The image is another by now."},
+        503: {"model": responses.Problem, "description": "The disk is full, say: send it again later."},
     },
 )
 async def decide(
@@ -75,7 +76,10 @@ def may_decide(request: Request) -> bool:
 def _decided(gallery: Gallery, asked: DecisionsRequest) -> responses.DecisionsAnswer:
     by = asked.by.strip()
     index = gallery.searcher.open()
-    answers = gallery.review.recorder.record([_asked(one, by, index) for one in asked.decisions])
+    try:
+        answers = gallery.review.recorder.record([_asked(one, by, index) for one in asked.decisions])
+    except NotWrittenError as error:
+        raise HTTPException(503, str(error), {"Retry-After": "3"}) from error
     return responses.DecisionsAnswer(
         decisions=[_answer(one.token, answer) for one, answer in zip(asked.decisions, answers, strict=True)],
         latest=gallery.review.latest(),

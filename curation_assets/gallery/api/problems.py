@@ -75,7 +75,7 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
         below = asked.folder.strip("/") + "/"
         rows = rows.filter(pl.col("relative_path").str.starts_with(below) | (asked.folder == "."))
     counted = rows.filter(is_flagged)
-    said = {name: int(count) for name, count in counted["decided"].drop_nulls().value_counts().iter_rows()}
+    said = dict(counted["decided"].drop_nulls().value_counts().sort("decided").iter_rows())
     undecided = int(counted["decided"].is_null().sum())
     if asked.undecided:
         rows = counted.filter(pl.col("decided").is_null())

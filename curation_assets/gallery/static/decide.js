@@ -191,7 +191,7 @@ export class Decider extends EventTarget {
     const waiting = this.outbox.length;
     const text = this.trouble
       ? `${waiting} not saved: ${this.trouble} They stay in this browser, and are sent again.`
-      : waiting ? `Saving ${waiting} …` : this.visit.length ? "All saved" : "";
+      : waiting ? `Saving ${waiting} …` : this.mine.size ? "All saved" : "";
     if (this.place) {
       this.place.textContent = text;
       this.place.classList.toggle("bad", Boolean(this.trouble));

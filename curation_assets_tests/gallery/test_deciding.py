@@ -1,0 +1,199 @@
+"""Deciding in a real browser: one key each, two reviewers, a server that is killed, a table that changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation_assets.decisions.record import append, read_decisions, read_rows
+from curation_assets.pipeline import Pipeline
+from curation_assets_tests.gallery.browsing import Open, fits
+from curation_assets_tests.gallery.conftest import HOSTILE, SCRIPT, serving
+from curation_assets_tests.gallery.test_decisions import copy_of
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Page, expect
+
+EVERYTHING = "/problems?kind=blurry&threshold=10&view=worst"
+
+
+@pytest.fixture
+def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
+    return copy_of(lake, tmp_path / "own")
+
+
+def said(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Kind and who said it of each decision that counts, the earliest first."""
+    return read_decisions(pipeline.tables.decisions).rows.select("kind", "decided_by").rows()
+
+
+def named(page: Page, name: str) -> None:
+    page.evaluate("name => localStorage.setItem('curation name', JSON.stringify(name))", name)
+
+
+def saved(page: Page) -> None:
+    expect(page.locator("#saved")).to_have_text("All saved")
+
+
+def test_one_key_each_and_the_next_comes_by_itself(visit: Open, own: Pipeline, serve: Callable[..., str]) -> None:
+    page = visit(at=serve(own)).go(EVERYTHING)
+    expect(page.locator("#count")).to_contain_text("130 images at sharpness < 10: 130 to decide")
+    page.locator("#begin").click()
+    page.get_by_label("Name").fill("Ann")
+    page.keyboard.press("Enter")
+    links = page.locator("#review figcaption a")
+    seen = []
+    for key in "krks":
+        seen.append(links.inner_text())
+        page.keyboard.press(key)
+        expect(links).not_to_have_text(seen[-1])
+    saved(page)
+    assert said(own) == [("keep", "Ann"), ("remove", "Ann"), ("keep", "Ann"), ("unsure", "Ann")]
+    shown = json.loads(read_rows(own.tables.decisions)["shown"][0])
+    assert (shown["problem"], shown["threshold"]) == ("blurry", 10)
+    expect(page.get_by_text("126 to decide")).to_be_visible()
+    page.keyboard.press("z")
+    expect(links).to_have_text(seen[-1])
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("You said: Keep")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#count")).to_contain_text("127 to decide, 2 keep, 1 remove")
+    assert len(said(own)) == 3
+    page.reload()
+    expect(page.locator("#tiles .tile[data-decided]")).to_have_count(3)
+
+
+def test_a_selection_is_decided_on_at_once_and_taken_back(
+    visit: Open, own: Pipeline, serve: Callable[..., str]
+) -> None:
+    page = visit(at=serve(own)).go("/")
+    named(page, "Ann")
+    told: list[str] = []
+    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.accept()))
+    tiles = page.locator("#tiles .tile")
+    tiles.nth(0).focus()
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowRight")
+    page.locator("#selection").get_by_role("button", name="Remove").click()
+    expect(page.locator("#tiles .tile[data-decided=remove]")).to_have_count(5)
+    assert told == [
+        "Remove: 5 images are left out of the next versions of datasets; no file is deleted. Undo takes it back."
+    ]
+    saved(page)
+    assert said(own) == [("remove", "Ann")] * 5
+    tiles.nth(7).focus()
+    page.keyboard.press("k")
+    expect(page.locator("#tiles .tile[data-decided=keep]")).to_have_count(1)
+    page.keyboard.press("z")
+    expect(page.locator("#tiles .tile[data-decided]")).to_have_count(5)
+    page.keyboard.press("z")
+    expect(page.locator("#tiles .tile[data-decided]")).to_have_count(0)
+    saved(page)
+    assert said(own) == []
+
+
+def test_two_reviewers_see_each_other_and_never_overwrite(
+    visit: Open, own: Pipeline, serve: Callable[..., str]
+) -> None:
+    at = serve(own)
+    ann, ben = (visit(at=at).go(EVERYTHING) for _ in range(2))
+    for page in (ann, ben):
+        expect(page.locator("#tiles .tile").first).to_be_visible()
+    named(ann, "Ann")
+    ann.locator("#tiles .tile").first.focus()
+    ann.keyboard.press("r")
+    saved(ann)
+    named(ben, "Ben")  # both share what this browser keeps
+    ben.locator("#tiles .tile").first.focus()
+    ben.keyboard.press("k")
+    banner = ben.get_by_role("alert").filter(has_text="Ann said “remove” of")
+    expect(banner).to_contain_text("yours was not written")
+    assert said(own) == [("remove", "Ann")]
+    banner.get_by_role("button").click()
+    saved(ben)
+    assert said(own) == [("keep", "Ben")]
+    expect(ann.locator("#tiles .tile").first).to_have_attribute("data-decided", "keep", timeout=10_000)
+
+
+def test_a_killed_server_loses_nothing_that_was_acknowledged_and_the_rest_is_sent_again(
+    window_of: Callable[..., Page],
+    own: Pipeline,
+) -> None:
+    page = window_of(1440)
+    with serving(own) as address:
+        page.goto(address + EVERYTHING)
+        named(page, "Ann")
+        expect(page.locator("#tiles .tile").first).to_be_visible()
+        page.locator("#tiles .tile").first.focus()
+        page.keyboard.press("k")
+        saved(page)
+    page.locator("#tiles .tile").nth(1).focus()
+    page.keyboard.press("r")
+    expect(page.locator("#saved")).to_contain_text("1 not saved: the gallery can't be reached")
+    assert said(own) == [("keep", "Ann")]
+    with serving(own, port=int(address.rpartition(":")[2])):
+        expect(page.locator("#saved")).to_have_text("All saved", timeout=20_000)
+    page.close()
+    assert said(own) == [("keep", "Ann"), ("remove", "Ann")]
+
+
+def test_what_the_disk_has_no_room_for_is_said_and_kept(
+    visit: Open,
+    own: Pipeline,
+    serve: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    at = serve(own)
+    window = visit(at=at)
+    page = window.go(EVERYTHING)
+    named(page, "Ann")
+    expect(page.locator("#tiles .tile").first).to_be_visible()
+    with monkeypatch.context() as patch:
+        patch.setattr("curation_assets.review.recording.append", full)
+        page.locator("#tiles .tile").first.focus()
+        page.keyboard.press("k")
+        expect(page.locator("#saved")).to_contain_text("1 not saved: it can't be written: No space")
+    expect(page.locator("#saved")).to_have_text("All saved", timeout=20_000)
+    assert said(own) == [("keep", "Ann")]
+    window.problems.clear()  # the browser tells of the answer 503
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])
+def test_pages_fit_and_hostile_names_are_text(visit: Open, width: int, scheme: str) -> None:
+    window = visit(width, color_scheme=scheme)
+    page = window.go("/problems")
+    expect(page.locator(".kind").first).to_be_visible()
+    assert fits(page)
+    page = window.go("/problems?kind=blurry&threshold=10&folder=odd")
+    expect(page.locator("#count")).to_contain_text(f"{len(HOSTILE)} images at sharpness < 10")
+    assert fits(page)
+    assert SCRIPT in [*window.keys()]
+    page.locator("#measure summary").click()
+    page.locator("#threshold").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#count")).to_contain_text("0 images at")
+    page.go_back()
+
+
+def test_decisions_stand_beside_an_image_and_are_made_there(
+    visit: Open, own: Pipeline, serve: Callable[..., str]
+) -> None:
+    content = own.tables.contents([SCRIPT])[SCRIPT]
+    row = {"kind": "unsure", "field": "quality", "relative_path": SCRIPT, "content_sha256": content}
+    append(own.tables.decisions, lambda _: [row | {"decided_by": "<b>Ben</b>", "reason": "<i>dark</i>"}])
+    window = visit(at=serve(own))
+    page = window.go("/image?key=" + SCRIPT.replace("<", "%3C"))
+    expect(page.locator("#decisions li")).to_contain_text("unsure <b>Ben</b>")
+    named(page, "Ann")
+    page.keyboard.press("k")
+    expect(page.locator("#decisions li")).to_contain_text("keep Ann")
+    assert said(own) == [("keep", "Ann")]
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#decisions li")).to_contain_text("can't tell <b>Ben</b>")
