@@ -76,7 +76,7 @@ function decideHere(place) {
   const decider = new Decider(byId("saved"));
   decider.latest = place.dataset.latest;
   tellOfTrouble(decider, byId("notices"));
-  const image = { relative_path: place.dataset.key, content_sha256: place.dataset.content };
+  const image = { relative_path: new URLSearchParams(location.search).get("key"), content_sha256: place.dataset.content };
   const answer = async (one) => {
     if (!(await decider.say([decisionOf(image, one)], one.name))) return;
     await decider.settled();
