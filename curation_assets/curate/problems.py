@@ -360,7 +360,7 @@ def _verdict(kind: Kind, threshold: float) -> list[pl.Expr]:
 def _turning_point(kind: Kind) -> pl.Expr:
     score = kind.score.cast(pl.Float64)
     log = pl.when(score > 0).then(score.log())
-    group = _in_group(log)
+    group, at = _in_group(log), score
     if kind.name == "odd_size":
         times = (log - group.middle).abs().exp()
         at = pl.when(times > (_DEVIATIONS * group.deviation).exp()).then(times)
@@ -370,8 +370,6 @@ def _turning_point(kind: Kind) -> pl.Expr:
         is_unusual = score < own if kind.is_low else score > own
         moved = 1 + kind.sway if kind.is_low else 1 - kind.sway
         at = score / pl.when(is_unusual).then(moved).when(own.is_not_null()).then(2 - moved).otherwise(1.0)
-    else:
-        at = score
     return at if kind.unless is None else pl.when(~kind.unless.fill_null(value=False)).then(at)
 
 

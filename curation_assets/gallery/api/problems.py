@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import polars as pl
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 
 from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.decisions.kinds import KEEP
@@ -31,7 +31,10 @@ async def problems(
 
 @router.get("/api/problems/{kind}", tags=["review"], summary="Images of a kind of problem", responses=NOT_THERE)
 async def problem(
-    gallery: GalleryOf, request: Request, kind: str, asked: Annotated[ProblemsRequest, Query()]
+    gallery: GalleryOf,
+    request: Request,
+    kind: Annotated[str, Path(description="Of problem: `blurry`, say.")],
+    asked: Annotated[ProblemsRequest, Query()],
 ) -> responses.ProblemAnswer:
     """Images by what tells of a kind, the worst first, also beyond the threshold; how many a threshold names."""
     return await gallery.searching.run(request, _problem, gallery, check_kind(kind), asked)
