@@ -139,7 +139,13 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
 def problems_page(request: Request, kind: str = "") -> Response:
     """Kinds of problem; or the images of one."""
     is_of_picture = bool(kind) and KINDS[check_kind(kind)].told_by in OF_PICTURE
-    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES)
+    first = "/api/problems"
+    if kind:  # as static/problems.js will write it
+        given = {name: request.query_params.get(name, "") for name in ("threshold", "folder")}
+        around = {} if request.query_params.get("view") == "worst" else {"around": "true"}
+        parameters = {"k": PAGE} | around | {name: value for name, value in given.items() if value}
+        first = f"/api/problems/{kind}?{urlencode(parameters, safe='*')}"
+    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answer=first)
 
 
 @router.get("/map")

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import polars as pl
 
 from curation_assets.curate.overview import measured_rows
-from curation_assets.curate.problems import judged
+from curation_assets.curate.problems import KINDS, judged
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.pipeline import Pipeline
@@ -54,6 +54,15 @@ class Review:
     def close(self) -> None:
         """Finish what was answered."""
         self.recorder.close()
+
+    def warm_up(self) -> None:
+        """Judge all images, for the first who asks.
+
+        Raises:
+            CurationError: as :meth:`measured`.
+        """
+        for kind in KINDS:
+            self.queue(kind)
 
     def measured(self) -> pl.DataFrame:
         """Every measured image with its verdicts, by the settings' thresholds and whatever people said.

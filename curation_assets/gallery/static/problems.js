@@ -234,7 +234,11 @@ function oneKind() {
   function draw(one) {
     const { image } = one;
     const picture = el("img", { src: large(one)[0], alt: image.name });
-    picture.addEventListener("error", () => picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." })));
+    picture.addEventListener("error", () => {
+      // Its file is gone, say: the preview is still there.
+      if (image.thumbnail && !picture.src.endsWith(image.thumbnail)) picture.src = image.thumbnail;
+      else picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." }));
+    });
     return el(
       "figure",
       { className: "large" },

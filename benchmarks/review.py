@@ -1,0 +1,212 @@
+"""How soon pages of decisions are there, and the next image, of a lake of 100,000 images.
+
+    python -m benchmarks.review [--images N] [--save]
+
+The lake is that of ``benchmarks.gallery``, with drawn measures of quality. `curation gallery` runs as a process. Headless Chromium
+opens the page of a kind of problem with an empty cache, until every thumbnail on the screen is drawn; then images are decided on one by one
+by key, each until the next one's picture is drawn and named (the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
+acknowledged, over HTTP. ``--save`` writes ``benchmarks/results/review.md``. Chromium has to be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks import measure
+from benchmarks.gallery import FOLDERS, SIZE, WATCH, wait_for, write_lake
+from curation_assets.curate.quality import MEASURES_VERSION
+from curation_assets.lake.schemas import QUALITY
+
+PORT, ROUNDS, DECIDED = 8473, 10, 60
+GOALS_MS = {"first view of a kind": 300, "next image after a key": 100, "count of a threshold": 50}
+PACKAGES = ("fastapi", "starlette", "uvicorn", "polars", "playwright")
+AT = f"http://127.0.0.1:{PORT}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/review.md")
+    arguments = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="review-benchmark-"))
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        write_quality(write_lake(home, arguments.images))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("CURATION_", "MLFLOW_"))}
+        environment |= {
+            "CURATION_IMAGES_ROOT": str(home / "images"),
+            "CURATION_LAKE_ROOT": str(home / "lake"),
+            "CURATION_MODEL_SOURCE": "demo",
+        }
+        curation = Path(sys.executable).with_name("curation")
+        process = subprocess.Popen([str(curation), "gallery", "--port", str(PORT)], env=environment)
+        wait_for(AT)
+        begin = time.perf_counter()
+        asked("/api/problems")
+        first = time.perf_counter() - begin
+        times = in_a_browser() | over_http()
+        memory = measure.peak_mb(process.pid)
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        shutil.rmtree(home)
+    lines = [
+        "# Deciding in the gallery",
+        "",
+        f"{arguments.images:,} images in {FOLDERS} folders; {SIZE['width']} x {SIZE['height']} pixels, headless Chromium. Milliseconds.",
+        "",
+        "| what | median | fastest | slowest | goal |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {name} | **{statistics.median(found):.0f}** | {min(found):.0f} | {max(found):.0f} | {GOALS_MS.get(name, '')} |"
+            for name, found in times.items()
+        ),
+        "",
+        f"The first question after a start, which judges all images: {first:.1f} s. Peak memory of the gallery's process: {memory:,.0f} MB.",
+        "",
+        *measure.circumstances("benchmarks.review", PACKAGES),
+    ]
+    report = "\n".join(lines)
+    print(report)
+    if arguments.save:
+        measure.save(report, "review")
+
+
+def write_quality(pipeline: Any) -> None:
+    """Drawn measures of every image of a lake."""
+    table, rng, now = pipeline.tables.quality, np.random.default_rng(1), datetime.now(UTC)
+    table.create()
+    snapshot = pipeline.tables.directory.latest()
+    rows = snapshot.read(["relative_path", "folder", "content_sha256", "width", "height", "camera"]).drop("_file")
+    schema = pl.Schema(pl.DataFrame(QUALITY.file_schema.empty_table()).schema)
+    for (folder,), part in rows.group_by("folder", maintain_order=True):
+        each = len(part)
+        drawn = {
+            "sharpness": rng.beta(8, 3, each),
+            "brightness": rng.beta(5, 5, each),
+            "contrast": rng.beta(6, 4, each),
+            "shadows": rng.beta(2, 9, each),
+            "highlights": rng.beta(9, 2, each),
+            "exposure": rng.beta(2, 9, each),
+            "clipped": rng.beta(1, 30, each),
+            "entropy": 8 * rng.beta(9, 2, each),
+            "colourfulness": 60 * rng.beta(3, 4, each),
+        }
+        made = {"aspect_ratio": 4 / 3, "measures_version": MEASURES_VERSION, "measured_at": now}
+        frame = part.with_columns(
+            *(pl.Series(name, values) for name, values in drawn.items()),
+            *(pl.lit(value).alias(name) for name, value in made.items()),
+            *(
+                pl.lit(None, of).alias(name)
+                for name, of in schema.items()
+                if name not in (*drawn, *made, *part.columns)
+            ),
+        )
+        with table.writer(str(folder)) as writer:
+            before = table.snapshot()
+            with writer.file() as stage:
+                for batch in (
+                    frame.select(schema.names()).cast(schema).to_arrow().cast(QUALITY.file_schema).to_batches()
+                ):
+                    stage.write(batch)
+            table.replace(str(folder), before, add=stage.files, remove=[])
+
+
+def asked(path: str, body: Any = None) -> Any:
+    """The gallery's answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(AT + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def timed(times: list[float], path: str, body: Any = None) -> Any:
+    begin = time.perf_counter()
+    answer = asked(path, body)
+    times.append(1000 * (time.perf_counter() - begin))
+    return answer
+
+
+def over_http() -> dict[str, list[float]]:
+    """Counts of thresholds, and decisions of one image until they are acknowledged."""
+    counts: list[float] = []
+    decisions: list[float] = []
+    rng = np.random.default_rng(2)
+    asked("/api/problems/blurry?k=0")
+    for _ in range(50):
+        timed(counts, f"/api/problems/blurry?k=0&threshold={rng.uniform(0.2, 0.9):.4f}")
+    for one in asked("/api/problems/blurry?k=20&undecided=true")["images"]:
+        key = one["image"]["relative_path"]
+        said = {"token": secrets.token_hex(8), "kind": "keep", "key": key}
+        timed(decisions, "/api/decisions", {"by": "ann", "decisions": [said]})
+    return {"count of a threshold": counts, "decision until it is acknowledged": decisions}
+
+
+def in_a_browser() -> dict[str, list[float]]:
+    """The page of a kind, and one image after the other."""
+    from playwright.sync_api import sync_playwright
+
+    views, nexts = list[float](), list[float]()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for number in range(ROUNDS + 1):
+            context = browser.new_context(viewport=SIZE)
+            context.add_init_script(WATCH.replace(">= 10", ">= 5"))  # the histogram leaves room for a row
+            page = context.new_page()
+            page.goto(f"{AT}/problems?kind=blurry", wait_until="commit")
+            until, taken = time.monotonic() + 20, 0.0
+            while not taken and time.monotonic() < until:
+                time.sleep(0.5)
+                taken = page.evaluate("window.there")
+            if not taken:
+                sys.exit("the page was not there after 20 s")
+            if number:  # the first warms up the server
+                views.append(taken)
+            if number < ROUNDS:
+                context.close()
+        page.evaluate("localStorage.setItem('curation name', '\"ann\"')")
+        page.click("#begin")
+        page.wait_for_selector("#review img")
+        page.wait_for_timeout(1500)  # as one looks at the first
+        for number in range(DECIDED):
+            nexts.append(page.evaluate(NEXT, "kr"[number % 2]))
+            page.wait_for_timeout(300)
+        browser.close()
+    return {"first view of a kind": views, "next image after a key": nexts}
+
+
+# Presses a key, and waits until another image is named and its picture is drawn; milliseconds.
+NEXT = """key => new Promise(done => {
+  const named = () => document.querySelector("#review figcaption a")?.textContent;
+  const before = named(), begin = performance.now();
+  dispatchEvent(new KeyboardEvent("keydown", { key }));
+  const look = () => {
+    const picture = document.querySelector("#review img");
+    if (named() !== before && picture?.complete && picture.naturalWidth) done(performance.now() - begin);
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+})"""
+
+
+if __name__ == "__main__":
+    main()
