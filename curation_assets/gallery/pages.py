@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
+from curation_assets.curate.duplicates.overview import KINDS as GROUP_KINDS
 from curation_assets.curate.problems import KINDS, OF_PICTURE, check_kind
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
@@ -146,6 +147,12 @@ def problems_page(request: Request, kind: str = "") -> Response:
         parameters = {"k": PAGE} | around | {name: value for name, value in given.items() if value}
         first = f"/api/problems/{kind}?{urlencode(parameters, safe='*')}"
     return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answer=first)
+
+
+@router.get("/duplicates")
+def duplicates_page(request: Request) -> Response:
+    """Groups of duplicates."""
+    return render("duplicates.html", request, kinds=GROUP_KINDS)
 
 
 @router.get("/map")

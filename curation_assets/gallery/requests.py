@@ -184,6 +184,18 @@ class ProblemsRequest(Versions):
     offset: int = Field(0, ge=0, description="How many of the worst to leave out.")
 
 
+class DuplicatesRequest(Versions):
+    """Groups of duplicates."""
+
+    kind: Literal["exact", "near", "burst"] | None = Field(None, description="Only these [all].")
+    folder: str | None = Field(None, max_length=4096, description="Of which an image is in this folder or below it.")
+    undecided: bool = Field(False, description="Only those of which nobody said anything.")
+    k: int = Field(20, ge=0, le=100, description="How many groups.")
+    offset: int = Field(0, ge=0, description="How many of the largest to leave out.")
+    images: int = Field(12, ge=2, le=MOST_IMAGES, description="How many images of each are described, at most.")
+    rest: bool = Field(False, description="Whether to name the others of each.")
+
+
 class SinceRequest(BaseModel):
     """Which decisions are news."""
 

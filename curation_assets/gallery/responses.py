@@ -403,3 +403,57 @@ class SamplesAnswer(BaseModel):
     samples: list[SampleFacts]
     images: list[ProblemImage] = Field(description="Of the one that was asked for, to look at next.")
     latest: str = Field(description="Id of the latest decision that this knows of.")
+
+
+class DuplicateImage(GroupedImage):
+    """An image of a group that people decide on."""
+
+    labels: dict[str, str] = Field(description="Labels that count, by field.")
+
+
+class DuplicateName(BaseModel):
+    """What a decision on an image needs."""
+
+    relative_path: str
+    content_sha256: str
+
+
+class DuplicateGroup(BaseModel):
+    """A group that people decide on."""
+
+    kind: str
+    group_id: str
+    total: int = Field(description="How many images it has.")
+    keeper: str = Field(description="Path of the image to keep.")
+    rule: str = Field(description="Why that one.")
+    decided: str | None = Field(
+        description="`keeper`: a person said which; `keep`: all are kept; `different`: its two are no duplicates."
+    )
+    images: list[DuplicateImage] = Field(
+        description="The keeper first, then by similarity; of a burst in the order of time."
+    )
+    rest: list[DuplicateName] = Field(description="Those that are not described, where they were asked for.")
+
+
+class DuplicateCounts(BaseModel):
+    """How many groups of a kind there are."""
+
+    kind: str
+    meaning: str
+    advice: str
+    groups: int
+    undecided: int = Field(description="Groups of which nobody said anything.")
+    images: int
+    spare: int = Field(description="Images that are not the keepers.")
+
+
+class DuplicatesAnswer(BaseModel):
+    """Groups of duplicates, the largest first."""
+
+    kinds: list[DuplicateCounts] = Field(description="Of the folder that was asked for.")
+    total: int = Field(description="Groups of this list.")
+    undecided: int = Field(description="Those of them of which nobody said anything.")
+    offset: int
+    next: int | None = Field(description="The offset of what comes next; null where that is all.")
+    groups: list[DuplicateGroup]
+    latest: str = Field(description="Id of the latest decision that this knows of.")

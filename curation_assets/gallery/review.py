@@ -6,20 +6,26 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+import numpy as np
 import polars as pl
 
+from curation_assets.curate.duplicates.overview import group_table
 from curation_assets.curate.overview import measured_rows
 from curation_assets.curate.problems import KINDS, judged
+from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
 from curation_assets.review.following import follow_decisions
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
 from curation_assets.review.samples import Sample, read_samples
+from curation_assets.search.index import SearchIndex
 
 _T = TypeVar("_T")
+LABEL, ISSUES = "label_", "label_issues"  # how columns of labels begin, and the one that is none
 
 
 class Held(Generic[_T]):
@@ -45,6 +51,9 @@ class Review:
         self._tables = pipeline.tables
         self._measured = Held[pl.DataFrame]()
         self._queues: dict[str, Held[ProblemQueue]] = {}
+        self._duplicates = Held[DuplicateQueue]()
+        self._said_of_duplicates = Held[tuple[DuplicateQueue, pl.Series]]()
+        self._labels = Held[pl.DataFrame]()
         self._rows = Held[pl.DataFrame]()
         self._decisions = Held[Decisions]()
         self._said = Held[dict[str, str]]()
@@ -84,6 +93,41 @@ class Review:
         held = self._queues.setdefault(kind, Held())
         return held.of(self._version(), lambda: problem_queue(self.measured(), kind))
 
+    def duplicates(self) -> DuplicateQueue:
+        """Groups of duplicates, the largest first.
+
+        Raises:
+            CurationError: nothing was compared yet, or a table can't be read.
+        """
+        tables = self._tables
+        return self._duplicates.of(
+            self._version_of_groups(), lambda: duplicate_queue(group_table(tables.groups), tables.pairs)
+        )
+
+    def said_of_duplicates(self) -> tuple[DuplicateQueue, pl.Series]:
+        """The same, and of each group what people said; null: nothing."""
+
+        def make() -> tuple[DuplicateQueue, pl.Series]:
+            queue = self.duplicates()
+            return queue, queue.decided(self.decisions())
+
+        return self._said_of_duplicates.of((self._version_of_groups(), self._tables.decisions.newest_version()), make)
+
+    def labels(self, index: SearchIndex) -> pl.DataFrame:
+        """Labels that count, a column a field, one row for each of ``index.rows``.
+
+        They are read anew when a label changed, not with every other decision.
+
+        Raises:
+            CurationError: what holds them is broken.
+        """
+        relabelled = self.decisions().rows.filter(pl.col("kind") == RELABEL)
+        tables = (self._tables.annotations.newest_version(), self._tables.pairs.newest_version())
+        key = (index.path, index.info.built_at, *tables, len(relabelled), relabelled["decision_id"].max())
+        searcher = self._pipeline.searcher
+        names = [name for name in searcher.further_columns if name.startswith(LABEL) and name != ISSUES]
+        return self._labels.of(key, lambda: searcher.further(index, np.arange(len(index.rows)), names))
+
     def rows(self) -> pl.DataFrame:
         """Every decision that was made, the earliest first."""
         table = self._tables.decisions
@@ -105,6 +149,9 @@ class Review:
         """What was drawn to measure kinds of problem, the latest first."""
         table = self._tables.samples
         return self._samples.of(table.newest_version(), lambda: read_samples(table))
+
+    def _version_of_groups(self) -> Hashable:
+        return (self._tables.groups.newest_version(), self._tables.pairs.newest_version())
 
     def _version(self) -> Hashable:
         findings = (found.version() for found in self._pipeline.findings)

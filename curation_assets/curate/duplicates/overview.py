@@ -144,6 +144,12 @@ def waiting_line(number: int) -> str:
 
 def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
     """Rows of groups with ``how``: what makes an image another than its keeper, as their pair tells; else null."""
+    told = with_transforms(rows, pairs)
+    return rows.with_columns(how=pl.Series([how(row) for row in told.iter_rows(named=True)], dtype=pl.String))
+
+
+def with_transforms(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
+    """Rows of groups with what :func:`how` is told from: ``kept``, the keeper's content, and ``transform``."""
     members = rows["content_sha256"].unique().implode()
     of_members = pl.col("first").is_in(members) & pl.col("second").is_in(members)
     found = pairs.latest().read(["first", "second", "transform"], where=of_members).drop("_file")
@@ -154,14 +160,21 @@ def explained(rows: pl.DataFrame, pairs: LakeTable) -> pl.DataFrame:
     told = told.join(
         found.unique(["first", "second"], keep="last"), on=["first", "second"], how="left", maintain_order="left"
     )
-    is_first = told["kept"] == told["first"]
-    how = [
-        None if transform is None or transform["x"] is None else described(transform, keeper_is_first=of_keeper)
-        for transform, of_keeper in zip(told["transform"].to_list(), is_first.to_list(), strict=True)
-    ]
-    copied = (pl.col("content_sha256") == told["kept"]) & ~pl.col("is_keeper")
-    told_of = pl.Series(how, dtype=pl.String)
-    return rows.with_columns(how=pl.when(copied).then(pl.lit("the same bytes")).otherwise(told_of))
+    return told.drop("first", "second")
+
+
+def how(row: dict[str, Any]) -> str | None:
+    """What makes an image another than its keeper, in words; null where nothing tells.
+
+    Args:
+        row: of :func:`with_transforms`.
+    """
+    content, kept, transform = row["content_sha256"], row["kept"], row["transform"]
+    if content == kept:
+        return None if row["is_keeper"] else "the same bytes"
+    if kept is None or transform is None or transform["x"] is None:
+        return None
+    return described(transform, keeper_is_first=kept < content)
 
 
 def described(transform: dict[str, Any], *, keeper_is_first: bool) -> str:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from curation_assets.gallery.api import (
     decisions,
+    duplicates,
     export,
     folders,
     images,
@@ -20,5 +21,7 @@ from curation_assets.gallery.api import (
 from curation_assets.gallery.api.documentation import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
-for _subject in (search, uploads, images, labels, folders, map, problems, samples, decisions, export, pixels):
+for _subject in (
+    search, uploads, images, labels, folders, map, problems, duplicates, samples, decisions, export, pixels
+):
     router.include_router(_subject.router)

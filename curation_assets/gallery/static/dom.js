@@ -109,3 +109,18 @@ export function marks(image) {
   if (image.decided) found.unshift(el("span", { className: "decided", textContent: decided(image) }));
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }
+
+/** A tile that leads to an image's page, with lines below its name. */
+export function linkTile(image, ...lines) {
+  return el(
+    "li",
+    { className: "tile" },
+    el(
+      "a",
+      { href: image.page, title: image.path },
+      shot(image),
+      el("span", { className: "name", textContent: image.name }),
+      ...lines.map((line) => el("span", { className: "score", textContent: line })),
+    ),
+  );
+}

@@ -1,5 +1,5 @@
 // One image: its EXIF tags when they are asked for, images like it, and a word where it can't be shown.
-import { askJson, ask, byId, el, notice, scored, shot } from "./dom.js";
+import { askJson, ask, byId, el, linkTile, notice, scored } from "./dom.js";
 import { Decider, told } from "./decide.js";
 import { ANSWERS, decisionOf, tellOfTrouble } from "./pictures.js";
 import { isTyping } from "./tiles.js";
@@ -27,21 +27,7 @@ async function showExif(place) {
 async function showLike(place) {
   try {
     const { images } = await askJson(place.dataset.from);
-    place.replaceChildren(
-      ...images.map((image) =>
-        el(
-          "li",
-          { className: "tile" },
-          el(
-            "a",
-            { href: image.page, title: image.path },
-            shot(image),
-            el("span", { className: "name", textContent: image.name }),
-            el("span", { className: "score", textContent: scored(image) }),
-          ),
-        ),
-      ),
-    );
+    place.replaceChildren(...images.map((image) => linkTile(image, scored(image))));
     if (!images.length) byId("like-state").textContent = "There is no other image.";
   } catch (error) {
     byId("like-state").textContent = error.message;

@@ -4,6 +4,8 @@ import { isTyping } from "./tiles.js";
 
 const AHEAD = 4; // whose pictures are fetched while one is looked at
 
+const keyName = (key) => (key.length === 1 ? key.toUpperCase() : key.charAt(0).toUpperCase() + key.slice(1));
+
 export class Review {
   /**
    * @param place element that it fills
@@ -11,11 +13,15 @@ export class Review {
    * @param load (number) → the next things, those that were given before left out; [] where there are no more
    * @param draw thing → element
    * @param pictures thing → addresses of its large pictures
-   * @param answers [{keys, name, title, decide: thing → decisions or null, strong}]
+   * @param answers [{keys, name, title, decide: (thing, key) → decisions or null, strong, bare: without a button,
+   *   stays: thing → whether more is to be said of it}]
    * @param left () → how many are left, in words
+   * @param press (key, thing) → whether that key did something else
+   * @param taken step that was taken back → thing that it was a part of, or nothing
+   * @param concerns (decision of others, thing) → whether it answers the thing
    */
-  constructor({ place, decider, load, draw, pictures, answers, left, close }) {
-    Object.assign(this, { place, decider, load, draw, pictures, answers, left, close });
+  constructor({ place, decider, load, draw, pictures, answers, left, close, press = () => false, taken = () => null, concerns = () => true }) {
+    Object.assign(this, { place, decider, load, draw, pictures, answers, left, close, other: press, taken, concerns });
     this.things = [];
     this.at = 0;
     this.done = new Map(); // thing → what was said of it
@@ -27,9 +33,9 @@ export class Review {
     this.notices = el("div", {});
     this.bar = el("div", { className: "answers", role: "toolbar", "aria-label": "Answers" });
     place.replaceChildren(this.notices, this.shown, this.bar, this.state);
-    for (const answer of answers) {
+    for (const answer of answers.filter((one) => !one.bare)) {
       const button = el("button", { type: "button", className: answer.strong ? "strong" : "", title: answer.title },
-        answer.name, " ", el("kbd", { textContent: answer.keys[0].toUpperCase() }));
+        answer.name, " ", el("kbd", { textContent: keyName(answer.keys[0]) }));
       button.addEventListener("click", () => this.answer(answer));
       this.bar.append(button);
     }
@@ -40,7 +46,14 @@ export class Review {
     this.bar.append(this.back, out);
     this.pressed = (event) => this.press(event);
     addEventListener("keydown", this.pressed);
-    decider.addEventListener("others", (event) => this.heard(event.detail));
+    this.others = (event) => this.heard(event.detail);
+    decider.addEventListener("others", this.others);
+    // A button that was clicked would be clicked again by Enter, which is an answer here.
+    place.addEventListener("click", this.clicked);
+  }
+
+  clicked(event) {
+    if (event.detail) event.target.closest("button")?.blur();
   }
 
   async begin() {
@@ -51,6 +64,8 @@ export class Review {
 
   end() {
     removeEventListener("keydown", this.pressed);
+    this.decider.removeEventListener("others", this.others);
+    this.place.removeEventListener("click", this.clicked);
     this.place.replaceChildren();
     this.close();
   }
@@ -94,14 +109,18 @@ export class Review {
     if (this.fetched.size > 40) this.fetched.delete(this.fetched.keys().next().value);
   }
 
-  async answer(answer) {
+  async answer(answer, key = answer.keys[0]) {
     const { thing } = this;
     if (!thing || this.busy) return;
     this.busy = true;
     try {
-      const decisions = await answer.decide(thing);
+      const decisions = await answer.decide(thing, key);
       if (!decisions?.length) return;
       if (!(await this.decider.say(decisions, answer.name))) return;
+      if (answer.stays?.(thing)) {
+        this.show();
+        return;
+      }
       this.done.set(thing, answer.name);
       if (this.things[this.at] === thing) await this.step(1);
     } finally {
@@ -120,9 +139,11 @@ export class Review {
     const step = await this.decider.undo();
     if (!step) return;
     const keys = new Set(step.keys);
-    const at = this.things.findIndex((thing) => this.done.has(thing) && (thing.keys ?? [thing.key]).some((key) => keys.has(key)));
+    const latest = [...this.done.keys()].reverse();
+    const thing = this.taken(step) ?? latest.find((one) => (one.keys ?? [one.key]).some((key) => keys.has(key)));
+    const at = this.things.indexOf(thing);
     if (at >= 0) {
-      this.done.delete(this.things[at]);
+      this.done.delete(thing);
       this.at = at;
     }
     this.show();
@@ -131,11 +152,10 @@ export class Review {
 
   /** Others' decisions on what is still to come: those need no second answer. */
   heard(decisions) {
-    const keys = new Set(decisions.filter((one) => !one.undoes).map((one) => one.relative_path));
-    const now = this.thing;
-    const stays = (thing, at) => at <= this.at || this.done.has(thing) || !(thing.keys ?? [thing.key]).some((key) => keys.has(key));
-    this.things = this.things.filter(stays);
-    const theirs = now && decisions.find((one) => (now.keys ?? [now.key]).includes(one.relative_path));
+    const said = decisions.filter((one) => !one.undoes);
+    const theirsOn = (thing) => said.find((one) => (thing.keys ?? [thing.key]).includes(one.relative_path) && this.concerns(one, thing));
+    this.things = this.things.filter((thing, at) => at <= this.at || this.done.has(thing) || !theirsOn(thing));
+    const theirs = this.thing && theirsOn(this.thing);
     if (theirs) this.state.textContent = `${theirs.decided_by} has just decided on this one too.`;
   }
 
@@ -143,16 +163,18 @@ export class Review {
     if (event.defaultPrevented || event.altKey || document.querySelector("dialog[open]")) return;
     const withCtrl = event.ctrlKey || event.metaKey;
     const key = event.key.toLowerCase();
+    if (key === "enter" && event.target.closest?.("a, button, summary")) return; // that is what it is for there
     if (key === "escape") this.end();
     else if (isTyping(event.target)) return;
     else if (key === "z") this.undo();
     else if (withCtrl) return;
+    else if (this.thing && this.other(key, this.thing)) event.preventDefault();
     else if (key === "arrowright") this.step(1);
     else if (key === "arrowleft") this.step(-1);
     else {
       const answer = this.answers.find((one) => one.keys.includes(key));
       if (!answer || event.repeat) return;
-      this.answer(answer);
+      this.answer(answer, key);
     }
     event.preventDefault();
   }

@@ -1,0 +1,123 @@
+"""Groups of duplicates: how many there are, what people said of them, and the largest first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import polars as pl
+from fastapi import APIRouter, Query, Request
+
+from curation_assets.curate.duplicates.overview import ADVICE, KINDS, MEANING, how
+from curation_assets.gallery import responses
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.requests import DuplicatesRequest
+from curation_assets.gallery.review import LABEL
+from curation_assets.search.index import SearchIndex
+
+router = APIRouter()
+
+
+@router.get("/api/duplicates", tags=["review"], summary="Groups of duplicates")
+async def duplicates(
+    gallery: GalleryOf, request: Request, asked: Annotated[DuplicatesRequest, Query()]
+) -> responses.DuplicatesAnswer:
+    """Groups of the same bytes, photograph or scene, the largest first, and which of their images is kept and why."""
+    return await gallery.searching.run(request, _duplicates, gallery, asked)
+
+
+def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.DuplicatesAnswer:
+    index = gallery.open(asked)
+    latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
+    queue, said = gallery.review.said_of_duplicates()
+    groups = queue.groups.with_columns(decided=said)
+    if asked.folder and asked.folder != ".":
+        groups = groups.filter(queue.below(asked.folder))
+    kinds = [_counts(groups, kind) for kind in KINDS]
+    if asked.kind is not None:
+        groups = groups.filter(pl.col("kind") == asked.kind)
+    undecided = int(groups["decided"].is_null().sum())
+    if asked.undecided:
+        groups = groups.filter(pl.col("decided").is_null())
+    labels = gallery.review.labels(index) if asked.k else pl.DataFrame()
+    found: list[responses.DuplicateGroup] = []
+    place = asked.offset
+    # A group of which the index has no two images is gone or not there yet, and is no question.
+    while place < len(groups) and len(found) < asked.k:
+        group = groups.row(place, named=True)
+        place += 1
+        rows = queue.images.slice(group["start"], group["size"])
+        there = [(row, number) for row in rows.iter_rows(named=True) if (number := _number(index, row)) is not None]
+        if len(there) > 1:
+            found.append(_group(index, labels, group, there, asked))
+    return responses.DuplicatesAnswer(
+        kinds=kinds,
+        total=len(groups),
+        undecided=undecided,
+        offset=asked.offset,
+        next=place if place < len(groups) else None,
+        groups=found,
+        latest=latest,
+    )
+
+
+def _counts(groups: pl.DataFrame, kind: str) -> responses.DuplicateCounts:
+    of_kind = groups.filter(pl.col("kind") == kind)
+    images = int(of_kind["size"].sum())
+    return responses.DuplicateCounts(
+        kind=kind,
+        meaning=MEANING[kind],
+        advice=ADVICE[kind],
+        groups=len(of_kind),
+        undecided=int(of_kind["decided"].is_null().sum()),
+        images=images,
+        spare=images - len(of_kind),
+    )
+
+
+def _number(index: SearchIndex, row: dict[str, Any]) -> int | None:
+    number = index.row_number(row["relative_path"])
+    is_it = number is not None and index.rows["content_sha256"][number] == row["content_sha256"]
+    return number if is_it else None
+
+
+def _group(
+    index: SearchIndex,
+    labels: pl.DataFrame,
+    group: dict[str, Any],
+    there: list[tuple[dict[str, Any], int]],
+    asked: DuplicatesRequest,
+) -> responses.DuplicateGroup:
+    described, others = there[: asked.images], there[asked.images :]
+    images = [
+        responses.DuplicateImage(
+            image=found_image(index.rows.row(number, named=True), asked),
+            is_keeper=row["is_keeper"],
+            similarity=row["similarity"],
+            rule=row["rule"],
+            how=how(row),
+            labels=_labels(labels, number),
+        )
+        for row, number in described
+    ]
+    if group["kind"] == "burst":
+        images.sort(
+            key=lambda one: (one.image.captured_at is None, one.image.captured_at or "", one.image.relative_path)
+        )
+    first = there[0][0]
+    return responses.DuplicateGroup(
+        kind=group["kind"],
+        group_id=group["group_id"],
+        total=len(there),
+        keeper=first["keeper"],
+        rule=first["rule"],
+        decided=group["decided"],
+        images=images,
+        rest=[responses.DuplicateName.model_validate(row) for row, _ in others] if asked.rest else [],
+    )
+
+
+def _labels(labels: pl.DataFrame, number: int) -> dict[str, str]:
+    if not labels.width:
+        return {}
+    row = labels.row(number, named=True)
+    return {name.removeprefix(LABEL): value for name, value in row.items() if value is not None}
