@@ -32,6 +32,7 @@ from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.browsing import browser, visit, window_of  # noqa: F401  fixtures
 
 HERE = "http://127.0.0.1"
+THIS_MACHINE = ("127.0.0.1", 50_000)
 # A folder `<script>alert(1)<` that holds `script>.jpg`: the path of the key is the whole element.
 SCRIPT = "odd/<script>alert(1)</script>.jpg"
 BOXED = "kinds/told.jpg"
@@ -157,6 +158,24 @@ def client(lake: Pipeline) -> TestClient:
 
 def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> TestClient:
     return TestClient(create_app(Gallery(pipeline), token=token), base_url=HERE, **options)
+
+
+@pytest.fixture
+def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy of the filled lake, to decide in."""
+    return copy_of(lake, tmp_path / "own")
+
+
+def copy_of(lake: Pipeline, home: Path) -> Pipeline:
+    settings = lake.settings
+    home.mkdir()
+    for place in ("lake", "mlflow"):
+        shutil.copytree(settings.lake_root.parent / place, home / place, symlinks=True)
+    return Pipeline(settings.model_copy(update={"lake_root": home / "lake"}))
+
+
+def decide(client: TestClient, *decisions: dict[str, Any], by: str = "ann", **more: Any) -> Any:
+    return client.post("/api/decisions", json={"by": by, "decisions": list(decisions)}, **more)
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,24 +10,9 @@ from starlette.testclient import TestClient
 
 from curation_assets.decisions.record import read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
-from curation_assets_tests.gallery.conftest import NEAR, client_of
+from curation_assets_tests.gallery.conftest import NEAR, THIS_MACHINE, client_of, decide
 
 _NEEDED = "deciding needs the gallery's token, or this machine"
-THIS_MACHINE = ("127.0.0.1", 50_000)
-
-
-@pytest.fixture
-def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
-    """A copy of the filled lake, to decide in."""
-    return copy_of(lake, tmp_path / "own")
-
-
-def copy_of(lake: Pipeline, home: Path) -> Pipeline:
-    settings = lake.settings
-    home.mkdir()
-    for place in ("lake", "mlflow"):
-        shutil.copytree(settings.lake_root.parent / place, home / place, symlinks=True)
-    return Pipeline(settings.model_copy(update={"lake_root": home / "lake"}))
 
 
 @pytest.fixture
@@ -41,10 +24,6 @@ def client(own: Pipeline) -> Iterator[TestClient]:
 def image_of(client: TestClient, key: str) -> dict[str, Any]:
     found: dict[str, Any] = client.get("/api/image", params={"key": key}).json()["image"]
     return found
-
-
-def decide(client: TestClient, *decisions: dict[str, Any], by: str = "ann", **more: Any) -> Any:
-    return client.post("/api/decisions", json={"by": by, "decisions": list(decisions)}, **more)
 
 
 def keep(number: int, key: str = NEAR[0], **more: Any) -> dict[str, Any]:

@@ -261,6 +261,10 @@ function compare(thing) {
   };
   const dialog = el("dialog", { className: "compare", "aria-label": "Two images in one place" });
   let shows = "keeper";
+  function close() {
+    dialog.close(); // the focus goes back
+    dialog.remove(); // at once: the next key is for what lies below
+  }
   const blink = () => see(shows === "chosen" ? "keeper" : "chosen");
   const differ = () => difference.disabled || see(shows === "difference" ? "keeper" : "difference");
   const difference = button("Difference", "X", differ);
@@ -306,16 +310,16 @@ function compare(thing) {
   dialog.append(
     el("div", { className: "stage" }, pictures.keeper, pictures.chosen, canvas),
     told,
-    el("p", { className: "actions" }, button("Switch", "B", blink), difference, another, button("Close", "Esc", () => dialog.close())),
+    el("p", { className: "actions" }, button("Switch", "B", blink), difference, another, button("Close", "Esc", close)),
   );
   dialog.querySelector(".stage").addEventListener("click", blink);
   dialog.addEventListener("keydown", (event) => {
-    const does = { b: blink, x: differ, arrowdown: () => next(1), arrowup: () => next(-1) }[event.key.toLowerCase()];
+    const does = { escape: close, b: blink, x: differ, arrowdown: () => next(1), arrowup: () => next(-1) }[event.key.toLowerCase()];
     if (!does || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     does();
   });
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", close); // by a gesture of the phone
   document.body.append(dialog);
   dialog.showModal();
   open();

@@ -1,0 +1,89 @@
+"""Deciding on duplicates in a real browser, by keyboard, on a phone, and with names that are markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+from curation_assets.decisions.record import read_decisions, read_rows
+from curation_assets.pipeline import Pipeline
+from curation_assets_tests.gallery.conftest import NEAR
+from curation_assets_tests.gallery.test_browser import Open, browser, expect, visit, window_of
+
+__all__ = ["browser", "visit", "window_of"]
+
+
+def test_groups_are_decided_by_keyboard_alone(own: Pipeline, visit: Open, serve: Callable[..., str]) -> None:
+    window = visit(at=serve(own))
+    page = window.go("/duplicates?undecided=true")
+    expect(page.locator(".group")).to_have_count(3)
+    expect(page.locator("#count")).to_contain_text("3 groups of 6 images: 3 to decide")
+    page.locator("#begin").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.type("ann")
+    page.keyboard.press("Enter")
+    group = page.get_by_role("region")
+    expect(group).to_contain_text("the same bytes")
+    page.keyboard.press("d")
+    expect(page.locator(".review")).to_contain_text("they can't show something else")
+    page.keyboard.press("ArrowRight")
+    expect(group).to_contain_text("mirrored")
+    page.keyboard.press("b")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(f"The keeper: {NEAR[0]}")
+    page.keyboard.press("b")
+    expect(dialog).to_contain_text(f"{NEAR[1]} · mirrored")
+    expect(dialog.get_by_role("button", name="Difference")).to_be_disabled()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    page.keyboard.press("2")
+    expect(group).to_contain_text("the same scene")
+    page.keyboard.press("b")
+    expect(dialog.get_by_role("button", name="Difference")).to_be_enabled()
+    page.keyboard.press("x")
+    expect(dialog).to_contain_text(re.compile(r"\d\.\d % on average"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    expect(page.locator(".review")).to_contain_text("Nothing is left to decide here")
+    page.keyboard.press("z")
+    expect(group).to_contain_text("the same scene")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    (keeper,) = read_decisions(own.tables.decisions).rows.iter_rows(named=True)
+    assert (keeper["kind"], keeper["relative_path"], keeper["decided_by"]) == ("keeper", NEAR[1], "ann")
+    shown = json.loads(keeper["shown"])
+    assert (shown["proposed"], shown["images"], shown["members"]) == (NEAR[0], 2, sorted(shown["members"]))
+    assert len(read_rows(own.tables.decisions)) == 5
+    page.reload()
+    expect(page.locator(".left, .review")).to_contain_text("2 groups to decide")
+    page.keyboard.press("Escape")
+    expect(page.locator(".group")).to_have_count(2)
+    assert window.asked == {"undecided": ["true"]}
+    page.go_back()
+    expect(page.locator(".member")).to_have_count(2)
+
+
+def test_filters_stay_in_the_address_and_a_phone_shows_all(visit: Open) -> None:
+    for width, scheme in ((390, "dark"), (1280, "light")):
+        window = visit(width, color_scheme=scheme)
+        page = window.go("/duplicates")
+        expect(page.locator(".group")).to_have_count(3)
+        page.get_by_label("Kind").select_option("near")
+        expect(page.locator(".group")).to_have_count(1)
+        assert window.asked == {"kind": ["near"]}
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.reload()
+        expect(page.locator("#meaning")).to_contain_text("The same photograph")
+        page.go_back()
+        expect(page.locator(".group")).to_have_count(3)
+        page.evaluate("localStorage.setItem('curation name', '\"ann\"')")
+        window.go("/duplicates?view=one&kind=burst")
+        expect(page.locator(".member")).to_have_count(2)
+        expect(page.locator(".member").last).to_contain_text("+2 s")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.go_back()
+        page.get_by_label("Folder").fill("no/<b>such</b>")
+        page.get_by_label("Folder").press("Enter")
+        expect(page.locator("#count")).to_have_text("No such group is here.")
+        assert window.asked["folder"] == ["no/<b>such</b>"]
