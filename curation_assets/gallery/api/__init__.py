@@ -22,6 +22,17 @@ from curation_assets.gallery.api.documentation import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
 for _subject in (
-    search, uploads, images, labels, folders, map, problems, duplicates, samples, decisions, export, pixels
+    search,
+    uploads,
+    images,
+    labels,
+    folders,
+    map,
+    problems,
+    duplicates,
+    samples,
+    decisions,
+    export,
+    pixels,
 ):
     router.include_router(_subject.router)
