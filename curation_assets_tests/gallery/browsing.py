@@ -105,8 +105,11 @@ def window_of(browser: Browser) -> Callable[..., Page]:
 
 
 @pytest.fixture
-def visit(window_of: Callable[..., Page], address: str) -> Iterator[Open]:
-    """Open windows on the gallery; at the end none may have met an error or broken the policy."""
+def visit(serve: Callable[..., str], window_of: Callable[..., Page], address: str) -> Iterator[Open]:  # noqa: ARG001
+    """Open windows on the gallery; at the end none may have met an error or broken the policy.
+
+    They close before what is served, of which they ask every few seconds.
+    """
     visits: list[Visit] = []
 
     def opened(width: int = 1440, at: str = address, **options: Any) -> Visit:

@@ -968,7 +968,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     assert paths == {
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
-        "/api/samples", "/api/decisions", "/thumbnail", "/picture", "/original",
+        "/api/samples", "/api/decisions", "/api/duplicates", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
@@ -976,7 +976,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "LabelsAnswer", "MapAnswer", "MapLabels", "MapScores", "Problem", "SearchAnswer", "Uploaded",
         "Decided", "Decision", "DecisionAnswer", "DecisionsAnswer", "DecisionsRequest", "DecisionsSince", "DrawRequest",
         "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
-        "SampleFacts", "SamplesAnswer",
+        "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
+        "DuplicatesAnswer",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

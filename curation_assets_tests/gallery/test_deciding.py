@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +12,11 @@ from curation_assets.decisions.record import append, read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.gallery.browsing import Open, fits
 from curation_assets_tests.gallery.conftest import HOSTILE, SCRIPT, serving
-from curation_assets_tests.gallery.test_decisions import copy_of
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Page, expect
 
 EVERYTHING = "/problems?kind=blurry&threshold=10&view=worst"
-
-
-@pytest.fixture
-def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
-    return copy_of(lake, tmp_path / "own")
 
 
 def said(pipeline: Pipeline) -> list[tuple[str, str]]:
