@@ -105,7 +105,7 @@ def window_of(browser: Browser) -> Callable[..., Page]:
 
 
 @pytest.fixture
-def visit(serve: Callable[..., str], window_of: Callable[..., Page], address: str) -> Iterator[Open]:  # noqa: ARG001
+def visit(serve: Callable[..., str], window_of: Callable[..., Page], address: str) -> Iterator[Open]:
     """Open windows on the gallery; at the end none may have met an error or broken the policy.
 
     They close before what is served, of which they ask every few seconds.
