@@ -123,7 +123,9 @@ class Review:
         """
         relabelled = self.decisions().rows.filter(pl.col("kind") == RELABEL)
         tables = (self._tables.annotations.newest_version(), self._tables.pairs.newest_version())
-        key = (index.path, index.info.built_at, *tables, len(relabelled), relabelled["decision_id"].max())
+        info = index.info
+        images = (index.path, info.model_version, info.directory_version, info.embeddings_version, info.built_at)
+        key = (*images, *tables, len(relabelled), relabelled["decision_id"].max())
         searcher = self._pipeline.searcher
         names = [name for name in searcher.further_columns if name.startswith(LABEL) and name != ISSUES]
         return self._labels.of(key, lambda: searcher.further(index, np.arange(len(index.rows)), names))
