@@ -281,7 +281,15 @@ function oneKind() {
 
   byId("begin").addEventListener("click", () =>
     decideOneByOne(
-      (given, review) => askJson(asked({ undecided: "true", k: 50, offset: Math.max(0, given.length - review.done.size) })),
+      async (given, review) => {
+        const known = new Set(given.map((one) => one.key));
+        let offset = Math.max(0, given.length - review.done.size); // what is decided is not in the list any more
+        for (;;) {
+          const found = await askJson(asked({ undecided: "true", k: 50, offset }));
+          if (!found.images.length || found.images.some((one) => !known.has(one.image.relative_path))) return found;
+          offset += found.images.length; // all of it is still being saved
+        }
+      },
       (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle(review)].filter(Boolean).join(" · "),
     ),
   );
