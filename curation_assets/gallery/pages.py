@@ -155,6 +155,12 @@ def duplicates_page(request: Request) -> Response:
     return render("duplicates.html", request, kinds=GROUP_KINDS)
 
 
+@router.get("/labels")
+def labels_page(request: Request) -> Response:
+    """Labels that something speaks against."""
+    return render("labels.html", request)
+
+
 @router.get("/map")
 def map_page(gallery: GalleryOf, request: Request) -> Response:
     """The map."""

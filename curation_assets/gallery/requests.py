@@ -247,3 +247,29 @@ class DrawRequest(BaseModel):
     by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who asks for it.")
     size: int = Field(59, description="Images of a band: 59, 140 or 300.")
     threshold: float | None = Field(None, gt=0, allow_inf_nan=False, description="The line [the settings' one].")
+
+
+class LabelIssuesRequest(Versions):
+    """Labels that something speaks against."""
+
+    field: str | None = Field(None, max_length=200, description="Of this field of labels [all].")
+    issue: Literal["mislabelled", "conflicting"] | None = Field(None, description="Only these [all].")
+    given: _Text | None = Field(None, description="With this label.")
+    suggested: _Text | None = Field(None, description="That look like this one.")
+    folder: str | None = Field(None, max_length=4096, description="In this folder or below it.")
+    undecided: bool = Field(False, description="Only those of which nobody said anything.")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many issues.")
+    offset: int = Field(0, ge=0, description="How many of the likeliest to leave out.")
+
+
+class BesideRequest(Versions):
+    """An image whose label is doubted."""
+
+    key: _Key = Field(description="Its relative path.")
+    field: str = Field(max_length=200, description="Of labels.")
+
+
+class ConfusionRequest(BaseModel):
+    """A field of labels."""
+
+    field: str = Field(max_length=200, description="Of labels.")

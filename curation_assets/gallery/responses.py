@@ -457,3 +457,69 @@ class DuplicatesAnswer(BaseModel):
     next: int | None = Field(description="The offset of what comes next; null where that is all.")
     groups: list[DuplicateGroup]
     latest: str = Field(description="Id of the latest decision that this knows of.")
+
+
+class LabelClass(BaseModel):
+    """A class of a field of labels."""
+
+    name: str
+    images: int
+
+
+class LabelField(BaseModel):
+    """A field of labels of which something is doubted."""
+
+    field: str
+    issues: dict[str, int] = Field(description="How many are `mislabelled` and `conflicting`.")
+    total: int = Field(description="Labels that something speaks against.")
+    undecided: int = Field(description="Those of them of which nobody said anything.")
+    classes: list[LabelClass] = Field(description="The most frequent first; at most two hundred.")
+
+
+class LabelIssue(BaseModel):
+    """A label that something speaks against."""
+
+    image: FoundImage
+    field: str
+    issues: list[str] = Field(description="`mislabelled`, `conflicting`, or both.")
+    given: str | None = Field(description="The label that counts, several as `miner, rust`; empty: nothing is on it.")
+    suggested: str | None = Field(description="What the evidence speaks for; null: for none.")
+    label_quality: float | None = Field(description="0 to 1: low where the label is likely wrong.")
+    reason: str | None
+    decided: str | None = Field(description="The label that a person gave, `unsure`, or `kept`; null: nothing.")
+
+
+class LabelIssuesAnswer(BaseModel):
+    """Labels that something speaks against, the likeliest first."""
+
+    fields: list[LabelField] = Field(description="Of the folder that was asked for.")
+    total: int = Field(description="Issues of this list.")
+    undecided: int = Field(description="Those of them of which nobody said anything.")
+    offset: int
+    issues: list[LabelIssue]
+    latest: str = Field(description="Id of the latest decision that this knows of.")
+
+
+class LabelledImage(BaseModel):
+    """An image and its label."""
+
+    image: FoundImage
+    label: str | None
+
+
+class BesideAnswer(BaseModel):
+    """What lies beside an image whose label is doubted."""
+
+    given: list[FoundImage] = Field(description="The nearest with the label that it has.")
+    suggested: list[FoundImage] = Field(description="The nearest with the one that is suggested.")
+    evidence: list[LabelledImage] = Field(description="What it conflicts with.")
+
+
+class Confusion(BaseModel):
+    """What is taken for what."""
+
+    field: str
+    classes: list[str]
+    matrix: list[list[int]] = Field(description="Images by their label (rows) and what they are said to be (columns).")
+    labelled: int
+    accuracy: float | None = Field(description="Share that is said to be what it is labelled.")

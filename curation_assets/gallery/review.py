@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from curation_assets.curate.duplicates.overview import group_table
+from curation_assets.curate.labels.overview import FieldReport, prediction_rows, report_of
 from curation_assets.curate.overview import measured_rows
-from curation_assets.curate.problems import KINDS, judged
+from curation_assets.curate.problems import KINDS, MISLABELLED, judged
 from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
@@ -19,6 +20,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
 from curation_assets.review.following import follow_decisions
+from curation_assets.review.label_queue import LabelQueue, label_queue
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
 from curation_assets.review.samples import Sample, read_samples
@@ -57,6 +59,8 @@ class Review:
         self._rows = Held[pl.DataFrame]()
         self._decisions = Held[Decisions]()
         self._said = Held[dict[str, str]]()
+        self._label_issues = Held[LabelQueue]()
+        self._confusions: dict[str, Held[FieldReport | None]] = {}
         self._samples = Held[list[Sample]]()
         self.recorder = Recorder(pipeline.tables.decisions, self._follow)
 
@@ -129,6 +133,33 @@ class Review:
         searcher = self._pipeline.searcher
         names = [name for name in searcher.further_columns if name.startswith(LABEL) and name != ISSUES]
         return self._labels.of(key, lambda: searcher.further(index, np.arange(len(index.rows)), names))
+
+    def label_issues(self) -> LabelQueue:
+        """Labels that something speaks against, the likeliest wrong first.
+
+        Raises:
+            CurationError: the table can't be read.
+        """
+        table, limit = self._tables.label_issues, self._pipeline.thresholds[MISLABELLED]
+        return self._label_issues.of(table.newest_version(), lambda: label_queue(table, limit))
+
+    def confusion(self, field: str) -> FieldReport | None:
+        """What a field's predictions tell; None where there are none. What was decided since is not in it.
+
+        Raises:
+            CurationError: a table can't be read.
+        """
+        predictions, annotations = self._tables.predictions, self._tables.annotations
+
+        def make() -> FieldReport | None:
+            if predictions.newest_version() < 1:
+                return None
+            rows = prediction_rows(predictions)
+            rows = rows.filter(pl.col("field") == field).sort("relative_path")
+            return report_of(field, rows, self._pipeline.said_of_labels()) if len(rows) else None
+
+        held = self._confusions.setdefault(field, Held())
+        return held.of((predictions.newest_version(), annotations.newest_version()), make)
 
     def rows(self) -> pl.DataFrame:
         """Every decision that was made, the earliest first."""

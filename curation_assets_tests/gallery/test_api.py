@@ -968,7 +968,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     assert paths == {
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
-        "/api/samples", "/api/decisions", "/api/duplicates", "/thumbnail", "/picture", "/original",
+        "/api/samples", "/api/decisions", "/api/duplicates", "/api/label-issues",
+        "/api/label-issues/beside", "/api/label-issues/confusion", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
@@ -977,7 +978,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "Decided", "Decision", "DecisionAnswer", "DecisionsAnswer", "DecisionsRequest", "DecisionsSince", "DrawRequest",
         "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
-        "DuplicatesAnswer",
+        "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
+        "LabelledImage",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

@@ -1,0 +1,157 @@
+"""Labels that something speaks against, what lies beside each, and what is taken for what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import polars as pl
+from fastapi import APIRouter, Query, Request
+
+from curation_assets.gallery import responses
+from curation_assets.gallery.api.documentation import NOT_THERE
+from curation_assets.gallery.files import NotThereError
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.requests import BesideRequest, ConfusionRequest, LabelIssuesRequest
+from curation_assets.gallery.review import LABEL
+from curation_assets.images.names import printable
+from curation_assets.review.label_queue import ISSUES
+from curation_assets.search.filters import make_filter
+from curation_assets.search.index import SearchIndex
+from curation_assets.search.query import Like
+from curation_assets.search.query import Query as Question
+
+_BESIDE = 4
+_MOST_CLASSES = 200
+_TOLD = ("field", "issues", "given", "suggested", "label_quality", "reason", "decided")
+
+router = APIRouter()
+
+
+@router.get("/api/label-issues", tags=["review"], summary="Labels that something speaks against")
+async def label_issues(
+    gallery: GalleryOf, request: Request, asked: Annotated[LabelIssuesRequest, Query()]
+) -> responses.LabelIssuesAnswer:
+    """Labels that conflict or are likely wrong, the likeliest first, and how many there are of each field."""
+    return await gallery.searching.run(request, _label_issues, gallery, asked)
+
+
+@router.get(
+    "/api/label-issues/beside", tags=["review"], summary="What lies beside a doubted label", responses=NOT_THERE
+)
+async def beside(
+    gallery: GalleryOf, request: Request, asked: Annotated[BesideRequest, Query()]
+) -> responses.BesideAnswer:
+    """An image's nearest with the label that it has, with the one that is suggested, and what it conflicts with."""
+    return await gallery.searching.run(request, _beside, gallery, asked)
+
+
+@router.get("/api/label-issues/confusion", tags=["review"], summary="What is taken for what")
+async def confusion(
+    gallery: GalleryOf, request: Request, asked: Annotated[ConfusionRequest, Query()]
+) -> responses.Confusion:
+    """Of a field's labelled images how many of which class are said to be of which, by a classifier without them."""
+    return await gallery.searching.run(request, _confusion, gallery, asked)
+
+
+def _label_issues(gallery: Gallery, asked: LabelIssuesRequest) -> responses.LabelIssuesAnswer:
+    index = gallery.open(asked)
+    latest = gallery.review.latest()
+    queue = gallery.review.label_issues()
+    rows = queue.rows.with_columns(decided=queue.decided(gallery.review.decisions()))
+    if asked.folder and asked.folder != ".":
+        rows = rows.filter(pl.col("relative_path").str.starts_with(asked.folder.strip("/") + "/"))
+    labels = gallery.review.labels(index)
+    fields = [_field(rows, str(name), labels) for name in sorted(rows["field"].unique())]
+    for name in ("field", "given", "suggested"):
+        if (value := getattr(asked, name)) is not None:
+            rows = rows.filter(pl.col(name) == value)
+    if asked.issue is not None:
+        rows = rows.filter(pl.col("issues").list.contains(asked.issue))
+    undecided = int(rows["decided"].is_null().sum())
+    if asked.undecided:
+        rows = rows.filter(pl.col("decided").is_null())
+    issues = []
+    for row in rows.slice(asked.offset, asked.k).iter_rows(named=True):
+        number = index.row_number(row["relative_path"])
+        if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
+            continue
+        issues.append(
+            responses.LabelIssue(
+                image=found_image(index.rows.row(number, named=True), asked),
+                **{name: row[name] for name in _TOLD},
+            )
+        )
+    return responses.LabelIssuesAnswer(
+        fields=fields, total=len(rows), undecided=undecided, offset=asked.offset, issues=issues, latest=latest
+    )
+
+
+def _field(rows: pl.DataFrame, field: str, labels: pl.DataFrame) -> responses.LabelField:
+    mine = rows.filter(pl.col("field") == field)
+    counts = {kind: int(mine["issues"].list.contains(kind).sum()) for kind in ISSUES}
+    column = f"{LABEL}{field}"
+    classes: list[responses.LabelClass] = []
+    if column in labels.columns:
+        told = labels[column].drop_nulls().value_counts().sort("count", column, descending=[True, False])
+        classes = [
+            responses.LabelClass(name=name, images=count) for name, count in told.head(_MOST_CLASSES).iter_rows()
+        ]
+    return responses.LabelField(
+        field=field, issues=counts, total=len(mine), undecided=int(mine["decided"].is_null().sum()), classes=classes
+    )
+
+
+def _beside(gallery: Gallery, asked: BesideRequest) -> responses.BesideAnswer:
+    index = gallery.open(asked)
+    image = gallery.row(index, asked.key)
+    queue = gallery.review.label_issues()
+    is_it = (pl.col("relative_path") == asked.key) & (pl.col("field") == asked.field)
+    found = queue.rows.filter(is_it & (pl.col("content_sha256") == image["content_sha256"]))
+    if not len(found):
+        raise NotThereError(f"nothing speaks against {printable(asked.field)} of {printable(asked.key)[:300]}")
+    issue = found.row(0, named=True)
+    others = [path for path in issue["evidence"] or [] if index.row_number(path) is not None]
+    return responses.BesideAnswer(
+        given=_nearest(gallery, index, image, asked, issue["given"]),
+        suggested=_nearest(gallery, index, image, asked, issue["suggested"]),
+        evidence=[_labelled(gallery, index, path, asked) for path in others[: 2 * _BESIDE]],
+    )
+
+
+def _nearest(
+    gallery: Gallery, index: SearchIndex, image: dict[str, Any], asked: BesideRequest, label: str | None
+) -> list[responses.FoundImage]:
+    """The nearest with a label, but for copies of the image itself."""
+    column = f"{LABEL}{asked.field}"
+    if not label or image["position"] is None or column not in gallery.review.labels(index).columns:
+        return []
+    quoted = label.replace("'", "''")
+    same = f"content_sha256 <> '{image['content_sha256']}'"
+    found = gallery.searcher.search(
+        Question((Like(asked.key),)),
+        _BESIDE,
+        filter=make_filter(where=f"\"{column}\" = '{quoted}' AND {same}"),
+        model_version=asked.model_version,
+        table_version=asked.table_version,
+    )
+    return [found_image(row, asked) for row in found.rows.iter_rows(named=True)]
+
+
+def _labelled(gallery: Gallery, index: SearchIndex, path: str, asked: BesideRequest) -> responses.LabelledImage:
+    row, column = gallery.row(index, path), f"{LABEL}{asked.field}"
+    labels, number = gallery.review.labels(index), index.row_number(path)
+    label = labels[column][number] if column in labels.columns and number is not None else None
+    return responses.LabelledImage(image=found_image(row, asked), label=label)
+
+
+def _confusion(gallery: Gallery, asked: ConfusionRequest) -> responses.Confusion:
+    report = gallery.review.confusion(asked.field)
+    if report is None:
+        return responses.Confusion(field=asked.field, classes=[], matrix=[], labelled=0, accuracy=None)
+    return responses.Confusion(
+        field=asked.field,
+        classes=[one.name for one in report.classes],
+        matrix=report.matrix.tolist(),
+        labelled=report.labelled,
+        accuracy=report.accuracy if report.labelled else None,
+    )

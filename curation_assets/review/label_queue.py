@@ -1,0 +1,65 @@
+"""Labels that something speaks against, the likeliest wrong first, with what people said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from curation_assets.curate.problems import CONFLICTING, MISLABELLED
+from curation_assets.decisions.kinds import QUALITY, RELABEL, UNSURE
+from curation_assets.decisions.standing import Decisions
+from curation_assets.lake.table import LakeTable
+
+ISSUES = (MISLABELLED, CONFLICTING)
+_OF = ["content_sha256", "field"]
+_LABEL = ["relative_path", "content_sha256", "field"]
+_TOLD = ["given", "suggested", "label_quality", "number", "evidence"]
+
+
+@dataclass(frozen=True)
+class LabelQueue:
+    """Labels that something speaks against, a row an image and field.
+
+    Attributes:
+        rows: ``relative_path``, ``content_sha256``, ``field``, ``given``, ``suggested``, ``label_quality``, ``number``,
+            ``evidence`` and ``reason`` as the table of label issues has them, and ``issues`` (of :data:`ISSUES`).
+            Conflicting ones first, those that most speaks against; then mislabelled ones by the quality of their
+            label; equals by path.
+    """
+
+    rows: pl.DataFrame
+
+    def decided(self, decisions: Decisions) -> pl.Series:
+        """Of each row what a person said: the label, or ``unsure``; ``kept`` where the picture is; null: nothing."""
+        said = decisions.rows.filter(
+            (pl.col("kind") == RELABEL) | ((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
+        ).select(*_OF, said=pl.coalesce("value", "kind"))
+        kept = decisions.kept().select("content_sha256", kept=pl.lit("kept"))
+        rows = self.rows.join(said, on=_OF, how="left", maintain_order="left")
+        rows = rows.join(kept, on="content_sha256", how="left", maintain_order="left")
+        return rows.select(decided=pl.coalesce("said", "kept"))["decided"]
+
+
+def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:
+    """The queue.
+
+    Args:
+        limit: quality of a label below which it is likely wrong; others are doubted, and not asked about.
+
+    Raises:
+        CurationError: the table can't be read.
+    """
+    if label_issues.newest_version() < 0:
+        names = [*_LABEL, *_TOLD, "reason"]
+        return LabelQueue(pl.DataFrame(schema=dict.fromkeys(names, pl.String) | {"issues": pl.List(pl.String)}))
+    likely = (pl.col("kind") == CONFLICTING) | ((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit))
+    rows = label_issues.latest().read([*_LABEL, "kind", *_TOLD, "reason"], where=likely).drop("_file")
+    rows = rows.unique([*_LABEL, "kind"], keep="first").sort(*_LABEL, pl.col("kind") == MISLABELLED)
+    both = rows.group_by(_LABEL, maintain_order=True).agg(
+        *(pl.col(name).drop_nulls().first() for name in _TOLD),
+        issues=pl.col("kind"),
+        reason=pl.col("reason").str.join("; "),
+    )
+    order = [-pl.col("number").fill_null(0), "label_quality", "relative_path", "field"]
+    return LabelQueue(both.sort(order, nulls_last=True))

@@ -1,0 +1,95 @@
+"""Labels that something speaks against: over HTTP, and decided in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from curation_assets.annotations.sources import make_source
+from curation_assets.decisions.record import read_decisions, read_rows
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets_tests.gallery.browsing import Open, fits
+from curation_assets_tests.gallery.conftest import NEAR, THIS_MACHINE, client_of, decide
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def doubted(own: Pipeline, tmp_path: Any) -> Pipeline:
+    """A lake in which a mirrored copy has another label than its photograph, and a hostile one."""
+    table = tmp_path / "labels.csv"
+    table.write_text(f"path,class\n{NEAR[1]},{HOSTILE}\ncoffee/rust/photo_003.jpg,healthy\n")
+    source = make_source(source="again", format="csv", path=table, field="class")
+    own.annotate(source, LogProgress())
+    own.find_label_issues(LogProgress())
+    return own
+
+
+@pytest.fixture
+def client(doubted: Pipeline) -> Iterator[TestClient]:
+    with client_of(doubted, client=THIS_MACHINE) as made:
+        yield made
+
+
+def test_labels_are_told_with_what_lies_beside_them_and_not_asked_again(client: TestClient, doubted: Pipeline) -> None:
+    answer = client.get("/api/label-issues").json()
+    (field,) = answer["fields"]
+    assert field["field"] == "class"
+    assert answer["total"] == answer["undecided"] == field["total"] > 0
+    by_path = {one["image"]["relative_path"]: one for one in answer["issues"]}
+    assert set(NEAR) <= set(by_path)
+    issue = by_path[NEAR[0]]
+    assert "conflicting" in issue["issues"]
+    found = client.get("/api/label-issues/beside", params={"key": NEAR[0], "field": "class"}).json()
+    assert NEAR[1] in {one["image"]["relative_path"] for one in found["evidence"]}
+    assert len(found["given"]) == 4
+    assert NEAR[0] not in {one["relative_path"] for one in found["given"]}
+    said = {"token": "1" * 16, "kind": "relabel", "field": "class", "value": "healthy", "key": NEAR[0]}
+    assert decide(client, said).status_code == 200
+    left = client.get("/api/label-issues", params={"undecided": True}).json()
+    assert left["total"] == answer["total"] - 1
+    assert NEAR[0] not in {one["image"]["relative_path"] for one in left["issues"]}
+    nothing = client.get("/api/label-issues", params={"folder": "rice"}).json()
+    assert (nothing["total"], nothing["issues"]) == (0, [])
+    missing = client.get("/api/label-issues/beside", params={"key": "rice/photo_000.jpg", "field": "class"})
+    assert missing.status_code == 404
+    assert client.get("/api/label-issues", params={"issue": "wrong"}).status_code == 400
+    told = client.get("/api/label-issues/confusion", params={"field": "class"}).json()
+    assert len(told["matrix"]) == len(told["classes"])
+    assert sum(map(sum, told["matrix"])) <= told["labelled"]
+    assert client.get("/api/label-issues/confusion", params={"field": "no"}).json()["classes"] == []
+    assert len(read_decisions(doubted.tables.decisions).relabelled()) == 1
+
+
+def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: Callable[..., str]) -> None:
+    from playwright.sync_api import expect
+
+    page = visit(390, at=serve(doubted)).go("/labels")
+    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
+    expect(page.locator("#count")).to_contain_text("labels that something speaks against")
+    expect(page.locator("#issues")).to_contain_text(HOSTILE)
+    assert fits(page)
+    page.locator("#begin").click()
+    path = page.locator("#review figcaption a")
+    expect(page.locator("#review .strip").first).to_be_visible()
+    first = path.inner_text()
+    page.keyboard.press("k")
+    expect(path).not_to_have_text(first)
+    second = path.inner_text()
+    page.keyboard.press("o")
+    page.get_by_label("Label", exact=True).fill("a new one")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.keyboard.press("Enter")
+    expect(path).not_to_have_text(second)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    rows = read_rows(doubted.tables.decisions)
+    assert rows["kind"].to_list() == ["relabel", "relabel"]
+    assert rows["relative_path"].to_list() == [first, second]
+    assert rows["value"][1] == "a new one"
+    page.keyboard.press("z")
+    expect(path).to_have_text(second)
+    assert fits(page)
