@@ -197,7 +197,7 @@ def test_label_issues_follow_a_source_that_is_taken_out_and_decisions(
     assert told(curation, "problems", "conflicting")["total"] == 0
     assert curation("decisions", "undo", "--last")[0] == 0
     assert told(curation, "problems", "conflicting")["total"] == 2
-    monkeypatch.setattr("curation_assets.commands.decisions._AT_ONCE", 3)
+    monkeypatch.setattr("curation_assets.review.following._AT_ONCE", 3)
     assert curation("decisions", "add", "unsure", COPY, "--field", "class")[0] == 0
     assert told(curation, "problems", "conflicting")["label_issues_behind"] == 2
     _, text, error = curation("problems", "conflicting", "--csv")

@@ -172,7 +172,6 @@ def test_pages_fit_and_hostile_names_are_text(visit: Open, width: int, scheme: s
     page.locator("#threshold").focus()
     page.keyboard.press("Home")
     expect(page.locator("#count")).to_contain_text("0 images at")
-    page.go_back()
 
 
 def test_decisions_stand_beside_an_image_and_are_made_there(
