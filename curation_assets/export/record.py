@@ -14,13 +14,13 @@ import polars as pl
 
 from curation_assets.images.names import path_from_text, text_from_path
 from curation_assets.lake import hive
-from curation_assets.lake.layout import small_files
+from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import EXPORTS
 from curation_assets.lake.table import LakeTable
 
 _SCHEMA = pl.Schema(EXPORTS.arrow_schema.remove_metadata())
-_SMALL_FILES, _ROWS = 32, 65_536
+_SMALL_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,7 @@ def note_export(table: LakeTable, about: Mapping[str, Any], target: Path, conten
     made = rows.select(_SCHEMA.names()).cast(_SCHEMA)
 
     def work(change: Rewrite) -> None:
-        small = small_files(change.base.files())
-        joined = small if len(small) >= _SMALL_FILES else []
-        with change.writer.file() as stage:
-            for batch in change.base.reader.batches(joined, _ROWS):
-                stage.write(batch)
-            for batch in made.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
-                stage.write(batch)
-        change.commit(stage.files, joined)
+        append_rows(change, made, _SMALL_FILES)
 
     table.create()
     rewrite(table, hive.WHOLE, work, info={"job": "export"})

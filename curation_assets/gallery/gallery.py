@@ -178,6 +178,17 @@ def _row_number(index: SearchIndex, key: str) -> int:
     return number
 
 
+def number_of(index: SearchIndex, row: Mapping[str, Any]) -> int | None:
+    """Place in an index of an image of a table; None where it is gone or another, or not in the index yet.
+
+    Args:
+        row: ``relative_path`` and ``content_sha256``.
+    """
+    number = index.row_number(row["relative_path"])
+    is_it = number is not None and index.rows["content_sha256"][number] == row["content_sha256"]
+    return number if is_it else None
+
+
 def found_image(
     row: dict[str, Any],
     versions: Versions,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
 from curation_assets.search import image_map
-from curation_assets.search.filters import MAX_CONDITION
+from curation_assets.search.filters import MAX_CONDITION, is_equal
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 
@@ -138,8 +138,7 @@ def values_of(values: pl.Series) -> tuple[list[Step], NDArray[np.uint8]]:
 
 
 def _is_value(column: str, value: str) -> str | None:
-    name = column if column.isidentifier() else f'"{column}"'
-    condition = "{} = '{}'".format(name, value.replace("'", "''"))
+    condition = is_equal(column, value)
     return condition if len(condition) <= MAX_CONDITION else None
 
 

@@ -289,8 +289,8 @@ class DecisionsSince(BaseModel):
     latest: str
 
 
-class ProblemKind(BaseModel):
-    """A kind of problem."""
+class ProblemFacts(BaseModel):
+    """A kind of problem, and its line."""
 
     kind: str
     meaning: str
@@ -301,6 +301,11 @@ class ProblemKind(BaseModel):
     is_counted: bool = Field(description="Whether the score counts what speaks for it.")
     threshold: float
     default: float
+
+
+class ProblemKind(ProblemFacts):
+    """A kind of problem."""
+
     images: int = Field(description="That have it, without those that are kept by a person's word.")
     kept: int = Field(description="That would have it, but for a person's word.")
     undecided: int = Field(description="That have it, and of which nobody said anything.")
@@ -332,18 +337,9 @@ class ProblemImage(BaseModel):
     decided: str | None = Field(description="`keep`, `remove` or `unsure`, where a person said so.")
 
 
-class ProblemAnswer(BaseModel):
+class ProblemAnswer(ProblemFacts):
     """Images by what tells of a kind of problem, the worst first."""
 
-    kind: str
-    meaning: str
-    advice: str
-    scale: str
-    limit: str
-    is_low: bool
-    is_counted: bool
-    threshold: float
-    default: float
     total: int = Field(description="Images of this list.")
     flagged: int = Field(description="That have the problem at the threshold, whatever people said.")
     undecided: int = Field(description="Those of them of which nobody said anything.")
@@ -485,8 +481,11 @@ class LabelIssue(BaseModel):
     given: str | None = Field(description="The label that counts, several as `miner, rust`; empty: nothing is on it.")
     suggested: str | None = Field(description="What the evidence speaks for; null: for none.")
     label_quality: float | None = Field(description="0 to 1: low where the label is likely wrong.")
+    number: int | None = Field(description="Images that it conflicts with.")
     reason: str | None
-    decided: str | None = Field(description="The label that a person gave, `unsure`, or `kept`; null: nothing.")
+    decided: str | None = Field(
+        description="The label that a person gave, `unsure`, `kept`, or `different` (it conflicts with none); or null."
+    )
 
 
 class LabelIssuesAnswer(BaseModel):

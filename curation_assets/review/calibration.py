@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import comb
 
 import numpy as np
@@ -126,7 +126,7 @@ class Drawn:
     last: float
     flagged: bool
     images: int
-    places: list[int] = field(default_factory=list)
+    places: list[int]
 
 
 def draw(at: NDArray[np.float64], flagged: int, size: int, seed: str) -> list[Drawn]:

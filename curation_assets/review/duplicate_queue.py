@@ -12,6 +12,7 @@ from curation_assets.curate.duplicates.overview import KINDS, with_transforms
 from curation_assets.decisions.kinds import DIFFERENT, KEEP, KEEPER
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake.table import LakeTable
+from curation_assets.search.filters import lies_below
 
 _GROUP = ["kind", "group_id"]
 
@@ -39,8 +40,7 @@ class DuplicateQueue:
 
     def below(self, folder: str) -> pl.Series:
         """Of each group whether an image of it is in a folder or below it."""
-        in_folder = pl.col("relative_path").str.starts_with(folder.strip("/") + "/")
-        there = self.images.filter(in_folder).select(_GROUP).unique().with_columns(there=True)
+        there = self.images.filter(lies_below(folder)).select(_GROUP).unique().with_columns(there=True)
         found = self.groups.join(there, on=_GROUP, how="left", maintain_order="left")["there"]
         return found.fill_null(value=False)
 

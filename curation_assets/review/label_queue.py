@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.curate.problems import CONFLICTING, MISLABELLED
-from curation_assets.decisions.kinds import QUALITY, RELABEL, UNSURE
+from curation_assets.decisions.kinds import DIFFERENT, QUALITY, RELABEL, UNSURE
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake.table import LakeTable
 
@@ -31,14 +31,31 @@ class LabelQueue:
     rows: pl.DataFrame
 
     def decided(self, decisions: Decisions) -> pl.Series:
-        """Of each row what a person said: the label, or ``unsure``; ``kept`` where the picture is; null: nothing."""
+        """Of each row what a person said; null: nothing.
+
+        The label, or ``unsure``; ``kept`` where the picture is; ``different`` where the one image that it conflicts
+        with is another photograph (until label issues are found anew).
+        """
         said = decisions.rows.filter(
             (pl.col("kind") == RELABEL) | ((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
         ).select(*_OF, said=pl.coalesce("value", "kind"))
         kept = decisions.kept().select("content_sha256", kept=pl.lit("kept"))
         rows = self.rows.join(said, on=_OF, how="left", maintain_order="left")
         rows = rows.join(kept, on="content_sha256", how="left", maintain_order="left")
-        return rows.select(decided=pl.coalesce("said", "kept"))["decided"]
+        rows = rows.join(self._taken_apart(decisions), on=_LABEL, how="left", maintain_order="left")
+        return rows.select(decided=pl.coalesce("said", "kept", "apart"))["decided"]
+
+    def _taken_apart(self, decisions: Decisions) -> pl.DataFrame:
+        """Conflicts of two that are two photographs: the columns of a label, and ``apart``."""
+        alone = self.rows.filter((pl.col("number") == 1) & (pl.col("issues") == [CONFLICTING]))
+        alone = alone.select(*_LABEL, other=pl.col("evidence").list.first())
+        contents = self.rows.select(other="relative_path", other_sha256="content_sha256").unique("other")
+        ends = pl.col("content_sha256", "other_sha256")
+        both = alone.join(contents, on="other").with_columns(
+            first=pl.min_horizontal(ends), second=pl.max_horizontal(ends)
+        )
+        apart = both.join(decisions.different_pairs(), on=["first", "second"], how="semi")
+        return apart.select(*_LABEL, apart=pl.lit(DIFFERENT))
 
 
 def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:
@@ -51,8 +68,9 @@ def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:
         CurationError: the table can't be read.
     """
     if label_issues.newest_version() < 0:
-        names = [*_LABEL, *_TOLD, "reason"]
-        return LabelQueue(pl.DataFrame(schema=dict.fromkeys(names, pl.String) | {"issues": pl.List(pl.String)}))
+        names = dict.fromkeys([*_LABEL, *_TOLD, "reason"], pl.String)
+        lists = dict.fromkeys(["issues", "evidence"], pl.List(pl.String))
+        return LabelQueue(pl.DataFrame(schema=names | lists | {"number": pl.Int64}))
     likely = (pl.col("kind") == CONFLICTING) | ((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit))
     rows = label_issues.latest().read([*_LABEL, "kind", *_TOLD, "reason"], where=likely).drop("_file")
     rows = rows.unique([*_LABEL, "kind"], keep="first").sort(*_LABEL, pl.col("kind") == MISLABELLED)

@@ -15,6 +15,8 @@ from curation_assets.decisions.standing import Decisions
 
 BINS = 60  # of the histogram
 _SHOWN = ["relative_path", "content_sha256"]
+# Rows of the table of decisions that say something of the picture itself.
+IS_OF_PICTURE = pl.col("kind").is_in([KEEP, REMOVE, UNSURE]) & (pl.col("field") == QUALITY)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,7 @@ class ProblemQueue:
 
 def of_pictures(decisions: Decisions) -> pl.DataFrame:
     """What people say of pictures themselves: ``content_sha256``, ``decided`` (``keep``, ``remove``, ``unsure``)."""
-    is_one = pl.col("kind").is_in([KEEP, REMOVE, UNSURE]) & (pl.col("field") == QUALITY)
-    return decisions.rows.filter(is_one).select("content_sha256", decided="kind")
+    return decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided="kind")
 
 
 def said_of_pictures(decisions: Decisions) -> dict[str, str]:

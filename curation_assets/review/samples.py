@@ -11,19 +11,19 @@ from datetime import UTC, datetime
 import polars as pl
 
 from curation_assets.curate.problems import KINDS, OF_PICTURE
-from curation_assets.decisions.kinds import KEEP, QUALITY, REMOVE, UNSURE
-from curation_assets.decisions.standing import Decisions
+from curation_assets.decisions.kinds import KEEP, REMOVE, UNSURE
+from curation_assets.decisions.standing import Decisions, in_force
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
+from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
-from curation_assets.review.problem_queue import ProblemQueue, of_pictures
+from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue, of_pictures
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
 _BAND = ["band", "first", "last", "flagged", "images"]
-_SAID = [KEEP, REMOVE, UNSURE]
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,10 @@ class Sample:
         Args:
             rows: all of the table of decisions.
         """
-        taken_back = rows["undoes"].drop_nulls().implode()
         judged = rows.filter(
-            pl.col("kind").is_in(_SAID)
-            & (pl.col("field") == QUALITY)
+            in_force(rows)
+            & IS_OF_PICTURE
             & pl.col("undoes").is_null()
-            & ~pl.col("decision_id").is_in(taken_back)
             & pl.col("content_sha256").is_in(self.rows["content_sha256"].implode())
         ).unique(["content_sha256", "decided_by"], keep="last", maintain_order=True)
         return agreement(judged.group_by("content_sha256").agg("kind")["kind"].to_list())
@@ -118,10 +116,7 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     )
 
     def work(change: Rewrite) -> None:
-        with change.writer.file() as stage:
-            for batch in made.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
-                stage.write(batch)
-        change.commit(stage.files, [])
+        append_rows(change, made)
 
     table.create()
     rewrite(table, hive.WHOLE, work, info={"job": "sample", "kind": kind.name})

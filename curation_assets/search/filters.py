@@ -295,6 +295,18 @@ def _schema() -> dict[str, Any]:
     return kinds | dict.fromkeys(("latitude", "longitude"), pl.Float64) | {"size_bytes": pl.Int64}
 
 
+def lies_below(folder: str | None) -> pl.Expr:
+    """Whether ``relative_path`` lies in a folder or below it; nothing and ``.`` are all."""
+    folder = (folder or "").strip("/")
+    return pl.lit(True) if folder in ("", ".") else pl.col("relative_path").str.starts_with(f"{folder}/")
+
+
+def is_equal(column: str, value: str) -> str:
+    """The condition in SQL that a column of text is some value."""
+    name = column if column.isidentifier() else '"{}"'.format(column.replace('"', '""'))
+    return "{} = '{}'".format(name, value.replace("'", "''"))
+
+
 def _below(folder: str) -> pl.Expr:
     folder = folder.rstrip("/")
     if folder == ".":

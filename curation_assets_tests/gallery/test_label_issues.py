@@ -73,7 +73,9 @@ def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: C
     expect(page.locator("#count")).to_contain_text("labels that something speaks against")
     expect(page.locator("#issues")).to_contain_text(HOSTILE)
     assert fits(page)
+    expect(page.locator("#issue")).to_contain_text("another image or source (")
     page.locator("#begin").click()
+    assert "view=one" in page.url
     path = page.locator("#review figcaption a")
     expect(page.locator("#review .strip").first).to_be_visible()
     first = path.inner_text()
@@ -92,4 +94,12 @@ def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: C
     assert rows["value"][1] == "a new one"
     page.keyboard.press("z")
     expect(path).to_have_text(second)
+    page.keyboard.press("o")
+    page.locator("dialog .choices button").first.click()
+    expect(path).not_to_have_text(second)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    assert read_rows(doubted.tables.decisions)["value"][-1] in ("healthy", "rust")
     assert fits(page)
+    page.keyboard.press("Escape")
+    expect(page.locator("#issues")).to_be_visible()
+    assert "view=one" not in page.url

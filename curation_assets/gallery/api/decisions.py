@@ -58,13 +58,22 @@ async def decide(
     However often one is sent with the same `token`, it is written once. One that another person answered otherwise
     after what was `seen` is a `conflict`, and isn't written.
     """
-    if not may_decide(request):
-        raise HTTPException(403, "deciding needs the gallery's token, or this machine")
+    check_may_decide(request)
     return await gallery.deciding.run(request, _decided, gallery, asked)
 
 
+def check_may_decide(request: Request) -> None:
+    """Refuse who asks without the token, which was asked for before, and not from this machine.
+
+    Raises:
+        HTTPException: 403.
+    """
+    if not may_decide(request):
+        raise HTTPException(403, "deciding needs the gallery's token, or this machine")
+
+
 def may_decide(request: Request) -> bool:
-    """Whether who asks may decide: with the token, which was asked for before, or from this machine."""
+    """Whether who asks may decide."""
     if request.app.state.token is not None:
         return True
     try:

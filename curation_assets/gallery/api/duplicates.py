@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 
 from curation_assets.curate.duplicates.overview import ADVICE, KINDS, MEANING, how
 from curation_assets.gallery import responses
-from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
 from curation_assets.gallery.requests import DuplicatesRequest
 from curation_assets.gallery.review import LABEL
 from curation_assets.search.index import SearchIndex
@@ -30,7 +30,7 @@ def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.Duplica
     latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
     queue, said = gallery.review.said_of_duplicates()
     groups = queue.groups.with_columns(decided=said)
-    if asked.folder and asked.folder != ".":
+    if asked.folder:
         groups = groups.filter(queue.below(asked.folder))
     kinds = [_counts(groups, kind) for kind in KINDS]
     if asked.kind is not None:
@@ -46,7 +46,7 @@ def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.Duplica
         group = groups.row(place, named=True)
         place += 1
         rows = queue.images.slice(group["start"], group["size"])
-        there = [(row, number) for row in rows.iter_rows(named=True) if (number := _number(index, row)) is not None]
+        there = [(row, number) for row in rows.iter_rows(named=True) if (number := number_of(index, row)) is not None]
         if len(there) > 1:
             found.append(_group(index, labels, group, there, asked))
     return responses.DuplicatesAnswer(
@@ -72,12 +72,6 @@ def _counts(groups: pl.DataFrame, kind: str) -> responses.DuplicateCounts:
         images=images,
         spare=images - len(of_kind),
     )
-
-
-def _number(index: SearchIndex, row: dict[str, Any]) -> int | None:
-    number = index.row_number(row["relative_path"])
-    is_it = number is not None and index.rows["content_sha256"][number] == row["content_sha256"]
-    return number if is_it else None
 
 
 def _group(

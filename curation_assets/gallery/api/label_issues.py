@@ -10,19 +10,19 @@ from fastapi import APIRouter, Query, Request
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
-from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
 from curation_assets.gallery.requests import BesideRequest, ConfusionRequest, LabelIssuesRequest
 from curation_assets.gallery.review import LABEL
 from curation_assets.images.names import printable
 from curation_assets.review.label_queue import ISSUES
-from curation_assets.search.filters import make_filter
+from curation_assets.search.filters import is_equal, lies_below, make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like
 from curation_assets.search.query import Query as Question
 
 _BESIDE = 4
 _MOST_CLASSES = 200
-_TOLD = ("field", "issues", "given", "suggested", "label_quality", "reason", "decided")
+_TOLD = ("field", "issues", "given", "suggested", "label_quality", "number", "reason", "decided")
 
 router = APIRouter()
 
@@ -58,8 +58,7 @@ def _label_issues(gallery: Gallery, asked: LabelIssuesRequest) -> responses.Labe
     latest = gallery.review.latest()
     queue = gallery.review.label_issues()
     rows = queue.rows.with_columns(decided=queue.decided(gallery.review.decisions()))
-    if asked.folder and asked.folder != ".":
-        rows = rows.filter(pl.col("relative_path").str.starts_with(asked.folder.strip("/") + "/"))
+    rows = rows.filter(lies_below(asked.folder))
     labels = gallery.review.labels(index)
     fields = [_field(rows, str(name), labels) for name in sorted(rows["field"].unique())]
     for name in ("field", "given", "suggested"):
@@ -72,8 +71,7 @@ def _label_issues(gallery: Gallery, asked: LabelIssuesRequest) -> responses.Labe
         rows = rows.filter(pl.col("decided").is_null())
     issues = []
     for row in rows.slice(asked.offset, asked.k).iter_rows(named=True):
-        number = index.row_number(row["relative_path"])
-        if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
+        if (number := number_of(index, row)) is None:
             continue
         issues.append(
             responses.LabelIssue(
@@ -125,12 +123,11 @@ def _nearest(
     column = f"{LABEL}{asked.field}"
     if not label or image["position"] is None or column not in gallery.review.labels(index).columns:
         return []
-    quoted = label.replace("'", "''")
-    same = f"content_sha256 <> '{image['content_sha256']}'"
+    other = f"content_sha256 <> '{image['content_sha256']}'"
     found = gallery.searcher.search(
         Question((Like(asked.key),)),
         _BESIDE,
-        filter=make_filter(where=f"\"{column}\" = '{quoted}' AND {same}"),
+        filter=make_filter(where=f"{is_equal(column, label)} AND {other}"),
         model_version=asked.model_version,
         table_version=asked.table_version,
     )

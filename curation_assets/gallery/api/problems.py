@@ -11,9 +11,10 @@ from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.decisions.kinds import KEEP
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
-from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
 from curation_assets.gallery.requests import ProblemsRequest, Versions
 from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.search.filters import lies_below
 from curation_assets.search.index import SearchIndex
 
 _EXAMPLES = 4
@@ -74,9 +75,7 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
     latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
     rows = queue.rows.with_row_index("place").with_columns(decided=queue.decided(gallery.review.decisions()))
     is_flagged = pl.col("place") < flagged
-    if asked.folder:
-        below = asked.folder.strip("/") + "/"
-        rows = rows.filter(pl.col("relative_path").str.starts_with(below) | (asked.folder == "."))
+    rows = rows.filter(lies_below(asked.folder))
     counted = rows.filter(is_flagged)
     said = dict(counted["decided"].drop_nulls().value_counts().sort("decided").iter_rows())
     undecided = int(counted["decided"].is_null().sum())
@@ -108,8 +107,7 @@ def as_problem_image(
     Args:
         row: ``relative_path``, ``content_sha256``, ``score``, ``at`` and ``decided``.
     """
-    number = index.row_number(row["relative_path"])
-    if number is None or index.rows["content_sha256"][number] != row["content_sha256"]:
+    if (number := number_of(index, row)) is None:
         return None
     image = found_image(index.rows.row(number, named=True), versions)
     return responses.ProblemImage(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
-from starlette.exceptions import HTTPException
 
 from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.gallery import responses
-from curation_assets.gallery.api.decisions import may_decide
+from curation_assets.gallery.api.decisions import check_may_decide
 from curation_assets.gallery.api.problems import as_problem_image
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf
@@ -37,8 +37,7 @@ async def samples(
 )
 async def draw(gallery: GalleryOf, request: Request, asked: Annotated[DrawRequest, Body()]) -> responses.SampleFacts:
     """Draw images at random in bands of what tells of a kind of problem; what is drawn doesn't change any more."""
-    if not may_decide(request):
-        raise HTTPException(403, "deciding needs the gallery's token, or this machine")
+    check_may_decide(request)
     return await gallery.deciding.run(request, _drawn, gallery, asked)
 
 
@@ -93,15 +92,8 @@ def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
 
 def _band(band: Band, confidence: float) -> responses.SampleBand:
     return responses.SampleBand(
-        first=band.first,
-        last=band.last,
-        flagged=band.flagged,
-        images=band.images,
-        drawn=band.drawn,
+        **asdict(band),
         looked_at=band.looked_at,
-        right=band.right,
-        wrong=band.wrong,
-        unsure=band.unsure,
         most_wrong=band.most_wrong(confidence),
         most_right=band.most_right(confidence),
     )

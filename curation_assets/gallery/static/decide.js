@@ -1,5 +1,5 @@
 // Decisions of this visit: sent together, kept in this browser until the gallery has them on its disk, taken back in order.
-import { askJson, el } from "./dom.js";
+import { askFor, askJson, el, notice, told } from "./dom.js";
 
 const NAME = "curation name", OUTBOX = "curation outbox", VISIT = "curation visit";
 const POLL_MS = 5000, LATER_MS = 3000, MOST = 1000;
@@ -23,7 +23,7 @@ function store(storage, name, value) {
 }
 
 export class Decider extends EventTarget {
-  /** Events: `state` when what is saved changes, `others` with other people's decisions, `conflict`, `refused`. */
+  /** Events: `others` with other people's decisions, `conflict`, `refused`. */
   constructor(place) {
     super();
     this.place = place; // where it says what is saved
@@ -44,28 +44,13 @@ export class Decider extends EventTarget {
   }
 
   /** The name of who decides, asked for once; null where it isn't told. */
-  async name({ again = false } = {}) {
-    if (this.by && !again) return this.by;
-    const input = el("input", { required: true, maxLength: 100, value: this.by, autocomplete: "name", name: "by" });
-    const form = el(
-      "form",
-      { method: "dialog" },
-      el("h2", { textContent: "Who decides?", id: "name-title" }),
-      el("p", { textContent: "Your name stands beside what you decide, so that others know whom to ask." }),
-      el("label", {}, "Name", input),
-      el("p", { className: "actions" }, el("button", { className: "strong", value: "ok", textContent: "Go on" }),
-        el("button", { className: "quiet", value: "", formNoValidate: true, textContent: "Cancel" })),
-    );
-    const dialog = el("dialog", { "aria-labelledby": "name-title" }, form);
-    document.body.append(dialog);
-    dialog.showModal();
-    input.select();
-    await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-    dialog.remove();
-    const said = dialog.returnValue === "ok" ? input.value.trim() : "";
+  async name() {
+    if (this.by) return this.by;
+    const input = el("input", { required: true, maxLength: 100, autocomplete: "name", name: "by" });
+    const text = "Your name stands beside what you decide, so that others know whom to ask.";
+    const said = await askFor(input, { title: "Who decides?", label: "Name", text });
     if (said) store(localStorage, NAME, said);
-    this.show();
-    return said || null;
+    return said;
   }
 
   /** Say something; the answer to what a person did comes before it is saved. Null where nobody says who they are. */
@@ -117,41 +102,35 @@ export class Decider extends EventTarget {
       const by = this.outbox[0].by;
       const others = this.outbox.findIndex((one) => one.by !== by);
       const batch = this.outbox.slice(0, Math.min(MOST, others < 0 ? this.outbox.length : others)).map((one) => one.decision);
-      let answer;
       try {
-        answer = await askJson("/api/decisions", {
-          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: batch }),
-        });
+        await this.post(by, batch);
       } catch (error) {
-        if (!error.status || error.status >= 429 || error.status === 401) {
-          this.trouble = error.message;
-          this.show();
-          return;
-        }
-        // One that can't be written keeps no other from being written: each is tried alone.
-        if (batch.length > 1) {
-          for (const decision of batch) await this.sendOne(by, decision);
-        } else {
-          this.drop(batch);
-          this.dispatchEvent(new CustomEvent("refused", { detail: { decision: batch[0], message: error.message } }));
-        }
-        continue;
+        this.trouble = error.message;
+        this.show();
+        return;
       }
-      this.took(batch, answer);
     }
   }
 
-  async sendOne(by, decision) {
+  /** Send some of one person's; throws an Error where they may be sent again later. */
+  async post(by, batch) {
+    let answer;
     try {
-      const answer = await askJson("/api/decisions", {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: [decision] }),
+      answer = await askJson("/api/decisions", {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: batch }),
       });
-      this.took([decision], answer);
     } catch (error) {
-      if (!error.status || error.status >= 429 || error.status === 401) return; // the next round tries it again
-      this.drop([decision]);
-      this.dispatchEvent(new CustomEvent("refused", { detail: { decision, message: error.message } }));
+      if (!error.status || error.status >= 429 || error.status === 401) throw error;
+      // One that can't be written keeps no other from being written: each is tried alone.
+      if (batch.length > 1) {
+        for (const decision of batch) await this.post(by, [decision]);
+      } else {
+        this.drop(batch);
+        this.dispatchEvent(new CustomEvent("refused", { detail: { decision: batch[0], message: error.message } }));
+      }
+      return;
     }
+    this.took(batch, answer);
   }
 
   took(batch, answer) {
@@ -196,17 +175,17 @@ export class Decider extends EventTarget {
       this.place.textContent = text;
       this.place.classList.toggle("bad", Boolean(this.trouble));
     }
-    this.dispatchEvent(new Event("state"));
   }
 }
 
-const SAID = { keep: "keep", remove: "remove", unsure: "can't tell", keeper: "the one to keep", same: "the same", different: "not the same" };
-
-/** A decision as people read it. */
-export const told = (decision) => (decision.kind === "relabel" ? `it is ${decision.value}` : SAID[decision.kind] ?? decision.kind);
+/** Say on a page what could not be written, or what somebody else said meanwhile. */
+export function tellOfTrouble(decider, place) {
+  decider.addEventListener("conflict", (event) => place.append(conflictNotice(decider, event.detail)));
+  decider.addEventListener("refused", (event) => place.append(notice(`Not written: ${event.detail.message}`, "alert")));
+}
 
 /** What two people said of one thing, and a way to insist. */
-export function conflictNotice(decider, { mine, theirs }) {
+function conflictNotice(decider, { mine, theirs }) {
   const insist = el("button", { type: "button", textContent: `Say “${told(mine)}” all the same` });
   const banner = el(
     "p",

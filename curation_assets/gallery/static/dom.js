@@ -38,9 +38,46 @@ export const askJson = async (address, options) => (await ask(address, options))
 
 export const number = (value) => value.toLocaleString("en");
 
+/** A number of images in words. */
+export const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
+
 /** A notice that stays: a warning, or what went wrong. */
 export function notice(text, role = "note") {
   return el("p", { className: "banner", role, textContent: text });
+}
+
+/** Tell on the page what went wrong. */
+export const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
+
+/** A button that says which key does the same. */
+export function keyButton(name, key, { title, className = "", does } = {}) {
+  const made = el("button", { type: "button", className, title }, name, " ", el("kbd", { textContent: key }));
+  if (does) made.addEventListener("click", does);
+  return made;
+}
+
+/**
+ * Ask for a line of text in a dialog; null where none is given.
+ * @param input its element; what else is said of it stands in `more`
+ */
+export async function askFor(input, { title, label, text = null, more = [], go = "Go on" }) {
+  const form = el(
+    "form",
+    { method: "dialog" },
+    el("h2", { textContent: title, id: "asked-title" }),
+    text === null ? null : el("p", { textContent: text }),
+    el("label", {}, label, input),
+    ...more,
+    el("p", { className: "actions" }, el("button", { className: "strong", value: "ok", textContent: go }),
+      el("button", { className: "quiet", value: "", formNoValidate: true, textContent: "Cancel" })),
+  );
+  const dialog = el("dialog", { "aria-labelledby": "asked-title" }, form);
+  document.body.append(dialog);
+  dialog.showModal();
+  input.select();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  dialog.remove();
+  return (dialog.returnValue === "ok" && input.value.trim()) || null;
 }
 
 /** What the index says of itself that a visitor should know. */
@@ -80,6 +117,19 @@ export function shot(image) {
   return picture;
 }
 
+/** Address of an image's large upright picture. */
+export const large = (image) => `/picture?${new URLSearchParams({ key: image.relative_path, v: (image.content_sha256 ?? "").slice(0, 16) })}`;
+
+/** An image's large picture; where its file is gone, say, the preview. */
+export function largeShot(image) {
+  const picture = el("img", { src: large(image), alt: image.name });
+  picture.addEventListener("error", () => {
+    if (image.thumbnail && !picture.src.endsWith(image.thumbnail)) picture.src = image.thumbnail;
+    else picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." }));
+  });
+  return picture;
+}
+
 /** A cosine, or nothing where images aren't ranked. */
 export const scored = (image) => (image.score === null ? "" : `cosine ${image.score.toFixed(3)}`);
 
@@ -89,10 +139,13 @@ export const copied = (image) => (image.copies ? `${number(image.copies)} ${imag
 /** How many other images show the same photograph under other bytes, in words; nothing where none does. */
 export const alike = (image) => (image.near_copies > image.copies ? `${number(image.near_copies - image.copies)} alike` : "");
 
-const DECIDED = { keep: "keep", remove: "remove", unsure: "can't tell" };
+const SAID = { keep: "keep", remove: "remove", unsure: "can't tell", keeper: "the one to keep", same: "the same", different: "not the same" };
+
+/** A decision as people read it. */
+export const told = (decision) => (decision.kind === "relabel" ? `it is ${decision.value}` : SAID[decision.kind] ?? decision.kind);
 
 /** What a person decided of the picture, in words; nothing where nobody did. */
-export const decided = (image) => DECIDED[image.decided] ?? "";
+export const decided = (image) => (image.decided ? told({ kind: image.decided }) : "");
 
 /** Marks of an image that has copies, or problems. */
 export function marks(image) {

@@ -1,7 +1,7 @@
 // Duplicates: groups, the largest first; and one at a time, with what tells its images apart and which of them is kept.
-import { askJson, byId, el, linkTile, notice, number, shot } from "./dom.js";
-import { conflictNotice, Decider } from "./decide.js";
-import { Review } from "./review.js";
+import { askJson, byId, el, fail, images, keyButton, large, linkTile, number, shot } from "./dom.js";
+import { Decider, tellOfTrouble } from "./decide.js";
+import { Review, undecided } from "./review.js";
 
 const PAGE = 20;
 const FEW = 4; // images of a group that are shown large at once
@@ -9,10 +9,7 @@ const SAID = { keeper: "decided", keep: "all are kept", different: "not the same
 const KIND = { exact: "the same bytes", near: "the same photograph", burst: "the same scene" };
 const decider = new Decider(byId("saved"));
 const groups = (count) => `${number(count)} ${count === 1 ? "group" : "groups"}`;
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
-const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
-decider.addEventListener("conflict", (event) => byId("notices").append(conflictNotice(decider, event.detail)));
-decider.addEventListener("refused", (event) => byId("notices").append(notice(`Not written: ${event.detail.message}`, "alert")));
+tellOfTrouble(decider, byId("notices"));
 
 const state = { kind: "", folder: "", undecided: false, offset: 0, view: "" };
 let answer = null; // the last one
@@ -106,7 +103,6 @@ function row(group) {
 
 // ------------------------------------------------------------ one group at a time
 
-const large = (image) => `/picture?${new URLSearchParams({ key: image.relative_path, v: (image.content_sha256 ?? "").slice(0, 16) })}`;
 const isLarge = (thing) => thing.images.length <= FEW;
 const keeperOf = (thing) => thing.images.find((one) => one.is_keeper) ?? thing.images[0];
 const left = (thing) => thing.images.filter((one) => !thing.apart.has(one.image.relative_path));
@@ -220,8 +216,7 @@ function draw(thing) {
       keep,
     );
   });
-  const look = el("button", { type: "button" }, "Blink and difference ", el("kbd", { textContent: "B" }));
-  look.addEventListener("click", () => compare(thing));
+  const look = keyButton("Blink and difference", "B", { does: () => compare(thing) });
   return el(
     "section",
     { className: "one-group", "aria-label": `${images(thing.total)}, ${KIND[thing.kind]}` },
@@ -254,11 +249,7 @@ function compare(thing) {
   const pictures = { keeper: el("img", {}), chosen: el("img", {}) };
   const canvas = el("canvas", { role: "img", "aria-label": "Their difference" });
   const told = el("p", { role: "status", "aria-live": "polite" });
-  const button = (name, key, does) => {
-    const made = el("button", { type: "button" }, `${name} `, el("kbd", { textContent: key }));
-    made.addEventListener("click", does);
-    return made;
-  };
+  const button = (name, key, does) => keyButton(name, key, { does });
   const dialog = el("dialog", { className: "compare", "aria-label": "Two images in one place" });
   let shows = "keeper";
   function close() {
@@ -363,24 +354,17 @@ const ANSWERS = [
 async function begin() {
   byId("look").hidden = true;
   byId("review").hidden = false;
-  const undecided = answer.undecided;
-  let reached = 0; // place in the list of what was to decide when this began
+  const open = answer.undecided;
   review = new Review({
     place: byId("review"),
     decider,
     draw,
     pictures: (thing) => thing.images.slice(0, 12).map((one) => (isLarge(thing) ? large(one.image) : one.image.thumbnail)).filter(Boolean),
-    left: () => `${groups(Math.max(0, undecided - review.done.size))} to decide`,
-    load: async (given) => {
-      const known = new Set(given.map((one) => one.key));
-      for (;;) {
-        const done = review.done.size; // what is answered leaves the list as soon as it is saved
-        const found = await ask({ undecided: true, k: 20, images: 100, rest: true, offset: Math.max(0, reached - done) });
-        reached = (found.next ?? found.total) + done;
-        const fresh = found.groups.map(thingOf).filter((one) => !known.has(one.key));
-        if (fresh.length || found.next === null) return fresh;
-      }
-    },
+    left: () => `${groups(Math.max(0, open - review.done.size))} to decide`,
+    load: undecided(async (from) => {
+      const found = await ask({ undecided: true, k: 20, images: 100, rest: true, offset: from });
+      return { things: found.groups.map(thingOf), next: found.next, total: found.total };
+    }),
     answers: ANSWERS,
     press: (key, thing) => {
       if (key === "b") compare(thing);

@@ -1,7 +1,7 @@
 // One image: its EXIF tags when they are asked for, images like it, and a word where it can't be shown.
-import { askJson, ask, byId, el, linkTile, notice, scored } from "./dom.js";
-import { Decider, told } from "./decide.js";
-import { ANSWERS, decisionOf, tellOfTrouble } from "./pictures.js";
+import { askJson, ask, byId, el, keyButton, linkTile, notice, scored, told } from "./dom.js";
+import { Decider, tellOfTrouble } from "./decide.js";
+import { ANSWERS, decisionOf } from "./pictures.js";
 import { isTyping } from "./tiles.js";
 
 async function showExif(place) {
@@ -88,9 +88,7 @@ function decideHere(place) {
   };
   const buttons = [...ANSWERS, { keys: ["z"], name: "Undo", title: "Take the last decision of this visit back" }];
   for (const one of buttons) {
-    const button = el("button", { type: "button", title: one.title }, one.name, " ", el("kbd", { textContent: one.keys[0].toUpperCase() }));
-    button.addEventListener("click", () => (one.kind ? answer(one) : undo()));
-    byId("say").append(button);
+    byId("say").append(keyButton(one.name, one.keys[0].toUpperCase(), { title: one.title, does: () => (one.kind ? answer(one) : undo()) }));
   }
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;

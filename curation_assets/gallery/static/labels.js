@@ -1,18 +1,18 @@
 // Labels that something speaks against: all of them, what is taken for what, and one at a time beside its nearest.
-import { askJson, byId, el, linkTile, notice, number } from "./dom.js";
-import { Decider } from "./decide.js";
-import { tellOfTrouble } from "./pictures.js";
-import { Review } from "./review.js";
+import { askFor, askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
+import { Decider, tellOfTrouble } from "./decide.js";
+import { Review, undecided } from "./review.js";
 
 const PAGE = 60;
 const SHADES = 6;
 const decider = new Decider(byId("saved"));
+const ISSUE = { mislabelled: "a classifier", conflicting: "another image or source" };
 const labels = (count) => `${number(count)} ${count === 1 ? "label" : "labels"}`;
-const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
 const named = (label) => (label === "" ? "nothing" : label ?? "another label");
 tellOfTrouble(decider, byId("notices"));
 
-const state = { field: "", issue: "", given: "", suggested: "", folder: "", undecided: "" };
+const FILTERS = ["field", "issue", "given", "suggested", "folder", "undecided"];
+const state = { field: "", issue: "", given: "", suggested: "", folder: "", undecided: "", view: "" };
 let answer = null; // the last one
 let offset = 0;
 let review = null;
@@ -23,6 +23,7 @@ let stop = new AbortController();
 function readAddress() {
   const asked = new URLSearchParams(location.search);
   for (const name of Object.keys(state)) state[name] = asked.get(name) ?? "";
+  if (state.view !== "one") state.view = "";
   byId("issue").value = state.issue;
   byId("folder").value = state.folder;
   byId("undecided").checked = state.undecided === "true";
@@ -35,7 +36,10 @@ function go() {
   return start();
 }
 
-const ask = (more, options) => askJson(`/api/label-issues?${new URLSearchParams([...given().filter(([name]) => !(name in more)), ...Object.entries(more)])}`, options);
+function ask(more, options) {
+  const asked = given().filter(([name]) => FILTERS.includes(name) && !(name in more));
+  return askJson(`/api/label-issues?${new URLSearchParams([...asked, ...Object.entries(more)])}`, options);
+}
 
 async function start() {
   stop.abort();
@@ -47,7 +51,8 @@ async function start() {
     byId("issues").replaceChildren();
     offset = 0;
     take(found);
-    showFields();
+    showFilters();
+    if (state.view && !review) await begin();
     await showConfusion();
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
@@ -74,24 +79,26 @@ function tile(issue) {
   return made;
 }
 
-const decided = (said) => (said === "unsure" ? "can't tell" : said);
+const decided = (said) => ({ unsure: "can't tell", different: "not the same" })[said] ?? said;
 const quality = (issue) => [issue.issues.includes("conflicting") ? "conflicting" : "", issue.label_quality === null ? "" : `quality of the label ${issue.label_quality.toFixed(3)}`].filter(Boolean).join(", ");
 
-function showFields() {
-  const options = answer.fields.map((one) => el("option", { value: one.field, textContent: `${one.field} (${number(one.total)})` }));
-  byId("field").replaceChildren(el("option", { value: "", textContent: "all fields" }), ...options);
-  byId("field").value = state.field;
-  byId("chips").replaceChildren(
-    ...["given", "suggested"].filter((name) => state[name]).map((name) => {
-      const text = `${name === "given" ? "labelled" : "looks like"} ${state[name]}`;
-      const remove = el("button", { type: "button", textContent: "×", "aria-label": `Remove ${text}` });
-      remove.addEventListener("click", () => {
-        state[name] = "";
-        go();
-      });
-      return el("li", {}, el("span", { textContent: text }), remove);
-    }),
-  );
+/** Let a select offer values, beside the one that is chosen. */
+function offer(id, nothing, values, chosen) {
+  const all = chosen && !values.some(([value]) => value === chosen) ? [...values, [chosen, chosen]] : values;
+  byId(id).replaceChildren(...[["", nothing], ...all].map(([value, textContent]) => el("option", { value, textContent })));
+  byId(id).value = chosen;
+}
+
+function showFilters() {
+  const { fields } = answer;
+  offer("field", "all fields", fields.map((one) => [one.field, `${one.field} (${number(one.total)})`]), state.field);
+  const shown = fields.filter((one) => !state.field || one.field === state.field);
+  for (const option of byId("issue").options) {
+    if (option.value) option.textContent = `${ISSUE[option.value]} (${number(shown.reduce((sum, one) => sum + one.issues[option.value], 0))})`;
+  }
+  const classes = [...new Set(shown.flatMap((one) => one.classes.map(({ name }) => name)))].sort().map((name) => [name, name]);
+  offer("given", "anything", classes, state.given);
+  offer("suggested", "anything", classes, state.suggested);
 }
 
 async function showConfusion() {
@@ -118,12 +125,11 @@ async function showConfusion() {
 
 // ------------------------------------------------------------ one label at a time
 
-const large = (image) => `/picture?${new URLSearchParams({ key: image.relative_path, v: (image.content_sha256 ?? "").slice(0, 16) })}`;
 const beside = new Map(); // thing → promise of what lies beside it
 
 function besideOf(thing) {
   if (!beside.has(thing)) {
-    beside.set(thing, askJson(`/api/label-issues/beside?${new URLSearchParams({ key: thing.key, field: thing.field })}`).catch(() => null));
+    beside.set(thing, askJson(`/api/label-issues/beside?${new URLSearchParams({ key: thing.path, field: thing.field })}`).catch(() => null));
     if (beside.size > 40) beside.delete(beside.keys().next().value);
   }
   return beside.get(thing);
@@ -136,11 +142,6 @@ function strip(title, images, lineOf) {
 
 function draw(thing) {
   const { image } = thing;
-  const picture = el("img", { src: large(image), alt: image.name });
-  picture.addEventListener("error", () => {
-    if (image.thumbnail && !picture.src.endsWith(image.thumbnail)) picture.src = image.thumbnail;
-    else picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." }));
-  });
   const strips = el("div", { className: "beside" });
   besideOf(thing).then((found) => {
     if (!found) return;
@@ -156,7 +157,7 @@ function draw(thing) {
   return el(
     "div",
     { className: "two" },
-    el("figure", { className: "large" }, picture, el("figcaption", {}, el("a", { href: image.page, textContent: image.path }))),
+    el("figure", { className: "large" }, largeShot(image), el("figcaption", {}, el("a", { href: image.page, textContent: image.path }))),
     el("div", { className: "facts" },
       el("p", { className: "verdict" }, `${thing.field}: `, el("b", { textContent: named(thing.given) }), thing.suggested === null ? "" : " → ", thing.suggested === null ? null : el("b", { textContent: thing.suggested })),
       el("p", { className: "soft", textContent: thing.reason ?? "" }),
@@ -165,7 +166,7 @@ function draw(thing) {
 }
 
 const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality });
-const relabel = (thing, value) => (value ? [{ kind: "relabel", field: thing.field, value, key: thing.key, content: thing.image.content_sha256, shown: shownOf(thing) }] : null);
+const relabel = (thing, value) => (value ? [{ kind: "relabel", field: thing.field, value, key: thing.path, content: thing.image.content_sha256, shown: shownOf(thing) }] : null);
 const classesOf = (thing) => answer.fields.find((one) => one.field === thing.field)?.classes ?? [];
 
 function say(text) {
@@ -179,20 +180,16 @@ async function another(thing) {
   const list = el("datalist", { id: "classes" }, ...known.map((one) => el("option", { value: one.name })));
   const input = el("input", { required: true, maxLength: 1000, autocomplete: "off", spellcheck: false });
   input.setAttribute("list", "classes");
-  const told = el("p", { className: "soft", textContent: known.slice(0, 9).map((one, at) => `${at + 1} ${one.name}`).join(" · ") });
-  const dialog = el("dialog", { "aria-labelledby": "label-title" },
-    el("form", { method: "dialog" },
-      el("h2", { id: "label-title", textContent: `What is it? (${thing.field})` }),
-      el("label", {}, "Label", input), list, told,
-      el("p", { className: "actions" }, el("button", { className: "strong", value: "ok", textContent: "It is that" }), el("button", { className: "quiet", value: "", formNoValidate: true, textContent: "Cancel" }))));
-  document.body.append(dialog);
-  dialog.showModal();
-  input.focus();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  dialog.remove();
-  const value = dialog.returnValue === "ok" ? input.value.trim() : "";
-  if (!value) return null;
-  if (!known.some((one) => one.name === value) && !confirm(`No image is labelled “${value}” yet. Make it a new label?`)) return null;
+  const frequent = known.slice(0, 9).map((one) => {
+    const button = el("button", { type: "button", className: "quiet", textContent: one.name });
+    button.addEventListener("click", () => {
+      input.value = one.name;
+      input.form.requestSubmit(input.form.querySelector("[value=ok]"));
+    });
+    return button;
+  });
+  const value = await askFor(input, { title: `What is it? (${thing.field})`, label: "Label", more: [list, el("p", { className: "choices" }, ...frequent)], go: "It is that" });
+  if (value && !known.some((one) => one.name === value) && !confirm(`No image is labelled “${value}” yet. Make it a new label?`)) return null;
   return value;
 }
 
@@ -203,11 +200,11 @@ const ANSWERS = [
     decide: (thing) => (thing.given?.includes(", ") ? say("It has several labels: say which it is.") : relabel(thing, thing.given) ?? say("It has no label to keep: say what it is.")),
   },
   { keys: ["o"], name: "Another label", title: "It is something else", decide: async (thing) => relabel(thing, await another(thing)) },
-  { keys: ["s"], name: "Can't tell", title: "It is not asked again, and its label stays", decide: (thing) => [{ kind: "unsure", field: thing.field, key: thing.key, content: thing.image.content_sha256, shown: shownOf(thing) }] },
+  { keys: ["s"], name: "Can't tell", title: "It is not asked again, and its label stays", decide: (thing) => [{ kind: "unsure", field: thing.field, key: thing.path, content: thing.image.content_sha256, shown: shownOf(thing) }] },
   {
     keys: ["d"], name: "Not the same", title: "The image that it conflicts with shows something else",
     decide: (thing) => (thing.against && thing.against.image.content_sha256 !== thing.image.content_sha256
-      ? [{ kind: "different", key: thing.key, content: thing.image.content_sha256, other: thing.against.image.relative_path, other_content: thing.against.image.content_sha256, shown: shownOf(thing) }]
+      ? [{ kind: "different", key: thing.path, content: thing.image.content_sha256, other: thing.against.image.relative_path, other_content: thing.against.image.content_sha256, shown: shownOf(thing) }]
       : say("There is no other image that it conflicts with.")),
   },
   { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], name: "Another label", bare: true, decide: (thing, key) => relabel(thing, classesOf(thing)[Number(key) - 1]?.name) },
@@ -216,7 +213,7 @@ const ANSWERS = [
 async function begin() {
   byId("look").hidden = true;
   byId("review").hidden = false;
-  const undecided = answer.undecided;
+  const open = answer.undecided;
   review = new Review({
     place: byId("review"),
     decider,
@@ -225,35 +222,40 @@ async function begin() {
       besideOf(thing);
       return [large(thing.image)];
     },
-    left: () => `${number(Math.max(0, undecided - review.done.size))} to decide`,
-    load: async (before) => {
-      const id = (one) => `${one.image.relative_path}\n${one.field}`;
-      const known = new Set(before.map(id));
-      let from = Math.max(0, before.length - review.done.size); // what is decided is not in the list any more
-      for (;;) {
-        const found = await ask({ undecided: "true", k: 30, offset: from });
-        const fresh = found.issues.filter((one) => !known.has(id(one))).map((one) => ({ ...one, key: one.image.relative_path }));
-        from += 30;
-        if (fresh.length || from >= found.total) return fresh;
-      }
-    },
+    left: () => `${number(Math.max(0, open - review.done.size))} to decide`,
+    load: undecided(async (from) => {
+      const found = await ask({ undecided: "true", k: 30, offset: from });
+      const things = found.issues.map((one) => ({ ...one, path: one.image.relative_path, key: `${one.field}\n${one.image.relative_path}`, keys: [one.image.relative_path] }));
+      return { things, next: from + 30 < found.total ? from + 30 : null, total: found.total };
+    }),
     answers: ANSWERS,
     concerns: (one, thing) => one.field === thing.field || (one.kind === "different" && thing.issues.includes("conflicting")),
+    // Copies of the same bytes are one question; and so is whether two show the same.
+    settles: (one, thing) =>
+      (one.field === thing.field && one.content === thing.image.content_sha256) ||
+      (one.other === thing.path && thing.number === 1 && !thing.issues.includes("mislabelled")),
     close: () => {
       review = null;
       byId("review").hidden = true;
       byId("look").hidden = false;
       byId("begin").focus();
-      decider.settled().then(start);
+      decider.settled().then(() => {
+        if (!state.view) return start();
+        state.view = "";
+        return go();
+      });
     },
   });
   await review.begin();
 }
 
-byId("begin").addEventListener("click", begin);
+byId("begin").addEventListener("click", () => {
+  state.view = "one";
+  go();
+});
 byId("asked").addEventListener("submit", (event) => event.preventDefault());
 byId("asked").addEventListener("change", () => {
-  Object.assign(state, { field: byId("field").value, issue: byId("issue").value, folder: byId("folder").value.trim(), undecided: byId("undecided").checked ? "true" : "" });
+  for (const name of FILTERS) state[name] = byId(name).type === "checkbox" ? (byId(name).checked ? "true" : "") : byId(name).value.trim();
   go();
 });
 byId("more").addEventListener("click", () => ask({ k: PAGE, offset }).then(take).catch(fail));
@@ -263,7 +265,7 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", () => {
   readAddress();
-  if (review) review.end();
+  if (review && !state.view) review.end();
   else start();
 });
 readAddress();

@@ -1,6 +1,5 @@
 // Decisions on pictures themselves, in any grid: of what is selected or in focus, by buttons and by one key each.
-import { el, notice, number } from "./dom.js";
-import { conflictNotice } from "./decide.js";
+import { images, keyButton } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
 export const ANSWERS = [
@@ -9,18 +8,10 @@ export const ANSWERS = [
   { kind: "unsure", keys: ["s"], name: "Can't tell", title: "It is not asked again, and nothing changes", effect: "are not asked about again; nothing else changes" },
 ];
 
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
-
 /** What goes to the gallery of an image's picture. */
 export const decisionOf = (image, answer, shown) => ({
   kind: answer.kind, field: "quality", key: image.relative_path, content: image.content_sha256, shown,
 });
-
-/** Say on a page what could not be written, or what somebody else said meanwhile. */
-export function tellOfTrouble(decider, place) {
-  decider.addEventListener("conflict", (event) => place.append(conflictNotice(decider, event.detail)));
-  decider.addEventListener("refused", (event) => place.append(notice(`Not written: ${event.detail.message}`, "alert")));
-}
 
 /**
  * Let a grid's images be decided on.
@@ -55,11 +46,7 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
     changed();
   }
 
-  for (const answer of ANSWERS) {
-    const button = el("button", { type: "button", title: answer.title }, answer.name, " ", el("kbd", { textContent: answer.keys[0].toUpperCase() }));
-    button.addEventListener("click", () => say(answer));
-    place.append(button);
-  }
+  place.append(...ANSWERS.map((one) => keyButton(one.name, one.keys[0].toUpperCase(), { title: one.title, does: () => say(one) })));
   addEventListener("keydown", async (event) => {
     if (!active() || event.defaultPrevented || isTyping(event.target) || event.altKey || document.querySelector("dialog[open]")) return;
     const key = event.key.toLowerCase();

@@ -1,8 +1,8 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
-import { askJson, byId, el, notice, number, shot } from "./dom.js";
-import { Decider, told } from "./decide.js";
-import { ANSWERS, decideOnTiles, decisionOf, tellOfTrouble } from "./pictures.js";
-import { Review } from "./review.js";
+import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
+import { Decider, tellOfTrouble } from "./decide.js";
+import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
+import { Review, undecided } from "./review.js";
 import { Tiles } from "./tiles.js";
 
 const PAGE = 60;
@@ -10,8 +10,6 @@ const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been dra
 const SVG = "http://www.w3.org/2000/svg";
 const decider = new Decider(byId("saved"));
 const words = (kind) => kind.replaceAll("_", " ");
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
-const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
 tellOfTrouble(decider, byId("notices"));
 
 // ------------------------------------------------------------------- all kinds
@@ -233,24 +231,18 @@ function oneKind() {
 
   function draw(one) {
     const { image } = one;
-    const picture = el("img", { src: large(one)[0], alt: image.name });
-    picture.addEventListener("error", () => {
-      // Its file is gone, say: the preview is still there.
-      if (image.thumbnail && !picture.src.endsWith(image.thumbnail)) picture.src = image.thumbnail;
-      else picture.replaceWith(el("p", { className: "nothing", textContent: "The picture can't be shown." }));
-    });
     return el(
       "figure",
       { className: "large" },
-      picture,
+      largeShot(image),
       el("figcaption", {},
         el("a", { href: image.page, textContent: image.path }),
         el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` })),
     );
   }
-  const large = (one) => [`/picture?${new URLSearchParams({ key: one.image.relative_path, v: (one.image.content_sha256 ?? "").slice(0, 16) })}`];
+  const thingsOf = (found) => found.images.map((one) => ({ ...one, key: one.image.relative_path }));
 
-  /** One by one, of what `load` gives; and then back to the grid. */
+  /** One by one, of what `load` gives (as for a Review); and then back to the grid. */
   function decideOneByOne(load, left) {
     byId("look").hidden = true;
     byId("review").hidden = false;
@@ -258,13 +250,9 @@ function oneKind() {
       place: byId("review"),
       decider,
       draw,
-      pictures: large,
+      pictures: (one) => [large(one.image)],
       left: () => left(review),
-      load: async (given) => {
-        const known = new Set(given.map((one) => one.key));
-        const found = await load(given, review);
-        return found.images.map((one) => ({ ...one, key: one.image.relative_path })).filter((one) => !known.has(one.key));
-      },
+      load,
       answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
       close: () => {
         byId("review").hidden = true;
@@ -281,15 +269,11 @@ function oneKind() {
 
   byId("begin").addEventListener("click", () =>
     decideOneByOne(
-      async (given, review) => {
-        const known = new Set(given.map((one) => one.key));
-        let offset = Math.max(0, given.length - review.done.size); // what is decided is not in the list any more
-        for (;;) {
-          const found = await askJson(asked({ undecided: "true", k: 50, offset }));
-          if (!found.images.length || found.images.some((one) => !known.has(one.image.relative_path))) return found;
-          offset += found.images.length; // all of it is still being saved
-        }
-      },
+      undecided(async (from) => {
+        const found = await askJson(asked({ undecided: "true", k: 50, offset: from }));
+        // An image that the index doesn't have yet is counted, and not told.
+        return { things: thingsOf(found), next: from + 50 < found.total ? from + 50 : null, total: found.total };
+      }),
       (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle(review)].filter(Boolean).join(" · "),
     ),
   );
@@ -341,7 +325,11 @@ function oneKind() {
   }
   const lookAt = (sample) =>
     decideOneByOne(
-      () => askJson(`/api/samples?${new URLSearchParams({ kind, sample: sample.sample, k: 500 })}`),
+      async (given) => {
+        const known = new Set(given.map((one) => one.key));
+        const found = await askJson(`/api/samples?${new URLSearchParams({ kind, sample: sample.sample, k: 500 })}`);
+        return thingsOf(found).filter((one) => !known.has(one.key));
+      },
       (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
     );
   byId("measure")?.addEventListener("toggle", showSamples);

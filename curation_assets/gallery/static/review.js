@@ -1,16 +1,34 @@
 // One thing at a time: it is shown large, one key answers, the next comes by itself and is there already.
-import { el, notice } from "./dom.js";
+import { el, keyButton, notice } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
 const AHEAD = 4; // whose pictures are fetched while one is looked at
 
 const keyName = (key) => (key.length === 1 ? key.toUpperCase() : key.charAt(0).toUpperCase() + key.slice(1));
 
+/**
+ * What is still to decide of a list that answers leave as soon as they are saved, as `load` of a Review.
+ * @param page (offset) → {things: with a `key`, next: offset of what follows, or null, total: how long the list is}
+ */
+export function undecided(page) {
+  let reached = 0; // place in the list as it was when this began
+  return async (given, done) => {
+    const known = new Set(given.map((one) => one.key));
+    for (;;) {
+      const gone = done(); // not all of them are saved yet: then some come again
+      const { things, next, total } = await page(Math.max(0, reached - gone));
+      reached = (next ?? total) + gone;
+      const fresh = things.filter((one) => !known.has(one.key));
+      if (fresh.length || next === null) return fresh;
+    }
+  };
+}
+
 export class Review {
   /**
    * @param place element that it fills
    * @param decider who takes the answers
-   * @param load (number) → the next things, those that were given before left out; [] where there are no more
+   * @param load (things, () → how many of them are answered) → the next things, those left out; [] where there are no more
    * @param draw thing → element
    * @param pictures thing → addresses of its large pictures
    * @param answers [{keys, name, title, decide: (thing, key) → decisions or null, strong, bare: without a button,
@@ -19,12 +37,14 @@ export class Review {
    * @param press (key, thing) → whether that key did something else
    * @param taken step that was taken back → thing that it was a part of, or nothing
    * @param concerns (decision of others, thing) → whether it answers the thing
+   * @param settles (decision of one's own, thing still to come) → whether that needs no answer any more
    */
-  constructor({ place, decider, load, draw, pictures, answers, left, close, press = () => false, taken = () => null, concerns = () => true }) {
-    Object.assign(this, { place, decider, load, draw, pictures, answers, left, close, other: press, taken, concerns });
+  constructor({ place, decider, load, draw, pictures, answers, left, close, press = () => false, taken = () => null, concerns = () => true, settles = () => false }) {
+    Object.assign(this, { place, decider, load, draw, pictures, answers, left, close, other: press, taken, concerns, settles });
     this.things = [];
     this.at = 0;
     this.done = new Map(); // thing → what was said of it
+    this.along = new Map(); // thing → those that were settled with it
     this.ended = false;
     this.fetched = new Map();
     this.busy = false;
@@ -34,16 +54,11 @@ export class Review {
     this.bar = el("div", { className: "answers", role: "toolbar", "aria-label": "Answers" });
     place.replaceChildren(this.notices, this.shown, this.bar, this.state);
     for (const answer of answers.filter((one) => !one.bare)) {
-      const button = el("button", { type: "button", className: answer.strong ? "strong" : "", title: answer.title },
-        answer.name, " ", el("kbd", { textContent: keyName(answer.keys[0]) }));
-      button.addEventListener("click", () => this.answer(answer));
-      this.bar.append(button);
+      const { title, strong } = answer;
+      this.bar.append(keyButton(answer.name, keyName(answer.keys[0]), { title, className: strong ? "strong" : "", does: () => this.answer(answer) }));
     }
-    this.back = el("button", { type: "button", className: "quiet" }, "Undo ", el("kbd", { textContent: "Z" }));
-    this.back.addEventListener("click", () => this.undo());
-    const out = el("button", { type: "button", className: "quiet" }, "Close ", el("kbd", { textContent: "Esc" }));
-    out.addEventListener("click", () => this.end());
-    this.bar.append(this.back, out);
+    this.back = keyButton("Undo", "Z", { className: "quiet", does: () => this.undo() });
+    this.bar.append(this.back, keyButton("Close", "Esc", { className: "quiet", does: () => this.end() }));
     this.pressed = (event) => this.press(event);
     addEventListener("keydown", this.pressed);
     this.others = (event) => this.heard(event.detail);
@@ -76,7 +91,8 @@ export class Review {
 
   async more() {
     if (this.ended || this.loading) return this.loading;
-    this.loading = this.load(this.things).then(
+    const given = [...this.things, ...[...this.along.values()].flat()];
+    this.loading = this.load(given, () => this.done.size).then(
       (found) => {
         this.things.push(...found);
         this.ended = !found.length;
@@ -122,10 +138,22 @@ export class Review {
         return;
       }
       this.done.set(thing, answer.name);
+      this.settle(thing, decisions);
       if (this.things[this.at] === thing) await this.step(1);
     } finally {
       this.busy = false;
     }
+  }
+
+  /** What still comes and is answered by the same. */
+  settle(thing, decisions) {
+    const at = this.things.indexOf(thing);
+    const isSettled = (one, place) => place > at && !this.done.has(one) && decisions.some((decision) => this.settles(decision, one));
+    const settled = this.things.filter(isSettled);
+    if (!settled.length) return;
+    this.along.set(thing, settled);
+    for (const one of settled) this.done.set(one, "");
+    this.things = this.things.filter((one) => !settled.includes(one));
   }
 
   async step(by) {
@@ -143,7 +171,9 @@ export class Review {
     const thing = this.taken(step) ?? latest.find((one) => (one.keys ?? [one.key]).some((key) => keys.has(key)));
     const at = this.things.indexOf(thing);
     if (at >= 0) {
-      this.done.delete(thing);
+      for (const one of [thing, ...(this.along.get(thing) ?? [])]) this.done.delete(one);
+      this.things.splice(at + 1, 0, ...(this.along.get(thing) ?? []));
+      this.along.delete(thing);
       this.at = at;
     }
     this.show();

@@ -1,7 +1,7 @@
 // The search page: the address holds what is asked, the form shows it, the grid shows what was found.
 import { ask, askJson, byId, download, el, indexNotices, notice, number } from "./dom.js";
-import { Decider } from "./decide.js";
-import { decideOnTiles, tellOfTrouble } from "./pictures.js";
+import { Decider, tellOfTrouble } from "./decide.js";
+import { decideOnTiles } from "./pictures.js";
 import { isTyping, Tiles } from "./tiles.js";
 
 const PAGE = 60;
