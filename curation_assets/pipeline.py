@@ -138,6 +138,7 @@ class Pipeline:
             GroupSource,
             IssueSource,
             ProblemSource,
+            TagSource,
             quality_source,
             score_source,
         )
@@ -157,6 +158,7 @@ class Pipeline:
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.findings),
+                TagSource(self.tables.decisions),
                 IssueSource(self.tables.label_issues),
                 score_source(self.tables.scores),
                 GroupSource(self.tables.groups),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from curation_assets.pipeline import Pipeline
 
 app = typer.Typer(
-    help="What people say of images: keep, remove, keeper, relabel, same, different, unsure.",
+    help="What people say of images: keep, remove, keeper, relabel, same, different, unsure, tag, untag.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -40,14 +40,16 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, in your
 
 @app.command()
 def add(
-    kind: Annotated[str, typer.Argument(help="keep, remove, keeper, relabel, same, different or unsure.")],
+    kind: Annotated[str, typer.Argument(help="keep, remove, keeper, relabel, same, different, unsure, tag or untag.")],
     path: Annotated[str, typer.Argument(help="The image: relative to the images root, or on disk.")],
     other: Annotated[str | None, typer.Argument(help="The other image, of same and different.")] = None,
     field: Annotated[
         str | None,
         typer.Option("--field", help="Of keep and remove quality (the default) or duplicate; of relabel the field."),
     ] = None,
-    value: Annotated[str | None, typer.Option("--value", help="Of relabel: the label.")] = None,
+    value: Annotated[
+        str | None, typer.Option("--value", help="Of relabel the label, of tag and untag the tag.")
+    ] = None,
     reason: ReasonOption = None,
     by: ByOption = None,
     images: ImagesOption = None,

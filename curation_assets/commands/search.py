@@ -80,6 +80,9 @@ def search(
     problem: Annotated[
         list[str] | None, typer.Option("--problem", help="Only images with this kind of problem, or any; repeatable.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Only images that somebody tagged so; repeatable.")
+    ] = None,
     where: WhereOption = None,
     as_of: AsOfOption = None,
     model_version: ModelOption = None,
@@ -120,6 +123,7 @@ def search(
         min_side=min_side,
         has_gps=gps,
         problem=None if problem is None else _kinds(problem),
+        tag=tag,
         where=where,
     )
     from curation_assets.search.export import write_csv

@@ -11,10 +11,11 @@ from curation_assets.curate.findings import Findings
 from curation_assets.curate.measuring import MEASURED
 from curation_assets.curate.overview import as_decided, judged_rows
 from curation_assets.curate.problems import KINDS, Thresholds, problem_names
+from curation_assets.decisions.record import read_decisions
 from curation_assets.lake.schemas import Column
 from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource, of_searched_model
-from curation_assets.search.filters import PROBLEMS
+from curation_assets.search.filters import PROBLEMS, TAGS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.ordering import NEAR_COPIES, NEAR_GROUP, NEAR_KEEPER
 
@@ -80,6 +81,27 @@ class IssueSource:
         rows = self._issues.latest().read([*key, "field", "kind", "reason"]).drop("_file").sort("field", "kind")
         told = pl.format("{} ({}): {}", "kind", "field", "reason")
         return rows.group_by(key).agg(label_issues=told.str.join("; "))
+
+
+class TagSource:
+    """The tags that people gave: ``tags``, as ``hard, night``; null where there is none."""
+
+    is_shown = True
+    columns = (Column(TAGS, pa.string(), "tags that people gave its picture"),)
+
+    def __init__(self, decisions: LakeTable) -> None:
+        self._decisions = decisions
+
+    def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
+        """The newest one of the table of decisions."""
+        newest = self._decisions.newest_version()
+        return None if newest < 0 else newest
+
+    def read(self, index: SearchIndex) -> pl.DataFrame:
+        """Images whose picture has a tag."""
+        tags = read_decisions(self._decisions).tagged()
+        told = tags.group_by("content_sha256", maintain_order=True).agg(pl.col("tag").str.join(", ").alias(TAGS))
+        return index.rows.select("relative_path", "content_sha256").join(told, on="content_sha256", how="inner")
 
 
 class GroupSource:

@@ -141,7 +141,8 @@ def gather(
 
 def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:
     """Numbers of the rows of usable images that a recipe looks at."""
-    chosen = make_filter(folder=recipe.images.folders, status=("ok",), where=recipe.images.where)
+    asked = recipe.images
+    chosen = make_filter(folder=asked.folders, status=("ok",), tag=asked.tags, where=asked.where)
     rows = searcher.matching(index, chosen)
     numbers = np.arange(len(index.rows)) if rows is None else np.sort(rows)
     found: NDArray[np.int64] = numbers[index.rows[numbers]["content_sha256"].is_not_null().to_numpy()]

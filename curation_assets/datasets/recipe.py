@@ -50,10 +50,12 @@ class Images(_Table):
 
     Attributes:
         folders: these with all below them; none: all.
+        tags: those that people tagged with one of these; none: all.
         where: a condition in SQL, as searches have it.
     """
 
     folders: Texts = ()
+    tags: Texts = ()
     where: str | None = None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from curation_assets.annotations.fields import fault_of_field
 from curation_assets.errors import CurationError
 
-KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE = (
+KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE, TAG, UNTAG = (
     "keep",
     "remove",
     "keeper",
@@ -18,13 +18,17 @@ KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE = (
     "same",
     "different",
     "unsure",
+    "tag",
+    "untag",
 )
-KINDS = (KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE)
+KINDS = (KEEP, REMOVE, KEEPER, RELABEL, SAME, DIFFERENT, UNSURE, TAG, UNTAG)
 PAIRED = (SAME, DIFFERENT)  # of two images
+TAGGING = (TAG, UNTAG)  # whose value is the tag: they gather images, and judge none
 
 # What a keep or remove is about: the picture wherever it lies, or this path, as there are copies of it.
 QUALITY, DUPLICATE = "quality", "duplicate"
 
+MOST_TAG = 100  # characters
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -66,7 +70,7 @@ def fault_of(row: Mapping[str, str | None]) -> str | None:
         return f"{kind} is about {QUALITY} or {DUPLICATE}, not {field!r}"
     if kind == UNSURE and field == DUPLICATE:
         return f"{kind} is about {QUALITY} or a field of labels, not {DUPLICATE}"
-    if kind in (KEEPER, *PAIRED) and field is not None:
+    if kind in (KEEPER, *PAIRED, *TAGGING) and field is not None:
         return f"{kind} takes no field"
     if (kind == KEEPER or field == DUPLICATE) and kind != RELABEL and row["relative_path"] is None:
         return f"{'keeper' if kind == KEEPER else f'{kind} of a duplicate'} is about one path, and none is given"
@@ -75,9 +79,23 @@ def fault_of(row: Mapping[str, str | None]) -> str | None:
     is_of_labels = kind == RELABEL or (kind == UNSURE and field != QUALITY)
     if is_of_labels and (fault := fault_of_field(str(field))):
         return fault
-    if kind != RELABEL and row["value"] is not None:
+    if kind in TAGGING:
+        if (fault := fault_of_tag(row["value"])) is not None:
+            return fault
+    elif kind != RELABEL and row["value"] is not None:
         return f"{kind} takes no value"
     return _fault_of_shown(row["shown"])
+
+
+def fault_of_tag(tag: str | None) -> str | None:
+    """What is wrong with a tag, in words; None where nothing is."""
+    if not tag:
+        return "a tag needs a value: its name"
+    if len(tag) > MOST_TAG:
+        return f"a tag has at most {MOST_TAG} characters: {tag[:30]!r}…"
+    if "," in tag or not tag.isprintable() or tag != tag.strip():
+        return f"the tag {tag!r} has a comma, blanks at an end or what can't be printed in it"
+    return None
 
 
 def _fault_of_pair(row: Mapping[str, str | None]) -> str | None:

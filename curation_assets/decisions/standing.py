@@ -7,6 +7,7 @@ again. Questions:
 - is the picture good enough? ``keep``, ``remove``, ``unsure`` of ``quality``: of a content;
 - is this path wanted beside its copies? ``keep``, ``remove`` of ``duplicate``, ``keeper``: of a path and content;
 - what is its label? ``relabel`` and ``unsure``, by field: of a content;
+- has it some tag? ``tag``, ``untag``, by tag: of a content;
 - do two show the same? ``same``, ``different``: of two contents in any order.
 """
 
@@ -27,6 +28,8 @@ from curation_assets.decisions.kinds import (
     RELABEL,
     REMOVE,
     SAME,
+    TAG,
+    TAGGING,
     UNSURE,
 )
 from curation_assets.lake.schemas import DECISIONS
@@ -81,6 +84,10 @@ class Decisions:
         """Labels that people gave: ``content_sha256``, ``field``, ``value``."""
         return self._of(RELABEL).select("content_sha256", "field", "value")
 
+    def tagged(self) -> pl.DataFrame:
+        """Tags that pictures have: ``content_sha256``, ``tag``, by tag."""
+        return self._of(TAG).select("content_sha256", tag="value").sort("tag", "content_sha256")
+
     def of_image(self, relative_path: str, content: str | None) -> pl.DataFrame:
         """Those that are about an image; what is about one path only counts for that path."""
         is_its = (pl.col("content_sha256") == content) | (pl.col("other_sha256") == content)
@@ -130,6 +137,8 @@ def _question() -> pl.Expr:
     return (
         pl.when(is_label)
         .then(pl.lit("label ") + field)
+        .when(kind.is_in(TAGGING))
+        .then(pl.lit("tag ") + pl.col("value"))
         .when(kind.is_in(PAIRED))
         .then(pl.lit("pair"))
         .when(_is_of_path())

@@ -21,7 +21,7 @@ from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.filters import MAP_COLUMNS, PROBLEMS
+from curation_assets.search.filters import MAP_COLUMNS, PROBLEMS, TAGS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.ordering import NEAR_COPIES
 from curation_assets.search.query import Like, Picture, Query, Text
@@ -196,6 +196,7 @@ def found_image(
     problems: str | None = None,
     near: int | None = None,
     decided: str | None = None,
+    tags: str | None = None,
 ) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
@@ -220,6 +221,7 @@ def found_image(
         near_copies=near or 0,
         problems=problems.split(", ") if problems else [],
         decided=decided,
+        tags=tags.split(", ") if tags else [],
     )
 
 
@@ -233,13 +235,14 @@ def found_images(
     """Some rows, as answers show them, with how many copies each has.
 
     Args:
-        further: their problems and near copies.
+        further: their problems, near copies and tags.
         said: what people decided of pictures, by content.
     """
-    told = [(None, None)] * len(rows) if further is None else further.select(PROBLEMS, NEAR_COPIES).iter_rows()
+    known = (PROBLEMS, NEAR_COPIES, TAGS)
+    told = [(None,) * len(known)] * len(rows) if further is None else further.select(known).iter_rows()
     return [
-        found_image(row, versions, int(number), problems, near, (said or {}).get(row["content_sha256"]))
-        for row, number, (problems, near) in zip(rows.iter_rows(named=True), copies, told, strict=True)
+        found_image(row, versions, int(number), problems, near, (said or {}).get(row["content_sha256"]), tags)
+        for row, number, (problems, near, tags) in zip(rows.iter_rows(named=True), copies, told, strict=True)
     ]
 
 

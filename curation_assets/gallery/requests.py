@@ -68,6 +68,7 @@ class SearchRequest(Versions):
     status: list[Status] = Field([], max_length=20, description="What the scan found; only `ok` images can be ranked.")
     has_gps: bool | None = Field(None, description="Whether the image says where it was taken.")
     problem: list[_Text] = Field([], max_length=20, description="Has one of these kinds of problem; `any`: one at all.")
+    tag: list[_Text] = Field([], max_length=20, description="Has one of these tags.")
     where: str | None = Field(
         None, max_length=10_000, description="A condition in SQL: `width > 2 * height AND camera LIKE 'DJI%'`."
     )
@@ -102,6 +103,7 @@ class SearchRequest(Versions):
             status=tuple(self.status),
             has_gps=self.has_gps,
             problem=check_filter(self.problem),
+            tag=tuple(self.tag),
             where=self.where,
             region=_region(self.region) if self.region else None,
         )

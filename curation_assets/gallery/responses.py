@@ -58,6 +58,7 @@ class FoundImage(BaseModel):
     decided: str | None = Field(
         None, description="`keep`, `remove` or `unsure`, where a person said so of the picture."
     )
+    tags: list[str] = Field([], description="That people gave its picture.")
 
 
 class FoldedImages(BaseModel):
@@ -217,6 +218,19 @@ class LabelsAnswer(BaseModel):
     labels: list[str]
     total: int
     images: list[Label]
+
+
+class Tag(BaseModel):
+    """A tag, and how much has it."""
+
+    tag: str
+    images: int
+
+
+class TagsAnswer(BaseModel):
+    """All tags, by name."""
+
+    tags: list[Tag]
 
 
 class FolderCounts(BaseModel):

@@ -174,6 +174,12 @@ class Review:
         """Content → ``keep``, ``remove`` or ``unsure``, as far as people said so of the picture itself."""
         return self._said.of(self._tables.decisions.newest_version(), lambda: said_of_pictures(self.decisions()))
 
+    def tags(self, index: SearchIndex) -> pl.DataFrame:
+        """Tags that images have, by name: ``tag``, ``images``."""
+        images = index.rows.lazy().select("content_sha256")
+        tags = self.decisions().tagged().lazy()
+        return images.join(tags, on="content_sha256").group_by("tag").agg(images=pl.len()).sort("tag").collect()
+
     def latest(self) -> str:
         """Id of the latest decision; empty where there is none."""
         return str(self.rows()["decision_id"].max() or "")

@@ -29,6 +29,9 @@ def follow_decisions(pipeline: Pipeline, rows: Sequence[Row], progress: Progress
     Raises:
         CurationError: a table of groups can't be read or written.
     """
+    rows = [row for row in rows if row["kind"] not in kinds.TAGGING]  # nothing follows from those
+    if not rows:
+        return None
     tables = pipeline.tables
     if tables.groups.exists():
         pipeline.group(progress)

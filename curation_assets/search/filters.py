@@ -40,6 +40,7 @@ COLUMNS = (
     "embedded_at",
 )
 PROBLEMS = "problems"  # a column that joins an index: kinds of problem, as `blurry, dark`
+TAGS = "tags"  # another one: what people tagged it with, as `hard, night`
 ANY_PROBLEM = "any"
 MAP_COLUMNS = ("map_x", "map_y")  # of an image's place on the map; they join an index where a region needs them
 
@@ -83,6 +84,7 @@ class Filter(BaseModel):
         min_side, max_side: pixels of the shorter side.
         has_gps: whether the image says where it was taken.
         problem: kinds of problem, of which it has to have one; ``any`` is any.
+        tag: tags that people gave, of which it has to have one.
         where: a condition in SQL, as polars understands it, over ``COLUMNS`` and those that join an index:
             ``width > 2 * height``.
         region: corners of a polygon on the map, at least three (x, y).
@@ -103,10 +105,11 @@ class Filter(BaseModel):
     max_side: int | None = Field(None, ge=0)
     has_gps: bool | None = None
     problem: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
     where: str | None = None
     region: tuple[Point, ...] = Field((), max_length=10_000)
 
-    @field_validator("folder", "format", "status", "problem", mode="before")
+    @field_validator("folder", "format", "status", "problem", "tag", mode="before")
     @classmethod
     def _one_is_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -191,6 +194,9 @@ class Filter(BaseModel):
                     names.is_not_null() if kind == ANY_PROBLEM else names.list.contains(kind) for kind in self.problem
                 )
             )
+        if self.tag:
+            tags = pl.col(TAGS).str.split(", ")
+            found.append(pl.any_horizontal(tags.list.contains(tag) for tag in self.tag))
         if self.where is not None and self.where.strip():
             found.append(parse_condition(self.where, further))
         if self.region:

@@ -111,7 +111,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "an unknown image": (["add", "keep", "a/none.jpg"], "no image 'a/none.jpg' in "),
     "an unknown other": (["add", "same", FIRST, "a/none.jpg"], "no image 'a/none.jpg' in "),
     "a kind with a slip": (["add", "remov", FIRST], "no kind of decision is called 'remov'; did you mean remove?"),
-    "an unknown kind": (["add", "zzz", FIRST], "there are keep, remove, keeper, relabel, same, different, unsure"),
+    "an unknown kind": (["add", "zzz", FIRST], "there are keep, remove, keeper, relabel, same, different, unsure, tag"),
+    "no tag": (["add", "tag", FIRST], "a tag needs a value: its name"),
     "a copy": (["add", "same", FIRST, COPY], "both images have the same content"),
     "one of two": (["add", "different", FIRST], "different is about two images, and one is given"),
     "two of one": (["add", "keep", FIRST, SECOND], "keep is about one image, and two are given"),
@@ -262,6 +263,23 @@ def test_what_is_kept_is_no_problem_until_that_is_taken_back(curation: Curation,
     said(curation, "undo", "--last")
     said(curation, "undo", "--last")
     assert json.loads(curation("problems", "blurry", *everything)[1]) == before
+
+
+def test_a_tag_gathers_images_wherever_they_lie_until_it_is_taken_off(curation: Curation, lake: Pipeline) -> None:
+    for path, tag in ((FIRST, "hard"), (SECOND, "hard"), (SECOND, "at night")):
+        said(curation, "add", "tag", path, "--value", tag)
+
+    def found(*conditions: str) -> set[str]:
+        code, text, error = curation("search", "--json", *conditions)
+        assert code == 0, error
+        return {image["relative_path"] for image in json.loads(text)["images"]}
+
+    assert found("--tag", "hard") == {COPY, FIRST, SECOND}
+    assert found("--tag", "har", "--tag", "at night") == {SECOND}
+    assert found("--where", "tags = 'at night, hard'") == {SECOND}
+    said(curation, "add", "untag", COPY, "--value", "hard")
+    assert found("--tag", "hard") == {SECOND}
+    assert found("--tag", "nothing") == set()
 
 
 def test_a_removed_duplicate_says_nothing_of_the_picture(curation: Curation, lake: Pipeline) -> None:

@@ -65,6 +65,19 @@ def test_duplicates_and_keepers_are_of_a_path_and_its_content() -> None:
     assert ids(Decisions(found.of_image("y.jpg", A))) == ["0002"]
 
 
+def test_tags_are_by_name_and_of_a_content() -> None:
+    rows = [
+        said(1, "tag", value="hard", relative_path="x.jpg"),
+        said(2, "tag", B, value="hard"),
+        said(3, "tag", value="at night"),
+        said(4, "untag", value="hard", relative_path="moved.jpg"),
+        said(5, "remove"),
+    ]
+    assert count(*rows).tagged().rows() == [(A, "at night"), (B, "hard")]
+    back = said(6, "untag", undoes="0004", value="hard")
+    assert count(*rows, back).tagged().rows() == [(A, "at night"), (A, "hard"), (B, "hard")]
+
+
 def test_a_pair_has_no_order() -> None:
     rows = [said(1, "same", B, other_sha256=A), said(2, "same", A, other_sha256=C)]
     assert sorted(count(*rows).same_pairs().rows()) == [(A, B), (A, C)]
@@ -126,6 +139,13 @@ def test_at_the_same_moment_the_later_id_counts_and_the_order_of_rows_is_no_matt
         (said(1, "relabel", field="class"), "relabel needs a value"),
         (said(1, "keep", value="rust"), "keep takes no value"),
         (said(1, "keep", shown="{"), "shown is not JSON"),
+        (said(1, "tag"), "a tag needs a value: its name"),
+        (said(1, "tag", value="a, b"), "the tag 'a, b' has a comma"),
+        (said(1, "untag", value=" a"), "the tag ' a' has a comma, blanks at an end"),
+        (said(1, "tag", value="x" * 101), "a tag has at most 100 characters"),
+        (said(1, "tag", value="a\nb"), "the tag 'a\\nb' has a comma"),
+        (said(1, "tag", value="a", field="quality"), "tag takes no field"),
+        (said(1, "tag", value="<b>hard"), None),
         (said(1, "keep"), None),
         (said(1, "relabel", field="duplicate", value="x"), None),
         (said(1, "relabel", field="my field", value="x"), "a field can't be called 'my field'"),

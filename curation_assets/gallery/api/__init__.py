@@ -17,6 +17,7 @@ from curation_assets.gallery.api import (
     problems,
     samples,
     search,
+    tags,
     uploads,
 )
 from curation_assets.gallery.api.documentation import PROBLEMS
@@ -34,6 +35,7 @@ for _subject in (
     label_issues,
     samples,
     decisions,
+    tags,
     export,
     pixels,
 ):

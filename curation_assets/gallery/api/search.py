@@ -10,7 +10,7 @@ from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
 from curation_assets.images.names import printable
-from curation_assets.search.filters import PROBLEMS
+from curation_assets.search.filters import PROBLEMS, TAGS
 from curation_assets.search.ordering import NEAR_COPIES, ONLY_COPIES
 
 router = APIRouter()
@@ -27,7 +27,7 @@ async def search(
 def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
     found = gallery.search(asked, asked.k, asked.offset)
     gallery.files.expect(found.index, found.rows)
-    further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES])
+    further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES, TAGS])
     latest = gallery.review.latest()
     return responses.SearchAnswer(
         total=found.total,
