@@ -158,7 +158,6 @@ class Pipeline:
                 label_source(self.tables.zero_shot_labels),
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.findings),
-                TagSource(self.tables.decisions),
                 IssueSource(self.tables.label_issues),
                 score_source(self.tables.scores),
                 GroupSource(self.tables.groups),
@@ -166,6 +165,7 @@ class Pipeline:
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
                 ),
+                TagSource(self.tables.decisions),
                 warning_source(self.tables.directory),
             ],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -43,10 +44,14 @@ class Gallery:
 
     Args:
         pipeline: of the lake.
+
+    Attributes:
+        lake: tells it from others, for what a browser keeps.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.settings = pipeline.settings
+        self.lake = sha256(str(pipeline.tables.directory.path).encode("utf-8", "backslashreplace")).hexdigest()[:12]
         self.tables = pipeline.tables
         self.agreements = pipeline.agreements
         self.annotations_of = pipeline.annotations_of

@@ -62,8 +62,9 @@ _templates.globals |= {"address": _address, "version": __version__}
 
 def render(template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
     """A page."""
-    token = request.app.state.token
-    text = _templates.get_template(template).render(here=request.url.path, has_token=token is not None, **values)
+    state = request.app.state
+    shared = {"here": request.url.path, "has_token": state.token is not None, "lake": state.gallery.lake}
+    text = _templates.get_template(template).render(**shared, **values)
     return HTMLResponse(text, status)
 
 

@@ -803,7 +803,7 @@ def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
     labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
-    assert rows.columns[-19:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
+    assert rows.columns[-20:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS, "tags"]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
@@ -968,7 +968,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     assert paths == {
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
-        "/api/samples", "/api/decisions", "/api/duplicates", "/api/label-issues",
+        "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-issues",
         "/api/label-issues/beside", "/api/label-issues/confusion", "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import polars as pl
 import pytest
 
 from curation_assets.decisions.record import append, read_decisions, read_rows
@@ -87,6 +90,55 @@ def test_a_selection_is_decided_on_at_once_and_taken_back(
     expect(page.locator("#tiles .tile[data-decided]")).to_have_count(0)
     saved(page)
     assert said(own) == []
+
+
+def test_a_selection_outlives_searches_and_reloads_and_becomes_a_set(
+    visit: Open, own: Pipeline, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    address = serve(own)
+    page = visit(390, at=address).go("/?folder=coffee")
+    named(page, "Ann")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.locator("#tiles .tile").nth(0).focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.goto(page.url.replace("coffee", "rice"))
+    selection = page.locator("#selection")
+    expect(selection).to_contain_text("2 selected, 2 of them not here")
+    assert fits(page)
+    page.locator("#tiles .tile").nth(0).focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("k")
+    assert asked[0].startswith("Keep: 3 images, 2 of them not on this page, are good enough")
+    page.reload()
+    expect(selection).to_contain_text("3 selected, 2 of them not here")
+    page.keyboard.press("t")
+    page.get_by_label("Tag", exact=True).last.fill(SCRIPT)
+    page.keyboard.press("Enter")
+    expect(page.locator("#tiles .marks .tag")).to_have_text(SCRIPT)
+    saved(page)
+    assert [row["tag"] for row in page.request.get(f"{address}/api/tags").json()["tags"]] == [SCRIPT]
+    with page.expect_download() as taken:
+        selection.get_by_role("button", name="Export").click()
+    taken.value.save_as(tmp_path / "set.csv")
+    assert pl.read_csv(tmp_path / "set.csv")["tags"].to_list() == [SCRIPT] * 3
+    page.locator("#show-selected").click()
+    page.locator("dialog .tile input").first.click()
+    page.get_by_role("button", name="Close").click()
+    expect(selection).to_contain_text("2 selected")
+    page.goto(f"{address}/?tag={quote(SCRIPT)}")
+    expect(page.locator("#count")).to_contain_text("4 images")  # one has a copy
+    expect(page.locator("[name=tag]")).to_have_value(SCRIPT)
+    page.keyboard.press("t")
+    page.get_by_role("button", name="×").last.click()
+    expect(page.locator("#tiles .marks .tag")).to_have_count(2)
+    page.keyboard.press("z")
+    expect(page.locator("#tiles .marks .tag")).to_have_count(4)
+    page.keyboard.press("Escape")
+    expect(selection).to_be_hidden()
+    page.reload()
+    expect(page.locator("#count")).to_contain_text("4 images")
+    expect(selection).to_be_hidden()
 
 
 def test_two_reviewers_see_each_other_and_never_overwrite(

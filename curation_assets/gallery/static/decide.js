@@ -1,35 +1,20 @@
 // Decisions of this visit: sent together, kept in this browser until the gallery has them on its disk, taken back in order.
 import { askFor, askJson, el, notice, told } from "./dom.js";
+import { keep, ofLake, recall } from "./kept.js";
 
-const NAME = "curation name", OUTBOX = "curation outbox", VISIT = "curation visit";
+const NAME = "curation name", OUTBOX = ofLake("curation outbox"), VISIT = ofLake("curation visit");
 const POLL_MS = 5000, LATER_MS = 3000, MOST = 1000;
 
 const token = () => [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-function stored(storage, name, otherwise) {
-  try {
-    return JSON.parse(storage.getItem(name)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
-}
-
-function store(storage, name, value) {
-  try {
-    storage.setItem(name, JSON.stringify(value));
-  } catch {
-    // full or forbidden: what is not sent yet is then lost with the page, which says that it is saving
-  }
-}
-
 export class Decider extends EventTarget {
-  /** Events: `others` with other people's decisions, `conflict`, `refused`. */
+  /** Events: `others` with other people's decisions, `undone` with a step that is taken back, `conflict`, `refused`. */
   constructor(place) {
     super();
     this.place = place; // where it says what is saved
     this.latest = null; // id of the latest decision that the page knows of
-    this.outbox = stored(localStorage, OUTBOX, []); // {by, decision}; of an earlier page too
-    this.visit = stored(sessionStorage, VISIT, []); // {label, tokens} of each step that can be taken back
+    this.outbox = recall(localStorage, OUTBOX, []); // {by, decision}; of an earlier page too
+    this.visit = recall(sessionStorage, VISIT, []); // {label, said: its first decision, keys, tokens} of each step that can be taken back
     this.mine = new Set(this.outbox.map(({ decision }) => decision.token));
     this.sending = null;
     this.trouble = "";
@@ -40,7 +25,7 @@ export class Decider extends EventTarget {
   }
 
   get by() {
-    return stored(localStorage, NAME, "");
+    return recall(localStorage, NAME, "");
   }
 
   /** The name of who decides, asked for once; null where it isn't told. */
@@ -49,7 +34,7 @@ export class Decider extends EventTarget {
     const input = el("input", { required: true, maxLength: 100, autocomplete: "name", name: "by" });
     const text = "Your name stands beside what you decide, so that others know whom to ask.";
     const said = await askFor(input, { title: "Who decides?", label: "Name", text });
-    if (said) store(localStorage, NAME, said);
+    if (said) keep(localStorage, NAME, said);
     return said;
   }
 
@@ -59,8 +44,9 @@ export class Decider extends EventTarget {
     if (!by) return null;
     const made = decisions.map((decision) => ({ token: token(), seen: this.latest ?? "", ...decision }));
     this.queue(by, made);
-    this.visit.push({ label, tokens: made.map((one) => one.token), keys: made.map((one) => one.key) });
-    store(sessionStorage, VISIT, this.visit);
+    const { kind, value } = made[0];
+    this.visit.push({ label, said: { kind, value }, tokens: made.map((one) => one.token), keys: made.map((one) => one.key) });
+    keep(sessionStorage, VISIT, this.visit);
     this.show();
     return made;
   }
@@ -69,9 +55,10 @@ export class Decider extends EventTarget {
   async undo() {
     const step = this.visit.pop();
     if (!step) return null;
-    store(sessionStorage, VISIT, this.visit);
+    keep(sessionStorage, VISIT, this.visit);
     this.queue(this.by, step.tokens.map((undoes) => ({ token: token(), undoes })));
     this.show();
+    this.dispatchEvent(new CustomEvent("undone", { detail: step }));
     return step;
   }
 
@@ -80,7 +67,7 @@ export class Decider extends EventTarget {
       this.outbox.push({ by, decision });
       this.mine.add(decision.token);
     }
-    store(localStorage, OUTBOX, this.outbox);
+    keep(localStorage, OUTBOX, this.outbox);
     this.send();
   }
 
@@ -147,9 +134,9 @@ export class Decider extends EventTarget {
   drop(batch) {
     const tokens = new Set(batch.map((one) => one.token));
     // Another page of this browser may have added some, or sent these.
-    const there = stored(localStorage, OUTBOX, []).filter(({ decision }) => !tokens.has(decision.token));
+    const there = recall(localStorage, OUTBOX, []).filter(({ decision }) => !tokens.has(decision.token));
     this.outbox = this.outbox.filter(({ decision }) => !tokens.has(decision.token));
-    store(localStorage, OUTBOX, there);
+    keep(localStorage, OUTBOX, there);
     this.show();
   }
 

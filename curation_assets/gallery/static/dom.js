@@ -142,7 +142,12 @@ export const alike = (image) => (image.near_copies > image.copies ? `${number(im
 const SAID = { keep: "keep", remove: "remove", unsure: "can't tell", keeper: "the one to keep", same: "the same", different: "not the same" };
 
 /** A decision as people read it. */
-export const told = (decision) => (decision.kind === "relabel" ? `it is ${decision.value}` : SAID[decision.kind] ?? decision.kind);
+export function told(decision) {
+  if (decision.kind === "relabel") return `it is ${decision.value}`;
+  if (decision.kind === "tag") return `tagged ${decision.value}`;
+  if (decision.kind === "untag") return `${decision.value} taken off`;
+  return SAID[decision.kind] ?? decision.kind;
+}
 
 /** What a person decided of the picture, in words; nothing where nobody did. */
 export const decided = (image) => (image.decided ? told({ kind: image.decided }) : "");
@@ -159,6 +164,7 @@ export function marks(image) {
     const title = `${number(near)} other ${near === 1 ? "image shows" : "images show"} the same photograph under other bytes`;
     found.push(el("span", { className: "copies", title, textContent: alike(image) }));
   }
+  for (const tag of image.tags ?? []) found.push(el("span", { className: "tag", textContent: tag }));
   if (image.decided) found.unshift(el("span", { className: "decided", textContent: decided(image) }));
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }

@@ -2,6 +2,7 @@
 import { askJson, ask, byId, el, keyButton, linkTile, notice, scored, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { ANSWERS, decisionOf } from "./pictures.js";
+import { askForTag, taggingOf } from "./selection.js";
 import { isTyping } from "./tiles.js";
 
 async function showExif(place) {
@@ -68,6 +69,13 @@ function decideHere(place) {
     await decider.settled();
     show();
   };
+  const tag = async () => {
+    const has = [...byId("decisions").querySelectorAll("[data-tag]")].map((one) => one.dataset.tag);
+    const asked = await askForTag("Tag this image", has);
+    if (!asked || !(await decider.say([taggingOf(image.relative_path, image.content_sha256, asked)], told({ ...asked, value: asked.tag })))) return;
+    await decider.settled();
+    show();
+  };
   const undo = async () => {
     if (!(await decider.undo())) return;
     await decider.settled();
@@ -78,7 +86,7 @@ function decideHere(place) {
       const { decisions } = await askJson(`/api/image?${new URLSearchParams({ key: image.relative_path })}`);
       byId("decisions").replaceChildren(
         ...decisions.map((one) =>
-          el("li", {}, `${told(one)}${one.field && one.field !== "quality" ? ` (${one.field})` : ""} `,
+          el("li", { "data-tag": one.kind === "tag" ? one.value : undefined }, `${told(one)}${one.field && one.field !== "quality" ? ` (${one.field})` : ""} `,
             el("span", { className: "soft", textContent: `${one.decided_by ?? "somebody"}${one.reason ? `: ${one.reason}` : ""}` })),
         ),
       );
@@ -86,15 +94,21 @@ function decideHere(place) {
       byId("notices").replaceChildren(notice(error.message, "alert"));
     }
   };
-  const buttons = [...ANSWERS, { keys: ["z"], name: "Undo", title: "Take the last decision of this visit back" }];
+  const buttons = [
+    ...ANSWERS.map((one) => ({ ...one, does: () => answer(one) })),
+    { keys: ["t"], name: "Tag", title: "It joins a set, or leaves one", does: tag },
+    { keys: ["z"], name: "Undo", title: "Take the last decision of this visit back", does: undo },
+  ];
   for (const one of buttons) {
-    byId("say").append(keyButton(one.name, one.keys[0].toUpperCase(), { title: one.title, does: () => (one.kind ? answer(one) : undo()) }));
+    byId("say").append(keyButton(one.name, one.keys[0].toUpperCase(), { title: one.title, does: one.does }));
   }
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
     const one = buttons.find(({ keys }) => keys.includes(event.key.toLowerCase()));
-    if (one) (one.kind ? answer(one) : undo());
+    if (!one) return;
+    event.preventDefault();
+    one.does();
   });
 }
 if (byId("decide")) decideHere(byId("decide"));

@@ -1,5 +1,5 @@
 // Decisions on pictures themselves, in any grid: of what is selected or in focus, by buttons and by one key each.
-import { images, keyButton } from "./dom.js";
+import { images, keyButton, number } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
 export const ANSWERS = [
@@ -26,12 +26,16 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
   const before = new Map(); // key → what was decided before each step of this page
 
   async function say(answer) {
-    const chosen = tiles.images.filter((image) => tiles.selected.has(image.relative_path) && image.content_sha256);
+    const there = new Set(tiles.images.map((image) => image.relative_path));
+    const chosen = [...tiles.selected].filter(([, content]) => content).map(([relative_path, content_sha256]) => ({ relative_path, content_sha256 }));
+    const away = chosen.filter((image) => !there.has(image.relative_path)).length;
+    const where = away ? `, ${number(away)} of them not on this page,` : "";
     if (!chosen.length) return;
-    if (chosen.length > 1 && !confirm(`${answer.name}: ${images(chosen.length)} ${answer.effect}. Undo takes it back.`)) return;
+    if ((away || chosen.length > 1) && !confirm(`${answer.name}: ${images(chosen.length)}${where} ${answer.effect}. Undo takes it back.`)) return;
     const said = await decider.say(chosen.map((image) => decisionOf(image, answer, shown(image))), `${answer.name}, ${images(chosen.length)}`);
     if (!said) return;
-    for (const image of chosen) before.set(image.relative_path, [...(before.get(image.relative_path) ?? []), image.decided ?? null]);
+    const decided = new Map(tiles.images.map((image) => [image.relative_path, image.decided ?? null]));
+    for (const { relative_path: key } of chosen) before.set(key, [...(before.get(key) ?? []), decided.get(key) ?? null]);
     show(new Set(chosen.map((image) => image.relative_path)), () => answer.kind);
     tiles.select([]);
   }
@@ -52,14 +56,17 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
     const key = event.key.toLowerCase();
     if (key === "z") {
       event.preventDefault();
-      const step = await decider.undo();
-      if (step) show(new Set(step.keys), (image) => before.get(image.relative_path)?.pop() ?? null);
+      await decider.undo();
       return;
     }
     const answer = ANSWERS.find((one) => one.keys.includes(key));
     if (!answer || event.ctrlKey || event.metaKey || event.repeat) return;
     if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
     say(answer);
+  });
+  decider.addEventListener("undone", ({ detail: step }) => {
+    if (!ANSWERS.some((one) => one.kind === step.said?.kind)) return;
+    show(new Set(step.keys), (image) => before.get(image.relative_path)?.pop() ?? null);
   });
   decider.addEventListener("others", (event) => {
     const of = new Map(event.detail.filter((one) => one.field === "quality").map((one) => [one.relative_path, one.undoes ? null : one.kind]));

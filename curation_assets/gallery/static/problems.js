@@ -3,6 +3,7 @@ import { askJson, byId, el, fail, images, large, largeShot, number, shot, told }
 import { Decider, tellOfTrouble } from "./decide.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { Review, undecided } from "./review.js";
+import { selectionBar } from "./selection.js";
 import { Tiles } from "./tiles.js";
 
 const PAGE = 60;
@@ -215,16 +216,12 @@ function oneKind() {
 
   const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold });
 
-  tiles.addEventListener("selection", () => {
-    byId("selection").hidden = !tiles.selected.size;
-    byId("selected-count").textContent = number(tiles.selected.size);
-  });
-  byId("unselect").addEventListener("click", () => tiles.select([]));
+  selectionBar({ tiles, decider, active: () => byId("review").hidden });
   decideOnTiles({
     tiles,
     decider,
     place: byId("say"),
-    shown: (image) => seenOf(facts.get(image.relative_path)),
+    shown: (image) => facts.has(image.relative_path) ? seenOf(facts.get(image.relative_path)) : undefined,
     changed: mark,
     active: () => byId("review").hidden,
   });

@@ -2,14 +2,15 @@
 import { ask, askJson, byId, download, el, indexNotices, notice, number } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { decideOnTiles } from "./pictures.js";
+import { selectionBar } from "./selection.js";
 import { isTyping, Tiles } from "./tiles.js";
 
 const PAGE = 60;
 const MOST = 500; // images of one answer
-const SINGLE = ["name", "camera", "captured_from", "captured_to", "min_side", "min_bytes", "max_bytes", "has_gps", "where", "sort", "distinct"];
+const SINGLE = ["name", "camera", "captured_from", "captured_to", "min_side", "min_bytes", "max_bytes", "has_gps", "tag", "where", "sort", "distinct"];
 const FIRST_OF = ["folder", "format", "status", "problem"]; // several may be in the address, the form has room for one
 const ON_CHIPS = {
-  like: "like", image: "your image", region: "region of the map", folder: "folder", format: "format", status: "status", problem: "problem",
+  like: "like", image: "your image", region: "region of the map", folder: "folder", format: "format", status: "status", problem: "problem", tag: "tag",
   captured_from: "captured from", captured_to: "captured before", max_side: "shorter side at most", weight: "weight",
   model_version: "model version", table_version: "table version",
 }; // whatever the form has no room for
@@ -142,7 +143,6 @@ async function start(restored = null) {
   document.title = `${asked.getAll("text").join(" + ") || "Search"} · curation gallery`;
   await more(Math.min(restored?.count ?? PAGE, MOST));
   if (restored && tiles.images.length) {
-    tiles.select(restored.selected);
     tiles.rove(Math.min(restored.focused, tiles.images.length - 1));
     scrollTo(0, restored.scroll);
   }
@@ -270,14 +270,9 @@ byId("file").addEventListener("change", () => {
 
 // ---------------------------------------------------------- selection, export
 
-function showSelection() {
-  byId("selection").hidden = !tiles.selected.size;
-  byId("selected-count").textContent = number(tiles.selected.size);
-}
-
 /** The address's parameters as the body of an export. */
 function asBody() {
-  const lists = ["text", "weight", "not", "like", "image", "folder", "format", "status"];
+  const lists = ["text", "weight", "not", "like", "image", "folder", "format", "status", "problem", "tag"];
   const body = {};
   for (const name of new Set(asked.keys())) body[name] = lists.includes(name) ? asked.getAll(name) : asked.get(name);
   return body;
@@ -290,10 +285,10 @@ function showExport(searching = false) {
   button.textContent = total || searching ? "Export all" : "Nothing to export";
 }
 
-async function exportAs(format, keys, button) {
+async function exportAll(format, button) {
   button.disabled = true;
   try {
-    const body = JSON.stringify({ format, search: asBody(), keys });
+    const body = JSON.stringify({ format, search: asBody() });
     await download(await ask("/api/export", { method: "POST", headers: { "Content-Type": "application/json" }, body }));
   } catch (error) {
     byId("notices").replaceChildren(notice(sentence(error.message), "alert"));
@@ -305,17 +300,9 @@ async function exportAs(format, keys, button) {
 
 byId("export-all").addEventListener("submit", (event) => {
   event.preventDefault();
-  exportAs(event.target.elements.format.value, null, event.submitter);
+  exportAll(event.target.elements.format.value, event.submitter);
 });
-byId("selection").addEventListener("submit", (event) => {
-  event.preventDefault();
-  exportAs(event.target.elements.format.value, [...tiles.selected], event.submitter);
-});
-byId("unselect").addEventListener("click", () => {
-  tiles.select([]);
-  tiles.focus(tiles.focused);
-});
-tiles.addEventListener("selection", showSelection);
+selectionBar({ tiles, decider, search: asBody });
 tellOfTrouble(decider, byId("notices"));
 decideOnTiles({ tiles, decider, place: byId("say") });
 tiles.addEventListener("like", (event) => go(new URLSearchParams({ like: event.detail.relative_path })));
@@ -361,6 +348,15 @@ fields.folder.addEventListener("focus", async () => {
   }
 }, { once: true });
 
+fields.tag.addEventListener("focus", async () => {
+  try {
+    const { tags } = await askJson("/api/tags");
+    byId("tags").replaceChildren(...tags.map(({ tag }) => el("option", { value: tag })));
+  } catch {
+    // without suggestions a tag can still be typed
+  }
+});
+
 addEventListener("keydown", (event) => {
   if (byId("keys").open || event.defaultPrevented || event.altKey) return;
   const typing = isTyping(event.target);
@@ -386,7 +382,7 @@ const store = () => `gallery ${asked}`;
 
 /** Keep where the visitor was, for when the browser's back button leads here again. */
 function remember() {
-  const state = { count: tiles.images.length, focused: tiles.focused, scroll: scrollY, selected: [...tiles.selected].slice(0, 5000) };
+  const state = { count: tiles.images.length, focused: tiles.focused, scroll: scrollY };
   try {
     sessionStorage.setItem(store(), JSON.stringify(state));
   } catch {

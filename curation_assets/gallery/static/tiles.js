@@ -1,18 +1,25 @@
 // The grid of images: one tab stop, arrow keys between the tiles, and a selection by mouse and keyboard.
 import { alike, copied, decided, el, marks, scored, shot } from "./dom.js";
+import { keep, ofLake, recall } from "./kept.js";
 
 const TYPING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
+
+const SELECTION = ofLake("curation selection");
 
 export const isTyping = (target) => target instanceof Element && target.matches(TYPING);
 
 export class Tiles extends EventTarget {
-  /** Events: `selection` when it changes. */
+  /**
+   * Events: `selection` when it changes, `images` when others are shown.
+   *
+   * What is selected outlives the images that are shown, and the page: it is one selection in all pages of a browser.
+   */
   constructor(place, row) {
     super();
     this.place = place;
     this.row = row;
     this.images = [];
-    this.selected = new Set();
+    this.selected = new Map(recall(localStorage, SELECTION, [])); // relative path → SHA-256 of the content, or null
     this.focused = 0;
     this.anchor = null;
     this.before = null; // the selection that an extension with Shift began from
@@ -22,14 +29,17 @@ export class Tiles extends EventTarget {
       const at = this.indexOf(event.target);
       if (at >= 0) this.rove(at);
     });
+    addEventListener("storage", (event) => {
+      if (event.key === SELECTION) this.choose(new Map(recall(localStorage, SELECTION, [])), { quietly: true });
+    });
   }
 
   clear() {
     this.images = [];
     this.row.replaceChildren();
     this.focused = 0;
-    this.anchor = null;
-    this.select([], true);
+    this.anchor = this.before = null;
+    this.dispatchEvent(new Event("images"));
   }
 
   /** More images at the end. */
@@ -38,6 +48,7 @@ export class Tiles extends EventTarget {
     this.images.push(...images);
     this.place.setAttribute("aria-colcount", String(total));
     this.row.append(...images.map((image, at) => this.tile(image, first + at)));
+    this.dispatchEvent(new Event("images"));
   }
 
   tile(image, at) {
@@ -113,7 +124,7 @@ export class Tiles extends EventTarget {
       event.preventDefault();
       getSelection()?.removeAllRanges();
       const from = this.anchor ?? this.focused;
-      this.select([...this.selected, ...this.between(from, at)]);
+      this.select([...this.selected.keys(), ...this.between(from, at)]);
       this.anchor = from;
       this.focus(at);
       if (onBox) setTimeout(() => this.show()); // the box would go back to what it was before the click
@@ -167,30 +178,36 @@ export class Tiles extends EventTarget {
   extend(at, to) {
     if (this.before === null) {
       this.anchor ??= at;
-      this.before = [...this.selected];
+      this.before = [...this.selected.keys()];
     }
-    this.select([...this.before, ...this.between(this.anchor, to)], false, true);
+    this.select([...this.before, ...this.between(this.anchor, to)], true);
   }
 
   toggle(at) {
     const key = this.images[at].relative_path;
-    const keys = new Set(this.selected);
+    const keys = new Set(this.selected.keys());
     if (!keys.delete(key)) keys.add(key);
     this.anchor = at;
     this.select(keys);
   }
 
   selectLoaded() {
-    this.select(this.images.map((image) => image.relative_path));
+    this.select([...this.selected.keys(), ...this.images.map((image) => image.relative_path)]);
   }
 
-  /** Make these the selection. */
-  select(keys, quietly = false, extending = false) {
-    const before = this.selected.size;
-    this.selected = new Set(keys);
+  /** Make these the selection: keys of images that are shown, or were selected before. */
+  select(keys, extending = false) {
+    const contents = new Map(this.images.map((image) => [image.relative_path, image.content_sha256]));
     if (!extending) this.before = null;
+    this.choose(new Map([...keys].map((key) => [key, this.selected.get(key) ?? contents.get(key) ?? null])));
+  }
+
+  /** Make this the selection: relative path → SHA-256 of the content. */
+  choose(selected, { quietly = false } = {}) {
+    this.selected = selected;
+    if (!quietly) keep(localStorage, SELECTION, [...selected]);
     this.show();
-    if (!quietly || before) this.dispatchEvent(new Event("selection"));
+    this.dispatchEvent(new Event("selection"));
   }
 
   show() {

@@ -1,0 +1,155 @@
+// The bar of what is selected: how many images, what can be done with them, and which they are.
+import { ask, askFor, askJson, byId, download, el, fail, images, linkTile, number } from "./dom.js";
+import { isTyping } from "./tiles.js";
+
+/** The gallery's tags as choices: [{tag, images}]; none where they can't be had. */
+async function known() {
+  try {
+    return (await askJson("/api/tags")).tags;
+  } catch {
+    return [];
+  }
+}
+
+/** Ask for a tag, to give or to take off: {tag, kind: "tag" or "untag"}; null where none is given. */
+export async function askForTag(title, has = []) {
+  const tags = await known();
+  const input = el("input", { required: true, maxLength: 100, pattern: "[^,]*\\S[^,]*", title: "a name without a comma", autocomplete: "off", spellcheck: false });
+  let kind = "tag";
+  const choice = (tag, text, chosen) => {
+    const button = el("button", { type: "button", className: "quiet", textContent: text });
+    button.addEventListener("click", () => {
+      kind = chosen;
+      input.value = tag;
+      input.form.requestSubmit(input.form.querySelector("[value=ok]"));
+    });
+    return button;
+  };
+  const given = tags.map((one) => choice(one.tag, `${one.tag} (${number(one.images)})`, "tag"));
+  const off = has.map((tag) => choice(tag, `${tag} ×`, "untag"));
+  const tag = await askFor(input, {
+    title,
+    label: "Tag",
+    text: "What carries a tag is a set: it can be filtered by, exported, and made a dataset of. Copies of the same bytes carry it too.",
+    more: [
+      given.length ? el("p", { className: "choices" }, "There are ", ...given) : null,
+      off.length ? el("p", { className: "choices" }, "Take off ", ...off) : null,
+    ],
+    go: "Tag",
+  });
+  return tag && { tag, kind };
+}
+
+/** What goes to the gallery of an image's tag. */
+export const taggingOf = (key, content, { tag, kind }) => ({ kind, value: tag, key, content });
+
+/**
+ * The bar below a grid, with what is selected there and on earlier pages.
+ * @param tiles the grid
+ * @param decider who takes the answers
+ * @param search () → the search that the grid shows, as the body of an export has it; {} where it is none
+ * @param active () → whether the keys are meant for the grid now
+ */
+export function selectionBar({ tiles, decider, search = () => ({}), active = () => true }) {
+  const bar = byId("selection");
+  const shownKeys = () => new Set(tiles.images.map((image) => image.relative_path));
+
+  function show() {
+    const { size } = tiles.selected;
+    const there = shownKeys();
+    const away = [...tiles.selected.keys()].filter((key) => !there.has(key)).length;
+    bar.hidden = !size;
+    byId("selected-count").textContent = number(size);
+    byId("away").textContent = away ? `, ${number(away)} of them not here` : "";
+  }
+
+  async function tag() {
+    const chosen = [...tiles.selected].filter(([, content]) => content);
+    if (!chosen.length) return;
+    const has = new Set(tiles.images.filter((image) => tiles.selected.has(image.relative_path)).flatMap((image) => image.tags ?? []));
+    const asked = await askForTag(`Tag ${images(chosen.length)}`, [...has].sort());
+    if (!asked) return;
+    const label = `${asked.kind === "tag" ? "Tagged" : "Taken off:"} “${asked.tag}”, ${images(chosen.length)}`;
+    if (await decider.say(chosen.map(([key, content]) => taggingOf(key, content, asked)), label)) mark(asked, new Set(chosen.map(([key]) => key)));
+  }
+
+  /** Let tiles show a tag that is given or taken off. */
+  function mark({ tag: name, kind }, keys) {
+    tiles.images.forEach((image, at) => {
+      if (!keys.has(image.relative_path)) return;
+      const others = (image.tags ?? []).filter((one) => one !== name);
+      image.tags = kind === "tag" ? [...others, name].sort() : others;
+      tiles.redraw(at);
+    });
+  }
+
+  async function take(event) {
+    event.preventDefault();
+    const button = event.submitter;
+    button.disabled = true;
+    const there = shownKeys();
+    const keys = [...tiles.selected.keys()];
+    // Scores are those of the search; what it doesn't find is taken along without any.
+    const asked = keys.every((key) => there.has(key)) ? search() : {};
+    try {
+      const body = JSON.stringify({ format: bar.elements.format.value, search: asked, keys });
+      await download(await ask("/api/export", { method: "POST", headers: { "Content-Type": "application/json" }, body }));
+    } catch (error) {
+      fail(error);
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  /** All that is selected, to look at and to take out again. */
+  function look() {
+    const most = 300;
+    const list = el("ul", { className: "tiles" });
+    const dialog = el("dialog", { className: "wide-dialog", "aria-labelledby": "chosen-title" },
+      el("h2", { id: "chosen-title", textContent: `${images(tiles.selected.size)} selected` }), list,
+      tiles.selected.size > most ? el("p", { className: "soft", textContent: `The first ${number(most)}. Tag them to see all.` }) : null,
+      el("form", { method: "dialog" }, el("button", { className: "strong", textContent: "Close" })));
+    list.append(...[...tiles.selected].slice(0, most).map(([key, content]) => {
+      const thumbnail = content && `/thumbnail?${new URLSearchParams({ key, v: content.slice(0, 16) })}`;
+      const image = { name: key.split("/").at(-1), path: key, thumbnail, status: "not usable", page: `/image?${new URLSearchParams({ key })}` };
+      const tile = linkTile(image);
+      const box = el("input", { type: "checkbox", checked: true, "aria-label": `Select ${image.name}` });
+      box.addEventListener("change", () => {
+        const kept = new Map(tiles.selected);
+        if (box.checked) kept.set(key, content);
+        else kept.delete(key);
+        tiles.choose(kept);
+      });
+      tile.append(box);
+      return tile;
+    }));
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  byId("tag").addEventListener("click", tag);
+  byId("show-selected").addEventListener("click", look);
+  byId("unselect").addEventListener("click", () => {
+    tiles.select([]);
+    tiles.focus(tiles.focused);
+  });
+  bar.addEventListener("submit", take);
+  addEventListener("keydown", (event) => {
+    if (!active() || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.key.toLowerCase() !== "t" || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
+    tag();
+  });
+  tiles.addEventListener("selection", show);
+  tiles.addEventListener("images", show);
+  const isTagging = (one) => one.kind === "tag" || one.kind === "untag";
+  const opposite = (one) => ({ tag: one.value, kind: (one.kind === "tag") === !one.undoes ? "tag" : "untag" });
+  decider.addEventListener("others", (event) => event.detail.filter(isTagging).forEach((one) => mark(opposite(one), new Set([one.relative_path]))));
+  decider.addEventListener("undone", (event) => {
+    const { said, keys } = event.detail;
+    if (isTagging(said)) mark(opposite({ ...said, undoes: true }), new Set(keys));
+  });
+  show();
+}
