@@ -134,6 +134,7 @@ def test_a_selection_outlives_searches_and_reloads_and_becomes_a_set(
     expect(page.locator("#tiles .marks .tag")).to_have_count(2)
     page.keyboard.press("z")
     expect(page.locator("#tiles .marks .tag")).to_have_count(4)
+    saved(page)
     page.keyboard.press("Escape")
     expect(selection).to_be_hidden()
     page.reload()
