@@ -113,7 +113,7 @@ def test_a_selection_outlives_searches_and_reloads_and_becomes_a_set(
     page.reload()
     expect(selection).to_contain_text("3 selected, 2 of them not here")
     page.keyboard.press("t")
-    page.get_by_label("Tag", exact=True).last.fill(SCRIPT)
+    page.get_by_role("dialog").get_by_label("Tag").fill(SCRIPT)
     page.keyboard.press("Enter")
     expect(page.locator("#tiles .marks .tag")).to_have_text(SCRIPT)
     saved(page)
