@@ -312,6 +312,14 @@ class Settings(BaseSettings):
     bad_file_limit: float = Field(
         0.05, ge=0, le=1, description="share of bad files a folder may have before the check warns"
     )
+    reviewed_precision: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description=(
+            "share of a kind of problem's images that has to have it, where that was measured, before the check warns"
+        ),
+    )
     serve_token: SecretStr | None = Field(
         None,
         min_length=1,

@@ -23,10 +23,11 @@ from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.lake.schemas import QUALITY
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.pipeline import Pipeline
+from curation_assets.review.trust import precision_holds
 from curation_assets.settings import Settings
 
 NAME = "image_quality"
-FINITE, AS_BEFORE = "scores_are_finite", "problems_as_before"
+FINITE, AS_BEFORE, PRECISION = "scores_are_finite", "problems_as_before", "reviewed_precision"
 _SHEETS = {"the blurriest": "blurry", "the darkest": "dark"}
 _KINDS = [name for name, kind in KINDS.items() if kind.told_by == "quality"]  # other assets tell of the others
 _IMAGES, _ANY, _LIMITS, _VERSION = "images", "with a problem", "thresholds", "measures version"
@@ -51,6 +52,7 @@ def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCh
     check_specs=[
         _check(FINITE, "Every usable image has one row, whose scores are within their scales.", blocking=True),
         _check(AS_BEFORE, "No kind of problem is much more frequent than it was the last time."),
+        _check(PRECISION, "Of the kinds of problem that were measured in the gallery, enough images have each."),
     ],
 )
 def image_quality(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
@@ -143,6 +145,10 @@ def _reports(
     worst = {(key, kind): _worst(rows, kind) for key, rows in parts.items() for kind in _SHEETS.values()}
     shown = pipeline.tables.pictures(path for rows in worst.values() for path in rows["relative_path"])
     previews = {path: preview for path, (_, preview) in shown.items() if preview is not None}
+    least = pipeline.settings.reviewed_precision
+    trusted = Check(
+        PRECISION, precision_holds(pipeline.tables, pipeline.thresholds, _KINDS, least), blocking=False
+    )  # of the whole table
     reports = []
     for key, result in done.items():
         content = pipeline.tables.content_version([folder_of_key(key)])
@@ -150,7 +156,7 @@ def _reports(
         pictures: md.Facts = {}
         for name, kind in _SHEETS.items():
             pictures |= _sheet(name, kind, worst[key, kind], previews)
-        checks = quality_checks(instance, pipeline, key, facts)
+        checks = [*quality_checks(instance, pipeline, key, facts), trusted]
         version = quality_data_version(content, len(parts[key]))
         inputs = {crop_images_directory.key: content}
         reports.append(FolderReport(image_quality.key, key, version, facts, pictures, checks, inputs))

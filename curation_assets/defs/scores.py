@@ -24,10 +24,11 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import SCORES
 from curation_assets.pipeline import Pipeline
+from curation_assets.review.trust import precision_holds
 from curation_assets.settings import Settings
 
 NAME = "image_scores"
-FINITE, AS_BEFORE = "scores_are_finite", "outliers_as_before"
+FINITE, AS_BEFORE, PRECISION = "scores_are_finite", "outliers_as_before", "reviewed_precision"
 _IMAGES, _OUTLIERS, _LIMIT, _MADE_WITH = "images", "outliers", "outlier threshold", "made with"
 _SHEETS, _FARTHEST, _BESIDE = 8, 4, 4  # clusters that are shown, images, and what is shown beside each of these
 
@@ -47,6 +48,9 @@ _SHEETS, _FARTHEST, _BESIDE = 8, 4, 4  # clusters that are shown, images, and wh
             FINITE, asset=NAME, blocking=True, description="Every image with a vector has one row, with finite scores."
         ),
         dg.AssetCheckSpec(AS_BEFORE, asset=NAME, description="No much larger share of the images are outliers."),
+        dg.AssetCheckSpec(
+            PRECISION, asset=NAME, description="If outliers were measured in the gallery, enough of them are some."
+        ),
     ],
 )
 def image_scores(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -158,6 +162,11 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | No
         Check(
             AS_BEFORE,
             checks.outliers_as_before(now[_OUTLIERS], now[_IMAGES], outliers_before, images_before),
+            blocking=False,
+        ),
+        Check(
+            PRECISION,
+            precision_holds(pipeline.tables, pipeline.thresholds, [OUTLIER], pipeline.settings.reviewed_precision),
             blocking=False,
         ),
     ]

@@ -14,6 +14,7 @@ from curation_assets.decisions.kinds import KEEP, QUALITY, REMOVE, UNSURE
 from curation_assets.decisions.standing import Decisions
 
 BINS = 60  # of the histogram
+_WORSE = 0.1  # of a score, from which on a decision on it is another question
 _SHOWN = ["relative_path", "content_sha256"]
 # Rows of the table of decisions that say something of the picture itself.
 IS_OF_PICTURE = pl.col("kind").is_in([KEEP, REMOVE, UNSURE]) & (pl.col("field") == QUALITY)
@@ -71,10 +72,21 @@ class ProblemQueue:
         counts, _ = np.histogram(np.clip(self._at, edges[0], edges[-1]), edges)
         return Histogram(edges.tolist(), counts.tolist())
 
-    def decided(self, decisions: Decisions) -> pl.Series:
-        """Of each row what a person said of its picture: ``keep``, ``remove``, ``unsure``; null: nothing."""
-        said = of_pictures(decisions)
-        return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")["decided"]
+    def answers(self, decisions: Decisions) -> pl.DataFrame:
+        """What people said of each row's picture.
+
+        Returns:
+            A row each: ``decided`` (``keep``, ``remove``, ``unsure``; null: nothing), and ``is_open``: whether nobody
+            said anything, or the score was better by a tenth when it was said, which is another question by now.
+        """
+        shown = pl.col("shown").str
+        is_of_kind = shown.json_path_match("$.problem") == self.kind.name
+        then = pl.when(is_of_kind).then(shown.json_path_match("$.score").cast(pl.Float64, strict=False))
+        said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided="kind", then=then)
+        rows = self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
+        worse = pl.col("then") - pl.col("score") if self.kind.is_low else pl.col("score") - pl.col("then")
+        is_another = (worse > _WORSE * pl.col("then").abs()).fill_null(value=False)
+        return rows.select("decided", is_open=pl.col("decided").is_null() | is_another)
 
 
 def of_pictures(decisions: Decisions) -> pl.DataFrame:

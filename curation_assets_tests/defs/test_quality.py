@@ -271,7 +271,7 @@ def test_what_the_command_line_measured_is_told_once_with_its_checks(
     event = told(instance, "maize")
     assert event.metadata["images"].value == 2
     assert event.metadata["note"].value == "found up to date in the table; made outside Dagster"
-    for name in ("scores_are_finite", "problems_as_before"):
+    for name in ("scores_are_finite", "problems_as_before", "reviewed_precision"):
         (info,) = instance.event_log_storage.get_asset_check_partition_info([dg.AssetCheckKey(QUALITY, name)])
         assert (info.partition_key, info.is_current) == ("maize", True)
     tick()

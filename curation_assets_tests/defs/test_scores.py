@@ -42,7 +42,7 @@ def test_the_page_tells_counts_and_shows_pictures(lake: Pipeline, instance: dg.D
     assert str(told["the farthest, each beside its nearest"]).count("data:image/jpeg;base64,") == 4
     assert told["dagster/row_count"] == 6
     evaluations = {e.check_name: e.passed for e in done.get_asset_check_evaluations()}
-    assert evaluations == {"scores_are_finite": True, "outliers_as_before": True}
+    assert evaluations == {"scores_are_finite": True, "outliers_as_before": True, "reviewed_precision": True}
 
 
 def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:

@@ -49,8 +49,8 @@ def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
         queue = gallery.review.queue(kind)
         threshold = gallery.thresholds[kind]
         rows = queue.rows.head(queue.count(threshold))
-        said = queue.decided(decisions).head(len(rows))
-        named = rows.filter(~said.eq_missing(KEEP))
+        said = queue.answers(decisions).head(len(rows))
+        named = rows.filter(~said["decided"].eq_missing(KEEP))
         examples = [
             found_image(index.rows.row(number, named=True), asked)
             for number in _there(index, named["relative_path"].head(4 * _EXAMPLES).to_list())[:_EXAMPLES]
@@ -60,7 +60,7 @@ def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
                 **_facts(queue, threshold),
                 images=len(named),
                 kept=len(rows) - len(named),
-                undecided=int(said.is_null().sum()),
+                undecided=int(said["is_open"].sum()),
                 examples=examples,
             )
         )
@@ -73,14 +73,14 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
     threshold = gallery.thresholds[kind] if asked.threshold is None else asked.threshold
     flagged = queue.count(threshold)
     latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
-    rows = queue.rows.with_row_index("place").with_columns(decided=queue.decided(gallery.review.decisions()))
+    rows = queue.rows.with_row_index("place").hstack(queue.answers(gallery.review.decisions()))
     is_flagged = pl.col("place") < flagged
     rows = rows.filter(lies_below(asked.folder))
     counted = rows.filter(is_flagged)
     said = dict(counted["decided"].drop_nulls().value_counts().sort("decided").iter_rows())
-    undecided = int(counted["decided"].is_null().sum())
+    undecided = int(counted["is_open"].sum())
     if asked.undecided:
-        rows = counted.filter(pl.col("decided").is_null())
+        rows = counted.filter("is_open")
     offset = max(0, len(counted) - asked.k // 2) if asked.around else asked.offset
     images = []
     for row in rows.slice(offset, asked.k).iter_rows(named=True):
