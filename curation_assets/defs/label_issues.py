@@ -15,6 +15,7 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates import image_groups, image_pairs
 from curation_assets.defs.following import Remembered
+from curation_assets.defs.precision import MEANING, PRECISION, precision_check
 from curation_assets.defs.predictions import image_predictions
 from curation_assets.defs.reports import AssetReport, Check, Event
 from curation_assets.defs.resources import CurationResource
@@ -48,6 +49,7 @@ _LISTED, _SHOWN, _BESIDE = 20, 4, 4  # rows in a table, images of a kind with pi
         dg.AssetCheckSpec(
             NO_LEAKS, asset=NAME, description="No photograph or scene is on two sides of a split, if splits are known."
         ),
+        dg.AssetCheckSpec(PRECISION, asset=NAME, description=MEANING),
     ],
 )
 def label_issues(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -170,6 +172,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: LabelIssues 
     held = [
         Check(AS_BEFORE, checks.label_issues_as_before(*_shares(facts), *_shares(before)), blocking=False),
         Check(NO_LEAKS, checks.no_leaks(known, pipeline.leaks.why_not(), not_compared), blocking=False),
+        precision_check(pipeline, [MISLABELLED, CONFLICTING]),
     ]
     return AssetReport(label_issues.key, issues_version(pipeline), facts, held)
 

@@ -15,6 +15,7 @@ from curation_assets.curate.quality import QualityResult, folders_behind
 from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered, Standing, bring_in_line, build_following_sensor, standing
 from curation_assets.defs.images import FOLDERS, crop_images_directory
+from curation_assets.defs.precision import MEANING, PRECISION, precision_check
 from curation_assets.defs.reports import Check, Event, FolderReport, each_folder, tell, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, progress, trying_again
@@ -23,11 +24,10 @@ from curation_assets.images.contact_sheet import contact_sheet
 from curation_assets.lake.schemas import QUALITY
 from curation_assets.partition_keys import folder_of_key, key_of
 from curation_assets.pipeline import Pipeline
-from curation_assets.review.trust import precision_holds
 from curation_assets.settings import Settings
 
 NAME = "image_quality"
-FINITE, AS_BEFORE, PRECISION = "scores_are_finite", "problems_as_before", "reviewed_precision"
+FINITE, AS_BEFORE = "scores_are_finite", "problems_as_before"
 _SHEETS = {"the blurriest": "blurry", "the darkest": "dark"}
 _KINDS = [name for name, kind in KINDS.items() if kind.told_by == "quality"]  # other assets tell of the others
 _IMAGES, _ANY, _LIMITS, _VERSION = "images", "with a problem", "thresholds", "measures version"
@@ -52,7 +52,7 @@ def _check(name: str, description: str, *, blocking: bool = False) -> dg.AssetCh
     check_specs=[
         _check(FINITE, "Every usable image has one row, whose scores are within their scales.", blocking=True),
         _check(AS_BEFORE, "No kind of problem is much more frequent than it was the last time."),
-        _check(PRECISION, "Of the kinds of problem that were measured in the gallery, enough images have each."),
+        _check(PRECISION, MEANING),
     ],
 )
 def image_quality(context: dg.AssetExecutionContext, curation: CurationResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
@@ -145,10 +145,7 @@ def _reports(
     worst = {(key, kind): _worst(rows, kind) for key, rows in parts.items() for kind in _SHEETS.values()}
     shown = pipeline.tables.pictures(path for rows in worst.values() for path in rows["relative_path"])
     previews = {path: preview for path, (_, preview) in shown.items() if preview is not None}
-    least = pipeline.settings.reviewed_precision
-    trusted = Check(
-        PRECISION, precision_holds(pipeline.tables, pipeline.thresholds, _KINDS, least), blocking=False
-    )  # of the whole table
+    trusted = precision_check(pipeline, _KINDS)  # of the whole table
     reports = []
     for key, result in done.items():
         content = pipeline.tables.content_version([folder_of_key(key)])

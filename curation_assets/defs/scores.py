@@ -14,6 +14,7 @@ from curation_assets.curate.scores.scoring import Scoring, images_of
 from curation_assets.defs import metadata as md
 from curation_assets.defs.duplicates import index_is_in_line, searched_index
 from curation_assets.defs.following import Remembered
+from curation_assets.defs.precision import MEANING, PRECISION, precision_check
 from curation_assets.defs.reports import AssetReport, Check, Event
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
@@ -24,11 +25,10 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import SCORES
 from curation_assets.pipeline import Pipeline
-from curation_assets.review.trust import precision_holds
 from curation_assets.settings import Settings
 
 NAME = "image_scores"
-FINITE, AS_BEFORE, PRECISION = "scores_are_finite", "outliers_as_before", "reviewed_precision"
+FINITE, AS_BEFORE = "scores_are_finite", "outliers_as_before"
 _IMAGES, _OUTLIERS, _LIMIT, _MADE_WITH = "images", "outliers", "outlier threshold", "made with"
 _SHEETS, _FARTHEST, _BESIDE = 8, 4, 4  # clusters that are shown, images, and what is shown beside each of these
 
@@ -48,9 +48,7 @@ _SHEETS, _FARTHEST, _BESIDE = 8, 4, 4  # clusters that are shown, images, and wh
             FINITE, asset=NAME, blocking=True, description="Every image with a vector has one row, with finite scores."
         ),
         dg.AssetCheckSpec(AS_BEFORE, asset=NAME, description="No much larger share of the images are outliers."),
-        dg.AssetCheckSpec(
-            PRECISION, asset=NAME, description="If outliers were measured in the gallery, enough of them are some."
-        ),
+        dg.AssetCheckSpec(PRECISION, asset=NAME, description=MEANING),
     ],
 )
 def image_scores(context: dg.AssetExecutionContext, curation: CurationResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -164,11 +162,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | No
             checks.outliers_as_before(now[_OUTLIERS], now[_IMAGES], outliers_before, images_before),
             blocking=False,
         ),
-        Check(
-            PRECISION,
-            precision_holds(pipeline.tables, pipeline.thresholds, [OUTLIER], pipeline.settings.reviewed_precision),
-            blocking=False,
-        ),
+        precision_check(pipeline, [OUTLIER]),
     ]
     return AssetReport(image_scores.key, scores_version(pipeline), facts, held)
 

@@ -159,7 +159,7 @@ def duplicates_page(request: Request) -> Response:
 @router.get("/labels")
 def labels_page(request: Request) -> Response:
     """Labels that something speaks against."""
-    return render("labels.html", request)
+    return render("labels.html", request, sizes=SIZES)
 
 
 @router.get("/map")

@@ -407,11 +407,28 @@ class SampleFacts(BaseModel):
     agreement: float | None = Field(description="How often two of them said the same; null where there are none.")
 
 
+class LabelIssue(BaseModel):
+    """A label that something speaks against."""
+
+    image: FoundImage
+    field: str
+    issues: list[str] = Field(description="`mislabelled`, `conflicting`, or both.")
+    given: str | None = Field(description="The label that counts, several as `miner, rust`; empty: nothing is on it.")
+    suggested: str | None = Field(description="What the evidence speaks for; null: for none.")
+    label_quality: float | None = Field(description="0 to 1: low where the label is likely wrong.")
+    number: int | None = Field(description="Images that it conflicts with.")
+    reason: str | None
+    decided: str | None = Field(
+        description="The label that a person gave, `unsure`, `kept`, or `different` (it conflicts with none); or null."
+    )
+
+
 class SamplesAnswer(BaseModel):
     """Samples of a kind of problem, the latest first."""
 
     samples: list[SampleFacts]
     images: list[ProblemImage] = Field(description="Of the one that was asked for, to look at next.")
+    issues: list[LabelIssue] = Field(description="The same where labels are measured.")
     latest: str = Field(description="Id of the latest decision that this knows of.")
 
 
@@ -484,22 +501,6 @@ class LabelField(BaseModel):
     total: int = Field(description="Labels that something speaks against.")
     undecided: int = Field(description="Those of them of which nobody said anything.")
     classes: list[LabelClass] = Field(description="The most frequent first; at most two hundred.")
-
-
-class LabelIssue(BaseModel):
-    """A label that something speaks against."""
-
-    image: FoundImage
-    field: str
-    issues: list[str] = Field(description="`mislabelled`, `conflicting`, or both.")
-    given: str | None = Field(description="The label that counts, several as `miner, rust`; empty: nothing is on it.")
-    suggested: str | None = Field(description="What the evidence speaks for; null: for none.")
-    label_quality: float | None = Field(description="0 to 1: low where the label is likely wrong.")
-    number: int | None = Field(description="Images that it conflicts with.")
-    reason: str | None
-    decided: str | None = Field(
-        description="The label that a person gave, `unsure`, `kept`, or `different` (it conflicts with none); or null."
-    )
 
 
 class LabelIssuesAnswer(BaseModel):

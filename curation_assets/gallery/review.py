@@ -16,11 +16,13 @@ from curation_assets.curate.problems import KINDS, MISLABELLED, judged
 from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
+from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
 from curation_assets.review.following import follow_decisions
-from curation_assets.review.label_queue import LabelQueue, label_queue
+from curation_assets.review.label_queue import ISSUES as LABEL_ISSUES
+from curation_assets.review.label_queue import LabelQueue, doubted_labels, label_queue
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
 from curation_assets.review.samples import Sample, read_samples
@@ -60,6 +62,7 @@ class Review:
         self._decisions = Held[Decisions]()
         self._said = Held[dict[str, str]]()
         self._label_issues = Held[LabelQueue]()
+        self._doubted: dict[str, Held[ProblemQueue]] = {}
         self._confusions: dict[str, Held[FieldReport | None]] = {}
         self._samples = Held[list[Sample]]()
         self.recorder = Recorder(pipeline.tables.decisions, self._follow)
@@ -142,6 +145,20 @@ class Review:
         """
         table, limit = self._tables.label_issues, self._pipeline.thresholds[MISLABELLED]
         return self._label_issues.of(table.newest_version(), lambda: label_queue(table, limit))
+
+    def measurable(self, kind: str) -> ProblemQueue:
+        """What a sample of a kind is drawn from: images, or labels, the worst first.
+
+        Raises:
+            CurationError: as :meth:`measured`; or nothing was found out of labels yet.
+        """
+        if kind not in LABEL_ISSUES:
+            return self.queue(kind)
+        table = self._tables.label_issues
+        if table.newest_version() < 0:
+            raise CurationError("labels were not looked at yet; `curation curate` does that")
+        held = self._doubted.setdefault(kind, Held())
+        return held.of(table.newest_version(), lambda: doubted_labels(table, kind))
 
     def confusion(self, field: str) -> FieldReport | None:
         """What a field's predictions tell; None where there are none. What was decided since is not in it.

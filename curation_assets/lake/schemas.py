@@ -469,6 +469,8 @@ SAMPLES = TableSpec(
         Column("relative_path", pa.string(), "of the image, when it was drawn"),
         _SHA256,
         Column("at", pa.float64(), "threshold at which it begins to have the problem"),
+        Column("field", pa.string(), "of the label that is doubted; null of a picture", came_later=True),
+        Column("given", pa.string(), "the label that counted then; null of a picture", came_later=True),
     ),
     key=("sample_id", "place"),
     dictionary=("sample_id", "kind", "created_by"),

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curation_assets.curate.problems import CONFLICTING, MISLABELLED
+from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED
 from curation_assets.decisions.kinds import DIFFERENT, QUALITY, RELABEL, UNSURE
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake.table import LakeTable
+from curation_assets.review.problem_queue import ProblemQueue
 
 ISSUES = (MISLABELLED, CONFLICTING)
+# Rows of the table of decisions that say something of a label.
+IS_OF_LABEL = (pl.col("kind") == RELABEL) | ((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
 _OF = ["content_sha256", "field"]
 _LABEL = ["relative_path", "content_sha256", "field"]
 _TOLD = ["given", "suggested", "label_quality", "number", "evidence"]
@@ -36,9 +39,7 @@ class LabelQueue:
         The label, or ``unsure``; ``kept`` where the picture is; ``different`` where the one image that it conflicts
         with is another photograph (until label issues are found anew).
         """
-        said = decisions.rows.filter(
-            (pl.col("kind") == RELABEL) | ((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
-        ).select(*_OF, said=pl.coalesce("value", "kind"))
+        said = decisions.rows.filter(IS_OF_LABEL).select(*_OF, said=pl.coalesce("value", "kind"))
         kept = decisions.kept().select("content_sha256", kept=pl.lit("kept"))
         rows = self.rows.join(said, on=_OF, how="left", maintain_order="left")
         rows = rows.join(kept, on="content_sha256", how="left", maintain_order="left")
@@ -56,6 +57,27 @@ class LabelQueue:
         )
         apart = both.join(decisions.different_pairs(), on=["first", "second"], how="semi")
         return apart.select(*_LABEL, apart=pl.lit(DIFFERENT))
+
+
+def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
+    """Every label that a kind's score tells something of, also beyond the threshold: to measure the kind.
+
+    Args:
+        kind: of :data:`ISSUES`.
+
+    Returns:
+        A queue whose rows are labels, with ``field``, ``given``, ``suggested``, ``label_quality``, ``number``,
+        ``evidence`` and ``reason`` of the table.
+
+    Raises:
+        CurationError: the table can't be read.
+    """
+    score = "label_quality" if kind == MISLABELLED else "number"
+    columns = [*_LABEL, *_TOLD, "reason"]
+    rows = label_issues.latest().read(columns, where=pl.col("kind") == kind).drop("_file")
+    rows = rows.with_columns(score=pl.col(score).cast(pl.Float64)).drop_nulls("score").unique(_LABEL, keep="first")
+    rows = rows.sort("score", "relative_path", "field", descending=[not KINDS[kind].is_low, False, False])
+    return ProblemQueue(KINDS[kind], rows.with_columns(at="score"), len(rows))
 
 
 def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:

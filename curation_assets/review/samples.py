@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from curation_assets.curate.problems import KINDS, OF_PICTURE
+from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED, OF_PICTURE, Kind
 from curation_assets.decisions.kinds import KEEP, REMOVE, UNSURE
 from curation_assets.decisions.standing import Decisions, in_force
 from curation_assets.errors import CurationError
@@ -20,10 +20,17 @@ from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
+from curation_assets.review.label_queue import IS_OF_LABEL, ISSUES
 from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue, of_pictures
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
+_QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given"]
 _BAND = ["band", "first", "last", "flagged", "images"]
+
+
+def is_measured(kind: Kind) -> bool:
+    """Whether people's answers tell of each image or label that was drawn whether it has the problem."""
+    return kind.told_by in OF_PICTURE or kind.name in ISSUES
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,29 @@ class Sample:
     rows: pl.DataFrame
 
     def said(self, decisions: Decisions) -> pl.DataFrame:
-        """The rows with ``decided``: what people say of each picture now; null where nobody did."""
-        return self.rows.join(of_pictures(decisions), on="content_sha256", how="left", maintain_order="left")
+        """The rows with ``decided``: ``remove`` (it has the problem), ``keep``, ``unsure``; null where nobody said.
+
+        A label has it when people gave another one (or, where it conflicts, any one), and hasn't when they gave the
+        same (or said that what it conflicts with is another photograph).
+        """
+        if self.kind not in ISSUES:
+            return self.rows.join(of_pictures(decisions), on="content_sha256", how="left", maintain_order="left")
+        labels = decisions.rows.filter(IS_OF_LABEL).select("content_sha256", "field", "kind", "value")
+        rows = self.rows.drop("kind").join(labels, on=["content_sha256", "field"], how="left", maintain_order="left")
+        is_one = pl.col("value") != pl.col("given").fill_null("") if self.kind == MISLABELLED else pl.lit(value=True)
+        decided = (
+            pl.when(pl.col("kind") == UNSURE)
+            .then(pl.lit(UNSURE))
+            .when(is_one)
+            .then(pl.lit(REMOVE))
+            .otherwise(pl.lit(KEEP))
+        )
+        decided = pl.when(pl.col("kind").is_not_null()).then(decided)
+        if self.kind == CONFLICTING:
+            apart = decisions.different_pairs()
+            ends = pl.concat([apart["first"], apart["second"]]).implode()
+            decided = pl.when(pl.col("content_sha256").is_in(ends)).then(pl.lit(KEEP)).otherwise(decided)
+        return rows.select(*self.rows.drop("kind").columns, kind=pl.lit(self.kind), decided=decided)
 
     def bands(self, decisions: Decisions) -> list[Band]:
         """The bands, the worst first, with what was found in each."""
@@ -58,39 +86,41 @@ class Sample:
         return [Band(**row) for row in told.sort("band").drop("band").iter_rows(named=True)]
 
     def agreement(self, rows: pl.DataFrame) -> tuple[int, float] | None:
-        """How many of the pictures several people judged, and how often two of them said the same.
+        """How many of the pictures, or labels, several people judged, and how often two of them said the same.
 
         Args:
             rows: all of the table of decisions.
         """
-        judged = rows.filter(
-            in_force(rows)
-            & IS_OF_PICTURE
-            & pl.col("undoes").is_null()
-            & pl.col("content_sha256").is_in(self.rows["content_sha256"].implode())
-        ).unique(["content_sha256", "decided_by"], keep="last", maintain_order=True)
-        return agreement(judged.group_by("content_sha256").agg("kind")["kind"].to_list())
+        of, is_one = ["content_sha256"], IS_OF_PICTURE
+        if self.kind in ISSUES:
+            of, is_one = ["content_sha256", "field"], IS_OF_LABEL
+        judged = rows.filter(in_force(rows) & is_one & pl.col("undoes").is_null()).join(
+            self.rows.select(of).unique(), on=of, how="semi"
+        )
+        judged = judged.unique([*of, "decided_by"], keep="last", maintain_order=True)
+        answers = judged.group_by(of).agg(said=pl.coalesce("value", "kind"))
+        return agreement(answers["said"].to_list())
 
 
 def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: int, by: str) -> Sample:
     """Draw from a queue, and write down what was drawn, in one commit; creates the table where there is none.
 
     Args:
+        queue: of labels its rows have ``field`` and ``given`` too.
         threshold: the line.
         size: images of a band.
         by: who asks for it.
 
     Raises:
-        CurationError: the kind isn't told of pictures themselves, there is nothing to draw from, or the table can't be
-            written.
+        CurationError: the kind can't be measured, there is nothing to draw from, or the table can't be written.
     """
-    kind = queue.kind
-    if kind.told_by not in OF_PICTURE:
-        raise CurationError(f"{kind.name} can't be measured by keeping and removing pictures")
+    kind, rows = queue.kind, queue.rows
+    if not is_measured(kind):
+        raise CurationError(f"{kind.name} can't be measured by keeping and removing pictures, nor by labels")
     if size not in SIZES:
         raise CurationError(f"{size} images a band: choose among {', '.join(map(str, SIZES))}")
     sample_id = f"{time.time_ns():016x}{secrets.token_hex(8)}"
-    bands = draw(queue.rows["at"].to_numpy(), queue.count(threshold), size, sample_id)
+    bands = draw(rows["at"].to_numpy(), queue.count(threshold), size, sample_id)
     if not bands:
         raise CurationError(f"no image can be judged by {kind.scale}")
     chosen = [
@@ -100,7 +130,8 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     ]
     random.Random(sample_id).shuffle(chosen)  # whoever looks doesn't know of which band it is
     places = pl.DataFrame(chosen, [*_BAND, "_at"], orient="row")
-    rows = queue.rows.with_row_index("_at").select(pl.col("_at").cast(pl.Int64), *queue.rows.columns)
+    of_picture = [pl.lit(None, pl.String).alias(name) for name in _OF_LABEL if name not in rows.columns]
+    rows = rows.with_row_index("_at").select(pl.col("_at").cast(pl.Int64), *_QUEUED, *of_picture or _OF_LABEL)
     made = (
         places.join(rows, on="_at", how="left", maintain_order="left")
         .with_row_index("place")

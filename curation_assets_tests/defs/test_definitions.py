@@ -47,6 +47,7 @@ CHECKS = {
     ("image_predictions", "accuracy_as_before", False),
     ("label_issues", "label_issues_as_before", False),
     ("label_issues", "no_leaks", False),
+    ("label_issues", "reviewed_precision", False),
 }
 
 

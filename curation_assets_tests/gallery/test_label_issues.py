@@ -65,6 +65,40 @@ def test_labels_are_told_with_what_lies_beside_them_and_not_asked_again(client: 
     assert len(read_decisions(doubted.tables.decisions).relabelled()) == 1
 
 
+@pytest.mark.parametrize("kind", ["mislabelled", "conflicting"])
+def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, doubted: Pipeline, kind: str) -> None:
+    made = client.post("/api/samples", json={"kind": kind, "by": "Ann", "size": 59}).json()
+    assert made["drawn"] == sum(band["images"] for band in made["bands"]) > 0
+    about = {"kind": kind, "sample": made["sample"], "k": 500}
+    answer = client.get("/api/samples", params=about).json()
+    assert (len(answer["issues"]), answer["images"]) == (made["drawn"], [])
+    assert all(one["issues"] == [kind] and one["reason"] for one in answer["issues"])
+    contents = {one["image"]["content_sha256"]: one for one in answer["issues"]}
+    beside = {"key": answer["issues"][-1]["image"]["relative_path"], "field": "class"}
+    assert client.get("/api/label-issues/beside", params=beside).status_code == 200
+    told = []
+    for at, (content, one) in enumerate(contents.items()):
+        value = one["given"] if at % 2 else "something else"
+        told.append(
+            {"token": f"{at:016x}", "kind": "relabel", "field": "class", "value": value, "content": content}
+            | {"key": one["image"]["relative_path"]}
+        )
+    told[-1] = {name: value for name, value in told[-1].items() if name != "value"} | {"kind": "unsure"}
+    assert decide(client, *told).status_code == 200
+    done = client.get("/api/samples", params=about).json()
+    (sample,) = done["samples"]
+    assert (done["issues"], sample["looked_at"]) == ([], sample["drawn"])
+    found = {name: sum(band[name] for band in sample["bands"]) for name in ("right", "wrong", "unsure")}
+    rows = {content: sum(one["image"]["content_sha256"] == content for one in answer["issues"]) for content in contents}
+    said = [(rows[one["content"]], "unsure" if one["kind"] == "unsure" else one["value"]) for one in told]
+    wrong = 0 if kind == "conflicting" else sum(n for n, word in said if word not in ("unsure", "something else"))
+    assert (found["wrong"], found["unsure"]) == (wrong, said[-1][0])
+    assert found["right"] == sample["drawn"] - wrong - said[-1][0]
+    edges = [edge["recipe"] for edge in sample["edges"]]
+    assert all(f'+{kind} = "suspected"' in recipe and "CURATION_PROBLEM_THRESHOLDS" in recipe for recipe in edges)
+    assert edges
+
+
 def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 

@@ -11,7 +11,7 @@ from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
-from curation_assets.gallery.requests import BesideRequest, ConfusionRequest, LabelIssuesRequest
+from curation_assets.gallery.requests import BesideRequest, ConfusionRequest, LabelIssuesRequest, Versions
 from curation_assets.gallery.review import LABEL
 from curation_assets.images.names import printable
 from curation_assets.review.label_queue import ISSUES
@@ -69,19 +69,19 @@ def _label_issues(gallery: Gallery, asked: LabelIssuesRequest) -> responses.Labe
     undecided = int(rows["decided"].is_null().sum())
     if asked.undecided:
         rows = rows.filter(pl.col("decided").is_null())
-    issues = []
-    for row in rows.slice(asked.offset, asked.k).iter_rows(named=True):
-        if (number := number_of(index, row)) is None:
-            continue
-        issues.append(
-            responses.LabelIssue(
-                image=found_image(index.rows.row(number, named=True), asked),
-                **{name: row[name] for name in _TOLD},
-            )
-        )
+    shown = (as_issue(index, row, asked) for row in rows.slice(asked.offset, asked.k).iter_rows(named=True))
+    issues = [one for one in shown if one is not None]
     return responses.LabelIssuesAnswer(
         fields=fields, total=len(rows), undecided=undecided, offset=asked.offset, issues=issues, latest=latest
     )
+
+
+def as_issue(index: SearchIndex, row: dict[str, Any], versions: Versions) -> responses.LabelIssue | None:
+    """A label that something speaks against; None where its image is gone or another, or not in the index yet."""
+    if (number := number_of(index, row)) is None:
+        return None
+    image = found_image(index.rows.row(number, named=True), versions)
+    return responses.LabelIssue(image=image, **{name: row[name] for name in _TOLD})
 
 
 def _field(rows: pl.DataFrame, field: str, labels: pl.DataFrame) -> responses.LabelField:
@@ -102,9 +102,11 @@ def _field(rows: pl.DataFrame, field: str, labels: pl.DataFrame) -> responses.La
 def _beside(gallery: Gallery, asked: BesideRequest) -> responses.BesideAnswer:
     index = gallery.open(asked)
     image = gallery.row(index, asked.key)
-    queue = gallery.review.label_issues()
     is_it = (pl.col("relative_path") == asked.key) & (pl.col("field") == asked.field)
-    found = queue.rows.filter(is_it & (pl.col("content_sha256") == image["content_sha256"]))
+    is_it &= pl.col("content_sha256") == image["content_sha256"]
+    found = gallery.review.label_issues().rows.filter(is_it)
+    for kind in ISSUES:  # a sample holds what is beyond the line too
+        found = found if len(found) else gallery.review.measurable(kind).rows.filter(is_it)
     if not len(found):
         raise NotThereError(f"nothing speaks against {printable(asked.field)} of {printable(asked.key)[:300]}")
     issue = found.row(0, named=True)

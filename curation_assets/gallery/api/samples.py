@@ -11,11 +11,13 @@ from fastapi import APIRouter, Body, Query, Request
 from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.decisions import check_may_decide
+from curation_assets.gallery.api.label_issues import as_issue
 from curation_assets.gallery.api.problems import as_problem_image
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import DrawRequest, SampleRequest
 from curation_assets.review.calibration import CONFIDENCE, Band, Suggestion, part_of, suggestions
+from curation_assets.review.label_queue import ISSUES
 from curation_assets.review.samples import Sample, draw_sample
 
 router = APIRouter()
@@ -44,7 +46,7 @@ async def draw(gallery: GalleryOf, request: Request, asked: Annotated[DrawReques
 def _drawn(gallery: Gallery, asked: DrawRequest) -> responses.SampleFacts:
     kind = check_kind(asked.kind)
     threshold = gallery.thresholds[kind] if asked.threshold is None else asked.threshold
-    made = draw_sample(gallery.tables.samples, gallery.review.queue(kind), threshold, asked.size, asked.by.strip())
+    made = draw_sample(gallery.tables.samples, gallery.review.measurable(kind), threshold, asked.size, asked.by.strip())
     return _facts(gallery, made)
 
 
@@ -52,21 +54,36 @@ def _samples(gallery: Gallery, asked: SampleRequest) -> responses.SamplesAnswer:
     kind = check_kind(asked.kind)
     found = [sample for sample in gallery.review.samples() if sample.kind == kind]
     images: list[responses.ProblemImage] = []
+    issues: list[responses.LabelIssue] = []
     latest = gallery.review.latest()
     if asked.sample is not None:
         chosen = next((sample for sample in found if sample.sample_id == asked.sample), None)
         if chosen is None:
             raise NotThereError(f"there is no sample {asked.sample[:60]!r} of {kind}")
-        index, queue = gallery.open(asked), gallery.review.queue(kind)
-        rows = chosen.said(gallery.review.decisions()).filter(pl.col("decided").is_null())
-        scores = queue.rows.select("relative_path", "content_sha256", "score")
-        rows = rows.join(scores, on=["relative_path", "content_sha256"], how="left", maintain_order="left")
-        for row in rows.iter_rows(named=True):
-            if len(images) == asked.k:
+        index = gallery.open(asked)
+        for row in _to_look_at(gallery, chosen).iter_rows(named=True):
+            if len(images) + len(issues) == asked.k:
                 break
-            shown = as_problem_image(index, row, asked, flagged=row["flagged"])
-            images += [] if shown is None else [shown]
-    return responses.SamplesAnswer(samples=[_facts(gallery, one) for one in found], images=images, latest=latest)
+            if kind in ISSUES:
+                issue = as_issue(index, row, asked)
+                issues += [] if issue is None else [issue]
+            else:
+                shown = as_problem_image(index, row, asked, flagged=row["flagged"])
+                images += [] if shown is None else [shown]
+    facts = [_facts(gallery, one) for one in found]
+    return responses.SamplesAnswer(samples=facts, images=images, issues=issues, latest=latest)
+
+
+def _to_look_at(gallery: Gallery, sample: Sample) -> pl.DataFrame:
+    """What nobody said anything of yet, with what is known of it by now."""
+    rows = sample.said(gallery.review.decisions()).filter(pl.col("decided").is_null())
+    queue = gallery.review.measurable(sample.kind).rows
+    key = ["relative_path", "content_sha256"]
+    if sample.kind not in ISSUES:
+        return rows.join(queue.select(*key, "score"), on=key, how="left", maintain_order="left")
+    known = [*key, "field", "suggested", "label_quality", "number", "reason"]
+    rows = rows.with_columns(issues=pl.lit([sample.kind]))
+    return rows.join(queue.select(known), on=[*key, "field"], how="left", maintain_order="left")
 
 
 def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
@@ -101,15 +118,16 @@ def _band(band: Band, confidence: float) -> responses.SampleBand:
 
 def _edge(sample: Sample, edge: Suggestion) -> responses.SampleEdge:
     kind = KINDS[sample.kind]
-    was = "were" if edge.wrong != 1 else "was"
+    what, was = "labels" if kind.name in ISSUES else "images", "were" if edge.wrong != 1 else "was"
     told = (
-        f"of {edge.images:,} images at {kind.limit(edge.threshold)}, {edge.looked_at:,} were looked at, {edge.wrong:,} "
+        f"of {edge.images:,} {what} at {kind.limit(edge.threshold)}, {edge.looked_at:,} were looked at, {edge.wrong:,} "
         f"{was} wrong: with {CONFIDENCE:.0%} confidence (one-sided) at most {edge.most_wrong:.1%} are"
     )
-    recipe = (
-        f" [leave_out]\n+# measured {sample.created_at:%Y-%m-%d} for {sample.created_by!r}: {told}\n"
-        f"+{kind.name} = {edge.threshold:g}\n"
-    )
+    recipe = f" [leave_out]\n+# measured {sample.created_at:%Y-%m-%d} for {sample.created_by!r}: {told}\n"
+    if kind.name in ISSUES:  # a recipe takes their threshold from the settings
+        recipe += f'+# with {kind.name}={edge.threshold:g} in CURATION_PROBLEM_THRESHOLDS\n+{kind.name} = "suspected"\n'
+    else:
+        recipe += f"+{kind.name} = {edge.threshold:g}\n"
     return responses.SampleEdge(
         threshold=edge.threshold, images=edge.images, most_wrong=edge.most_wrong, told=told, recipe=recipe
     )

@@ -1,6 +1,7 @@
 // Labels that something speaks against: all of them, what is taken for what, and one at a time beside its nearest.
 import { askFor, askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
+import { measuring, sampled } from "./measuring.js";
 import { Review, undecided } from "./review.js";
 
 const PAGE = 60;
@@ -52,6 +53,7 @@ async function start() {
     offset = 0;
     take(found);
     showFilters();
+    showSamples();
     if (state.view && !review) await begin();
     await showConfusion();
   } catch (error) {
@@ -210,10 +212,12 @@ const ANSWERS = [
   { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], name: "Another label", bare: true, decide: (thing, key) => relabel(thing, classesOf(thing)[Number(key) - 1]?.name) },
 ];
 
-async function begin() {
+const thingOf = (one) => ({ ...one, path: one.image.relative_path, key: `${one.field}\n${one.image.relative_path}`, keys: [one.image.relative_path] });
+
+/** One by one, of what `load` gives (as for a Review); and then back to the list. */
+function decideOneByOne(load, left) {
   byId("look").hidden = true;
   byId("review").hidden = false;
-  const open = answer.undecided;
   review = new Review({
     place: byId("review"),
     decider,
@@ -222,12 +226,8 @@ async function begin() {
       besideOf(thing);
       return [large(thing.image)];
     },
-    left: () => `${number(Math.max(0, open - review.done.size))} to decide`,
-    load: undecided(async (from) => {
-      const found = await ask({ undecided: "true", k: 30, offset: from });
-      const things = found.issues.map((one) => ({ ...one, path: one.image.relative_path, key: `${one.field}\n${one.image.relative_path}`, keys: [one.image.relative_path] }));
-      return { things, next: from + 30 < found.total ? from + 30 : null, total: found.total };
-    }),
+    left: () => left(review),
+    load,
     answers: ANSWERS,
     concerns: (one, thing) => one.field === thing.field || (one.kind === "different" && thing.issues.includes("conflicting")),
     // Copies of the same bytes are one question; and so is whether two show the same.
@@ -240,14 +240,39 @@ async function begin() {
       byId("look").hidden = false;
       byId("begin").focus();
       decider.settled().then(() => {
+        showSamples();
         if (!state.view) return start();
         state.view = "";
         return go();
       });
     },
   });
-  await review.begin();
+  return review.begin();
 }
+
+function begin() {
+  const open = answer.undecided;
+  return decideOneByOne(
+    undecided(async (from) => {
+      const found = await ask({ undecided: "true", k: 30, offset: from });
+      return { things: found.issues.map(thingOf), next: from + 30 < found.total ? from + 30 : null, total: found.total };
+    }),
+    ({ done }) => `${number(Math.max(0, open - done.size))} to decide`,
+  );
+}
+
+// What is measured is the kind that is chosen, else whether labels are what a classifier doubts.
+const measured = () => state.issue || "mislabelled";
+const showSamples = measuring({
+  decider,
+  kind: measured,
+  threshold: () => null,
+  lookAt: (sample) =>
+    decideOneByOne(
+      sampled(sample.kind, sample, (found) => found.issues.map(thingOf)),
+      ({ done }) => `${number(Math.max(0, sample.drawn - sample.looked_at - done.size))} of the sample to look at`,
+    ),
+});
 
 byId("begin").addEventListener("click", () => {
   state.view = "one";

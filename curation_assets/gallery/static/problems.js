@@ -1,6 +1,7 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
 import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
+import { measuring, sampled } from "./measuring.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { Review, undecided } from "./review.js";
 import { selectionBar } from "./selection.js";
@@ -283,65 +284,12 @@ function oneKind() {
 
   // Measuring
 
-  const percent = (share) => (share === null ? "…" : `${(100 * share).toPrecision(2)} %`);
-
-  function sampleElement(sample, looked) {
-    const heads = ["threshold", "images", "drawn", "looked at", "have it", "haven't", "can't tell", "at most wrong"];
-    const rows = sample.bands.map((band) => {
-      const found = band.flagged ? band.most_wrong : band.most_right;
-      const cells = [band.images, band.drawn, band.looked_at, band.right, band.wrong, band.unsure].map(number);
-      return el("tr", {},
-        el("th", { scope: "row", textContent: `${Number(band.first.toPrecision(4))} to ${Number(band.last.toPrecision(4))}${band.flagged ? "" : ", beyond the line"}` }),
-        ...[...cells, `${percent(found)}${found === null || band.flagged ? "" : " have it"}`].map((text) => el("td", { textContent: text })));
-    });
-    const left = sample.drawn - sample.looked_at;
-    const go = el("button", { type: "button", className: "strong", textContent: left ? `Look at ${number(left)} of the sample` : "All of it is looked at", disabled: !left });
-    go.addEventListener("click", () => looked(sample));
-    const agreed = sample.judged_by_several
-      ? el("p", { className: "soft", textContent: `${images(sample.judged_by_several)} were judged by several people, who said the same in ${percent(sample.agreement)} of the pairs.` })
-      : null;
-    const edges = sample.edges.map((edge) =>
-      el("details", {}, el("summary", { textContent: `${edge.told.charAt(0).toUpperCase()}${edge.told.slice(1)}.` }),
-        el("p", { className: "soft", textContent: "As a recipe says it:" }), el("pre", { className: "code", textContent: edge.recipe })));
-    return el("section", {},
-      el("h2", { textContent: `Drawn ${sample.created_at.slice(0, 16).replace("T", " ")} UTC for ${sample.created_by}` }),
-      el("div", { className: "scroll" }, el("table", {},
-        el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", textContent: head })))), el("tbody", {}, ...rows))),
-      el("p", { className: "soft", textContent: `All bounds hold at once with ${percent(sample.confidence)} confidence, once all that was drawn of a band is looked at.` }),
-      ...edges, agreed, el("p", {}, go));
-  }
-
-  async function showSamples() {
-    if (!byId("measure")?.open) return;
-    try {
-      const { samples } = await askJson(`/api/samples?${new URLSearchParams({ kind })}`);
-      byId("samples").replaceChildren(...samples.slice(0, 3).map((sample) => sampleElement(sample, lookAt)));
-    } catch (error) {
-      fail(error);
-    }
-  }
   const lookAt = (sample) =>
     decideOneByOne(
-      async (given) => {
-        const known = new Set(given.map((one) => one.key));
-        const found = await askJson(`/api/samples?${new URLSearchParams({ kind, sample: sample.sample, k: 500 })}`);
-        return thingsOf(found).filter((one) => !known.has(one.key));
-      },
+      sampled(kind, sample, thingsOf),
       (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
     );
-  byId("measure")?.addEventListener("toggle", showSamples);
-  byId("draw")?.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const by = await decider.name();
-    if (!by) return;
-    const body = JSON.stringify({ kind, by, size: Number(event.target.elements.size.value), threshold: answer.threshold });
-    try {
-      await askJson("/api/samples", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      await showSamples();
-    } catch (error) {
-      fail(error);
-    }
-  });
+  const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer.threshold, lookAt }) : () => {};
   addEventListener("popstate", () => {
     readAddress();
     start();
