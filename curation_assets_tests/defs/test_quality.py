@@ -367,7 +367,7 @@ def test_every_folder_is_told_of_though_the_checks_of_some_fail(
     result = materialize("measure_image_quality")
     assert not result.success
     assert instance.get_materialized_partitions(QUALITY) == {"a", "b", "c"}
-    assert len(checks(result, "c")) == 2
+    assert len(checks(result, "c")) == 3
 
 
 def test_images_without_rows_are_counted(fill: Any, scanned: Callable[..., Pipeline]) -> None:

@@ -282,7 +282,7 @@ def test_the_load_more_button_goes_on_from_the_first_new_image(visit: Open) -> N
 # -------------------------------------------------------------------- export
 
 
-def test_a_jump_to_the_content_keeps_the_selection_and_forward_brings_it_back(visit: Open) -> None:
+def test_a_jump_to_the_content_and_another_search_keep_the_selection(visit: Open) -> None:
     page = visit().go("/?folder=rice")
     count(page).to_contain_text("30 images")
     chosen = page.locator(".tile input:checked")
@@ -291,14 +291,19 @@ def test_a_jump_to_the_content_keeps_the_selection_and_forward_brings_it_back(vi
     page.locator("a.skip").focus()
     page.keyboard.press("Enter")
     expect(chosen).to_have_count(3)
+    first = {page.locator(".tile a").nth(place).get_attribute("href") for place in range(3)}
     page.locator("#texts input[type=search]").first.fill("a leaf")
     page.keyboard.press("Enter")
     count(page).to_contain_text("the nearest first")
-    page.locator(".tile input").nth(1).click()
+    seen = page.locator(".tile a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    place = next(place for place, link in enumerate(seen) if link not in first)
+    page.locator(".tile input").nth(place).click()
+    expect(page.locator("#selected-count")).to_have_text("4")
     page.go_back()
-    expect(chosen).to_have_count(3)
+    expect(page.locator("#selected-count")).to_have_text("4")
+    assert {page.locator(".tile:has(input:checked) a").nth(place).get_attribute("href") for place in range(3)} >= first
     page.go_forward()
-    expect(chosen).to_have_count(1)
+    expect(page.locator("#selected-count")).to_have_text("4")
 
 
 def test_a_selection_is_exported_with_where_it_comes_from(visit: Open, tmp_path: Path) -> None:
