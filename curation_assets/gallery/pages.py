@@ -20,6 +20,7 @@ from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.folders import bad_files, branches, count_folders, totals
 from curation_assets.gallery.gallery import GalleryOf, address
 from curation_assets.gallery.requests import ImageRequest
+from curation_assets.gallery.scripts import script
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.review.calibration import SIZES
@@ -57,7 +58,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters |= {"printable": printable, "human": _human, "number": "{:,}".format}
-_templates.globals |= {"address": _address, "version": __version__}
+_templates.globals |= {"address": _address, "script": script, "version": __version__}
 
 
 def render(template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
