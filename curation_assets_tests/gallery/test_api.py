@@ -979,7 +979,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
         "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
-        "LabelledImage",
+        "LabelledImage", "Tag", "TagsAnswer",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)
