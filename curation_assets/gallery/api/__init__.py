@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from curation_assets.gallery.api import (
+    datasets,
     decisions,
     duplicates,
     export,
@@ -12,6 +13,7 @@ from curation_assets.gallery.api import (
     images,
     label_issues,
     labels,
+    leakage,
     map,
     pixels,
     problems,
@@ -34,6 +36,8 @@ for _subject in (
     label_issues,
     samples,
     decisions,
+    leakage,
+    datasets,
     export,
     pixels,
 ):
