@@ -30,6 +30,7 @@ from curation_assets.settings import Settings, load_settings
 _HELD = 3  # versions, and differences of two
 _MOST_TEXT = 200_000  # characters of a recipe
 _PLACES = {"lake_root": "--lake", "images_root": "--images", "recipes": "--recipes"}
+_NOT_TOLD = "not told"
 _COMPARED = ["exact", "near", "burst"]  # reasons, of which pairs tell
 
 
@@ -178,6 +179,7 @@ class Datasets:
 
     def _read(self, listed: Listed, said: Mapping[str, Any] | None) -> VersionRows:
         rows = read_version(self._tables.datasets, listed.dataset, listed.version)
+        rows = rows.with_columns(reason=pl.when(~pl.col("kept")).then(pl.col("reason").fill_null(_NOT_TOLD)))
         kept = rows.filter("kept")
         out = rows.filter(~pl.col("kept"))
         out = out.group_by("reason").agg(images=pl.len(), witnesses=pl.col("witness").is_not_null().sum())

@@ -82,6 +82,7 @@ class Gallery:
         try:
             self.searcher.open()
             self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
+            self.datasets.catalogue()
             self.review.warm_up()
         except CurationError as error:
             logger.info("%s", error)

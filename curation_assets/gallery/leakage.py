@@ -74,16 +74,16 @@ class LeakagePages:
             CurationError: a table can't be read.
         """
         if dataset is None or version is None:
-            return self._held.of(
-                None, (self._version(), self._tables.annotations.newest_version()), self._of_annotations
-            )
+            return self._held.of(None, self._version(), self._of_annotations)
         key = (self._version(), self._tables.datasets.newest_version())
         return self._held.of((dataset, version), key, lambda: self._of_version(dataset, version))
 
     def _version(self) -> Hashable:
         tables = self._tables
-        used = (tables.directory, tables.pairs, tables.groups, tables.compared, tables.quality, tables.decisions)
-        return tuple(table.newest_version() for table in used)
+        compared = (tables.directory, tables.pairs, tables.groups, tables.compared)
+        # The last ones decide which images stand for others, and bursts are formed of those.
+        further = (tables.quality, tables.decisions, tables.annotations)
+        return tuple(table.newest_version() for table in (*compared, *further))
 
     def _of_annotations(self) -> Across:
         pipeline, leaks = self._pipeline, self._pipeline.leaks

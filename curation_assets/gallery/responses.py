@@ -613,8 +613,8 @@ class SubsetMeasure(BaseModel):
     largest_at_random: float = Field(description="Of a subset drawn by chance.")
     mean: float
     mean_at_random: float
-    last: dict[str, int] = Field(description="Why images came last, and how many.")
-    last_chosen: int = Field(description="Of those that are in it all the same.")
+    last: dict[str, int] = Field({}, description="Why images came last, and how many.")
+    last_chosen: int = Field(0, description="Of those that are in it all the same.")
 
 
 class Fact(BaseModel):

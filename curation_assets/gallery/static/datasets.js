@@ -119,7 +119,7 @@ async function start() {
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("of-version").hidden = !facts;
-    byId("more").hidden = true;
+    byId("count").textContent = "";
     fail(error);
   }
 }
@@ -262,16 +262,15 @@ const asked = () => (state.compare
   ? ofVersion(`/diff?${new URLSearchParams([["other", state.compare], ...given(OF_CHANGES), ["k", PAGE], ["offset", offset]])}`)
   : ofVersion(`/images?${new URLSearchParams([...given(OF_IMAGES), ["k", PAGE], ["offset", offset]])}`));
 
+/** Whether images are shown beside what stands for them. */
+const inPairs = () => !state.compare && facts.left_out.some((one) => one.reason === state.reason && one.witnesses);
+
 async function load(signal) {
   const found = await askJson(asked(), { signal });
-  const first = offset === 0;
   offset += PAGE;
   byId("more").hidden = offset >= found.total;
-  const inPairs = !state.compare && found.images.some((one) => one.witness);
-  if (first) byId("list").className = inPairs || byId("list").classList.contains("groups") ? "groups pairs" : "tiles";
-  if (first && !inPairs) byId("list").className = "tiles";
-  const draw = state.compare ? changed : byId("list").classList.contains("pairs") ? pair : tile;
-  byId("list").append(...found.images.map(draw));
+  byId("list").className = inPairs() ? "groups pairs" : "tiles";
+  byId("list").append(...found.images.map(state.compare ? changed : inPairs() ? pair : tile));
   if (state.compare) showChanges(found);
   else byId("count").textContent = `${images(found.total)} ${state.reason ? `left out: ${state.reason}` : "kept"}${state.side ? `, on ${state.side}` : ""}${state.class ? `, ${state.class}` : ""}${state.unlabelled ? ", without a label" : ""}`;
   if (!found.total) byId("list").append(el("li", { className: "nothing wide", textContent: state.compare ? "Nothing is otherwise." : "There is no such image in this version." }));
@@ -357,7 +356,11 @@ function showOne() {
     const reason = byId("reason").value;
     go({ reason, side: reason ? "" : byId("side").value, class: label.startsWith("=") ? label.slice(1) : "", unlabelled: label === "-" ? "true" : "" });
   });
-  byId("more").addEventListener("click", () => load(stop.signal).catch((error) => error.name === "AbortError" || fail(error)));
+  byId("more").addEventListener("click", async () => {
+    byId("more").disabled = true; // a second click would ask for the same images
+    await load(stop.signal).catch((error) => error.name === "AbortError" || fail(error));
+    byId("more").disabled = false;
+  });
   byId("export").addEventListener("input", showExport);
   byId("export").addEventListener("submit", (event) => {
     event.preventDefault();

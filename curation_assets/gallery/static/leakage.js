@@ -145,8 +145,12 @@ byId("of").addEventListener("change", () => {
   go({ dataset, version: version ?? "", kind: "", one: "", other: "" });
 });
 byId("kind").addEventListener("change", () => go({ kind: byId("kind").value }));
-byId("sides").addEventListener("change", () => go(between[Number(byId("sides").value)] && byId("sides").value !== "" ? between[Number(byId("sides").value)] : { one: "", other: "" }));
-byId("more").addEventListener("click", () => ask(stop.signal).then(take).catch((error) => error.name === "AbortError" || fail(error)));
+byId("sides").addEventListener("change", () => go(byId("sides").value ? between[Number(byId("sides").value)] : { one: "", other: "" }));
+byId("more").addEventListener("click", async () => {
+  byId("more").disabled = true; // a second click would ask for the same images
+  await ask(stop.signal).then(take).catch((error) => error.name === "AbortError" || fail(error));
+  byId("more").disabled = false;
+});
 addEventListener("popstate", () => {
   readAddress();
   start();
