@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ class Listed:
         images: kept; 0 of one that was taken back.
         left_out: rows that are not; the one that is left of a version that was taken back, too.
         has_sides: whether it is split.
+        files: data files that its rows are in.
         manifest: what it was made of; of one that was taken back only why.
     """
 
@@ -30,6 +31,7 @@ class Listed:
     images: int
     left_out: int
     has_sides: bool
+    files: Sequence[str]
     manifest: Mapping[str, Any]
 
     @property
@@ -57,17 +59,17 @@ def catalogue(table: LakeTable) -> dict[str, list[Listed]]:
         rows = snapshot.read(["version", "kept", "split", "published_at"], name)
         counts = rows.group_by("version").agg(
             pl.col("published_at").first(),
-            pl.col("_file").first(),
+            files=pl.col("_file").unique().sort(),
             images=pl.col("kept").sum(),
             left_out=(~pl.col("kept")).sum(),
             has_sides=pl.col("split").is_not_null().any(),
         )
-        # A manifest stands in each row of its version: of each the data file that a row of it is in is read.
-        files = set(counts["_file"])
-        manifests = snapshot.read(["version", "manifest"], files=[f for f in snapshot.files(name) if f.path in files])
+        # A manifest stands in each row of its version: one file of each will do.
+        first = set(counts["files"].list.first())
+        manifests = snapshot.read(["version", "manifest"], files=[f for f in snapshot.files(name) if f.path in first])
         manifest_of = dict(manifests.unique("version", keep="any").select("version", "manifest").iter_rows())
         found[name] = [
             Listed(dataset=name, manifest=json.loads(manifest_of.get(row["version"]) or "{}"), **row)
-            for row in counts.drop("_file").sort("version", descending=True).iter_rows(named=True)
+            for row in counts.sort("version", descending=True).iter_rows(named=True)
         ]
     return found

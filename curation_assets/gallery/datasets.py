@@ -15,9 +15,10 @@ from curation_assets.curate.duplicates.between import with_pairs
 from curation_assets.datasets.catalogue import Listed, catalogue
 from curation_assets.datasets.changes.moments import keys_of
 from curation_assets.datasets.changes.reasons import by_reason, reason_in_short
+from curation_assets.datasets.comparing import WENT
 from curation_assets.datasets.reading import SUFFIX, read_recipe, recipe_files
 from curation_assets.datasets.recipe import Recipe
-from curation_assets.datasets.versions import checked_version, read_version
+from curation_assets.datasets.versions import checked_version, rows_of
 from curation_assets.errors import CurationError
 from curation_assets.export.card import Card, card_of, side_order
 from curation_assets.gallery.files import NotThereError
@@ -135,9 +136,8 @@ class Datasets:
             NotThereError: there is no such version.
             CurationError: a table can't be read.
         """
-        for number in (one, other):
-            self._listed(dataset, number)
-        return self._changes.of((dataset, one, other), self._newest(), lambda: self._compare(dataset, one, other))
+        both = self._listed(dataset, one), self._listed(dataset, other)
+        return self._changes.of((dataset, one, other), self._newest(), lambda: self._compare(*both))
 
     def changed_keys(self, recipe: Recipe, listed: Listed) -> list[str]:
         """Keys of a recipe that say something else than when a version was made of it."""
@@ -178,7 +178,7 @@ class Datasets:
         return None if recipe is None or recipe.recipe is None else recipe.recipe.card.model_dump(mode="json")
 
     def _read(self, listed: Listed, said: Mapping[str, Any] | None) -> VersionRows:
-        rows = read_version(self._tables.datasets, listed.dataset, listed.version)
+        rows = rows_of(self._tables.datasets, listed.dataset, listed.version, listed.files)
         rows = rows.with_columns(reason=pl.when(~pl.col("kept")).then(pl.col("reason").fill_null(_NOT_TOLD)))
         kept = rows.filter("kept")
         out = rows.filter(~pl.col("kept"))
@@ -192,22 +192,19 @@ class Datasets:
             card=card_of(listed.dataset, listed.version, listed.manifest, rows, said),
         )
 
-    def _compare(self, dataset: str, one: int, other: int) -> Changes:
-        found = self._pipeline.dataset_changes((dataset, one), (dataset, other))
-        content = [
-            read_version(self._tables.datasets, dataset, number).select("relative_path", "content_sha256")
-            for number in (other, one)
-        ]
-        both = content[0].join(content[1], on="relative_path", how="full", coalesce=True, suffix="_before")
-        both = both.with_columns(pl.coalesce("content_sha256", "content_sha256_before"))
-        went = pl.col("change") == "went"
-        found = found.join(both, on="relative_path", how="left", maintain_order="left")
-        found = found.with_columns(
-            content_sha256=pl.when(went)
-            .then(pl.coalesce("content_sha256_before", "content_sha256"))
-            .otherwise("content_sha256"),
-        ).drop("content_sha256_before")
-        return Changes(found.with_columns(by=reason_in_short()), by_reason(found))
+    def _compare(self, one: Listed, other: Listed) -> Changes:
+        found = self._pipeline.dataset_changes((one.dataset, one.version), (other.dataset, other.version))
+        columns = ["relative_path", "content_sha256"]
+        before, after = (
+            rows_of(self._tables.datasets, each.dataset, each.version, each.files).select(columns)
+            for each in (one, other)
+        )
+        # Of what went the content that was in it: the path may hold another by now, left out.
+        went = pl.col("change") == WENT
+        of_went = found.filter(went).join(before, on="relative_path", how="left")
+        rows = pl.concat([of_went, found.filter(~went).join(after, on="relative_path", how="left")])
+        rows = rows.sort("change", "relative_path").with_columns(by=reason_in_short())
+        return Changes(rows, by_reason(found))
 
 
 def options_of(settings: Settings) -> str:

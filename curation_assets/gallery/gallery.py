@@ -84,6 +84,7 @@ class Gallery:
             self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
             self.datasets.catalogue()
             self.review.warm_up()
+            self.leakage.across(None, None)
         except CurationError as error:
             logger.info("%s", error)
         except Exception:
