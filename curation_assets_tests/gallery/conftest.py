@@ -171,7 +171,7 @@ def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
 def published(lake: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A copy with datasets, that tests only look at."""
     home = tmp_path_factory.mktemp("datasets")
-    return with_datasets(copy_of(lake, home / "own"), home / "recipes", HOSTILE, NEAR)
+    return with_datasets(copy_of(lake, home / "own"), home / "recipes", HOSTILE, NEAR, BURST)
 
 
 def copy_of(lake: Pipeline, home: Path) -> Pipeline:
