@@ -254,6 +254,9 @@ def test_leaks_of_annotations_are_told_or_why_not(
         none = got(empty, "/api/datasets")
         assert none["datasets"] == []
         assert none["recipes"]
+    monkeypatch.setattr(gallery_leakage, "waiting", lambda *_: 3)
+    with client_of(published) as behind:
+        assert got(behind, "/api/leakage")["waiting"] == 3
     # What was found is held: nothing is looked for again.
     monkeypatch.setattr(gallery_leakage, "leakage_so_far", lambda *_: 1 / 0)
     monkeypatch.setattr(gallery_leakage, "split_images", lambda *_: 1 / 0)
@@ -332,15 +335,15 @@ def test_a_version_is_taken_along_as_a_list_or_by_a_command(visit: Open, place: 
     from playwright.sync_api import expect
 
     page = visit(at=place).go("/datasets?name=leaves&version=1")
-    page.get_by_label("Called").fill("it's mine")
+    page.get_by_label("Called").fill("it's mine: ä")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
-    assert download.value.suggested_filename == "it's mine.csv"
+    assert download.value.suggested_filename.endswith("ä.csv")
     expect(page.locator("#export-state")).to_contain_text("downloads")
     page.locator("#format").select_option("folders")
     expect(page.locator("#download")).to_be_hidden()
     expect(page.locator("#command code")).to_contain_text(
-        "curation dataset export leaves@1 --to folders --out 'it'\\''s mine' --lake "
+        "curation dataset export leaves@1 --to folders --out 'it'\\''s mine: ä' --lake "
     )
     page.locator("#command").get_by_role("button", name="Copy").click()
     expect(page.locator("#command")).to_contain_text("opied")

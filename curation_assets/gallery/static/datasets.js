@@ -2,7 +2,7 @@
 import { ask, askJson, byId, download, el, notice, number } from "./dom.js";
 import { commandLine, likeness, namedTile, quoted } from "./named.js";
 
-const PAGE = 60;
+const PAGE = 30;
 const MOST_SIDES = 30; // columns of the table
 const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
