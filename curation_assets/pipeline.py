@@ -918,6 +918,29 @@ class Pipeline:
         decode = settings.decode_options
         return export(content, format, target, reader, previews, threads, decode, progress, note)
 
+    def write_list(
+        self, dataset: str, version: int, to: str, target: Path, card: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a version as a list, for who takes it away: it holds no images, and stays at no place to be noted.
+
+        Args:
+            to: name of a format of lists.
+            target: file that isn't there; absolute.
+            card: what people say of the data; None: what the version's recipe says.
+
+        Raises:
+            CurationError: there is no such version or list, or a table can't be read.
+        """
+        from curation_assets.export.formats import LISTS, format_of
+        from curation_assets.export.gathering import content_of
+        from curation_assets.export.lists import write_list
+        from curation_assets.export.protocol import Options
+
+        if to not in LISTS:
+            raise CurationError(f"{to} is no list; there are {', '.join(LISTS)}")
+        content = content_of(self.tables, dataset, version, self.annotation_order, Options(), card)
+        write_list(content, format_of(to), target)
+
     def export_found(
         self, rows: pl.DataFrame, about: Mapping[str, Any], target: Path, progress: Progress
     ) -> ImagesWritten:

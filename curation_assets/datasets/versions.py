@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -145,8 +145,20 @@ def read_version(table: LakeTable, dataset: str, version: int | None = None) -> 
     Raises:
         CurationError: there is no such dataset or version.
     """
-    number = checked_version(table, dataset, version)
-    rows = table.latest().read(_ROWS, dataset, where=pl.col("version") == number).drop("_file")
+    return rows_of(table, dataset, checked_version(table, dataset, version))
+
+
+def rows_of(table: LakeTable, dataset: str, version: int, files: Collection[str] = ()) -> pl.DataFrame:
+    """The same of a version that is known to be there.
+
+    Args:
+        files: data files that hold it, as far as that is known: others needn't be looked through.
+    """
+    snapshot = table.latest()
+    there = [file for file in snapshot.files(dataset) if file.path in files]
+    # One that isn't there any more was written anew.
+    chosen = there if files and len(there) == len(files) else None
+    rows = snapshot.read(_ROWS, dataset, files=chosen, where=pl.col("version") == version).drop("_file")
     return rows.sort("relative_path")
 
 
@@ -196,7 +208,7 @@ def checked_version(table: LakeTable, dataset: str, version: int | None) -> int:
     if dataset not in there:
         names = f"there are {', '.join(sorted(there))}" if there else "none was built yet"
         raise CurationError(f"there is no dataset {dataset!r}; {names}")
-    numbers = sorted(set(table.latest().read(["version"], dataset, where=LIVE)["version"]))
+    numbers = table.latest().read(["version"], dataset, where=LIVE)["version"].unique().sort().to_list()
     if version is None:
         if not numbers:
             raise CurationError(f"every version of {dataset} was withdrawn")

@@ -20,6 +20,7 @@ _FORMATS = {
     "parquet": ("lists", "ParquetList"),
 }
 NAMES = tuple(_FORMATS)
+LISTS = tuple(name for name, (module, _) in _FORMATS.items() if module == "lists")  # one file, without images
 
 
 def format_of(name: str) -> Format:

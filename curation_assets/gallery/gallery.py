@@ -13,7 +13,9 @@ from fastapi import Depends, Request
 
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
+from curation_assets.gallery.datasets import Datasets
 from curation_assets.gallery.files import Files, NotThereError
+from curation_assets.gallery.leakage import LeakagePages
 from curation_assets.gallery.points import Maps
 from curation_assets.gallery.requests import LabelRequest, MapLabelsRequest, SearchRequest, Versions
 from curation_assets.gallery.review import Review
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _UPLOADS, _FILES, _EXPORTS, _SEARCHES = 4, 4, 2, 8  # at work at once: of the first three each is in memory as a whole
 _DECISIONS = 16  # that wait for the disk, in few commits
+_COMPARISONS = 2  # of versions and sides: each may take long, and nobody else's search should wait for it
 _WAITING = 64  # for each of them
 _HELD_UPLOADS = 8  # of the largest size
 
@@ -64,13 +67,16 @@ class Gallery:
         self.exporting = Threads("exports", _EXPORTS, _WAITING)
         self.searching = Threads("searches", _SEARCHES, _WAITING)
         self.deciding = Threads("deciding", _DECISIONS, _WAITING)
+        self.comparing = Threads("comparing", _COMPARISONS, _WAITING)
         self.maps = Maps(self.searcher)
         self.thresholds = pipeline.thresholds
         self.review = Review(pipeline)
+        self.datasets = Datasets(pipeline)
+        self.leakage = LeakagePages(pipeline, self.datasets)
 
     def close(self) -> None:
         """End the threads; what is at work is finished, or given up where nobody waits for it."""
-        for threads in (self.uploading, self.reading, self.exporting, self.searching):
+        for threads in (self.uploading, self.reading, self.exporting, self.searching, self.comparing):
             threads.close()
         self.review.close()  # first: whoever decided waits for it
         self.deciding.close()
@@ -81,7 +87,9 @@ class Gallery:
         try:
             self.searcher.open()
             self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
+            self.datasets.catalogue()
             self.review.warm_up()
+            self.leakage.across(None, None)
         except CurationError as error:
             logger.info("%s", error)
         except Exception:
@@ -228,6 +236,24 @@ def found_image(
         decided=decided,
         tags=tags.split(", ") if tags else [],
     )
+
+
+def named_image(index: SearchIndex, path: str, content: str | None, versions: Versions) -> responses.NamedImage:
+    """An image that some table names, with its picture if it is still the one that is meant.
+
+    Args:
+        content: that it had; None: not known, and so none is shown.
+    """
+    number = index.row_number(path)
+    name, shown = printable(path.rpartition("/")[2]), printable(path)
+    if number is None:
+        return responses.NamedImage(
+            relative_path=path, name=name, path=shown, image=None, why="not in the lake any more"
+        )
+    row = index.rows.row(number, named=True)
+    if content is None or row["content_sha256"] != content:
+        return responses.NamedImage(relative_path=path, name=name, path=shown, image=None, why="another picture by now")
+    return responses.NamedImage(relative_path=path, name=name, path=shown, image=found_image(row, versions), why=None)
 
 
 def found_images(

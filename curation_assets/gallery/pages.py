@@ -14,6 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from curation_assets import __version__
 from curation_assets.curate.duplicates.overview import KINDS as GROUP_KINDS
 from curation_assets.curate.problems import KINDS, OF_PICTURE, check_kind
+from curation_assets.export.formats import LISTS
+from curation_assets.export.formats import NAMES as EXPORT_FORMATS
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
@@ -161,6 +163,19 @@ def duplicates_page(request: Request) -> Response:
 def labels_page(request: Request) -> Response:
     """Labels that something speaks against."""
     return render("labels.html", request, sizes=SIZES)
+
+
+@router.get("/leakage")
+def leakage_page(request: Request) -> Response:
+    """Images on two sides of a split."""
+    return render("leakage.html", request, kinds=GROUP_KINDS)
+
+
+@router.get("/datasets")
+def datasets_page(request: Request, name: str = "") -> Response:
+    """Recipes and datasets; or the versions of one."""
+    formats = [format for format in EXPORT_FORMATS if format not in LISTS]
+    return render("datasets.html", request, name=name, lists=LISTS, folders=formats)
 
 
 @router.get("/map")

@@ -275,3 +275,48 @@ class ConfusionRequest(BaseModel):
     """A field of labels."""
 
     field: str = Field(max_length=200, description="Of labels.")
+
+
+class VersionImagesRequest(Versions):
+    """Images of a version of a dataset."""
+
+    side: _Text | None = Field(None, description="That are kept on this side.")
+    class_: _Text | None = Field(None, alias="class", description="With this label.")
+    unlabelled: bool = Field(False, description="Without a label.")
+    reason: _Text | None = Field(None, description="That are left out for this [those that are kept].")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many images.")
+    offset: int = Field(0, ge=0, description="How many of the first to leave out.")
+
+
+class DiffRequest(Versions):
+    """What is otherwise in a version."""
+
+    other: int = Field(ge=1, description="Number of the version that it is compared with.")
+    change: Literal["came", "went", "moved", "relabelled", "replaced"] | None = Field(
+        None, description="Only these [all]."
+    )
+    by: _Text | None = Field(None, description="Only those of this reason, as `counts` have it.")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many changes.")
+    offset: int = Field(0, ge=0, description="How many of the first to leave out.")
+
+
+class ListRequest(BaseModel):
+    """A version as a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["csv", "jsonl", "parquet"] = Field("csv", description="Of the file.")
+    called: str | None = Field(None, max_length=200, description="Name of the file [dataset and version].")
+
+
+class LeakageRequest(Versions):
+    """Images on two sides."""
+
+    dataset: str | None = Field(None, max_length=100, description="Of a version of this [of the annotations' splits].")
+    version: int | None = Field(None, ge=1, description="Of the dataset [the newest].")
+    kind: Literal["exact", "near", "burst"] | None = Field(None, description="Only these pairs [all].")
+    one: _Text | None = Field(None, description="Only pairs of this side …")
+    other: _Text | None = Field(None, description="… and this one.")
+    beside: int = Field(5, ge=1, le=20, description="How many images are shown beside each, at most.")
+    k: int = Field(20, ge=0, le=100, description="How many images that should give way.")
+    offset: int = Field(0, ge=0, description="How many of the first to leave out.")

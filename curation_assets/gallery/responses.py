@@ -537,3 +537,234 @@ class Confusion(BaseModel):
     matrix: list[list[int]] = Field(description="Images by their label (rows) and what they are said to be (columns).")
     labelled: int
     accuracy: float | None = Field(description="Share that is said to be what it is labelled.")
+
+
+class NamedImage(BaseModel):
+    """An image that a version names."""
+
+    relative_path: str
+    name: str = Field(description="File name as people read it.")
+    path: str = Field(description="Relative path as people read it.")
+    image: FoundImage | None = Field(description="Null where it is gone, or has other bytes by now.")
+    why: str | None = Field(description="Why there is none.")
+
+
+class DatasetVersion(BaseModel):
+    """A version of a dataset in short."""
+
+    version: int
+    published_at: datetime
+    images: int = Field(description="That it keeps.")
+    left_out: int
+    has_sides: bool
+    gate: str | None = Field(description="`holds`, or `let pass` where a person let a condition fail; null: not known.")
+    withdrawn: str | None = Field(description="Why it was taken back; null: it was not.")
+
+
+class DatasetFacts(BaseModel):
+    """A recipe, a dataset, or both."""
+
+    name: str
+    description: str
+    has_recipe: bool
+    fault: str | None = Field(description="What is wrong with the recipe.")
+    automatic: bool = Field(description="Whether Dagster builds it by itself.")
+    versions: int = Field(description="Without those that were taken back.")
+    latest: DatasetVersion | None = Field(description="Null where there is none.")
+
+
+class DatasetsAnswer(BaseModel):
+    """Every recipe and every dataset, by name."""
+
+    datasets: list[DatasetFacts]
+    recipes: str = Field(description="Folder of the recipes.")
+    options: str = Field(description="What commands have to be told besides to find this lake, as a shell reads it.")
+
+
+class DatasetAnswer(BaseModel):
+    """A recipe and its versions."""
+
+    dataset: DatasetFacts
+    versions: list[DatasetVersion] = Field(description="The newest first; also those that were taken back.")
+    file: str | None = Field(description="Of the recipe; null where there is none.")
+    recipe: str | None = Field(description="Its text.")
+    changed: list[str] = Field(description="Keys of it that say something else than when the latest version was built.")
+    options: str = Field(description="What commands have to be told besides to find this lake, as a shell reads it.")
+
+
+class ClassCounts(BaseModel):
+    """Images of a class that a version keeps."""
+
+    label: str | None = Field(description="Null: they have none.")
+    images: list[int] = Field(description="On each of the sides.")
+    total: int
+
+
+class LeftOut(BaseModel):
+    """Images that a version leaves out for the same reason."""
+
+    reason: str
+    images: int
+    witnesses: int = Field(description="For how many of them another stands.")
+
+
+class GateValue(BaseModel):
+    """A condition of a gate."""
+
+    name: str
+    passed: bool
+    told: str = Field(description="By what.")
+    let_pass: str | None = Field(description="Why it was let pass, though it failed.")
+
+
+class SubsetMeasure(BaseModel):
+    """How well a subset stands for what it was chosen of, in cosine distances to the nearest in it."""
+
+    strategy: str
+    among: int = Field(description="Images that it was chosen of.")
+    chosen: int
+    largest: float
+    largest_at_random: float = Field(description="Of a subset drawn by chance.")
+    mean: float
+    mean_at_random: float
+    last: dict[str, int] = Field({}, description="Why images came last, and how many.")
+    last_chosen: int = Field(0, description="Of those that are in it all the same.")
+
+
+class Fact(BaseModel):
+    """Something that is told of a version."""
+
+    name: str
+    text: str
+
+
+class VersionAnswer(BaseModel):
+    """What is in a version, what is not, and what it was made of."""
+
+    dataset: str
+    version: DatasetVersion
+    description: str
+    content_id: str
+    sides: list[str] = Field(description="Empty: it has none.")
+    classes: list[ClassCounts] = Field(description="By name; at most two hundred.")
+    more_classes: int = Field(description="That are not told.")
+    totals: list[int] = Field(description="Images on each of the sides.")
+    left_out: list[LeftOut] = Field(description="The most frequent first.")
+    gate: list[GateValue]
+    subset: SubsetMeasure | None
+    leaks: int | None = Field(description="Pairs across sides when it was built; null where it has none.")
+    facts: list[Fact] = Field(description="Licence and origin, tables, model and code.")
+    notes: list[str] = Field(description="What a person should know.")
+
+
+class VersionImage(NamedImage):
+    """An image of a version."""
+
+    label: str | None
+    split: str | None
+    reason: str | None = Field(description="Why it is left out; null: it is kept.")
+    witness: NamedImage | None = Field(description="What stands for it, or what it is too near to.")
+    similarity: float | None = Field(description="Of the two, as far as they were compared.")
+    method: str | None = Field(
+        description="How that was found: `bytes`, `cosine` of the model, or as the table of pairs has it."
+    )
+    how: str | None = Field(description="What was done to the witness to get it.")
+
+
+class VersionImagesAnswer(BaseModel):
+    """Images of a version, by path."""
+
+    total: int
+    offset: int
+    images: list[VersionImage]
+
+
+class ChangeCounts(BaseModel):
+    """Changes of a kind and reason."""
+
+    change: str = Field(
+        description="`came`, `went`, `moved` to another side, `relabelled` or `replaced` by other bytes."
+    )
+    by: str = Field(description="A key of the recipe, or a table.")
+    images: int
+
+
+class ChangedImage(NamedImage):
+    """An image that is otherwise in a version."""
+
+    change: str
+    before: str | None = Field(description="Side, label, or why it was left out.")
+    after: str | None
+    by: str
+    reason: str = Field(description="Why, in a few words.")
+
+
+class DiffAnswer(BaseModel):
+    """What is otherwise in a version than in another one."""
+
+    counts: list[ChangeCounts]
+    total: int = Field(description="Changes of this list.")
+    offset: int
+    images: list[ChangedImage]
+
+
+class SplitImages(BaseModel):
+    """A side."""
+
+    name: str
+    images: int
+    give_way: int = Field(description="Those of them that should give way.")
+
+
+class LeakCounts(BaseModel):
+    """Pairs across two sides."""
+
+    kind: str
+    one: str
+    other: str = Field(description="Whose images give way.")
+    pairs: int
+
+
+class LeakNeighbour(NamedImage):
+    """An image on another side."""
+
+    split: str
+    kind: str
+    similarity: float | None = Field(description="Null where the two were not compared themselves.")
+    method: str | None = Field(description="How that was found: `bytes`, or as the table of pairs has it.")
+    how: str | None = Field(description="What was done to it to get the other.")
+
+
+class LeakImage(NamedImage):
+    """An image that should give way."""
+
+    split: str
+    label: str | None
+    others: int = Field(description="In how many pairs it is.")
+    beside: list[LeakNeighbour] = Field(description="The gravest and likest first.")
+
+
+class VersionName(BaseModel):
+    """A version with sides."""
+
+    dataset: str
+    version: int
+
+
+class LeakageAnswer(BaseModel):
+    """Images on two sides."""
+
+    dataset: str | None = Field(description="Null: the splits are the annotations'.")
+    version: int | None
+    versions: list[VersionName] = Field(description="Of which leakage can be asked.")
+    why_not: str | None = Field(description="Why nothing is told; null where it is.")
+    splits: list[SplitImages] = Field(description="The cleanest first; of a pair the later one's image gives way.")
+    without_split: int = Field(description="Usable images of which no split is known.")
+    waiting: int = Field(description="Images that are not compared yet: their leaks aren't seen.")
+    not_examined: int = Field(description="Images of which only equal bytes are seen.")
+    pairs: int = Field(description="In all.")
+    counts: list[LeakCounts]
+    built: int | None = Field(description="Pairs when the version was built.")
+    total: int = Field(description="Images of this list.")
+    offset: int
+    images: list[LeakImage] = Field(description="Those in most pairs first.")

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curation_assets.datasets.catalogue import catalogue
 from curation_assets.datasets.versions import (
     content_id,
     kept_so_far,
@@ -20,6 +21,7 @@ from curation_assets.datasets.versions import (
     publish,
     read_manifest,
     read_version,
+    rows_of,
     versions,
     withdraw,
 )
@@ -79,6 +81,23 @@ def test_versions_are_added_and_unchanged_ones_are_not(table: LakeTable) -> None
         read_version(table, "leaves", 3)
     with pytest.raises(CurationError, match="no dataset 'leafs'; there are leaves, others"):
         read_version(table, "leafs")
+
+
+def test_a_catalogue_tells_also_what_was_taken_back_and_which_files_hold_a_version(table: LakeTable) -> None:
+    assert catalogue(table) == {}
+    put(table, rows(a="train", b=None), 0)
+    put(table, rows(a=None, b="test", c="val"), 1)
+    put(table, rows(a="val"), 0, "others")
+    first = catalogue(table)["leaves"][1]
+    withdraw(table, "leaves", 2, "wrong labels", LogProgress())
+    found = catalogue(table)
+    assert [(one.version, one.images, one.withdrawn) for one in found["leaves"]] == [
+        (2, 0, "wrong labels"), (1, 1, None),
+    ]  # fmt: skip
+    assert (first.images, first.left_out, first.has_sides, first.manifest["version"]) == (1, 1, True, 1)
+    assert [one.version for one in found["others"]] == [1]
+    for files in (first.files, ["a file that is not there any more"], ()):
+        assert rows_of(table, "leaves", 1, files)["relative_path"].to_list() == ["a.jpg", "b.jpg"]
 
 
 def test_who_was_kept_in_a_line_is_remembered_where_it_was_last(table: LakeTable) -> None:

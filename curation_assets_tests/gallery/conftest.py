@@ -30,6 +30,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings
 from curation_assets_tests.gallery.browsing import browser, visit, window_of  # noqa: F401  fixtures
+from curation_assets_tests.gallery.published import with_datasets
 
 HERE = "http://127.0.0.1"
 THIS_MACHINE = ("127.0.0.1", 50_000)
@@ -164,6 +165,13 @@ def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> T
 def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
     """A copy of the filled lake, to decide in."""
     return copy_of(lake, tmp_path / "own")
+
+
+@pytest.fixture(scope="session")
+def published(lake: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A copy with datasets, that tests only look at."""
+    home = tmp_path_factory.mktemp("datasets")
+    return with_datasets(copy_of(lake, home / "own"), home / "recipes", HOSTILE, NEAR, BURST)
 
 
 def copy_of(lake: Pipeline, home: Path) -> Pipeline:

@@ -828,6 +828,9 @@ PAGES = [
     "/folders",
     "/folders?folder=odd",
     "/map",
+    "/datasets",
+    "/datasets?name=%3Cb%3E",
+    "/leakage",
     "/docs",
     "/openapi.json",
     "/static/search.js",
@@ -970,6 +973,9 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
         "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-issues",
         "/api/label-issues/beside", "/api/label-issues/confusion", "/thumbnail", "/picture", "/original",
+        "/api/datasets", "/api/datasets/{name}", "/api/datasets/{name}/versions/{version}",
+        "/api/datasets/{name}/versions/{version}/images", "/api/datasets/{name}/versions/{version}/diff",
+        "/api/datasets/{name}/versions/{version}/list", "/api/leakage",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
@@ -979,7 +985,10 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
         "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
-        "LabelledImage", "Tag", "TagsAnswer",
+        "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer", "DatasetFacts",
+        "DatasetVersion", "DatasetsAnswer", "DiffAnswer", "Fact", "GateValue", "LeakCounts", "LeakImage",
+        "LeakNeighbour", "LeakageAnswer", "LeftOut", "NamedImage", "SplitImages", "SubsetMeasure", "VersionAnswer",
+        "VersionImage", "VersionImagesAnswer", "VersionName",
     }  # fmt: skip
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert all(operation["summary"] and operation["description"] for operation in operations)

@@ -47,10 +47,14 @@ def explained(changes: pl.DataFrame, one: Moment, other: Moment) -> pl.DataFrame
     return rows.join(told, on=AT, how="left", maintain_order="left").drop(AT)
 
 
+def reason_in_short() -> pl.Expr:
+    """Of a change that was explained a key of the recipe, or a table."""
+    return pl.coalesce(pl.lit("recipe ") + pl.col("recipe_key"), "table", pl.col("why").str.split(":").list.first())
+
+
 def by_reason(changes: pl.DataFrame) -> pl.DataFrame:
-    """How many ``images`` there are of each ``change`` and reason, ``by``: a key of the recipe, or a table."""
-    by = pl.coalesce(pl.lit("recipe ") + pl.col("recipe_key"), "table", pl.col("why").str.split(":").list.first())
-    counts = changes.group_by("change", by=by).agg(images=pl.len())
+    """How many ``images`` there are of each ``change`` and reason, ``by``."""
+    counts = changes.group_by("change", by=reason_in_short()).agg(images=pl.len())
     return counts.sort("change", "images", "by", descending=[False, True, False])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from curation_assets.gallery.api import (
+    datasets,
     decisions,
     duplicates,
     export,
@@ -12,6 +13,7 @@ from curation_assets.gallery.api import (
     images,
     label_issues,
     labels,
+    leakage,
     map,
     pixels,
     problems,
@@ -36,6 +38,8 @@ for _subject in (
     samples,
     decisions,
     tags,
+    leakage,
+    datasets,
     export,
     pixels,
 ):

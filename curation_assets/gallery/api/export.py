@@ -62,7 +62,7 @@ async def export(gallery: GalleryOf, request: Request, asked: Annotated[ExportRe
         "Content-Length": str(file.seek(0, os.SEEK_END)),
         "Curation-Provenance": _in_a_header(provenance),
     }
-    return StreamingResponse(_sent(file), media_type=MEDIA_TYPES[asked.format], headers=headers)
+    return StreamingResponse(sent(file), media_type=MEDIA_TYPES[asked.format], headers=headers)
 
 
 def _written(gallery: Gallery, asked: ExportRequest) -> tuple[IO[bytes], dict[str, Any]]:
@@ -101,7 +101,9 @@ def _in_a_header(provenance: dict[str, Any]) -> str:
     return header
 
 
-async def _sent(file: IO[bytes]) -> AsyncIterator[bytes]:
+async def sent(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file's bytes, which is closed when they are sent or nobody takes them any more."""
+
     def chunks() -> Iterator[bytes]:
         file.seek(0)
         while chunk := file.read(_CHUNK):

@@ -58,7 +58,7 @@ def _original(gallery: Gallery, asked: ImageRequest) -> Response:
     return Response(
         gallery.files.original(index, row),
         media_type="application/octet-stream",
-        headers={"Content-Disposition": _attachment(row["file_name"])},
+        headers={"Content-Disposition": attachment(row["file_name"])},
     )
 
 
@@ -76,7 +76,7 @@ def _jpeg(gallery: Gallery, request: Request, asked: ImageRequest, kind: Literal
     return Response(make(index, row), media_type="image/jpeg", headers=headers)
 
 
-def _attachment(file_name: str) -> str:
+def attachment(file_name: str) -> str:
     """A header that makes a browser store the file under its name, whatever the name holds."""
     name = "".join("_" if char in '/\\"' or not char.isprintable() else char for char in file_name)
     plain = "".join(char if " " <= char <= "~" else "_" for char in name)

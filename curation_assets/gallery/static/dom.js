@@ -97,9 +97,11 @@ export function indexNotices(index) {
 
 /** Offer bytes to be stored under the name that the answer gives. */
 export async function download(answer) {
-  const named = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "");
+  const header = answer.headers.get("Content-Disposition") ?? "";
+  const named = /filename="([^"]+)"/.exec(header);
+  const whole = /filename\*=UTF-8''([^;]+)/.exec(header); // the name, where the other one has no letters for it
   const address = URL.createObjectURL(await answer.blob());
-  const link = el("a", { href: address, download: named ? named[1] : "images" });
+  const link = el("a", { href: address, download: whole ? decodeURIComponent(whole[1]) : named ? named[1] : "images" });
   document.body.append(link);
   link.click();
   link.remove();
