@@ -14,13 +14,12 @@ import polars as pl
 from curation_assets.decisions.standing import COLUMNS, SCHEMA, Decisions, in_force, standing
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
-from curation_assets.lake.layout import SMALL_FILES, small_files
+from curation_assets.lake.appending import commit_added
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 
 Row = dict[str, Any]  # the table's columns by name; those that are not named are null
-_COPY_ROWS = 1024
 
 
 def read_rows(table: LakeTable) -> pl.DataFrame:
@@ -60,14 +59,7 @@ def append(table: LakeTable, plan: Callable[[Callable[[], pl.DataFrame]], Sequen
         added[:] = _completed(plan(lambda: _rows(change.base)))
         if not added:
             return
-        small = small_files(change.base.files())
-        joined = small if len(small) >= SMALL_FILES else []
-        with change.writer.file() as stage:
-            for batch in change.base.reader.batches(joined, _COPY_ROWS):
-                stage.write(batch)
-            for batch in pl.DataFrame(added, schema=SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
-                stage.write(batch)
-        change.commit(stage.files, joined)
+        commit_added(change, pl.DataFrame(added, schema=SCHEMA))
 
     table.create()
     rewrite(table, hive.WHOLE, work, info={"job": "decisions"})
