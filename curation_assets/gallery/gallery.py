@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
+from curation_assets.gallery.clusters import Clusters
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.points import Maps
 from curation_assets.gallery.requests import LabelRequest, MapLabelsRequest, SearchRequest, Versions
@@ -62,6 +63,7 @@ class Gallery:
         self.maps = Maps(self.searcher)
         self.thresholds = pipeline.thresholds
         self.review = Review(pipeline)
+        self.clusters = Clusters(pipeline)
 
     def close(self) -> None:
         """End the threads; what is at work is finished, or given up where nobody waits for it."""

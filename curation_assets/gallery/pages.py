@@ -161,6 +161,12 @@ def labels_page(request: Request) -> Response:
     return render("labels.html", request)
 
 
+@router.get("/clusters")
+def clusters_page(request: Request) -> Response:
+    """What there is among the images."""
+    return render("clusters.html", request)
+
+
 @router.get("/map")
 def map_page(gallery: GalleryOf, request: Request) -> Response:
     """The map."""

@@ -273,3 +273,23 @@ class ConfusionRequest(BaseModel):
     """A field of labels."""
 
     field: str = Field(max_length=200, description="Of labels.")
+
+
+class ClustersRequest(Versions):
+    """Clusters of images."""
+
+    folder: str | None = Field(None, max_length=4096, description="Only images in this folder or below it count.")
+    name: str | None = Field(None, max_length=1000, description="Part of the cluster's name, in any case.")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many clusters.")
+    offset: int = Field(0, ge=0, description="How many of the largest to leave out.")
+
+
+class ClusterNameRequest(BaseModel):
+    """A name for a cluster."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cluster: int = Field(description="Its number.")
+    name: str | None = Field(max_length=1000, description="At most 100 characters; null: the program's own name.")
+    by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who names it.")
+    seen: str | None = Field(None, max_length=1000, description="What it was called when you looked [whatever].")

@@ -523,3 +523,40 @@ class Confusion(BaseModel):
     matrix: list[list[int]] = Field(description="Images by their label (rows) and what they are said to be (columns).")
     labelled: int
     accuracy: float | None = Field(description="Share that is said to be what it is labelled.")
+
+
+class ClusterName(BaseModel):
+    """What a cluster is called."""
+
+    cluster: int = Field(description="Its number, which lasts.")
+    name: str
+    own_name: str = Field(description="What the program calls it.")
+    named_by: str | None = Field(description="Who gave the name; null where it is the program's own.")
+    named_at: datetime | None
+    is_new: bool = Field(description="Whether that was written just now.")
+
+
+class Cluster(BaseModel):
+    """Images that look alike to the model."""
+
+    cluster: int = Field(description="Its number, which lasts.")
+    name: str
+    own_name: str = Field(description="What the program calls it.")
+    named_by: str | None = Field(description="Who gave the name; null where it is the program's own.")
+    named_at: datetime | None
+    images: int
+    share: float = Field(description="Of the images that are in a cluster.")
+    spread: float = Field(description="Mean cosine distance to the centre.")
+    near: list[FoundImage] = Field(description="Images near the centre, the nearest first.")
+    far: list[FoundImage] = Field(description="Other images, the farthest first.")
+
+
+class ClustersAnswer(BaseModel):
+    """Clusters, the largest first."""
+
+    images: int = Field(description="In a cluster, of the folder that was asked for.")
+    without: int = Field(description="Images with a vector that are in no cluster yet, in all folders.")
+    total: int = Field(description="Clusters of this list.")
+    offset: int
+    clusters: list[Cluster]
+    may_decide: bool = Field(description="Whether who asks may name them.")

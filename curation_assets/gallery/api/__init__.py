@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from curation_assets.gallery.api import (
+    clusters,
     decisions,
     duplicates,
     export,
@@ -32,6 +33,7 @@ for _subject in (
     problems,
     duplicates,
     label_issues,
+    clusters,
     samples,
     decisions,
     export,
