@@ -144,6 +144,8 @@ class Pipeline:
             quality_source,
         )
         from curation_assets.curate.labels.columns import PredictionSource
+        from curation_assets.datasets.columns import DatasetSource
+        from curation_assets.review.columns import DecidedSource
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -166,6 +168,8 @@ class Pipeline:
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
                 ),
+                DecidedSource(self.tables.decisions),
+                DatasetSource(self.tables.datasets),
                 warning_source(self.tables.directory),
             ],
         )

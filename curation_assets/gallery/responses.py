@@ -257,6 +257,9 @@ class MapScores(BaseModel):
     )
     counts: list[int]
     label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
+    others: int = Field(description="How many values the last of `labels` stands for; 0 where each stands for one.")
+    without: str = Field(description="What is said of points that have none.")
+    without_condition: str = Field(description="Which their images meet.")
 
 
 class MapLabels(BaseModel):
