@@ -992,7 +992,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
         "/api/samples", "/api/decisions", "/api/duplicates", "/api/label-issues",
-        "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names", "/thumbnail", "/picture", "/original",
+        "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names",
+        "/thumbnail", "/picture", "/original",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
