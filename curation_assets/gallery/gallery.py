@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -78,6 +79,8 @@ class Gallery:
         try:
             self.searcher.open()
             self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
+            with suppress(CurationError):  # nothing is scored yet
+                self.clusters.images(self.searcher.open())
             self.review.warm_up()
         except CurationError as error:
             logger.info("%s", error)

@@ -826,7 +826,7 @@ def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
     labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
-    assert rows.columns[-19:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
+    assert rows.columns[-20:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
