@@ -193,4 +193,4 @@ def _refuse_used(called: list[Named], now: Named, wanted: str | None) -> None:
     name = wanted or now.own
     for other in called:
         if other.cluster != now.cluster and other.name.casefold() == name.casefold() and (wanted or other.by):
-            raise RefusedError(f"cluster {other.cluster} is called {other.name!r}; give {now.cluster} another name")
+            raise RefusedError(f"cluster {other.cluster} is called {other.name!r} already; two can't share a name")

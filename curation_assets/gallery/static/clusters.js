@@ -74,7 +74,8 @@ function card(cluster) {
     head,
     el("div", { className: "cluster-shots" }, strip("Near the centre, the nearest first", cluster.near), strip("Far from it, the farthest first", cluster.far)),
     el("p", { className: "actions" },
-      el("a", { className: "button", href: membersOf(cluster), textContent: `All ${images(cluster.images)}, the most typical first` })),
+      el("a", { className: "button", href: membersOf(cluster), textContent: `All ${images(cluster.images)}, the most typical first` }),
+      el("a", { className: "button", href: `/map?${new URLSearchParams({ colour: "cluster", show: `cluster = ${cluster.cluster}` })}`, textContent: "On the map", "aria-label": `${cluster.name} on the map` })),
   );
   showHead(head, cluster);
   return made;

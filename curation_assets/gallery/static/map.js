@@ -78,7 +78,7 @@ function fromAddress() {
     return paintBy(() => byLabels(labels));
   }
   const by = read.get("colour");
-  return paintBy(() => (by && !/^\d+$/.test(by) ? byColumn(by) : byFolder(Number(by) || usual)));
+  return paintBy(() => (by && !/^\d+$/.test(by) ? byColumn(by) : byFolder(Number(by) || usual)), read.get("show"));
 }
 
 /** Colour otherwise, and keep it in the address. */
@@ -87,7 +87,8 @@ function go(parameters, make) {
   return paintBy(make);
 }
 
-async function paintBy(make) {
+/** Colour the points; where a condition is given, only those of the entry that has it are shown at first. */
+async function paintBy(make, show = null) {
   asked += 1;
   const mine = asked;
   byId("state").textContent = "Colouring …";
@@ -96,7 +97,7 @@ async function paintBy(make) {
     if (mine !== asked) return;
     byId("colour").lastElementChild.disabled = by !== TYPED;
     byId("colour").value = by;
-    colour(entries, of);
+    colour(entries, of, entries.some((entry) => entry.link === meeting(show)) ? meeting(show) : null);
     byId("state").textContent = `${number(points.count)} images`;
   } catch (error) {
     if (mine !== asked) return;
@@ -161,8 +162,14 @@ function withNone(entries, answer, name, link) {
   return [[...entries, { name, count, link, tint: none }], of];
 }
 
-function colour(entries, of) {
+function colour(entries, of, shown = null) {
   colouring = { entries, of };
+  hidden = new Set(shown ? entries.flatMap((entry, at) => (entry.link === shown ? [] : [at])) : []);
+  showLegend();
+  paint();
+}
+
+function unhide() {
   hidden = new Set();
   showLegend();
   paint();
@@ -189,6 +196,7 @@ function showLegend() {
     rows.splice(place, 0, el("li", {}, ...legendRow(others, beyond.map((entry) => entry.at))), el("li", {}, el("details", {}, el("summary", { className: "soft", textContent: "Which" }), names)));
   }
   byId("legend").replaceChildren(...rows);
+  byId("unhide").hidden = !hidden.size;
 }
 
 /** A box that shows and hides some entries, their colour and name, and how many points they have. */
@@ -199,6 +207,7 @@ function legendRow(entry, places) {
       if (box.checked) hidden.delete(at);
       else hidden.add(at);
     }
+    byId("unhide").hidden = !hidden.size;
     paint();
   });
   const swatch = el("span", { className: "swatch" });
@@ -285,6 +294,7 @@ byId("lasso").addEventListener("click", () => {
   byId("lasso").setAttribute("aria-pressed", String(on));
   map?.lasso(on);
 });
+byId("unhide").addEventListener("click", unhide);
 byId("fit").addEventListener("click", () => map?.fit());
 byId("closer").addEventListener("click", () => map?.zoomBy(0.7));
 byId("farther").addEventListener("click", () => map?.zoomBy(-0.7));
