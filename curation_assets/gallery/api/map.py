@@ -7,6 +7,7 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Query, Request
 
+from curation_assets.datasets.columns import BEGINS as OF_VERSIONS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
@@ -114,8 +115,14 @@ def map_scores(gallery: GalleryOf, asked: Annotated[MapScoresRequest, Query()]) 
 
 def _colours(gallery: Gallery, index: SearchIndex) -> list[str]:
     """Columns that points can be told apart by, of those that hold something."""
-    first = [name for name in _FIRST if gallery.searcher.holds(index, name)]
-    return first + [name for name in gallery.searcher.text_columns(index) if name not in (*_FIRST, *_NO_COLOURS)]
+    searcher = gallery.searcher
+    first = [name for name in _FIRST if searcher.holds(index, name)]
+    others = [name for name in searcher.text_columns(index) if name not in (*_FIRST, *_NO_COLOURS)]
+    if of_versions := [name for name in others if name.startswith(OF_VERSIONS)]:
+        sides = searcher.further(index, range(len(index.rows)), of_versions)
+        without = {name for name in of_versions if sides[name].null_count() == len(sides)}
+        others = [name for name in others if name not in without]
+    return first + others
 
 
 def _same_map(points: Points, asked: str) -> Points:
