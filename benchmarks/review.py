@@ -2,7 +2,7 @@
 
     python -m benchmarks.review [--images N] [--save]
 
-The lake is that of ``benchmarks.gallery``, with drawn measures of quality. `curation gallery` runs as a process. Headless Chromium
+The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters. `curation gallery` runs as a process. Headless Chromium
 opens the page of a kind of problem with an empty cache, until every thumbnail on the screen is drawn; then images are decided on one by one
 by key, each until the next one's picture is drawn and named (the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
 acknowledged, over HTTP. ``--save`` writes ``benchmarks/results/review.md``. Chromium has to be installed.
@@ -32,10 +32,14 @@ import polars as pl
 from benchmarks import measure
 from benchmarks.gallery import FOLDERS, SIZE, WATCH, wait_for, write_lake
 from curation_assets.curate.quality import MEASURES_VERSION
-from curation_assets.lake.schemas import QUALITY
+from curation_assets.embed.vectors import MODEL_COLUMNS
+from curation_assets.lake import hive
+from curation_assets.lake.appending import commit_added
+from curation_assets.lake.rewrite import rewrite
+from curation_assets.lake.schemas import QUALITY, SCORES
 
-PORT, ROUNDS, DECIDED = 8473, 10, 60
-GOALS_MS = {"first view of a kind": 300, "next image after a key": 100, "count of a threshold": 50}
+PORT, ROUNDS, DECIDED, CLUSTERS = 8473, 10, 60, 50
+GOALS_MS = {"first view of a kind": 300, "next image after a key": 100, "count of a threshold": 50, "clusters": 300}
 PACKAGES = ("fastapi", "starlette", "uvicorn", "polars", "playwright")
 AT = f"http://127.0.0.1:{PORT}"
 
@@ -49,7 +53,9 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="review-benchmark-"))
     process: subprocess.Popen[bytes] | None = None
     try:
-        write_quality(write_lake(home, arguments.images))
+        lake = write_lake(home, arguments.images)
+        write_quality(lake)
+        write_scores(lake)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("CURATION_", "MLFLOW_"))}
         environment |= {
             "CURATION_IMAGES_ROOT": str(home / "images"),
@@ -131,6 +137,26 @@ def write_quality(pipeline: Any) -> None:
             table.replace(str(folder), before, add=stage.files, remove=[])
 
 
+def write_scores(pipeline: Any) -> None:
+    """Drawn scores and clusters of every image of a lake."""
+    index, rng = pipeline.searcher.refresh().index, np.random.default_rng(3)
+    rows = index.rows.select("relative_path", "content_sha256")
+    number = np.floor(CLUSTERS * rng.beta(1, 3, len(rows))).astype(np.int32)
+    rows = rows.with_columns(
+        *(pl.lit(getattr(index.info, name)).alias(name) for name in MODEL_COLUMNS),
+        *(pl.Series(name, rng.beta(2, 9, len(rows))) for name in ("outlier_score", "uniqueness", "cluster_distance")),
+        cluster=pl.Series(number),
+        cluster_name=pl.Series([f"cluster {at}" for at in number]),
+        is_medoid=pl.lit(value=False),
+        came_later=pl.lit(value=False),
+        made_with=pl.lit("drawn"),
+    )
+    schema = pl.Schema(SCORES.arrow_schema.remove_metadata())
+    pipeline.tables.scores.create()
+    made = rows.select(schema.names()).cast(schema)
+    rewrite(pipeline.tables.scores, hive.WHOLE, lambda change: commit_added(change, made), info={"job": "benchmark"})
+
+
 def asked(path: str, body: Any = None) -> Any:
     """The gallery's answer."""
     data = None if body is None else json.dumps(body).encode()
@@ -158,7 +184,11 @@ def over_http() -> dict[str, list[float]]:
         key = one["image"]["relative_path"]
         said = {"token": secrets.token_hex(8), "kind": "keep", "key": key}
         timed(decisions, "/api/decisions", {"by": "ann", "decisions": [said]})
-    return {"count of a threshold": counts, "decision until it is acknowledged": decisions}
+    clusters: list[float] = []
+    for _ in range(20):
+        timed(clusters, "/api/clusters?k=24")
+        timed(clusters, "/api/clusters?k=24&folder=farm_1")
+    return {"count of a threshold": counts, "decision until it is acknowledged": decisions, "clusters": clusters}
 
 
 def in_a_browser() -> dict[str, list[float]]:

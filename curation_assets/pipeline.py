@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from curation_assets.embed.job import Engine, embed_folders
 from curation_assets.embed.known import KnownContents
 from curation_assets.embed.local import LocalEngine
 from curation_assets.embed.result import EmbedResult
+from curation_assets.embed.vectors import MODEL_COLUMNS
 from curation_assets.errors import CurationError
 from curation_assets.images.listing import TreeListing
 from curation_assets.images.record import ReadLimits
@@ -138,11 +140,12 @@ class Pipeline:
             GroupSource,
             IssueSource,
             ProblemSource,
-            TagSource,
+            ScoreSource,
             quality_source,
-            score_source,
         )
         from curation_assets.curate.labels.columns import PredictionSource
+        from curation_assets.datasets.columns import DatasetSource
+        from curation_assets.review.columns import DecidedSource
         from curation_assets.search.attachments import warning_source
         from curation_assets.search.searcher import Searcher
         from curation_assets.search.zero_shot_table import label_source
@@ -159,13 +162,14 @@ class Pipeline:
                 quality_source(self.tables.quality),
                 ProblemSource(self.tables.quality, self.thresholds, self.tables.decisions, self.findings),
                 IssueSource(self.tables.label_issues),
-                score_source(self.tables.scores),
+                ScoreSource(self.tables.scores, self.tables.cluster_names),
                 GroupSource(self.tables.groups),
                 PredictionSource(self.tables.predictions),
                 AnnotationSource(
                     self.tables.annotations, self.tables.decisions, self.tables.pairs, self.annotation_order
                 ),
-                TagSource(self.tables.decisions),
+                DecidedSource(self.tables.decisions),
+                DatasetSource(self.tables.datasets),
                 warning_source(self.tables.directory),
             ],
         )
@@ -435,13 +439,15 @@ class Pipeline:
         Raises:
             CurationError: a table can't be read or written, or ``LABELS`` are not texts that can be chosen between.
         """
+        from curation_assets.curate.scores.given_names import highest_named
         from curation_assets.curate.scores.scoring import bring_scores_in_line
 
         if (found := self._graph(progress)) is None:
             return None
         model, index, graph = found
         self.tables.scores.create()
-        return bring_scores_in_line(index, graph, model, self.tables.scores, self.wanted_clusters(model), progress)
+        wanted = replace(self.wanted_clusters(model), highest=highest_named(self.tables.cluster_names, model))
+        return bring_scores_in_line(index, graph, model, self.tables.scores, wanted, progress)
 
     def scores_are_behind(self) -> bool:
         """Whether :meth:`score` would do something, as far as the champion's search index goes."""
@@ -471,16 +477,18 @@ class Pipeline:
         None where it isn't scored. ``neighbours`` are ``relative_path`` and ``cosine`` of each, nearest first.
         """
         from curation_assets.curate.columns import SCORE_COLUMNS
+        from curation_assets.curate.scores.given_names import as_named, read_names
 
-        columns = [*SCORE_COLUMNS, "cluster_distance", "is_medoid"]
+        columns = [*SCORE_COLUMNS, "is_medoid"]
         if self.tables.scores.newest_version() < 1:
             return None
         is_it = (pl.col("relative_path") == row["relative_path"]) & (pl.col("content_sha256") == row["content_sha256"])
-        rows = self.tables.scores.latest().read(columns, where=is_it)
+        rows = self.tables.scores.latest().read([*columns, *MODEL_COLUMNS], where=is_it)
         if not len(rows):
             return None
         near = self.nearest([row["relative_path"]]).get(row["relative_path"], [])
         told = [{"relative_path": path, "cosine": cosine} for path, cosine in near]
+        rows = as_named(rows, read_names(self.tables.cluster_names))
         return rows.select(columns).row(0, named=True) | {"neighbours": told}
 
     def classify(self, progress: Progress, field: str | None = None) -> Predictions | None:

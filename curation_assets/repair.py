@@ -174,6 +174,13 @@ def _mend_rows(pipeline: Pipeline, broken: dict[str, list[str]], report: RepairR
             f"{tables.decisions.path.name}: {lost} decisions of people are lost; "
             "`curation decisions import` brings them back from an export"
         )
+    for partition in broken.get(tables.cluster_names.path.name, []):
+        lost = sum(file.rows for file, _ in tables.cluster_names.latest().broken(partition))
+        _drop(tables.cluster_names, partition)
+        report.not_mended.append(
+            f"{tables.cluster_names.path.name}: {lost} names of clusters are lost; `curation clusters NUMBER --rename` "
+            "gives them again"
+        )
     for partition in broken.get(tables.annotations.path.name, []):
         lost = sum(file.rows for file, _ in tables.annotations.latest().broken(partition))
         _drop(tables.annotations, partition)

@@ -419,6 +419,9 @@ class Settings(BaseSettings):
     samples_table: Name = Field(
         "crop_images_directory_samples", description="table of images that were drawn to measure a kind of problem"
     )
+    cluster_names_table: Name = Field(
+        "crop_images_directory_cluster_names", description="table of names that people gave clusters"
+    )
     labels_table: Name = Field("crop_images_directory_labels", description="table of zero-shot labels")
     scores_table: Name = Field(
         "crop_images_directory_scores", description="table of outlier scores and clusters of each image"

@@ -23,7 +23,7 @@ _SUBJECTS = (
         "Curation",
         (
             *("problem_", "quality_", "pairs_", "compared_", "groups_", "near_", "burst_", "keeper_", "decisions_"),
-            *("samples_", "reviewed_", "annotations", "scores_", "predictions_", "label_issues_", "clusters"),
+            *("samples_", "reviewed_", "annotations", "scores_", "predictions_", "label_issues_", "cluster"),
             *("datasets_", "exports_", "recipes"),
         ),
     ),

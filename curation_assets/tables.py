@@ -13,6 +13,7 @@ from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.vectors import KEY, MODEL_COLUMNS, is_current
 from curation_assets.lake.schemas import (
     ANNOTATIONS,
+    CLUSTER_NAMES,
     COMPARED,
     DATASETS,
     DECISIONS,
@@ -50,6 +51,7 @@ class Tables:
         annotations: what sources say is on images.
         decisions: what people said of images.
         samples: images that were drawn to measure a kind of problem.
+        cluster_names: names that people gave clusters.
         scores: outlier scores and clusters of every embedded image.
         predictions: what a classifier fitted to the annotations says of every embedded image.
         label_issues: labels and boxes that something speaks against.
@@ -68,6 +70,7 @@ class Tables:
         self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
         self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
         self.samples = LakeTable(settings.table_path(settings.samples_table), SAMPLES)
+        self.cluster_names = LakeTable(settings.table_path(settings.cluster_names_table), CLUSTER_NAMES)
         self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
         self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
         self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
@@ -85,7 +88,7 @@ class Tables:
     def there(self) -> list[LakeTable]:
         """Those that exist."""
         compared = (self.pairs, self.compared, self.groups)
-        said = (self.annotations, self.decisions, self.samples)
+        said = (self.annotations, self.decisions, self.samples, self.cluster_names)
         made = (self.quality, *compared, *said, self.scores, self.predictions, self.label_issues)
         put_out = (self.datasets, self.exports)
         every = (self.directory, self.embeddings, self.zero_shot_labels, *made, *put_out)

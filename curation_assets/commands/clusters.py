@@ -53,6 +53,13 @@ def clusters(
     min_side: MinSideOption = None,
     gps: GpsOption = None,
     where: WhereOption = None,
+    rename: Annotated[
+        str | None, typer.Option("--rename", help="Call this cluster so from now on, everywhere; nothing else is done.")
+    ] = None,
+    unname: Annotated[
+        bool, typer.Option("--unname", help="Take the name back that somebody gave this cluster; nothing else is done.")
+    ] = False,
+    by: Annotated[str | None, typer.Option("--by", help="Who names it. Default: the login name.")] = None,
     images: ImagesOption = None,
     lake: LakeOption = None,
     as_json: JsonOption = False,
@@ -64,7 +71,12 @@ def clusters(
 
     refuse_folder("--html", html)
     pipeline = pipeline_of(settings_of(images, lake))
-    rows = score_table(pipeline.tables.scores)
+    if rename is not None or unname:
+        _name(pipeline, number, rename, by, unname=unname, as_json=as_json)
+        return
+    if by is not None:
+        raise CurationError("--by says who names a cluster: it goes with --rename or --unname")
+    rows = score_table(pipeline.tables.scores, pipeline.tables.cluster_names)
     known = rows["cluster"].unique().sort().to_list()
     if number is not None and number not in known:
         raise CurationError(f"there is no cluster {number}; there are {', '.join(map(str, known)) or 'none'}")
@@ -96,6 +108,27 @@ def clusters(
     if html is not None:
         _write_page(pipeline, html, found, offset, most if number is not None or everything else min(k, _ON_A_PAGE))
         err.print(f"page  {html}", markup=False, soft_wrap=True)
+
+
+def _name(
+    pipeline: Pipeline, number: int | None, name: str | None, by: str | None, *, unname: bool, as_json: bool
+) -> None:
+    """Name a cluster, or take its name back."""
+    from curation_assets.curate.scores.given_names import name_cluster
+    from curation_assets.decisions.record import login_name
+
+    if name is not None and unname:
+        raise CurationError("--rename gives a name and --unname takes it back: use one of them")
+    if number is None:
+        raise CurationError(f"say which cluster: curation clusters NUMBER {'--unname' if unname else '--rename NAME'}")
+    who = login_name() if by is None else by
+    called = name_cluster(pipeline.tables.cluster_names, pipeline.tables.scores, number, name, who)
+    if as_json:
+        print_json({"cluster": number, "name": called.name, "own_name": called.own, "is_new": called.is_new})
+        return
+    was = "" if called.is_new else " already"
+    instead = "" if called.by is None else f"; the program calls it {called.own}"
+    out.print(f"cluster {number} is called {called.name}{was}{instead}", markup=False, soft_wrap=True)
 
 
 def _facts(one: Cluster, shown: tuple[int, int] | None) -> dict[str, Any]:

@@ -11,15 +11,16 @@ from curation_assets.curate.findings import Findings
 from curation_assets.curate.measuring import MEASURED
 from curation_assets.curate.overview import as_decided, judged_rows
 from curation_assets.curate.problems import KINDS, Thresholds, problem_names
-from curation_assets.decisions.record import read_decisions
-from curation_assets.lake.schemas import Column
+from curation_assets.curate.scores.given_names import as_named, read_names
+from curation_assets.embed.vectors import MODEL_COLUMNS
+from curation_assets.lake.schemas import SCORES, Column
 from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource, of_searched_model
-from curation_assets.search.filters import PROBLEMS, TAGS
+from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.ordering import NEAR_COPIES, NEAR_GROUP, NEAR_KEEPER
 
-SCORE_COLUMNS = ("outlier_score", "uniqueness", "cluster", "cluster_name")
+SCORE_COLUMNS = ("outlier_score", "uniqueness", "cluster", "cluster_name", "cluster_distance")
 QUALITY_COLUMNS = (*MEASURED, "aspect_ratio")
 
 
@@ -28,9 +29,27 @@ def quality_source(quality: LakeTable) -> TableSource:
     return TableSource(quality, {name: name for name in QUALITY_COLUMNS})
 
 
-def score_source(scores: LakeTable) -> TableSource:
-    """Outlier scores and clusters: those of the index's own vectors."""
-    return TableSource(scores, {name: name for name in SCORE_COLUMNS}, of_searched_model)
+class ScoreSource:
+    """Outlier scores and clusters of the index's own vectors; clusters as people call them."""
+
+    is_shown = True
+    columns = tuple(column for column in SCORES.columns if column.name in SCORE_COLUMNS)
+
+    def __init__(self, scores: LakeTable, names: LakeTable) -> None:
+        self._scores = scores
+        self._names = names
+
+    def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
+        """The newest ones of the tables of scores and of names."""
+        newest = self._scores.newest_version()
+        return None if newest < 0 else (newest, self._names.newest_version())
+
+    def read(self, index: SearchIndex) -> pl.DataFrame:
+        """Images that are scored."""
+        key = ["relative_path", "content_sha256"]
+        columns = [*key, *MODEL_COLUMNS, *SCORE_COLUMNS]
+        rows = self._scores.latest().read(columns, where=of_searched_model(index.info))
+        return as_named(rows, read_names(self._names)).select(*key, *SCORE_COLUMNS)
 
 
 class ProblemSource:
@@ -81,27 +100,6 @@ class IssueSource:
         rows = self._issues.latest().read([*key, "field", "kind", "reason"]).drop("_file").sort("field", "kind")
         told = pl.format("{} ({}): {}", "kind", "field", "reason")
         return rows.group_by(key).agg(label_issues=told.str.join("; "))
-
-
-class TagSource:
-    """The tags that people gave: ``tags``, as ``hard, night``; null where there is none."""
-
-    is_shown = True
-    columns = (Column(TAGS, pa.string(), "tags that people gave its picture"),)
-
-    def __init__(self, decisions: LakeTable) -> None:
-        self._decisions = decisions
-
-    def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
-        """The newest one of the table of decisions."""
-        newest = self._decisions.newest_version()
-        return None if newest < 0 else newest
-
-    def read(self, index: SearchIndex) -> pl.DataFrame:
-        """Images whose picture has a tag."""
-        tags = read_decisions(self._decisions).tagged()
-        told = tags.group_by("content_sha256", maintain_order=True).agg(pl.col("tag").str.join(", ").alias(TAGS))
-        return index.rows.select("relative_path", "content_sha256").join(told, on="content_sha256", how="inner")
 
 
 class GroupSource:

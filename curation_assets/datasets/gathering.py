@@ -21,13 +21,14 @@ from curation_assets.curate.duplicates.judging import Thresholds as Agreements
 from curation_assets.curate.neighbours.vectors import Floats
 from curation_assets.curate.overview import as_decided
 from curation_assets.curate.problems import KINDS, OF_PICTURE
+from curation_assets.datasets.columns import BEGINS as OF_VERSIONS
 from curation_assets.datasets.given import Given, read_given, sides_given, told_lacking
 from curation_assets.datasets.recipe import ANNOTATIONS, Labels, Recipe, Split
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import GROUPS
-from curation_assets.search.filters import make_filter
+from curation_assets.search.filters import columns_named, make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 from curation_assets.tables import Tables
@@ -101,6 +102,7 @@ def gather(
     Raises:
         CurationError: a condition, folder, column or label of the recipe can't be used.
     """
+    _refuse_versions(recipe, searcher)
     rows = _chosen(recipe, searcher, index)
     images = index.rows[rows].select(_OF_INDEX)
     decisions = read_decisions(tables.decisions)
@@ -137,6 +139,19 @@ def gather(
         images = images.with_columns(**{name: values[rows] for name, values in told.items()})
         images = _with_group(images, recipe.split, searcher, index, rows)
     return Gathered(images, groups, pairs, decisions, given, notes, index.segments)
+
+
+def _refuse_versions(recipe: Recipe, searcher: Searcher) -> None:
+    """What is made of versions of datasets would be another with each of them, and no table of it is noted."""
+    asked = [] if recipe.images.where is None else [("images.where", recipe.images.where)]
+    if recipe.split is not None:
+        asked += [("split.together.column", text) for text in recipe.split.together.column]
+        if recipe.split.groups is not None and not recipe.split.groups_are_of_paths:
+            asked.append(("split.groups", recipe.split.groups))
+    of_versions = {name for name in searcher.further_columns if name.startswith(OF_VERSIONS)}
+    for key, text in asked:
+        if named := sorted(columns_named(text) & of_versions):
+            raise CurationError(f"{key}: {', '.join(named)} tells of a dataset's versions, of which none can be made")
 
 
 def _chosen(recipe: Recipe, searcher: Searcher, index: SearchIndex) -> NDArray[np.int64]:

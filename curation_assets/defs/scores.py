@@ -9,6 +9,7 @@ import polars as pl
 
 from curation_assets.curate.problems import OUTLIER
 from curation_assets.curate.scores import checks
+from curation_assets.curate.scores.given_names import as_named, read_names
 from curation_assets.curate.scores.overview import Cluster, clusters_of, outliers_of
 from curation_assets.curate.scores.scoring import Scoring, images_of
 from curation_assets.defs import metadata as md
@@ -147,6 +148,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | No
     """What is to be told; no scoring where somebody else did it, or nothing is embedded."""
     pipeline.tables.scores.create()
     rows = pipeline.tables.scores.latest().read(SCORES.arrow_schema.names).drop("_file")
+    rows = as_named(rows, read_names(pipeline.tables.cluster_names))
     facts = scores_facts(pipeline, rows, done)
     found = pipeline.champion_index()
     images = rows.clear() if found is None else images_of(found[1])

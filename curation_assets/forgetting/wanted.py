@@ -50,7 +50,7 @@ class Wanted:
         parts = [self._is_content(name) for name in _CONTENTS if name in names]
         if names.issuperset(_IMAGE):
             parts.append(pl.col("content_sha256").is_null() & self._is_path("relative_path"))
-        return pl.any_horizontal(parts)
+        return pl.any_horizontal(parts) if parts else pl.lit(value=False)
 
     def mentions(self, spec: TableSpec) -> pl.Expr:
         """Which rows that are about another image name one of these."""

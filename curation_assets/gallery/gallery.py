@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -13,6 +14,7 @@ from fastapi import Depends, Request
 
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
+from curation_assets.gallery.clusters import Clusters
 from curation_assets.gallery.datasets import Datasets
 from curation_assets.gallery.files import Files, NotThereError
 from curation_assets.gallery.leakage import LeakagePages
@@ -73,6 +75,7 @@ class Gallery:
         self.review = Review(pipeline)
         self.datasets = Datasets(pipeline)
         self.leakage = LeakagePages(pipeline, self.datasets)
+        self.clusters = Clusters(pipeline)
 
     def close(self) -> None:
         """End the threads; what is at work is finished, or given up where nobody waits for it."""
@@ -88,6 +91,8 @@ class Gallery:
             self.searcher.open()
             self.searcher.embed_texts(["a photograph"])  # a model's weights are read when they are first used
             self.datasets.catalogue()
+            with suppress(CurationError):  # nothing is scored yet
+                self.clusters.images(self.searcher.open())
             self.review.warm_up()
             self.leakage.across(None, None)
         except CurationError as error:

@@ -178,6 +178,12 @@ def datasets_page(request: Request, name: str = "") -> Response:
     return render("datasets.html", request, name=name, lists=LISTS, folders=formats)
 
 
+@router.get("/clusters")
+def clusters_page(request: Request) -> Response:
+    """What there is among the images."""
+    return render("clusters.html", request)
+
+
 @router.get("/map")
 def map_page(gallery: GalleryOf, request: Request) -> Response:
     """The map."""

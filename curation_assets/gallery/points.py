@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from curation_assets.errors import CurationError
 from curation_assets.search import image_map
-from curation_assets.search.filters import MAX_CONDITION, is_equal
+from curation_assets.search.filters import MAX_CONDITION, PROBLEMS, is_equal
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 
+CLUSTER, OUTLIER = "cluster", "outlier_score"
+_MEASURED = "brightness"  # a measure that every picture has that could be measured
+PROBLEM_COLUMNS = [PROBLEMS, _MEASURED]
 NO_LABEL = 255
 _MOST_VALUES = NO_LABEL - 1  # one place is left for all others
 # Shares of the images that are told apart by their outlier score, the farthest first.
@@ -97,24 +100,30 @@ class Step:
 
     Attributes:
         condition: in SQL, that their images meet; None: it is too long for an address.
+        others: how many values that are; 0: it is one.
     """
 
     label: str
     condition: str | None
+    others: int = 0
 
 
 def clusters_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
-    """The clusters of points, the largest first, as many as there are numbers for; and (n,) of each point its place.
+    """The clusters of points, the largest first, and what is beyond the number there is for them.
 
     Args:
         rows: of each point ``cluster`` and ``cluster_name``, null where it isn't scored.
+
+    Returns:
+        Them, and (n,) of each point its place.
     """
     largest = rows.drop_nulls("cluster").group_by("cluster", "cluster_name").len()
-    largest = largest.sort("len", "cluster", descending=[True, False]).head(NO_LABEL)
-    told = list(largest.select("cluster", "cluster_name").iter_rows())
-    place = largest.select("cluster", place=pl.int_range(pl.len()).cast(pl.UInt8))
+    largest = largest.sort("len", "cluster", descending=[True, False])
+    told = list(largest.select("cluster", "cluster_name").head(_MOST_VALUES).iter_rows())
+    place = largest.select("cluster", place=pl.int_range(pl.len()).clip(0, _MOST_VALUES).cast(pl.UInt8))
     found = rows.join(place, on="cluster", how="left", maintain_order="left")["place"].fill_null(NO_LABEL)
-    return [Step(f"{number}: {name}", f"cluster = {number}") for number, name in told], found.to_numpy()
+    steps = [Step(f"{number}: {name}", f"cluster = {number}") for number, name in told]
+    return steps + _others(len(largest) - _MOST_VALUES), found.to_numpy()
 
 
 def values_of(values: pl.Series) -> tuple[list[Step], NDArray[np.uint8]]:
@@ -128,13 +137,58 @@ def values_of(values: pl.Series) -> tuple[list[Step], NDArray[np.uint8]]:
     """
     counts = values.drop_nulls().value_counts().sort("count", values.name, descending=[True, False])
     told, rest = counts[values.name].head(_MOST_VALUES).to_list(), len(counts) - _MOST_VALUES
-    steps = [Step(one, _is_value(values.name, one)) for one in told]
-    if rest > 0:
-        steps.append(Step(f"{rest:,} others", None))
+    steps = [Step(one, _is_value(values.name, one)) for one in told] + _others(rest)
     place = pl.DataFrame({values.name: told, "place": range(len(told))}, {values.name: pl.String, "place": pl.UInt8})
     found = values.to_frame().join(place, on=values.name, how="left", maintain_order="left")
     beyond = pl.when(pl.col(values.name).is_null()).then(NO_LABEL).otherwise(len(told)).cast(pl.UInt8)
     return steps, found.select(pl.col("place").fill_null(beyond))["place"].to_numpy()
+
+
+def _others(number: int) -> list[Step]:
+    return [Step(f"{number:,} others", None, number)] if number > 0 else []
+
+
+def problems_of(rows: pl.DataFrame) -> tuple[list[Step], NDArray[np.uint8]]:
+    """Kinds of problem of points, the most frequent first; then several at once, and none.
+
+    Args:
+        rows: of each point ``PROBLEM_COLUMNS``.
+
+    Returns:
+        Them, and (n,) of each point its place.
+    """
+    several, none = pl.lit("several problems"), pl.lit("no problem")
+    told = rows.select(
+        pl.when(pl.col(PROBLEMS).str.contains(", ", literal=True))
+        .then(several)
+        .when(pl.col(PROBLEMS).is_not_null())
+        .then(PROBLEMS)
+        .when(pl.col(_MEASURED).is_not_null())
+        .then(none)
+        .alias(PROBLEMS)
+    )[PROBLEMS]
+    conditions = {
+        "several problems": f"{PROBLEMS} LIKE '%, %'",
+        "no problem": f"{PROBLEMS} IS NULL AND {_MEASURED} IS NOT NULL",
+    }
+    steps, places = values_of(told)
+    order = sorted(range(len(steps)), key=lambda at: (steps[at].label in conditions, steps[at].label == "no problem"))
+    new = np.full(NO_LABEL + 1, NO_LABEL, np.uint8)
+    new[order] = np.arange(len(order))
+    kinds = [steps[at] for at in order]
+    return [Step(one.label.replace("_", " "), conditions.get(one.label, one.condition)) for one in kinds], new[places]
+
+
+def without(column: str) -> Step:
+    """Points of which a column says nothing."""
+    if column == PROBLEMS:
+        return Step("not measured", f"{PROBLEMS} IS NULL AND {_MEASURED} IS NULL AND status = 'ok'")
+    label = {CLUSTER: "in no cluster", OUTLIER: "not scored"}.get(column, "none")
+    return Step(label, f"{_quoted(column)} IS NULL AND status = 'ok'")
+
+
+def _quoted(column: str) -> str:
+    return column if column.isidentifier() else f'"{column}"'
 
 
 def _is_value(column: str, value: str) -> str | None:

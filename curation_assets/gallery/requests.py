@@ -320,3 +320,23 @@ class LeakageRequest(Versions):
     beside: int = Field(5, ge=1, le=20, description="How many images are shown beside each, at most.")
     k: int = Field(20, ge=0, le=100, description="How many images that should give way.")
     offset: int = Field(0, ge=0, description="How many of the first to leave out.")
+
+
+class ClustersRequest(Versions):
+    """Clusters of images."""
+
+    folder: str | None = Field(None, max_length=4096, description="Only images in this folder or below it count.")
+    name: str | None = Field(None, max_length=1000, description="Part of the cluster's name, in any case.")
+    k: int = Field(60, ge=0, le=MOST_IMAGES, description="How many clusters.")
+    offset: int = Field(0, ge=0, description="How many of the largest to leave out.")
+
+
+class ClusterNameRequest(BaseModel):
+    """A name for a cluster."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cluster: int = Field(description="Its number.")
+    name: str | None = Field(max_length=1000, description="At most 100 characters; null: the program's own name.")
+    by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who names it.")
+    seen: str | None = Field(None, max_length=1000, description="What it was called when you looked [whatever].")

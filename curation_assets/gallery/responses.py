@@ -271,6 +271,9 @@ class MapScores(BaseModel):
     )
     counts: list[int]
     label: str = Field(description="base64 of uint8: of each point, the place in `labels`; 255 has none.")
+    others: int = Field(description="How many values the last of `labels` stands for; 0 where each stands for one.")
+    without: str = Field(description="What is said of points that have none.")
+    without_condition: str = Field(description="Which their images meet.")
 
 
 class MapLabels(BaseModel):
@@ -768,3 +771,40 @@ class LeakageAnswer(BaseModel):
     total: int = Field(description="Images of this list.")
     offset: int
     images: list[LeakImage] = Field(description="Those in most pairs first.")
+
+
+class ClusterName(BaseModel):
+    """What a cluster is called."""
+
+    cluster: int = Field(description="Its number, which lasts.")
+    name: str
+    own_name: str = Field(description="What the program calls it.")
+    named_by: str | None = Field(description="Who gave the name; null where it is the program's own.")
+    named_at: datetime | None
+    is_new: bool = Field(description="Whether that was written just now.")
+
+
+class Cluster(BaseModel):
+    """Images that look alike to the model."""
+
+    cluster: int = Field(description="Its number, which lasts.")
+    name: str
+    own_name: str = Field(description="What the program calls it.")
+    named_by: str | None = Field(description="Who gave the name; null where it is the program's own.")
+    named_at: datetime | None
+    images: int
+    share: float = Field(description="Of the images that are in a cluster.")
+    spread: float = Field(description="Mean cosine distance to the centre.")
+    near: list[FoundImage] = Field(description="Images near the centre, the nearest first.")
+    far: list[FoundImage] = Field(description="Other images, the farthest first.")
+
+
+class ClustersAnswer(BaseModel):
+    """Clusters, the largest first."""
+
+    images: int = Field(description="In a cluster, of the folder that was asked for.")
+    without: int = Field(description="Images with a vector that are in no cluster yet, in all folders.")
+    total: int = Field(description="Clusters of this list.")
+    offset: int
+    clusters: list[Cluster]
+    may_decide: bool = Field(description="Whether who asks may name them.")

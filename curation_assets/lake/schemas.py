@@ -477,6 +477,21 @@ SAMPLES = TableSpec(
     partition_column=None,
 )
 
+CLUSTER_NAMES = TableSpec(
+    description="One row per name that a person gave a cluster, or took back; rows are only added, never changed",
+    columns=(
+        Column("name_id", pa.string(), "the key; later ones sort after earlier ones"),
+        Column("named_at", _UTC, "when, UTC; of several names of one cluster the last one counts"),
+        Column("named_by", pa.string(), "who"),
+        *_MODEL,
+        Column("cluster", pa.int32(), "its number in the table of scores"),
+        Column("name", pa.string(), "what it is called; null takes it back: the program's own name counts again"),
+    ),
+    key=("name_id",),
+    dictionary=(*_MODEL_NAMES, "named_by"),
+    partition_column=None,
+)
+
 EXPORTS = TableSpec(
     description="One row per export of a version, or per export and image of what a search found",
     columns=(

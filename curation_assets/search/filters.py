@@ -252,6 +252,14 @@ def parse_value(text: str, further: Mapping[str, pl.DataType] | None, called: st
     return value.cast(pl.String)
 
 
+def columns_named(text: str) -> set[str]:
+    """Columns that a condition or value names; none where it can't be parsed, which whoever uses it is told."""
+    try:
+        return set(pl.sql_expr(_CLAUSE.sub(r'"\1"', text)).meta.root_names())
+    except UNUSABLE:
+        return set()
+
+
 def _parsed(text: str, further: Mapping[str, pl.DataType] | None, called: str) -> tuple[pl.Expr, list[pl.DataType]]:
     """An expression of SQL, and the types of what it gives."""
     schema = _schema() | dict(further or {})

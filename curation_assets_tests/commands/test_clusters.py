@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from curation_assets.curate.neighbours.stored import location_of
+from curation_assets.datasets.versions import read_manifest, read_version
 from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
@@ -126,3 +127,61 @@ def test_a_number_that_is_none_of_a_cluster_is_named(lake: Pipeline, curation: C
     done = run(lake, LogProgress()).scores
     assert done is not None
     assert (done.scored, done.laid_out, done.changed) == (0, False, 2), "a renamed image keeps its scores"
+
+
+def test_a_name_that_a_person_gives_wins_everywhere(
+    lake: Pipeline, curation: Curation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURATION_CLUSTERS", "2")
+    large, small = (one["cluster"] for one in json.loads(curation("clusters", "--json")[1])["clusters"])
+    scores = lake.tables.scores.newest_version()
+    code, text, said = curation("clusters", str(small), "--rename", "  <b>blank</b> cards ", "--by", "ann")
+    assert (code, said) == (0, "")
+    assert text == f"cluster {small} is called <b>blank</b> cards; the program calls it odd\n"
+    told = json.loads(curation("clusters", str(small), "--rename", "<b>blank</b> cards", "--json")[1])
+    assert told == {"cluster": small, "name": "<b>blank</b> cards", "own_name": "odd", "is_new": False}
+    assert lake.tables.cluster_names.latest().read(["named_by"])["named_by"].to_list() == ["ann"]
+    names = [one["name"] for one in json.loads(curation("clusters", "--json")[1])["clusters"]]
+    assert names == ["maize rust", "<b>blank</b> cards"]
+    assert f"cluster         {small}: <b>blank</b> cards" in curation("show", "odd/card.jpg")[1]
+    for name, images in (("<b>blank</b> cards", 3), ("odd", 0)):
+        found = json.loads(curation("problems", "--json", "--where", f"cluster_name = '{name}'")[1])
+        assert found["images"] == images
+    curation("clusters", "--html", str(tmp_path / "clusters.html"))
+    assert f"{small}: &lt;b&gt;blank&lt;/b&gt; cards" in (tmp_path / "clusters.html").read_text()
+    run(lake, LogProgress())
+    assert lake.tables.scores.newest_version() == scores, "scoring has nothing to do with it"
+    for arguments, told in (
+        ((str(small), "--rename", " "), "is empty"),
+        ((str(small), "--rename", "x" * 101), "at most 100 characters, this one 101"),
+        ((str(small), "--rename", "a\nb"), "can't be shown"),
+        ((str(large), "--rename", "<B>Blank</B> cards"), f"cluster {small} is called '<b>blank</b> cards'"),
+        ((str(small), "--rename", "maize rust"), f"cluster {large} is called 'maize rust'"),
+        (("9", "--rename", "nine"), f"there is no cluster 9; there are {min(large, small)}, {max(large, small)}"),
+        (("--rename", "nine"), "say which cluster"),
+        ((str(small), "--rename", "nine", "--unname"), "use one of them"),
+        ((str(small), "--rename", "nine", "--by", " "), "say who"),
+        ((str(small), "--by", "ann"), "goes with --rename"),
+    ):
+        code, text, said = curation("clusters", *arguments)
+        assert (code, text, len(said.strip().splitlines())) == (2, "", 1)
+        assert told in said
+    (tmp_path / "cards.toml").write_text("name = 'cards'\n[images]\nwhere = \"cluster_name = '<b>blank</b> cards'\"\n")
+    build = ("dataset", "build", "cards", "--no-curate", "--recipes", str(tmp_path))
+    assert curation(*build)[0] == 0
+    then = lake.tables.cluster_names.newest_version()
+    manifest = read_manifest(lake.tables.datasets, "cards", 1)
+    assert manifest["tables"]["cluster_names"]["version"] == then
+    assert curation("clusters", str(small), "--rename", "cards")[0] == 0
+    assert "none is chosen by [images]" in curation(*build)[2]
+    assert curation("clusters", str(small), "--rename", "<b>blank</b> cards")[0] == 0
+    assert curation(*build, "--what-if", f"cluster_names@{then}")[0] == 0
+    assert "none is chosen by [images]" in curation(*build, "--what-if", f"cluster_names@{then + 1}")[2]
+    assert read_version(lake.tables.datasets, "cards")["kept"].sum() == 3
+    assert curation("clusters", str(large), "--rename", "odd")[0] == 0
+    assert "is called 'odd'" in curation("clusters", str(small), "--unname")[2], "then two would have one name"
+    assert curation("clusters", str(large), "--unname")[1] == f"cluster {large} is called maize rust\n"
+    assert curation("clusters", str(small), "--unname")[1] == f"cluster {small} is called odd\n"
+    assert len(lake.tables.cluster_names.latest().read(["name_id"])) == 6
+    curation("forget", "odd/card2.jpg", "--yes")
+    assert len(lake.tables.cluster_names.latest().read(["name_id"])) == 6

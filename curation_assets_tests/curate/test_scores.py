@@ -204,6 +204,15 @@ def test_a_cluster_whose_first_members_are_gone_is_laid_out_anew() -> None:
     assert (stays.cluster == before).all()
 
 
+def test_a_new_cluster_gets_no_number_that_had_a_name() -> None:
+    nodes = NodeVectors([np.array(list(three_bunches(20).values()))], np.arange(60))
+    nobody = np.full(60, -1, np.int32)
+    made = cluster(nodes, nobody, np.zeros(60, bool), 3, LogProgress(), highest=6)
+    assert sorted(made.centres) == [7, 8, 9]
+    split = cluster(nodes, np.where(made.cluster == 9, 8, made.cluster), np.zeros(60, bool), 3, LogProgress(), 9)
+    assert sorted(split.centres) == [7, 8, 10]
+
+
 @pytest.mark.parametrize(
     ("vectors", "scored"),
     [

@@ -33,7 +33,7 @@ from curation_assets.gallery import files
 from curation_assets.gallery.api import images as api_images
 from curation_assets.gallery.api import uploads
 from curation_assets.gallery.files import ByteCache
-from curation_assets.gallery.points import values_of
+from curation_assets.gallery.points import clusters_of, problems_of, values_of
 from curation_assets.gallery.security import POLICY
 from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
@@ -612,6 +612,14 @@ def test_points_are_told_apart_by_what_is_said_of_their_images(client: TestClien
         assert (None if number == 255 else told["labels"][number]) == said
     for condition, number in zip(told["conditions"], told["counts"], strict=True):
         assert search(client, where=condition)["total"] == number
+    assert (told["without"], search(client, where=told["without_condition"])["total"]) == ("none", USABLE - 91)
+    assert told["others"] == 0
+    told = client.get("/api/map/scores", params={"id": answer["id"], "by": "problems"}).json()
+    assert told["labels"][-1] == "no problem"
+    assert "near" not in " ".join(told["labels"])
+    assert sum(told["counts"]) == USABLE
+    for condition, number in zip(told["conditions"], told["counts"], strict=True):
+        assert search(client, where=condition)["total"] == number
     assert "label_class" in refusal(client, "/api/map/scores", id=answer["id"], by="label_size")[1]
 
 
@@ -622,8 +630,23 @@ def test_more_values_than_there_are_numbers_for_are_one() -> None:
     steps, places = values_of(many)
     assert [step.label for step in steps[:2]] == ["c000", "x" * 2000]
     assert [step.condition for step in (steps[0], steps[1], steps[-1])] == ["label_class = 'c000'", None, None]
-    assert (len(steps), steps[-1].label) == (255, "47 others")
+    assert (len(steps), steps[-1].label, steps[-1].others) == (255, "47 others", 47)
     assert [int(place) for place in places[[0, 601, 602, 299]]] == [0, 255, 1, 254]
+
+
+def test_points_are_told_apart_by_what_is_wrong_with_their_images() -> None:
+    said = ["dark", "blurry", "blurry", "blurry, dark", None, None, "near_it"]
+    rows = pl.DataFrame({"problems": said, "brightness": [0.1, 0.5, 0.5, 0.1, 0.5, None, None]})
+    steps, places = problems_of(rows)
+    labels = [step.label for step in steps]
+    assert labels == ["blurry", "dark", "near it", "several problems", "no problem"]
+    assert [None if at == 255 else labels[at] for at in places] == [
+        "dark", "blurry", "blurry", "several problems", "no problem", None, "near it",
+    ]  # fmt: skip
+    clusters = pl.DataFrame({"cluster": [*range(300), None], "cluster_name": [*["x"] * 300, None]})
+    steps, places = clusters_of(clusters)
+    assert (len(steps), steps[-1].others, steps[-1].condition) == (255, 46, None)
+    assert [int(places[at]) for at in (0, 253, 254, 299, 300)] == [0, 253, 254, 254, 255]
 
 
 def test_an_images_page_shows_labels_split_and_boxes(client: TestClient) -> None:
@@ -803,7 +826,7 @@ def test_zero_shot_labels_are_exported_beside_the_columns_of_the_index(labelled:
     client = client_of(labelled)
     rows, _, _ = exported(client, form, search={"text": ["leaf"]})
     labels = ["score", "zero_shot_label", "zero_shot_score", "zero_shot_margin"]
-    assert rows.columns[-20:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS, "tags"]
+    assert rows.columns[-20:] == [*labels, *QUALITY_COLUMNS, "problems", *SCORE_COLUMNS]
     expected = {row["relative_path"]: row["label"] for row in client.get("/api/labels").json()["images"]}
     for path, found in rows.select("relative_path", "zero_shot_label").iter_rows():
         assert (found or None) == (expected[path] if path.startswith("a/") else None)
@@ -972,7 +995,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
         "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-issues",
-        "/api/label-issues/beside", "/api/label-issues/confusion", "/thumbnail", "/picture", "/original",
+        "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names",
+        "/thumbnail", "/picture", "/original",
         "/api/datasets", "/api/datasets/{name}", "/api/datasets/{name}/versions/{version}",
         "/api/datasets/{name}/versions/{version}/images", "/api/datasets/{name}/versions/{version}/diff",
         "/api/datasets/{name}/versions/{version}/list", "/api/leakage",
@@ -985,7 +1009,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
         "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
-        "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer", "DatasetFacts",
+        "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer",
+        "DatasetFacts", "Cluster", "ClusterName", "ClusterNameRequest", "ClustersAnswer",
         "DatasetVersion", "DatasetsAnswer", "DiffAnswer", "Fact", "GateValue", "LeakCounts", "LeakImage",
         "LeakNeighbour", "LeakageAnswer", "LeftOut", "NamedImage", "SplitImages", "SubsetMeasure", "VersionAnswer",
         "VersionImage", "VersionImagesAnswer", "VersionName",

@@ -56,6 +56,7 @@ def cluster(
     came_later: NDArray[np.bool_],
     wanted: int | None,
     progress: Progress,
+    highest: int = -1,
 ) -> Clustering:
     """Cluster nodes.
 
@@ -64,9 +65,10 @@ def cluster(
         before: (nodes,) the cluster that each had, -1 where it had none.
         came_later: (nodes,) whether it had joined that; False where it had none.
         wanted: number of clusters; None: :func:`clusters_for`.
+        highest: id that a cluster had earlier; new ones get higher ids than that and all of ``before``.
 
     Returns:
-        A function of the vectors and of what they had before.
+        A function of the vectors, of what they had before, and of ``highest``.
     """
     number = len(vectors)
     known = before >= 0
@@ -85,7 +87,7 @@ def cluster(
         first = _unit(_sums(vectors, before, there)) if fits and len(there) == k else None
         place = _nearest(vectors, _laid_out(vectors, k, first, progress), np.arange(number))
         used, place = np.unique(place, return_inverse=True)
-        found, later = _matched(place, before, len(used))[place], np.zeros(number, bool)
+        found, later = _matched(place, before, len(used), highest)[place], np.zeros(number, bool)
         there = np.unique(found)
         centres = _unit(_sums(vectors, found, there))
     distance = _distances(vectors, centres, np.searchsorted(there, found))
@@ -164,7 +166,7 @@ def _unit(sums: NDArray[np.float64]) -> Floats:
     return np.asarray(sums / np.maximum(lengths, 1e-12), np.float32)
 
 
-def _matched(place: Ids, before: NDArray[np.int32], number: int) -> NDArray[np.int32]:
+def _matched(place: Ids, before: NDArray[np.int32], number: int, highest: int) -> NDArray[np.int32]:
     """(number,) an id for each new cluster: of the earlier one that it shares most with, each used once, or new."""
     from scipy.optimize import linear_sum_assignment
 
@@ -182,7 +184,7 @@ def _matched(place: Ids, before: NDArray[np.int32], number: int) -> NDArray[np.i
     lowest = np.full(number, len(place), np.int64)
     np.minimum.at(lowest, place, np.arange(len(place)))
     fresh = sorted(np.flatnonzero(ids < 0).tolist(), key=lambda at: (-sizes[at], lowest[at]))
-    following = int(old.max()) + 1 if len(old) else 0
+    following = max([highest, *old.tolist()]) + 1
     ids[fresh] = np.arange(following, following + len(fresh))
     return ids
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from curation_assets.curate.neighbours.stored import open_neighbours
 from curation_assets.curate.problems import DISTANCE, KINDS, OUTLIER, Thresholds
+from curation_assets.curate.scores.given_names import as_named, read_names
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import SCORES
 from curation_assets.lake.table import LakeTable
@@ -38,15 +39,19 @@ class Cluster:
     images: pl.DataFrame
 
 
-def score_table(scores: LakeTable) -> pl.DataFrame:
-    """All rows.
+def score_table(scores: LakeTable, names: LakeTable) -> pl.DataFrame:
+    """All rows, clusters as people call them.
+
+    Args:
+        names: that people gave.
 
     Raises:
         CurationError: nothing was scored yet, or the table can't be read.
     """
     if scores.newest_version() < 1:
         raise CurationError(f"no image is scored yet in {scores.path}; `curation curate` does that")
-    return scores.latest().read(_READ).drop("_file").unique("relative_path", keep="first")
+    rows = scores.latest().read(_READ).drop("_file").unique("relative_path", keep="first")
+    return as_named(rows, read_names(names))
 
 
 def clusters_of(rows: pl.DataFrame) -> list[Cluster]:

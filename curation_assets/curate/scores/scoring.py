@@ -72,11 +72,14 @@ class Wanted:
         clusters: how many; None: by the number of images.
         labels: texts that clusters are named by; none: by folder names.
         label_vectors: gives (labels, dimension), when they are needed.
+        highest: number that a cluster ever had, as far as the table of scores may have forgotten it; -1: none. New
+            clusters get higher ones.
     """
 
     clusters: int | None = None
     labels: Sequence[str] = ()
     label_vectors: Callable[[], NDArray[np.float32]] | None = None
+    highest: int = -1
 
     @property
     def made_with(self) -> str:
@@ -204,7 +207,7 @@ def _scored(
     uniqueness = np.where(np.isfinite(nearest), np.maximum(np.float32(1) - nearest, 0), np.nan)
     had = earlier["cluster"].fill_null(-1).to_numpy().astype(np.int32)
     later = earlier["came_later"].fill_null(value=False).to_numpy() & (had >= 0)
-    made = cluster(vectors, had, later, wanted.clusters, progress)
+    made = cluster(vectors, had, later, wanted.clusters, progress, wanted.highest)
     result.laid_out, result.clusters = made.laid_out, len(made.centres)
     nodes = pl.DataFrame(
         {

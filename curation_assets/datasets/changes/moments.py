@@ -26,6 +26,7 @@ OF_MANIFEST = (
     "annotations",
     "decisions",
     "scores",
+    "cluster_names",
     "predictions",
     "label_issues",
     "zero_shot_labels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from curation_assets.gallery.api import (
+    clusters,
     datasets,
     decisions,
     duplicates,
@@ -35,6 +36,7 @@ for _subject in (
     problems,
     duplicates,
     label_issues,
+    clusters,
     samples,
     decisions,
     tags,

@@ -7,18 +7,33 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Query, Request
 
+from curation_assets.datasets.columns import BEGINS as OF_VERSIONS
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
-from curation_assets.gallery.points import Points, clusters_of, encoded, labels_of, steps_of, values_of
+from curation_assets.gallery.points import (
+    CLUSTER,
+    OUTLIER,
+    PROBLEM_COLUMNS,
+    Points,
+    clusters_of,
+    encoded,
+    labels_of,
+    problems_of,
+    steps_of,
+    values_of,
+    without,
+)
 from curation_assets.gallery.requests import MapLabelsRequest, MapPointRequest, MapScoresRequest, Versions
 from curation_assets.images.names import printable
+from curation_assets.search.filters import PROBLEMS
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.zero_shot import check_labels
 
-_CLUSTER, _OUTLIER = "cluster", "outlier_score"
+_NO_COLOURS = ("cluster_name",)
+_FIRST = (CLUSTER, OUTLIER, PROBLEMS)
 
 router = APIRouter()
 
@@ -75,27 +90,39 @@ def map_scores(gallery: GalleryOf, asked: Annotated[MapScoresRequest, Query()]) 
     points = _same_map(gallery.maps.of(index), asked.id)
     if asked.by not in (colours := _colours(gallery, index)):
         raise CurationError(f"by={asked.by[:60]!r}: points can be told apart by {', '.join(colours) or 'nothing yet'}")
-    columns = ["cluster", "cluster_name"] if asked.by == _CLUSTER else [asked.by]
+    columns = {CLUSTER: [CLUSTER, "cluster_name"], PROBLEMS: PROBLEM_COLUMNS}.get(asked.by, [asked.by])
     scores = gallery.searcher.further(index, range(len(index.rows)), columns)
     rows = pl.concat([index.rows.select("relative_path"), scores], how="horizontal")
     rows = points.paths.to_frame().join(rows, on="relative_path", how="left", maintain_order="left")
-    if asked.by == _CLUSTER:
+    if asked.by == CLUSTER:
         steps, of_points = clusters_of(rows)
+    elif asked.by == PROBLEMS:
+        steps, of_points = problems_of(rows)
     else:
-        steps, of_points = steps_of(rows) if asked.by == _OUTLIER else values_of(rows[asked.by])
+        steps, of_points = steps_of(rows) if asked.by == OUTLIER else values_of(rows[asked.by])
     counts = [int((of_points == place).sum()) for place in range(len(steps))]
+    rest = without(asked.by)
     return responses.MapScores(
         labels=[step.label for step in steps],
         conditions=[step.condition for step in steps],
         counts=counts,
         label=encoded(of_points),
+        others=steps[-1].others if steps else 0,
+        without=rest.label,
+        without_condition=rest.condition,
     )
 
 
 def _colours(gallery: Gallery, index: SearchIndex) -> list[str]:
     """Columns that points can be told apart by, of those that hold something."""
-    scores = [name for name in (_CLUSTER, _OUTLIER) if gallery.searcher.holds(index, name)]
-    return scores + [name for name in gallery.searcher.text_columns(index) if name != "cluster_name"]
+    searcher = gallery.searcher
+    first = [name for name in _FIRST if searcher.holds(index, name)]
+    others = [name for name in searcher.text_columns(index) if name not in (*_FIRST, *_NO_COLOURS)]
+    if of_versions := [name for name in others if name.startswith(OF_VERSIONS)]:
+        sides = searcher.further(index, range(len(index.rows)), of_versions)
+        without = {name for name in of_versions if sides[name].null_count() == len(sides)}
+        others = [name for name in others if name not in without]
+    return first + others
 
 
 def _same_map(points: Points, asked: str) -> Points:
