@@ -3,7 +3,7 @@
     .venv/bin/python -m curation_assets_tests.gallery.take_screenshots
 
 draws the demo's sample into a folder that goes afterwards, fills a lake with it, and writes
-``docs/images/gallery-*.png``.
+``docs/images/gallery-*.png``; then it walks as ``docs/review.md`` does, deciding by key, and writes ``review-*.png``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from curation_assets.datasets.reading import read_recipe
+from curation_assets.demo import annotated
 from curation_assets.demo.sample import write_sample
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
@@ -70,16 +72,71 @@ def main() -> None:
                 ready(page, shot.name)
                 write(page, TARGET / f"gallery-{shot.name}.png")
                 page.close()
+            walk(browser, address, pipeline)
             browser.close()
+
+
+def walk(browser: Browser, address: str, pipeline: Pipeline) -> None:
+    """Decide on what is wrong with the coffee leaves, and compare the version before with the one after."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+
+    def shot(name: str) -> None:
+        page.wait_for_load_state("networkidle")
+        drawn = "[...document.images].filter(one => one.loading !== 'lazy').every(one => one.naturalWidth)"
+        page.wait_for_function(drawn)
+        write(page, TARGET / f"review-{name}.png")
+
+    def decided(keys: str) -> None:
+        shown = page.locator("#review figcaption a")
+        for key in keys:
+            before = shown.inner_text()
+            page.keyboard.press(key)
+            next_one = "before => document.querySelector('#review figcaption a')?.innerText !== before"
+            page.wait_for_function(next_one, arg=before)
+        expect(page.locator("#saved")).to_have_text("All saved")
+
+    page.goto(f"{address}/problems")
+    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
+    shot("problems")
+    page.goto(f"{address}/problems?kind=blurry&folder=coffee")
+    shot("line")
+    page.locator("#begin").click()
+    shot("one")
+    decided("rrkkkkkk")
+    page.goto(f"{address}/labels?field=class&view=one")
+    expect(page.locator("#review .strip")).not_to_have_count(0)
+    shot("label")
+    decided("ak" if page.locator("#review").get_by_text("2 to decide").count() else "aka")
+    page.goto(f"{address}/duplicates?kind=near")
+    page.locator("#begin").click()
+    expect(page.locator("#review .member")).not_to_have_count(0)
+    shot("group")
+    page.keyboard.press("Enter")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    page.wait_for_timeout(3000)  # what follows from decisions is brought in line when nobody has decided for a while
+    pipeline.build_dataset(read_recipe(pipeline.settings.recipes / "leaves.toml"), LogProgress())
+    page.goto(f"{address}/datasets?name=leaves&version=2&compare=1")
+    expect(page.locator("#main")).to_contain_text("came")
+    shot("compared")
+    print(page.locator("#main").inner_text())
+    page.close()
 
 
 def demo_lake(home: Path) -> Pipeline:
     """The demo's sample, with everything that the gallery shows."""
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    settings = load_settings(
+        images_root=home / "images",
+        lake_root=home / "lake",
+        model_source="demo",
+        annotations=annotated.sources(home / "splits.csv"),
+        recipes=home / "recipes",
+    )
     write_sample(settings.images_root, progress=LogProgress())
+    annotated.write_splits(settings.images_root, home / "splits.csv")
     pipeline = Pipeline(settings, own_registry=True)
     run(pipeline, LogProgress())
     image_map.refresh(pipeline.searcher.refresh().index, LogProgress())
+    pipeline.build_dataset(read_recipe(annotated.write_recipe(settings.recipes)), LogProgress())
     return pipeline
 
 
