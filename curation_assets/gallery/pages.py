@@ -185,7 +185,7 @@ def datasets_page(gallery: GalleryOf, request: Request, name: str = "") -> Respo
 
 def _of_dataset(gallery: Gallery, request: Request, name: str) -> list[str]:
     """What static/datasets.js will ask for one after the other, as it will write it."""
-    place = f"/api/datasets/{quote(name, safe="-_.!~*'()")}"
+    place = "/api/datasets/" + quote(name, safe="-_.!~*'()")
     live: list[int] = []
     with suppress(CurationError):  # it is told when the script asks
         live = [listed.version for listed in gallery.datasets.catalogue().get(name, []) if listed.withdrawn is None]
