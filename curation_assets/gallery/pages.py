@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -14,13 +16,14 @@ from starlette.responses import RedirectResponse, Response
 from curation_assets import __version__
 from curation_assets.curate.duplicates.overview import KINDS as GROUP_KINDS
 from curation_assets.curate.problems import KINDS, OF_PICTURE, check_kind
+from curation_assets.errors import CurationError
 from curation_assets.export.formats import LISTS
 from curation_assets.export.formats import NAMES as EXPORT_FORMATS
 from curation_assets.gallery import security
 from curation_assets.gallery.api.images import image_facts
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.folders import bad_files, branches, count_folders, totals
-from curation_assets.gallery.gallery import GalleryOf, address
+from curation_assets.gallery.gallery import Gallery, GalleryOf, address
 from curation_assets.gallery.requests import ImageRequest
 from curation_assets.gallery.scripts import script
 from curation_assets.images.names import printable
@@ -29,6 +32,8 @@ from curation_assets.review.calibration import SIZES
 from curation_assets.search.filters import PROBLEMS
 
 PAGE = 60  # images that static/search.js asks for at a time
+MEMBERS, LEAKS = 30, 20  # the same of static/datasets.js and static/leakage.js
+_OF_LEAKAGE = ("dataset", "version", "kind", "one", "other")
 _SHOWN_BAD = 500
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 _PREDICTED = "predicted_"
@@ -89,7 +94,7 @@ def search_page(gallery: GalleryOf, request: Request) -> Response:
 def _first_answer(request: Request) -> str:
     """Address of the first images, written as the page's script will write it: the browser asks for it meanwhile."""
     asked = [*parse_qsl(request.url.query, keep_blank_values=True), ("k", str(PAGE)), ("offset", "0")]
-    return f"/api/search?{urlencode(asked, safe='*').replace('~', '%7E')}"
+    return f"/api/search?{_as_a_script_writes(asked)}"
 
 
 @router.get("/image")
@@ -168,14 +173,47 @@ def labels_page(request: Request) -> Response:
 @router.get("/leakage")
 def leakage_page(request: Request) -> Response:
     """Images on two sides of a split."""
-    return render("leakage.html", request, kinds=GROUP_KINDS)
+    first = f"/api/leakage?{_as_a_script_writes(_given(request, _OF_LEAKAGE) + _page(LEAKS))}"
+    return render("leakage.html", request, kinds=GROUP_KINDS, first_answers=[first])
 
 
 @router.get("/datasets")
-def datasets_page(request: Request, name: str = "") -> Response:
+def datasets_page(gallery: GalleryOf, request: Request, name: str = "") -> Response:
     """Recipes and datasets; or the versions of one."""
     formats = [format for format in EXPORT_FORMATS if format not in LISTS]
-    return render("datasets.html", request, name=name, lists=LISTS, folders=formats)
+    first = _of_dataset(gallery, request, name) if name else ["/api/datasets"]
+    return render("datasets.html", request, name=name, lists=LISTS, folders=formats, first_answers=first)
+
+
+def _of_dataset(gallery: Gallery, request: Request, name: str) -> list[str]:
+    """What static/datasets.js will ask for one after the other, as it will write it."""
+    place = "/api/datasets/" + quote(name, safe="-_.!~*'()")
+    live: list[int] = []
+    with suppress(CurationError):  # it is told when the script asks
+        live = [listed.version for listed in gallery.datasets.catalogue().get(name, []) if listed.withdrawn is None]
+    version = request.query_params.get("version") or str(live[0] if live else "")
+    if version not in map(str, live):
+        return [place]
+    place_of_version, other = f"{place}/versions/{version}", request.query_params.get("compare")
+    if other:
+        asked = [("other", other), *_given(request, ("change", "by"))]
+        return [place, place_of_version, f"{place_of_version}/diff?{_as_a_script_writes(asked + _page(MEMBERS))}"]
+    asked = _given(request, ("side", "class", "unlabelled", "reason"))
+    return [place, place_of_version, f"{place_of_version}/images?{_as_a_script_writes(asked + _page(MEMBERS))}"]
+
+
+def _given(request: Request, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Some parameters of an address, in this order, but for empty ones."""
+    return [(name, value) for name in names if (value := request.query_params.get(name))]
+
+
+def _page(images: int) -> list[tuple[str, str]]:
+    return [("k", str(images)), ("offset", "0")]
+
+
+def _as_a_script_writes(parameters: Sequence[tuple[str, str]]) -> str:
+    """Parameters as ``URLSearchParams`` has them."""
+    return urlencode(parameters, safe="*").replace("~", "%7E")
 
 
 @router.get("/clusters")
