@@ -2,8 +2,8 @@
 
     python -m benchmarks.review [--images N] [--save]
 
-The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters. `curation gallery` runs as a process. Headless Chromium
-opens the page of a kind of problem with an empty cache, until every thumbnail on the screen is drawn; then images are decided on one by one
+The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters, 10,000 groups of duplicates and
+10,000 doubted labels. `curation gallery` runs as a process. Headless Chromium opens each page with an empty cache, until every thumbnail on the screen is drawn; then images are decided on one by one
 by key, each until the next one's picture is drawn and named (the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
 acknowledged, over HTTP. ``--save`` writes ``benchmarks/results/review.md``. Chromium has to be installed.
 """
@@ -34,12 +34,23 @@ from benchmarks.gallery import FOLDERS, SIZE, WATCH, wait_for, write_lake
 from curation_assets.curate.quality import MEASURES_VERSION
 from curation_assets.embed.vectors import MODEL_COLUMNS
 from curation_assets.lake import hive
-from curation_assets.lake.appending import commit_added
+from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import rewrite
-from curation_assets.lake.schemas import QUALITY, SCORES
+from curation_assets.lake.schemas import GROUPS, LABEL_ISSUES, QUALITY, SCORES
 
-PORT, ROUNDS, DECIDED, CLUSTERS = 8473, 10, 60, 50
-GOALS_MS = {"first view of a kind": 300, "next image after a key": 100, "count of a threshold": 50, "clusters": 300}
+PORT, ROUNDS, DECIDED, CLUSTERS, GROUPS_DRAWN = 8473, 10, 60, 50, 10_000
+PAGES = {
+    "first view of a kind": "/problems?kind=blurry",
+    "first view of groups": "/duplicates",
+    "first view of labels": "/labels",
+    "first view of clusters": "/clusters",
+}
+GOALS_MS = {name: 300 for name in PAGES} | {
+    "next image after a key": 100,
+    "count of a threshold": 50,
+    "next groups": 100,
+    "next labels": 100,
+}
 PACKAGES = ("fastapi", "starlette", "uvicorn", "polars", "playwright")
 AT = f"http://127.0.0.1:{PORT}"
 
@@ -56,6 +67,8 @@ def main() -> None:
         lake = write_lake(home, arguments.images)
         write_quality(lake)
         write_scores(lake)
+        write_groups(lake)
+        write_label_issues(lake)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("CURATION_", "MLFLOW_"))}
         environment |= {
             "CURATION_IMAGES_ROOT": str(home / "images"),
@@ -152,9 +165,58 @@ def write_scores(pipeline: Any) -> None:
         made_with=pl.lit("drawn"),
     )
     schema = pl.Schema(SCORES.arrow_schema.remove_metadata())
-    pipeline.tables.scores.create()
-    made = rows.select(schema.names()).cast(schema)
-    rewrite(pipeline.tables.scores, hive.WHOLE, lambda change: commit_added(change, made), info={"job": "benchmark"})
+    add(pipeline.tables.scores, rows.select(schema.names()).cast(schema))
+
+
+def write_groups(pipeline: Any) -> None:
+    """Near groups of two to four images each."""
+    rng, rows = (
+        np.random.default_rng(4),
+        pipeline.searcher.refresh().index.rows.select("relative_path", "content_sha256"),
+    )
+    sizes = rng.integers(2, 5, GROUPS_DRAWN)
+    group = np.repeat(np.arange(GROUPS_DRAWN), sizes)
+    chosen = rows[rng.permutation(len(rows))[: len(group)].tolist()]
+    is_keeper = np.r_[True, group[1:] != group[:-1]]
+    made = chosen.with_columns(
+        kind=pl.lit("near"),
+        group_id=pl.Series([f"{at:032x}" for at in group]),
+        is_keeper=pl.Series(is_keeper),
+        similarity=pl.Series(rng.uniform(0.9, 1, len(group))),
+        rule=pl.lit("more pixels"),
+        first_seen_at=pl.lit(datetime.now(UTC)),
+    )
+    made = made.with_columns(keeper=pl.col("relative_path").first().over("group_id"))
+    schema = pl.Schema(GROUPS.arrow_schema.remove_metadata())
+    pipeline.tables.pairs.create()
+    add(pipeline.tables.groups, made.select(schema.names()).cast(schema))
+
+
+def write_label_issues(pipeline: Any) -> None:
+    """Labels that are likely wrong."""
+    rng, index = np.random.default_rng(5), pipeline.searcher.refresh().index
+    rows = index.rows.select("relative_path", "content_sha256", "folder")
+    schema = pl.Schema(LABEL_ISSUES.arrow_schema.remove_metadata())
+    known = {
+        "field": "class",
+        "kind": "mislabelled",
+        "given": "rust",
+        "suggested": "miner",
+        "reason": "it looks like miner",
+        "made_with": "drawn",
+    }
+    made = rows[rng.permutation(len(rows))[:GROUPS_DRAWN].tolist()].with_columns(
+        *(pl.lit(value).alias(name) for name, value in known.items()),
+        label_quality=pl.Series(rng.uniform(0, 0.05, GROUPS_DRAWN)),
+    )
+    lacking = (pl.lit(None, of).alias(name) for name, of in schema.items() if name not in made.columns)
+    add(pipeline.tables.label_issues, made.with_columns(*lacking).select(schema.names()).cast(schema))
+
+
+def add(table: Any, rows: pl.DataFrame) -> None:
+    """Rows of a table that has one partition."""
+    table.create()
+    rewrite(table, hive.WHOLE, lambda change: append_rows(change, rows), info={"job": "benchmark"})
 
 
 def asked(path: str, body: Any = None) -> Any:
@@ -184,35 +246,45 @@ def over_http() -> dict[str, list[float]]:
         key = one["image"]["relative_path"]
         said = {"token": secrets.token_hex(8), "kind": "keep", "key": key}
         timed(decisions, "/api/decisions", {"by": "ann", "decisions": [said]})
-    clusters: list[float] = []
-    for _ in range(20):
-        timed(clusters, "/api/clusters?k=24")
+    groups, labels, clusters = list[float](), list[float](), list[float]()
+    for at in range(20):
+        timed(groups, f"/api/duplicates?k=20&images=100&rest=true&undecided=true&offset={400 * at}")
+        timed(labels, f"/api/label-issues?k=30&undecided=true&offset={400 * at}")
         timed(clusters, "/api/clusters?k=24&folder=farm_1")
-    return {"count of a threshold": counts, "decision until it is acknowledged": decisions, "clusters": clusters}
+    return {
+        "count of a threshold": counts,
+        "decision until it is acknowledged": decisions,
+        "next groups": groups,
+        "next labels": labels,
+        "clusters of a folder": clusters,
+    }
 
 
 def in_a_browser() -> dict[str, list[float]]:
-    """The page of a kind, and one image after the other."""
+    """Pages with an empty cache, and one image after the other."""
     from playwright.sync_api import sync_playwright
 
-    views, nexts = list[float](), list[float]()
+    found: dict[str, list[float]] = {name: [] for name in PAGES}
+    nexts = list[float]()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for number in range(ROUNDS + 1):
-            context = browser.new_context(viewport=SIZE)
-            context.add_init_script(WATCH.replace(">= 10", ">= 5"))  # the histogram leaves room for a row
-            page = context.new_page()
-            page.goto(f"{AT}/problems?kind=blurry", wait_until="commit")
-            until, taken = time.monotonic() + 20, 0.0
-            while not taken and time.monotonic() < until:
-                time.sleep(0.5)
-                taken = page.evaluate("window.there")
-            if not taken:
-                sys.exit("the page was not there after 20 s")
-            if number:  # the first warms up the server
-                views.append(taken)
-            if number < ROUNDS:
+            for name, path in PAGES.items():
+                context = browser.new_context(viewport=SIZE)
+                context.add_init_script(WATCH.replace(">= 10", ">= 5"))  # the histogram leaves room for a row
+                page = context.new_page()
+                page.goto(AT + path, wait_until="commit")
+                until, taken = time.monotonic() + 20, 0.0
+                while not taken and time.monotonic() < until:
+                    time.sleep(0.5)
+                    taken = page.evaluate("window.there")
+                if not taken:
+                    sys.exit(f"{path} was not there after 20 s")
+                if number:  # the first warms up the server
+                    found[name].append(taken)
                 context.close()
+        page = browser.new_context(viewport=SIZE).new_page()
+        page.goto(AT + PAGES["first view of a kind"])
         page.evaluate("localStorage.setItem('curation name', '\"ann\"')")
         page.click("#begin")
         page.wait_for_selector("#review img")
@@ -221,7 +293,7 @@ def in_a_browser() -> dict[str, list[float]]:
             nexts.append(page.evaluate(NEXT, "kr"[number % 2]))
             page.wait_for_timeout(300)
         browser.close()
-    return {"first view of a kind": views, "next image after a key": nexts}
+    return found | {"next image after a key": nexts}
 
 
 # Presses a key, and waits until another image is named and its picture is drawn; milliseconds.
