@@ -45,7 +45,7 @@ PAGES = {
     "first view of labels": "/labels",
     "first view of clusters": "/clusters",
 }
-GOALS_MS = {name: 300 for name in PAGES} | {
+GOALS_MS = dict.fromkeys(PAGES, 300) | {
     "next image after a key": 100,
     "count of a threshold": 50,
     "next groups": 100,
