@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated, Any
@@ -26,9 +26,8 @@ from curation_assets.gallery.uploads import Uploads
 from curation_assets.images.names import printable
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
-from curation_assets.search.filters import MAP_COLUMNS, PROBLEMS, TAGS
+from curation_assets.search.filters import MAP_COLUMNS
 from curation_assets.search.index import SearchIndex
-from curation_assets.search.ordering import NEAR_COPIES
 from curation_assets.search.query import Like, Picture, Query, Text
 from curation_assets.search.searcher import SearchResult
 from curation_assets.search.zero_shot import check_labels
@@ -93,6 +92,7 @@ class Gallery:
             self.datasets.catalogue()
             with suppress(CurationError):  # nothing is scored yet
                 self.clusters.images(self.searcher.open())
+            self.review.labels(self.searcher.open())
             self.review.warm_up()
             self.leakage.across(None, None)
         except CurationError as error:
@@ -215,6 +215,8 @@ def found_image(
     near: int | None = None,
     decided: str | None = None,
     tags: str | None = None,
+    labels: dict[str, str] | None = None,
+    split: str | None = None,
 ) -> responses.FoundImage:
     """A row of ``SearchResult.rows`` or of an index, with addresses of its preview and page."""
     content = row["content_sha256"]
@@ -240,6 +242,8 @@ def found_image(
         problems=problems.split(", ") if problems else [],
         decided=decided,
         tags=tags.split(", ") if tags else [],
+        labels=labels or {},
+        split=split,
     )
 
 
@@ -262,23 +266,17 @@ def named_image(index: SearchIndex, path: str, content: str | None, versions: Ve
 
 
 def found_images(
-    rows: pl.DataFrame,
-    versions: Versions,
-    copies: Iterable[int],
-    further: pl.DataFrame | None = None,
-    said: Mapping[str, str] | None = None,
+    rows: pl.DataFrame, versions: Versions, copies: Iterable[int], told: Sequence[Mapping[str, Any]] | None = None
 ) -> list[responses.FoundImage]:
     """Some rows, as answers show them, with how many copies each has.
 
     Args:
-        further: their problems, near copies and tags.
-        said: what people decided of pictures, by content.
+        told: of each what :func:`found_image` takes beside.
     """
-    known = (PROBLEMS, NEAR_COPIES, TAGS)
-    told = [(None,) * len(known)] * len(rows) if further is None else further.select(known).iter_rows()
+    told = [{}] * len(rows) if told is None else told
     return [
-        found_image(row, versions, int(number), problems, near, (said or {}).get(row["content_sha256"]), tags)
-        for row, number, (problems, near, tags) in zip(rows.iter_rows(named=True), copies, told, strict=True)
+        found_image(row, versions, int(number), **more)
+        for row, number, more in zip(rows.iter_rows(named=True), copies, told, strict=True)
     ]
 
 

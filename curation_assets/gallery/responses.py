@@ -59,6 +59,8 @@ class FoundImage(BaseModel):
         None, description="`keep`, `remove` or `unsure`, where a person said so of the picture."
     )
     tags: list[str] = Field([], description="That people gave its picture.")
+    labels: dict[str, str] = Field({}, description="That count, by field; where the answer tells them.")
+    split: str | None = Field(None, description="That the annotations put it on; where the answer tells it.")
 
 
 class FoldedImages(BaseModel):

@@ -30,6 +30,7 @@ from curation_assets.search.index import SearchIndex
 
 _T = TypeVar("_T")
 LABEL, ISSUES = "label_", "label_issues"  # how columns of labels begin, and the one that is none
+SPLIT = "split"
 
 
 class Held(Generic[_T]):
@@ -121,7 +122,7 @@ class Review:
         return self._said_of_duplicates.of((self._version_of_groups(), self._tables.decisions.newest_version()), make)
 
     def labels(self, index: SearchIndex) -> pl.DataFrame:
-        """Labels that count, a column a field, one row for each of ``index.rows``.
+        """Labels that count, a column ``label_<field>`` each, and ``split``; one row for each of ``index.rows``.
 
         They are read anew when a label changed, not with every other decision.
 
@@ -135,7 +136,18 @@ class Review:
         key = (*images, *tables, len(relabelled), relabelled["decision_id"].max())
         searcher = self._pipeline.searcher
         names = [name for name in searcher.further_columns if name.startswith(LABEL) and name != ISSUES]
+        names.append(SPLIT)
         return self._labels.of(key, lambda: searcher.further(index, np.arange(len(index.rows)), names))
+
+    def labels_of(self, index: SearchIndex, number: int) -> dict[str, str]:
+        """An image's labels that count, by field.
+
+        Args:
+            number: its place in ``index.rows``.
+        """
+        row = self.labels(index).row(number, named=True)
+        told = {name.removeprefix(LABEL): value for name, value in row.items() if name.startswith(LABEL)}
+        return {field: value for field, value in told.items() if value is not None}
 
     def label_issues(self) -> LabelQueue:
         """Labels that something speaks against, the likeliest wrong first.

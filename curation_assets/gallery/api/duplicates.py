@@ -11,7 +11,6 @@ from curation_assets.curate.duplicates.overview import ADVICE, KINDS, MEANING, h
 from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
 from curation_assets.gallery.requests import DuplicatesRequest
-from curation_assets.gallery.review import LABEL
 from curation_assets.search.index import SearchIndex
 
 router = APIRouter()
@@ -38,7 +37,6 @@ def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.Duplica
     undecided = int(groups["decided"].is_null().sum())
     if asked.undecided:
         groups = groups.filter(pl.col("decided").is_null())
-    labels = gallery.review.labels(index) if asked.k else pl.DataFrame()
     found: list[responses.DuplicateGroup] = []
     place = asked.offset
     # A group of which the index has no two images is gone or not there yet, and is no question.
@@ -48,7 +46,7 @@ def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.Duplica
         rows = queue.images.slice(group["start"], group["size"])
         there = [(row, number) for row in rows.iter_rows(named=True) if (number := number_of(index, row)) is not None]
         if len(there) > 1:
-            found.append(_group(index, labels, group, there, asked))
+            found.append(_group(gallery, index, group, there, asked))
     return responses.DuplicatesAnswer(
         kinds=kinds,
         total=len(groups),
@@ -75,8 +73,8 @@ def _counts(groups: pl.DataFrame, kind: str) -> responses.DuplicateCounts:
 
 
 def _group(
+    gallery: Gallery,
     index: SearchIndex,
-    labels: pl.DataFrame,
     group: dict[str, Any],
     there: list[tuple[dict[str, Any], int]],
     asked: DuplicatesRequest,
@@ -89,7 +87,7 @@ def _group(
             similarity=row["similarity"],
             rule=row["rule"],
             how=how(row),
-            labels=_labels(labels, number),
+            labels=gallery.review.labels_of(index, number),
         )
         for row, number in described
     ]
@@ -108,10 +106,3 @@ def _group(
         images=images,
         rest=[responses.DuplicateName.model_validate(row) for row, _ in others] if asked.rest else [],
     )
-
-
-def _labels(labels: pl.DataFrame, number: int) -> dict[str, str]:
-    if not labels.width:
-        return {}
-    row = labels.row(number, named=True)
-    return {name.removeprefix(LABEL): value for name, value in row.items() if value is not None}

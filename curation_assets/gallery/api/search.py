@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
 from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
+from curation_assets.gallery.review import SPLIT
 from curation_assets.images.names import printable
 from curation_assets.search.filters import PROBLEMS, TAGS
 from curation_assets.search.ordering import NEAR_COPIES, ONLY_COPIES
+from curation_assets.search.searcher import SearchResult
 
 router = APIRouter()
 
@@ -27,11 +29,11 @@ async def search(
 def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
     found = gallery.search(asked, asked.k, asked.offset)
     gallery.files.expect(found.index, found.rows)
-    further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES, TAGS])
+    told = _told(gallery, found)
     latest = gallery.review.latest()
     return responses.SearchAnswer(
         total=found.total,
-        images=found_images(found.rows, asked, found.copies, further, gallery.review.said_of_pictures()),
+        images=found_images(found.rows, asked, found.copies, told),
         index=gallery.index_facts(found.index),
         query=found.query.facts(),
         filter=found.filter.facts(),
@@ -42,3 +44,23 @@ def _search(gallery: Gallery, asked: PageRequest) -> responses.SearchAnswer:
         described=printable(found.query.describe()),
         latest=latest,
     )
+
+
+def _told(gallery: Gallery, found: SearchResult) -> list[dict[str, Any]]:
+    """What curation and people say of each image that was found."""
+    further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES, TAGS])
+    review, index = gallery.review, found.index
+    said, splits = review.said_of_pictures(), review.labels(index)[SPLIT]
+    return [
+        {
+            "problems": row[PROBLEMS],
+            "near": row[NEAR_COPIES],
+            "tags": row[TAGS],
+            "decided": said.get(content),
+            "labels": review.labels_of(index, number),
+            "split": splits[number],
+        }
+        for row, content, number in zip(
+            further.iter_rows(named=True), found.rows["content_sha256"], found.numbers.tolist(), strict=True
+        )
+    ]

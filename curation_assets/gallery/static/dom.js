@@ -132,6 +132,10 @@ export function largeShot(image) {
   return picture;
 }
 
+/** Labels and split of an image, in words; nothing where it has none. */
+export const labelled = (image) =>
+  [...Object.entries(image.labels ?? {}).map(([field, value]) => (field === "class" ? value : `${field}: ${value}`)), image.split].filter(Boolean).join(" · ");
+
 /** A cosine, or nothing where images aren't ranked. */
 export const scored = (image) => (image.score === null ? "" : `cosine ${image.score.toFixed(3)}`);
 

@@ -1,5 +1,5 @@
 // Duplicates: groups, the largest first; and one at a time, with what tells its images apart and which of them is kept.
-import { askJson, byId, el, fail, images, keyButton, large, linkTile, number, shot } from "./dom.js";
+import { askJson, byId, el, fail, images, keyButton, labelled, large, linkTile, number, shot } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { Review, undecided } from "./review.js";
 
@@ -171,7 +171,6 @@ function size(bytes) {
 }
 
 const dated = (image) => (image.captured_at ? image.captured_at.slice(0, 19).replace("T", " ") : "no date");
-const labelled = (one) => Object.entries(one.labels).map(([field, value]) => (field === "class" ? value : `${field}: ${value}`)).join(", ");
 
 /** What is known of an image; what is otherwise than with the keeper stands out. */
 function factsOf(thing, one) {

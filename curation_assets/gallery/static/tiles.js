@@ -1,5 +1,5 @@
 // The grid of images: one tab stop, arrow keys between the tiles, and a selection by mouse and keyboard.
-import { alike, copied, decided, el, marks, scored, shot } from "./dom.js";
+import { alike, copied, decided, el, labelled, marks, scored, shot } from "./dom.js";
 import { keep, ofLake, recall } from "./kept.js";
 
 const TYPING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
@@ -59,6 +59,7 @@ export class Tiles extends EventTarget {
       shot(image),
       el("span", { className: "name", textContent: image.name }),
       el("span", { className: "score", textContent: scored(image) || image.folder }),
+      labelled(image) ? el("span", { className: "score", textContent: labelled(image) }) : null,
     );
     const box = el("input", { type: "checkbox", tabIndex: -1, checked: chosen, "aria-label": `Select ${image.name}` });
     return el(
@@ -70,7 +71,7 @@ export class Tiles extends EventTarget {
         "aria-selected": String(chosen),
         "aria-colindex": String(at + 1),
         "data-decided": image.decided ?? undefined,
-        "aria-label": [image.name, scored(image), copied(image), alike(image), ...image.problems, decided(image), image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
+        "aria-label": [image.name, scored(image), labelled(image), copied(image), alike(image), ...image.problems, decided(image), image.status === "ok" ? "" : image.status].filter(Boolean).join(", "),
       },
       link,
       marks(image),
