@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import polars as pl
 import pytest
@@ -372,6 +372,24 @@ def test_phones_show_all_and_markup_is_text(visit: Open, place: str) -> None:
         window.go("/leakage?dataset=odd&version=1")
         expect(page.locator("#list .group")).to_have_count(2)
         assert fits(page)
+
+
+def test_what_a_page_asks_for_is_asked_once_and_with_the_page(visit: Open, place: str) -> None:
+    from playwright.sync_api import expect
+
+    window = visit(at=place)
+    asked: list[str] = []
+    window.page.on("request", lambda request: asked.append(request.url) if "/api/" in request.url else None)
+    odd = {"name": "odd", "side": SIDES[0], "class": MERGED}
+    for path, number in (
+        ("/datasets", 1),
+        (f"/datasets?{urlencode(odd)}", 3),
+        ("/datasets?name=leaves&compare=1&change=went", 3),
+        (f"/leakage?{urlencode({'dataset': 'odd', 'version': 1, 'one': SIDES[1], 'other': SIDES[0]})}", 1),
+    ):
+        asked.clear()
+        expect(window.go(path).locator(".tile, .kind").first).to_be_visible()
+        assert len(asked) == number, asked
 
 
 def test_leaks_are_filtered_and_the_address_holds_it(visit: Open, place: str) -> None:
