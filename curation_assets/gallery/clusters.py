@@ -9,9 +9,10 @@ import polars as pl
 
 from curation_assets.curate.scores.given_names import read_names
 from curation_assets.errors import CurationError
-from curation_assets.gallery.review import Held
+from curation_assets.gallery.held import Held
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.attachments import of_searched_model
+from curation_assets.search.filters import lies_below
 from curation_assets.search.index import SearchIndex
 
 _IMAGE = ["relative_path", "content_sha256"]
@@ -39,9 +40,7 @@ class ScoredImages:
         Args:
             folder: only images in it or below it count.
         """
-        rows = self.rows
-        if folder and folder != ".":
-            rows = rows.filter(pl.col("relative_path").str.starts_with(folder.strip("/") + "/"))
+        rows = self.rows.filter(lies_below(folder))
         contents = pl.col("number").filter(pl.col("content").is_first_distinct())
         found = rows.group_by("cluster").agg(
             images=pl.len(),

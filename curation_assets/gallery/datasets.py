@@ -22,8 +22,7 @@ from curation_assets.datasets.versions import checked_version, rows_of
 from curation_assets.errors import CurationError
 from curation_assets.export.card import Card, card_of, side_order
 from curation_assets.gallery.files import NotThereError
-from curation_assets.gallery.held import HeldSome
-from curation_assets.gallery.review import Held
+from curation_assets.gallery.held import Held, HeldSome
 from curation_assets.images.names import printable, text_from_path
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings

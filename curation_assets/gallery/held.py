@@ -1,4 +1,4 @@
-"""Some values of which each is made once for all who ask, and the ones that were used last are held."""
+"""Values that are made once for all who ask, and held until what they are made of is another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from curation_assets.gallery.review import Held
-
 _T = TypeVar("_T")
+
+
+class Held(Generic[_T]):
+    """A value that is made anew when what it is made of is another; whoever asks meanwhile waits for the one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[Hashable, _T] | None = None
+
+    def of(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """The value of a key; what ``make`` raises is raised."""
+        with self._lock:
+            if self._held is None or self._held[0] != key:
+                self._held = (key, make())
+            return self._held[1]
 
 
 class HeldSome(Generic[_T]):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import polars as pl
@@ -17,6 +15,7 @@ from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.errors import CurationError
+from curation_assets.gallery.held import Held
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
@@ -28,24 +27,8 @@ from curation_assets.review.recording import Recorder
 from curation_assets.review.samples import Sample, read_samples
 from curation_assets.search.index import SearchIndex
 
-_T = TypeVar("_T")
 LABEL, ISSUES = "label_", "label_issues"  # how columns of labels begin, and the one that is none
 SPLIT = "split"
-
-
-class Held(Generic[_T]):
-    """A value that is made anew when what it is made of is another; whoever asks meanwhile waits for the one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: tuple[Hashable, _T] | None = None
-
-    def of(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        """The value of a key; what ``make`` raises is raised."""
-        with self._lock:
-            if self._held is None or self._held[0] != key:
-                self._held = (key, make())
-            return self._held[1]
 
 
 class Review:
