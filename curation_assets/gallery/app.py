@@ -6,6 +6,8 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator
+from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +18,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from curation_assets import __version__
@@ -35,6 +36,7 @@ _ABOUT = """Looking at the images of a lake, searching them, and taking a choice
 Where the gallery has a token, send it as `Authorization: Bearer …`. Errors are `{"error": "one sentence"}`."""
 # Schemas that the description of the API calls otherwise than the code does.
 _SCHEMA_NAMES = {"SearchRequest": "Asked", "ExportRequest": "Export", "UploadReceipt": "Uploaded"}
+_MEDIA_TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 # Scripts of others, from where their packages are installed: (package, path in it), by the name they are served under.
 _VENDOR = {
     "deck.js": ("pydeck", "nbextension/static/index.js"),
@@ -78,9 +80,30 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     app.include_router(pages.router)
     app.include_router(api.router)
     app.add_api_route("/vendor/{name}", _vendor, include_in_schema=False)
-    static = files("curation_assets.gallery").joinpath("static")
-    app.mount("/static", StaticFiles(directory=str(static)))
+    app.add_api_route("/static/{name}", _static, include_in_schema=False)
     return HeadAsGet(Guard(app, token, hosts_checked))
+
+
+async def _static(name: str, request: Request) -> Response:
+    held = _held_static().get(name)
+    if held is None:
+        raise HTTPException(404)
+    content, kind, tag = held
+    headers = {"ETag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
+
+
+@cache
+def _held_static() -> dict[str, tuple[bytes, str, str]]:
+    """Content, media type and tag of scripts and styles: a page asks for a dozen at once, so they stay in memory."""
+    found = {}
+    for file in files("curation_assets.gallery").joinpath("static").iterdir():
+        if kind := _MEDIA_TYPES.get(file.name.rpartition(".")[2]):
+            content = file.read_bytes()
+            found[file.name] = content, kind, f'"{sha256(content).hexdigest()[:16]}"'
+    return found
 
 
 def _vendor(name: str) -> Response:
