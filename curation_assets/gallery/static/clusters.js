@@ -1,11 +1,10 @@
 // Clusters: the largest first, each with images near its centre and far from it, and a name that people can change.
-import { askJson, byId, el, linkTile, notice, number } from "./dom.js";
+import { askJson, byId, el, images, linkTile, notice, number } from "./dom.js";
 import { Decider } from "./decide.js";
 
 const PAGE = 24;
 const TYPED_MS = 250; // after the last letter
 const decider = new Decider(byId("saved"));
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 const clusters = (count) => `${number(count)} ${count === 1 ? "cluster" : "clusters"}`;
 const state = { name: "", folder: "" };
 let mayDecide = false;

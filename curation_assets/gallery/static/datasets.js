@@ -1,11 +1,9 @@
 // Datasets: all of them; or one: what a version holds and leaves out, how it differs from another, its recipe, and taking it along.
-import { ask, askJson, byId, download, el, notice, number } from "./dom.js";
+import { ask, askJson, byId, download, el, fail, images, notice, number } from "./dom.js";
 import { commandLine, likeness, namedTile, quoted } from "./named.js";
 
 const PAGE = 30;
 const MOST_SIDES = 30; // columns of the table
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
-const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
 const dated = (moment) => moment.slice(0, 16).replace("T", " ");
 const name = byId("main").querySelector("[data-name]")?.dataset.name ?? "";
 

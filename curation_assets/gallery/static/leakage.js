@@ -1,13 +1,11 @@
 // Leakage: pairs across sides counted, and each image that should give way beside what it is alike to on other sides.
-import { askJson, byId, el, notice, number } from "./dom.js";
+import { askJson, byId, el, fail, images, notice, number } from "./dom.js";
 import { likeness, namedTile } from "./named.js";
 
 const PAGE = 20;
 const KINDS = { exact: "the same bytes", near: "the same photograph", burst: "the same scene" };
 const FIELDS = ["dataset", "version", "kind", "one", "other"];
-const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 const pairs = (count) => `${number(count)} ${count === 1 ? "pair" : "pairs"}`;
-const fail = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
 
 const state = Object.fromEntries(FIELDS.map((field) => [field, ""]));
 let between = []; // pairs of sides, as the select has them by number
