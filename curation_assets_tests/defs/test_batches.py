@@ -76,7 +76,7 @@ def test_each_folder_is_told_of_as_the_run_of_its_partition_tells(
             assert set(told(alone, GROUPS)) == {None}
             assert told(alone, GROUPS)[None].metadata["images"] == told(result, GROUPS)[None].metadata["images"]
             assert checks(result, key) == checks(alone, key)
-            assert len(checks(result, key)) == 7
+            assert len(checks(result, key)) == 8
             for asset in (DIRECTORY, EMBEDDINGS, QUALITY):
                 ours, theirs = told(result, asset)[key], told(alone, asset)[key]
                 of_work = {"new", "unchanged", "encoded", "measured", "already there", "device", "precision"}

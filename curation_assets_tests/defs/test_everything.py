@@ -46,7 +46,7 @@ def test_one_click_brings_a_new_project_in_line_and_tells_of_each_folder(
         assert instance.get_materialized_partitions(dg.AssetKey(asset)) == folders
     assert all(instance.get_latest_materialization_event(dg.AssetKey(asset)) for asset in ASSETS)
     checked = {(of.check_name, of.partition) for of in result.get_asset_check_evaluations()}
-    assert len(checked) == 7 * 27 + 2 + 3 + 2 + 2
+    assert len(checked) == 8 * 27 + 2 + 3 + 3 + 2
     assert pipeline.tables.status(pipeline.selection.current())["embedded"].sum() == 27
     assert waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements) == 0
     versions = pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()
