@@ -20,6 +20,7 @@ export class Tiles extends EventTarget {
     this.row = row;
     this.images = [];
     this.selected = new Map(recall(localStorage, SELECTION, [])); // relative path → SHA-256 of the content, or null
+    this.isKept = true; // for other pages, in this browser
     this.focused = 0;
     this.anchor = null;
     this.before = null; // the selection that an extension with Shift began from
@@ -206,7 +207,7 @@ export class Tiles extends EventTarget {
   /** Make this the selection: relative path → SHA-256 of the content. */
   choose(selected, { quietly = false } = {}) {
     this.selected = selected;
-    if (!quietly) keep(localStorage, SELECTION, [...selected]);
+    if (!quietly) this.isKept = keep(localStorage, SELECTION, [...selected]);
     this.show();
     this.dispatchEvent(new Event("selection"));
   }
