@@ -120,7 +120,8 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     if size not in SIZES:
         raise CurationError(f"{size} images a band: choose among {', '.join(map(str, SIZES))}")
     sample_id = f"{time.time_ns():016x}{secrets.token_hex(8)}"
-    bands = draw(rows["at"].to_numpy(), queue.count(threshold), size, sample_id)
+    at, flagged = rows["at"].to_numpy(), queue.count(threshold)
+    bands = draw(at, flagged, size, sample_id, line=threshold, is_low=kind.is_low)
     if not bands:
         raise CurationError(f"no image can be judged by {kind.scale}")
     chosen = [

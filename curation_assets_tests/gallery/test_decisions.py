@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from curation_assets.datasets.recipe import LeaveOut
 from curation_assets.decisions.record import read_decisions, read_rows
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
@@ -138,7 +140,7 @@ def test_problems_are_counted_at_any_threshold(client: TestClient, own: Pipeline
 
 
 def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: TestClient, own: Pipeline) -> None:
-    asked = {"kind": "blurry", "by": "ann", "threshold": 10}
+    asked = {"kind": "blurry", "by": 'ann"\n[x]', "threshold": 10}
     made = client.post("/api/samples", json=asked).json()
     assert [band["drawn"] for band in made["bands"]] == [min(59, band["images"]) for band in made["bands"]]
     assert sum(band["images"] for band in made["bands"]) == len(own.judged_rows())
@@ -156,7 +158,9 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     last = sample["edges"][-1]
     assert (last["images"], sample["agreement"]) == (len(own.judged_rows()), None)
     assert " 1 was wrong: with 95% confidence (one-sided) at most " in last["told"]
-    assert f"+blurry = {last['threshold']:g}\n" in last["recipe"]
+    pasted = tomllib.loads("\n".join(line[1:] for line in last["recipe"].splitlines()))
+    assert LeaveOut.model_validate(pasted["leave_out"]).kinds == {"blurry": last["threshold"]}
+    assert last["threshold"] == 10, "the line names them all"
     assert decide(client, keep(999, keys[1]), by="ben").status_code == 200
     (again,) = client.get("/api/samples", params={"kind": "blurry"}).json()["samples"]
     assert (again["judged_by_several"], again["agreement"]) == (1, 0.0)

@@ -17,6 +17,13 @@ from playwright.sync_api import Page, expect
 EVERYTHING = "/problems?kind=blurry&threshold=10&view=worst"
 
 
+FILLED = """for (let size = 1e6; size >= 1; size /= 2) {
+  try {
+    for (let at = 0; ; at += 1) localStorage.setItem(`${size} ${at}`, "x".repeat(size));
+  } catch {}
+}"""
+
+
 def said(pipeline: Pipeline) -> list[tuple[str, str]]:
     """Kind and path of each decision that counts, by path."""
     rows = read_decisions(pipeline.tables.decisions).rows.sort("relative_path")
@@ -59,7 +66,7 @@ def test_no_room_in_the_browser_is_told(visit: Open, own: Pipeline, serve: Calla
     page = window.go("/")
     ready(page)
     page.on("dialog", lambda dialog: dialog.accept())
-    page.evaluate("for (let size = 1e6; size >= 1; size /= 2) try { for (let at = 0; ; at++) localStorage.setItem(`${size} ${at}`, 'x'.repeat(size)) } catch {}")
+    page.evaluate(FILLED)
     page.locator("#tiles .tile").nth(0).focus()
     page.keyboard.press("Shift+ArrowRight")
     expect(page.locator("#selection")).to_contain_text("2 selected. This browser has no room for it")
@@ -109,18 +116,10 @@ def test_one_image_that_is_another_by_now_keeps_no_other_from_being_decided_and_
 def test_taking_tags_and_decisions_back_shows_what_was_before_also_of_an_earlier_page(
     visit: Open, own: Pipeline, serve: Callable[..., str]
 ) -> None:
-    contents = own.tables.contents([f"rice/photo_00{at}.jpg" for at in (1, 2)])
-    append(
-        own.tables.decisions,
-        lambda _: [
-            {"kind": "tag", "value": "hard", "relative_path": path, "content_sha256": content, "decided_by": "Ben"}
-            for path, content in [*contents.items()][:1]
-        ]
-        + [
-            {"kind": "remove", "field": "quality", "relative_path": path, "content_sha256": content, "decided_by": "Ben"}
-            for path, content in [*contents.items()][:1]
-        ],
-    )
+    path = "rice/photo_001.jpg"
+    of = {"relative_path": path, "content_sha256": own.tables.contents([path])[path], "decided_by": "Ben"}
+    kinds = ({"kind": "tag", "value": "hard"}, {"kind": "remove", "field": "quality"})
+    append(own.tables.decisions, lambda _: [kind | of for kind in kinds])
     page = visit(at=serve(own)).go("/?folder=rice")
     ready(page)
     page.on("dialog", lambda dialog: dialog.accept())
@@ -158,7 +157,10 @@ def test_taking_tags_and_decisions_back_shows_what_was_before_also_of_an_earlier
 LISTED = """async ([total, theirs]) => {
   const { undecided } = await import("/static/review.js");
   let left = Array.from({ length: total }, (_, at) => ({ key: String(at) }));
-  const page = async (from) => ({ things: left.slice(from, from + 10), next: from + 10 < left.length ? from + 10 : null, total: left.length });
+  const page = async (from) => {
+    const next = from + 10 < left.length ? from + 10 : null;
+    return { things: left.slice(from, from + 10), next, total: left.length };
+  };
   const load = undecided(page);
   const given = [];
   let done = 0;
