@@ -57,6 +57,14 @@ def test_bands_weigh_as_much_as_they_hold_and_only_those_that_are_named_and_done
     assert reviewed([two], said("remove"), usual) == []
 
 
+def test_a_picture_that_was_removed_for_another_problem_is_no_proof_of_this_one() -> None:
+    one = sample("dark", (0.2, 100, 4))
+    rows = said("remove", "remove", "remove", "keep").rows
+    shown = [None, '{"problem": "blurry", "score": 0.1}', '{"problem": "dark"}', '{"problem": "blurry"}']
+    (band,) = one.bands(standing(rows.with_columns(shown=pl.Series(shown))))
+    assert (band.right, band.unsure, band.wrong) == (2, 1, 1)
+
+
 def test_the_latest_sample_that_tells_something_counts(usual: Thresholds) -> None:
     latest, earlier = sample("blurry", (0.2, 5, 1), begin=1), sample("blurry", (0.2, 10, 1))
     assert [one.images for one in reviewed([latest, earlier], said("remove", "keep"), usual)] == [5]
