@@ -24,7 +24,7 @@ def content(number: int) -> str:
 
 def sample(kind: str, *bands: tuple[float, int, int], begin: int = 0) -> Sample:
     """Bands as (last, images, drawn); contents are numbered from ``begin``."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for at, (last, images, drawn) in enumerate(bands):
         for _ in range(drawn):
             facts = {"band": at, "first": 0.0, "last": last, "flagged": True, "images": images}

@@ -41,6 +41,7 @@ export async function tellAnew({ tiles, decider, keys, changed }) {
  * @param active () → whether the keys are meant for the grid now
  */
 export function decideOnTiles({ tiles, decider, place, shown = () => undefined, changed = () => {}, active = () => true }) {
+  tiles.latest = () => decider.latest;
   const before = new Map(); // key → what was decided before each step of this page
 
   async function say(answer) {
@@ -50,7 +51,7 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
     const where = away ? `, ${number(away)} of them not on this page,` : "";
     if (!chosen.length) return;
     if ((away || chosen.length > 1) && !confirm(`${answer.name}: ${images(chosen.length)}${where} ${answer.effect}. Undo takes it back.`)) return;
-    const said = await decider.say(chosen.map((image) => decisionOf(image, answer, shown(image))), `${answer.name}, ${images(chosen.length)}`);
+    const said = await decider.say(chosen.map((image) => ({ ...decisionOf(image, answer, shown(image)), ...tiles.seenOf(image.relative_path) })), `${answer.name}, ${images(chosen.length)}`);
     if (!said) return;
     const decided = new Map(tiles.images.map((image) => [image.relative_path, image.decided ?? null]));
     for (const { relative_path: key } of chosen) before.set(key, [...(before.get(key) ?? []), decided.get(key)]);

@@ -74,7 +74,7 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
     const asked = await askForTag(`Tag ${images(chosen.length)}`, [...has].sort());
     if (!asked) return;
     const label = `${asked.kind === "tag" ? "Tagged" : "Taken off:"} “${asked.tag}”, ${images(chosen.length)}`;
-    if (!(await decider.say(chosen.map(([key, content]) => taggingOf(key, content, asked)), label))) return;
+    if (!(await decider.say(chosen.map(([key, content]) => ({ ...taggingOf(key, content, asked), ...tiles.seenOf(key) })), label))) return;
     const had = new Map(tiles.images.map((image) => [image.relative_path, image.tags ?? []]));
     for (const [key] of chosen) before.set(key, [...(before.get(key) ?? []), had.get(key)]);
     mark(asked, new Set(chosen.map(([key]) => key)));
