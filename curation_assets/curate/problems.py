@@ -69,7 +69,13 @@ class Kind:
     def limit(self, threshold: float) -> str:
         """From which score on, for a reader."""
         sign = "≥" if self.is_counted else "<" if self.is_low else ">"
-        return f"{self.scale} {sign} {threshold:g}"
+        return f"{self.scale} {sign} {shortly(threshold)}"
+
+
+def shortly(threshold: float) -> str:
+    """A threshold in few digits, where those name the same images."""
+    short = f"{threshold:g}"
+    return short if float(short) == threshold else repr(threshold)
 
 
 _SIDE = (pl.col("width").cast(pl.Float64) * pl.col("height")).sqrt()

@@ -74,7 +74,7 @@ def fault_of(row: Mapping[str, str | None]) -> str | None:
         return f"{kind} takes no field"
     if (kind == KEEPER or field == DUPLICATE) and kind != RELABEL and row["relative_path"] is None:
         return f"{'keeper' if kind == KEEPER else f'{kind} of a duplicate'} is about one path, and none is given"
-    if kind == RELABEL and (field is None or row["value"] is None):
+    if kind == RELABEL and (field is None or not (row["value"] or "").strip()):
         return f"relabel needs {'the field of labels' if field is None else 'a value: the label'}"
     is_of_labels = kind == RELABEL or (kind == UNSURE and field != QUALITY)
     if is_of_labels and (fault := fault_of_field(str(field))):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
@@ -46,7 +47,7 @@ class Wanted:
 
     def rows(self, spec: TableSpec) -> pl.Expr:
         """Of which rows of a table one of the images is what they are about."""
-        names = {column.name for column in spec.columns}
+        names = {column.name for column in spec.columns if pa.types.is_string(column.type)}  # others are called so too
         parts = [self._is_content(name) for name in _CONTENTS if name in names]
         if names.issuperset(_IMAGE):
             parts.append(pl.col("content_sha256").is_null() & self._is_path("relative_path"))

@@ -471,6 +471,12 @@ SAMPLES = TableSpec(
         Column("at", pa.float64(), "threshold at which it begins to have the problem"),
         Column("field", pa.string(), "of the label that is doubted; null of a picture", came_later=True),
         Column("given", pa.string(), "the label that counted then; null of a picture", came_later=True),
+        Column(
+            "other_sha256",
+            pa.string(),
+            "of the one image that the label conflicts with; null: of none",
+            came_later=True,
+        ),
     ),
     key=("sample_id", "place"),
     dictionary=("sample_id", "kind", "created_by"),

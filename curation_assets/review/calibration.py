@@ -129,7 +129,9 @@ class Drawn:
     places: list[int]
 
 
-def draw(at: NDArray[np.float64], flagged: int, size: int, seed: str) -> list[Drawn]:
+def draw(
+    at: NDArray[np.float64], flagged: int, size: int, seed: str, *, line: float | None = None, is_low: bool = True
+) -> list[Drawn]:
     """Cut a queue into bands, and draw from each: three of what is flagged, one of as many beyond the line.
 
     Images with equal turning points are in one band.
@@ -139,6 +141,8 @@ def draw(at: NDArray[np.float64], flagged: int, size: int, seed: str) -> list[Dr
         flagged: how many of them.
         size: to be drawn from a band; all of one that has fewer.
         seed: of what is drawn.
+        line: threshold that names those that are flagged; None: any that does.
+        is_low: whether low turning points are the worst.
     """
     rng = random.Random(seed)
     beyond = min(len(at), flagged + max(flagged, _BEYOND_LEAST))
@@ -149,7 +153,8 @@ def draw(at: NDArray[np.float64], flagged: int, size: int, seed: str) -> list[Dr
         if end <= begin:
             continue
         places = rng.sample(range(begin, end), min(size, end - begin))
-        bands.append(Drawn(float(at[begin]), _edge(at, end), end <= flagged, end - begin, places))
+        last = line if end == flagged and line is not None else _edge(at, end, is_low=is_low)
+        bands.append(Drawn(float(at[begin]), last, end <= flagged, end - begin, places))
         begin = end
     return bands
 
@@ -161,11 +166,11 @@ def _without_cutting(at: NDArray[np.float64], place: int) -> int:
     return place
 
 
-def _edge(at: NDArray[np.float64], end: int) -> float:
+def _edge(at: NDArray[np.float64], end: int, *, is_low: bool) -> float:
     """A threshold that names what lies before a place, and not what lies after it: a short number between the two."""
-    if end == len(at):
-        return float(at[-1])
-    inside, outside = float(at[end - 1]), float(at[end])
+    inside = float(at[end - 1])
+    beyond = max(abs(inside) / 100, 1e-9)  # behind the last one nothing lies
+    outside = float(at[end]) if end < len(at) else inside + (beyond if is_low else -beyond)
     for digits in range(1, 17):
         found = float(f"{(inside + outside) / 2:.{digits}g}")
         if min(inside, outside) < found < max(inside, outside):

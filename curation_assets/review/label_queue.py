@@ -49,14 +49,29 @@ class LabelQueue:
     def _taken_apart(self, decisions: Decisions) -> pl.DataFrame:
         """Conflicts of two that are two photographs: the columns of a label, and ``apart``."""
         alone = self.rows.filter((pl.col("number") == 1) & (pl.col("issues") == [CONFLICTING]))
-        alone = alone.select(*_LABEL, other=pl.col("evidence").list.first())
-        contents = self.rows.select(other="relative_path", other_sha256="content_sha256").unique("other")
-        ends = pl.col("content_sha256", "other_sha256")
-        both = alone.join(contents, on="other").with_columns(
-            first=pl.min_horizontal(ends), second=pl.max_horizontal(ends)
-        )
-        apart = both.join(decisions.different_pairs(), on=["first", "second"], how="semi")
-        return apart.select(*_LABEL, apart=pl.lit(DIFFERENT))
+        both = alone.select(_LABEL).with_columns(other_sha256=_other(alone, self.rows))
+        return both.filter(is_apart(both, decisions)).select(*_LABEL, apart=pl.lit(DIFFERENT))
+
+
+def is_apart(rows: pl.DataFrame, decisions: Decisions) -> pl.Series:
+    """Of each row whether somebody said that ``content_sha256`` and ``other_sha256`` are two photographs."""
+    ends = pl.col("content_sha256", "other_sha256")
+    both = rows.select(first=pl.min_horizontal(ends), second=pl.max_horizontal(ends))
+    apart = decisions.different_pairs().with_columns(apart=pl.lit(value=True))
+    found = both.join(apart, on=["first", "second"], how="left", maintain_order="left")
+    return found["apart"].fill_null(value=False)
+
+
+def _other(rows: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
+    """Of each row the content of the one image that its label conflicts with; null where there is none, or are several.
+
+    Args:
+        known: rows among which that image is.
+    """
+    contents = known.select(_other="relative_path", _content="content_sha256").unique("_other")
+    others = rows.select("number", _other=pl.col("evidence").list.first())
+    found = others.join(contents, on="_other", how="left", maintain_order="left")
+    return found.select(pl.when(pl.col("number") == 1).then("_content"))["_content"]
 
 
 def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
@@ -67,7 +82,7 @@ def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
 
     Returns:
         A queue whose rows are labels, with ``field``, ``given``, ``suggested``, ``label_quality``, ``number``,
-        ``evidence`` and ``reason`` of the table.
+        ``evidence`` and ``reason`` of the table, and ``other_sha256``: of the one image that a label conflicts with.
 
     Raises:
         CurationError: the table can't be read.
@@ -77,6 +92,7 @@ def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
     rows = label_issues.latest().read(columns, where=pl.col("kind") == kind).drop("_file")
     rows = rows.with_columns(score=pl.col(score).cast(pl.Float64)).drop_nulls("score").unique(_LABEL, keep="first")
     rows = rows.sort("score", "relative_path", "field", descending=[not KINDS[kind].is_low, False, False])
+    rows = rows.with_columns(other_sha256=_other(rows, rows) if kind == CONFLICTING else pl.lit(None, pl.String))
     return ProblemQueue(KINDS[kind], rows.with_columns(at="score"), len(rows))
 
 

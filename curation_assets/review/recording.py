@@ -99,7 +99,7 @@ class Recorder:
 
         Raises:
             CurationError: one says nothing, or takes back what isn't there.
-            NotWrittenError: the table can't be written.
+            NotWrittenError: the table can't be written, or no thread does it any more.
         """
         for one in asked:
             if not TOKEN.fullmatch(one.token):
@@ -109,7 +109,7 @@ class Recorder:
         job = _Job(asked)
         with self._change:
             if self._closing:
-                raise CurationError("the gallery is stopping")
+                raise NotWrittenError("the gallery is stopping")
             if not self._threads:
                 self._threads = [
                     threading.Thread(target=work, name=name, daemon=True)

@@ -20,11 +20,11 @@ from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
-from curation_assets.review.label_queue import IS_OF_LABEL, ISSUES
-from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue, of_pictures
+from curation_assets.review.label_queue import IS_OF_LABEL, ISSUES, is_apart
+from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
-_QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given"]
+_QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given", "other_sha256"]
 _BAND = ["band", "first", "last", "flagged", "images"]
 
 
@@ -52,11 +52,17 @@ class Sample:
     def said(self, decisions: Decisions) -> pl.DataFrame:
         """The rows with ``decided``: ``remove`` (it has the problem), ``keep``, ``unsure``; null where nobody said.
 
+        A picture that was removed for another problem may have this one or not: it is ``unsure``.
+
         A label has it when people gave another one (or, where it conflicts, any one), and hasn't when they gave the
-        same (or said that what it conflicts with is another photograph).
+        same (or said that the one image that it conflicts with is another photograph).
         """
         if self.kind not in ISSUES:
-            return self.rows.join(of_pictures(decisions), on="content_sha256", how="left", maintain_order="left")
+            problem = pl.col("shown").str.json_path_match("$.problem")
+            is_of_another = (pl.col("kind") == REMOVE) & (problem != self.kind).fill_null(value=False)
+            decided = pl.when(is_of_another).then(pl.lit(UNSURE)).otherwise("kind")
+            said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided=decided)
+            return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
         labels = decisions.rows.filter(IS_OF_LABEL).select("content_sha256", "field", "kind", "value")
         rows = self.rows.drop("kind").join(labels, on=["content_sha256", "field"], how="left", maintain_order="left")
         is_one = pl.col("value") != pl.col("given").fill_null("") if self.kind == MISLABELLED else pl.lit(value=True)
@@ -69,9 +75,7 @@ class Sample:
         )
         decided = pl.when(pl.col("kind").is_not_null()).then(decided)
         if self.kind == CONFLICTING:
-            apart = decisions.different_pairs()
-            ends = pl.concat([apart["first"], apart["second"]]).implode()
-            decided = pl.when(pl.col("content_sha256").is_in(ends)).then(pl.lit(KEEP)).otherwise(decided)
+            decided = pl.when(is_apart(rows, decisions)).then(pl.lit(KEEP)).otherwise(decided)
         return rows.select(*self.rows.drop("kind").columns, kind=pl.lit(self.kind), decided=decided)
 
     def bands(self, decisions: Decisions) -> list[Band]:
@@ -106,7 +110,7 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     """Draw from a queue, and write down what was drawn, in one commit; creates the table where there is none.
 
     Args:
-        queue: of labels its rows have ``field`` and ``given`` too.
+        queue: of labels its rows have ``field``, ``given`` and ``other_sha256`` too.
         threshold: the line.
         size: images of a band.
         by: who asks for it.
@@ -120,7 +124,8 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     if size not in SIZES:
         raise CurationError(f"{size} images a band: choose among {', '.join(map(str, SIZES))}")
     sample_id = f"{time.time_ns():016x}{secrets.token_hex(8)}"
-    bands = draw(rows["at"].to_numpy(), queue.count(threshold), size, sample_id)
+    at, flagged = rows["at"].to_numpy(), queue.count(threshold)
+    bands = draw(at, flagged, size, sample_id, line=threshold, is_low=kind.is_low)
     if not bands:
         raise CurationError(f"no image can be judged by {kind.scale}")
     chosen = [
@@ -130,8 +135,8 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
     ]
     random.Random(sample_id).shuffle(chosen)  # whoever looks doesn't know of which band it is
     places = pl.DataFrame(chosen, [*_BAND, "_at"], orient="row")
-    of_picture = [pl.lit(None, pl.String).alias(name) for name in _OF_LABEL if name not in rows.columns]
-    rows = rows.with_row_index("_at").select(pl.col("_at").cast(pl.Int64), *_QUEUED, *of_picture or _OF_LABEL)
+    of_label = [pl.col(name) if name in rows.columns else pl.lit(None, pl.String).alias(name) for name in _OF_LABEL]
+    rows = rows.with_row_index("_at").select(pl.col("_at").cast(pl.Int64), *_QUEUED, *of_label)
     made = (
         places.join(rows, on="_at", how="left", maintain_order="left")
         .with_row_index("place")

@@ -8,15 +8,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from curation_assets.curate.problems import KINDS
 from curation_assets.datasets.forgetting import without_names
 from curation_assets.forgetting.forget import forget
 from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.review.samples import draw_sample
 from curation_assets_tests.commands.conftest import Curation
 
 RECIPE = """
@@ -39,12 +43,16 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lived_in(curation: Curation, lake: Pipeline, recipes: Path) -> Pipeline:
-    """A lake with a version of a dataset, decisions, and a history in which two of the images lie that go."""
+    """A lake with a version of a dataset, decisions, a sample, and a history in which two of the images lie that go."""
     images = lake.settings.images_root
     assert curation("dataset", "build", "leaves")[0] == 0
     for path in ("rust/b.jpg", "rust/d.jpg"):
         assert curation("decisions", "add", "keep", path)[0] == 0
     assert curation("decisions", "add", "different", "rust/d.jpg", "miner/a.jpg")[0] == 0
+    assert curation("decisions", "add", "tag", "miner/a.jpg", "--value", "hard")[0] == 0
+    measured = lake.tables.directory.latest().read(["relative_path", "content_sha256"]).drop("_file")
+    queue = ProblemQueue(KINDS["blurry"], measured.with_columns(score=pl.lit(0.1), at=pl.lit(0.1)), len(measured))
+    draw_sample(lake.tables.samples, queue, 0.2, 59, "ann")
     for path in ("rust/b.jpg", "rust/d.jpg"):
         (images / path).unlink()
     assert curation("run")[0] == 0
@@ -101,7 +109,7 @@ def test_nothing_is_left_of_images_and_of_others_all(
     exports = {Path(each["place"]).name: (each["dataset"], each["is_there"]) for each in told["exports"]}
     assert exports == {"leaves.csv": ("leaves", True), "with": (None, False)}
     rows = {one["table"].removeprefix("crop_images_directory"): one["rows"] for one in told["tables"]}
-    assert (rows[""], rows["_decisions"], rows["_datasets"]) == (2, 2, 3)
+    assert (rows[""], rows["_decisions"], rows["_datasets"], rows["_samples"]) == (2, 3, 3, 3)
     assert traces(lived_in, contents, GOES) == []
     assert [path for path in GOES if (lived_in.settings.images_root / path).exists()] == []
     # The others are all there: in the tables, and in the version, also one that is gone from the tables.

@@ -101,6 +101,7 @@ def walk(browser: Browser, address: str, pipeline: Pipeline) -> None:
     page.goto(f"{address}/problems?kind=blurry&folder=coffee")
     shot("line")
     page.locator("#begin").click()
+    expect(page.locator("#review figcaption a")).to_be_visible()
     shot("one")
     decided("rrkkkkkk")
     page.goto(f"{address}/labels?field=class&view=one")

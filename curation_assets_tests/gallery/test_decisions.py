@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from curation_assets.datasets.recipe import LeaveOut
 from curation_assets.decisions.record import read_decisions, read_rows
+from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.gallery.conftest import NEAR, THIS_MACHINE, client_of, decide
 
@@ -75,6 +78,7 @@ def test_who_may_not_decide_is_told_and_nothing_is_written(own: Pipeline, client
         (keep(1) | {"token": "x"}, 400, "16 lower-case hexadecimal digits"),
         (keep(1) | {"kind": "burn"}, 400, "there is no kind 'burn'"),
         (keep(1) | {"kind": "relabel", "field": "class"}, 400, "relabel needs a value"),
+        (keep(1) | {"kind": "relabel", "field": "class", "value": " "}, 400, "relabel needs a value"),
         ({"token": "0" * 16}, 400, "names its kind"),
         ({"token": "0" * 16, "undoes": "nothing"}, 400, "no decision 'nothing'"),
         (keep(1) | {"more": 1}, 400, "more"),
@@ -88,6 +92,19 @@ def test_what_says_nothing_is_one_line(
     assert said in answer.json()["error"]
     assert not own.tables.decisions.exists() or not len(read_rows(own.tables.decisions))
     assert decide(client, keep(1), by=" ").status_code == 400
+
+
+def test_a_lake_that_is_not_there_for_a_moment_is_no_fault_of_a_decision(
+    client: TestClient, own: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> None:
+        raise CurationError("the disk is not there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("curation_assets.search.searcher.Searcher.open", gone)
+        answer = decide(client, keep(1))
+    assert (answer.status_code, answer.json()["error"]) == (503, "it can't be written: the disk is not there")
+    assert decide(client, keep(1)).status_code == 200
 
 
 def test_problems_are_counted_at_any_threshold(client: TestClient, own: Pipeline) -> None:
@@ -123,7 +140,7 @@ def test_problems_are_counted_at_any_threshold(client: TestClient, own: Pipeline
 
 
 def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: TestClient, own: Pipeline) -> None:
-    asked = {"kind": "blurry", "by": "ann", "threshold": 10}
+    asked = {"kind": "blurry", "by": 'ann"\n[x]', "threshold": 10}
     made = client.post("/api/samples", json=asked).json()
     assert [band["drawn"] for band in made["bands"]] == [min(59, band["images"]) for band in made["bands"]]
     assert sum(band["images"] for band in made["bands"]) == len(own.judged_rows())
@@ -141,7 +158,9 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     last = sample["edges"][-1]
     assert (last["images"], sample["agreement"]) == (len(own.judged_rows()), None)
     assert " 1 was wrong: with 95% confidence (one-sided) at most " in last["told"]
-    assert f"+blurry = {last['threshold']:g}\n" in last["recipe"]
+    pasted = tomllib.loads("\n".join(line[1:] for line in last["recipe"].splitlines()))
+    assert LeaveOut.model_validate(pasted["leave_out"]).kinds == {"blurry": last["threshold"]}
+    assert last["threshold"] == 10, "the line names them all"
     assert decide(client, keep(999, keys[1]), by="ben").status_code == 200
     (again,) = client.get("/api/samples", params={"kind": "blurry"}).json()["samples"]
     assert (again["judged_by_several"], again["agreement"]) == (1, 0.0)

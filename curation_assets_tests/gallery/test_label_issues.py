@@ -99,6 +99,23 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
     assert edges
 
 
+def test_only_what_a_label_conflicts_with_says_that_it_does_not(client: TestClient, doubted: Pipeline) -> None:
+    client.post("/api/samples", json={"kind": "conflicting", "by": "Ann", "size": 59})
+
+    def wrong() -> int:
+        (sample,) = client.get("/api/samples", params={"kind": "conflicting"}).json()["samples"]
+        assert sample["looked_at"] == sum(band["wrong"] for band in sample["bands"])
+        return int(sample["looked_at"])
+
+    apart = {"kind": "different", "key": NEAR[0]}
+    assert decide(client, apart | {"token": "1" * 16, "other": "rice/photo_001.jpg"}).status_code == 200
+    assert wrong() == 0
+    assert decide(client, apart | {"token": "2" * 16, "other": NEAR[1]}).status_code == 200
+    assert wrong() == 1, "the other one has two labels of its own"
+    doubted.find_label_issues(LogProgress())
+    assert wrong() == 1, "also when the conflict is gone"
+
+
 def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 

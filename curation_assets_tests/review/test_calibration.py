@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import polars as pl
 import pytest
 
+from curation_assets.curate.problems import KINDS, shortly
 from curation_assets.review.calibration import Band, agreement, draw, part_of, suggestions, upper_bound
+from curation_assets.review.problem_queue import ProblemQueue
 
 
 def test_the_bounds_are_those_of_the_book() -> None:
@@ -53,6 +56,22 @@ def test_edges_name_the_bands_before_them() -> None:
     assert draw(at, flagged, 59, "other") != bands
     high = -at  # high scores are the worst
     assert [band.images for band in draw(high, flagged, 59, "seed")] == [band.images for band in bands]
+
+
+@pytest.mark.parametrize("kind", ["blurry", "outlier", "conflicting"])  # low, high, counted ones are the worst
+@pytest.mark.parametrize("flagged", [2, 250, 300])
+def test_edges_name_as_many_as_they_say_also_at_the_line_and_the_end(kind: str, flagged: int) -> None:
+    rng = random.Random(4)
+    is_counted, is_low = KINDS[kind].is_counted, KINDS[kind].is_low
+    values = [float(rng.randrange(1, 40)) if is_counted else 0.3 + rng.random() / 1e9 for _ in range(300)]
+    at = sorted(values, reverse=not is_low)
+    queue = ProblemQueue(KINDS[kind], pl.DataFrame({"at": at}), len(at))
+    line = at[flagged - 1] if is_counted else float(np.nextafter(at[flagged - 1], float(is_low)))
+    bands = draw(np.array(at), queue.count(line), 59, "seed", line=line, is_low=is_low)
+    ends = np.cumsum([band.images for band in bands]).tolist()
+    assert [queue.count(band.last) for band in bands] == ends
+    assert [queue.count(float(shortly(band.last))) for band in bands] == ends
+    assert [band.last for band in bands if band.flagged][-1] == line
 
 
 @pytest.mark.parametrize(

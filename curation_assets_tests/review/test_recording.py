@@ -62,7 +62,7 @@ def test_what_is_acknowledged_is_in_the_table_once_and_what_follows_from_it_foll
     assert kinds(table) == {A: "remove", B: "remove"}
     recorder.close()
     assert sum(followed) == len(read_rows(table)) == 3
-    with pytest.raises(CurationError, match="stopping"):
+    with pytest.raises(NotWrittenError, match="stopping"):  # what is refused otherwise is not sent again
         recorder.record([asked(4)])
 
 

@@ -24,7 +24,7 @@ def content(number: int) -> str:
 
 def sample(kind: str, *bands: tuple[float, int, int], begin: int = 0) -> Sample:
     """Bands as (last, images, drawn); contents are numbered from ``begin``."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for at, (last, images, drawn) in enumerate(bands):
         for _ in range(drawn):
             facts = {"band": at, "first": 0.0, "last": last, "flagged": True, "images": images}
@@ -55,6 +55,14 @@ def test_bands_weigh_as_much_as_they_hold_and_only_those_that_are_named_and_done
     (found,) = reviewed([two], said("remove", "keep", "keep", "keep"), thresholds({"blurry": 0.3}))
     assert (found.images, found.precision) == (10, 0.5), "the second band is not named by that threshold"
     assert reviewed([two], said("remove"), usual) == []
+
+
+def test_a_picture_that_was_removed_for_another_problem_is_no_proof_of_this_one() -> None:
+    one = sample("dark", (0.2, 100, 4))
+    rows = said("remove", "remove", "remove", "keep").rows
+    shown = [None, '{"problem": "blurry", "score": 0.1}', '{"problem": "dark"}', '{"problem": "blurry"}']
+    (band,) = one.bands(standing(rows.with_columns(shown=pl.Series(shown))))
+    assert (band.right, band.unsure, band.wrong) == (2, 1, 1)
 
 
 def test_the_latest_sample_that_tells_something_counts(usual: Thresholds) -> None:

@@ -84,7 +84,10 @@ def may_decide(request: Request) -> bool:
 
 def _decided(gallery: Gallery, asked: DecisionsRequest) -> responses.DecisionsAnswer:
     by = asked.by.strip()
-    index = gallery.searcher.open()
+    try:
+        index = gallery.searcher.open()
+    except CurationError as error:  # no fault of what is asked: a disk that isn't there for a moment, say
+        raise HTTPException(503, f"it can't be written: {error}", {"Retry-After": "3"}) from error
     try:
         answers = gallery.review.recorder.record([_asked(one, by, index) for one in asked.decisions])
     except NotWrittenError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
 
-from curation_assets.curate.problems import KINDS, check_kind
+from curation_assets.curate.problems import KINDS, check_kind, shortly
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.decisions import check_may_decide
 from curation_assets.gallery.api.label_issues import as_issue
@@ -100,7 +100,7 @@ def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
         drawn=len(sample.rows),
         looked_at=sum(band.looked_at for band in bands),
         bands=[_band(band, each) for band in bands],
-        edges=[_edge(sample, edge) for edge in edges],
+        edges=[_edge(sample, edge) for edge in edges if edge.threshold > 0],  # no other can be asked for
         confidence=CONFIDENCE,
         judged_by_several=judged[0] if judged else 0,
         agreement=judged[1] if judged else None,
@@ -124,10 +124,11 @@ def _edge(sample: Sample, edge: Suggestion) -> responses.SampleEdge:
         f"{was} wrong: with {CONFIDENCE:.0%} confidence (one-sided) at most {edge.most_wrong:.1%} are"
     )
     recipe = f" [leave_out]\n+# measured {sample.created_at:%Y-%m-%d} for {sample.created_by!r}: {told}\n"
+    threshold = shortly(edge.threshold)
     if kind.name in ISSUES:  # a recipe takes their threshold from the settings
-        recipe += f'+# with {kind.name}={edge.threshold:g} in CURATION_PROBLEM_THRESHOLDS\n+{kind.name} = "suspected"\n'
+        recipe += f'+# with {kind.name}={threshold} in CURATION_PROBLEM_THRESHOLDS\n+{kind.name} = "suspected"\n'
     else:
-        recipe += f"+{kind.name} = {edge.threshold:g}\n"
+        recipe += f"+{kind.name} = {threshold}\n"
     return responses.SampleEdge(
         threshold=edge.threshold, images=edge.images, most_wrong=edge.most_wrong, told=told, recipe=recipe
     )

@@ -4,6 +4,7 @@ import { keep, ofLake, recall } from "./kept.js";
 
 const NAME = "curation name", OUTBOX = ofLake("curation outbox"), VISIT = ofLake("curation visit");
 const POLL_MS = 5000, LATER_MS = 3000, MOST = 1000;
+const LATER = [401, 408]; // and what the gallery itself isn't up to: it may be sent again
 
 const token = () => [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -18,9 +19,10 @@ export class Decider extends EventTarget {
     this.mine = new Set(this.outbox.map(({ decision }) => decision.token));
     this.sending = null;
     this.trouble = "";
+    this.isKept = true; // in this browser, until it is sent
     if (this.outbox.length) this.send();
     setInterval(() => document.hidden || this.look(), POLL_MS);
-    addEventListener("beforeunload", (event) => this.outbox.length && !this.trouble && event.preventDefault());
+    addEventListener("beforeunload", (event) => this.outbox.length && !(this.trouble && this.isKept) && event.preventDefault());
     this.show();
   }
 
@@ -67,8 +69,15 @@ export class Decider extends EventTarget {
       this.outbox.push({ by, decision });
       this.mine.add(decision.token);
     }
-    keep(localStorage, OUTBOX, this.outbox);
+    this.keep();
     this.send();
+  }
+
+  /** Keep what waits, beside what other pages of this browser let wait there; `gone`: tokens of what doesn't any more. */
+  keep(gone = new Set()) {
+    const own = new Set(this.outbox.map(({ decision }) => decision.token));
+    const theirs = recall(localStorage, OUTBOX, []).filter(({ decision }) => !own.has(decision.token) && !gone.has(decision.token));
+    this.isKept = keep(localStorage, OUTBOX, [...theirs, ...this.outbox]);
   }
 
   send() {
@@ -107,10 +116,11 @@ export class Decider extends EventTarget {
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, decisions: batch }),
       });
     } catch (error) {
-      if (!error.status || error.status >= 429 || error.status === 401) throw error;
-      // One that can't be written keeps no other from being written: each is tried alone.
+      if (!error.status || error.status >= 429 || LATER.includes(error.status)) throw error;
+      // One that can't be written keeps no other from being written: of either half the one without it is.
       if (batch.length > 1) {
-        for (const decision of batch) await this.post(by, [decision]);
+        const half = Math.ceil(batch.length / 2);
+        for (const part of [batch.slice(0, half), batch.slice(half)]) await this.post(by, part);
       } else {
         this.drop(batch);
         this.dispatchEvent(new CustomEvent("refused", { detail: { decision: batch[0], message: error.message } }));
@@ -133,10 +143,8 @@ export class Decider extends EventTarget {
 
   drop(batch) {
     const tokens = new Set(batch.map((one) => one.token));
-    // Another page of this browser may have added some, or sent these.
-    const there = recall(localStorage, OUTBOX, []).filter(({ decision }) => !tokens.has(decision.token));
     this.outbox = this.outbox.filter(({ decision }) => !tokens.has(decision.token));
-    keep(localStorage, OUTBOX, there);
+    this.keep(tokens);
     this.show();
   }
 
@@ -155,8 +163,9 @@ export class Decider extends EventTarget {
 
   show() {
     const waiting = this.outbox.length;
+    const stay = this.isKept ? "They stay in this browser, and are sent again." : "This browser has no room for them: leave the page open until they are sent.";
     const text = this.trouble
-      ? `${waiting} not saved: ${this.trouble} They stay in this browser, and are sent again.`
+      ? `${waiting} not saved: ${this.trouble} ${stay}`
       : waiting ? `Saving ${waiting} …` : this.mine.size ? "All saved" : "";
     if (this.place) {
       this.place.textContent = text;
@@ -166,9 +175,19 @@ export class Decider extends EventTarget {
 }
 
 /** Say on a page what could not be written, or what somebody else said meanwhile. */
-export function tellOfTrouble(decider, place) {
+export function tellOfTrouble(decider, notices) {
+  const place = el("div", {}); // of its own: what a page says of a search goes with the search
+  notices.before(place);
   decider.addEventListener("conflict", (event) => place.append(conflictNotice(decider, event.detail)));
-  decider.addEventListener("refused", (event) => place.append(notice(`Not written: ${event.detail.message}`, "alert")));
+  decider.addEventListener("refused", ({ detail: { message } }) => {
+    const said = `Not written: ${message}`;
+    const before = [...place.children].find((one) => one.dataset.said === said);
+    const times = Number(before?.dataset.times ?? 0) + 1;
+    const now = notice(times > 1 ? `${said} (${times} times)` : said, "alert");
+    Object.assign(now.dataset, { said, times });
+    if (before) before.replaceWith(now);
+    else place.append(now);
+  });
 }
 
 /** What two people said of one thing, and a way to insist. */

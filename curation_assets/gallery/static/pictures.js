@@ -1,5 +1,5 @@
 // Decisions on pictures themselves, in any grid: of what is selected or in focus, by buttons and by one key each.
-import { images, keyButton, number } from "./dom.js";
+import { askJson, images, keyButton, number } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
 export const ANSWERS = [
@@ -13,6 +13,24 @@ export const decisionOf = (image, answer, shown) => ({
   kind: answer.kind, field: "quality", key: image.relative_path, content: image.content_sha256, shown,
 });
 
+/** Let a grid's images tell what is decided of them by now: `keys`, where the page doesn't know it. */
+export async function tellAnew({ tiles, decider, keys, changed }) {
+  if (!keys.size) return;
+  await decider.settled();
+  for (const image of tiles.images.filter((one) => keys.has(one.relative_path))) {
+    try {
+      const now = await askJson(`/api/image?${new URLSearchParams({ key: image.relative_path })}`);
+      image.decided = now.image.decided;
+      image.tags = now.decisions.filter((one) => one.kind === "tag").map((one) => one.value).sort();
+    } catch {
+      continue; // it can't be asked for now
+    }
+    const at = tiles.images.indexOf(image);
+    if (at >= 0) tiles.redraw(at);
+  }
+  changed();
+}
+
 /**
  * Let a grid's images be decided on.
  * @param tiles the grid
@@ -23,6 +41,7 @@ export const decisionOf = (image, answer, shown) => ({
  * @param active () → whether the keys are meant for the grid now
  */
 export function decideOnTiles({ tiles, decider, place, shown = () => undefined, changed = () => {}, active = () => true }) {
+  tiles.latest = () => decider.latest;
   const before = new Map(); // key → what was decided before each step of this page
 
   async function say(answer) {
@@ -32,10 +51,10 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
     const where = away ? `, ${number(away)} of them not on this page,` : "";
     if (!chosen.length) return;
     if ((away || chosen.length > 1) && !confirm(`${answer.name}: ${images(chosen.length)}${where} ${answer.effect}. Undo takes it back.`)) return;
-    const said = await decider.say(chosen.map((image) => decisionOf(image, answer, shown(image))), `${answer.name}, ${images(chosen.length)}`);
+    const said = await decider.say(chosen.map((image) => ({ ...decisionOf(image, answer, shown(image)), ...tiles.seenOf(image.relative_path) })), `${answer.name}, ${images(chosen.length)}`);
     if (!said) return;
     const decided = new Map(tiles.images.map((image) => [image.relative_path, image.decided ?? null]));
-    for (const { relative_path: key } of chosen) before.set(key, [...(before.get(key) ?? []), decided.get(key) ?? null]);
+    for (const { relative_path: key } of chosen) before.set(key, [...(before.get(key) ?? []), decided.get(key)]);
     show(new Set(chosen.map((image) => image.relative_path)), () => answer.kind);
     tiles.select([]);
   }
@@ -66,10 +85,16 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
   });
   decider.addEventListener("undone", ({ detail: step }) => {
     if (!ANSWERS.some((one) => one.kind === step.said?.kind)) return;
-    show(new Set(step.keys), (image) => before.get(image.relative_path)?.pop() ?? null);
+    const had = new Map(step.keys.map((key) => [key, before.get(key)?.pop()]));
+    const [unknown, known] = [new Set(), new Set()]; // it was not here before that step, of an earlier page, say
+    for (const [key, kind] of had) (kind === undefined ? unknown : known).add(key);
+    show(known, (image) => had.get(image.relative_path));
+    tellAnew({ tiles, decider, changed, keys: unknown });
   });
   decider.addEventListener("others", (event) => {
-    const of = new Map(event.detail.filter((one) => one.field === "quality").map((one) => [one.relative_path, one.undoes ? null : one.kind]));
+    const said = event.detail.filter((one) => one.field === "quality");
+    const of = new Map(said.filter((one) => !one.undoes).map((one) => [one.relative_path, one.kind]));
     show(new Set(of.keys()), (image) => of.get(image.relative_path));
+    tellAnew({ tiles, decider, changed, keys: new Set(said.filter((one) => one.undoes).map((one) => one.relative_path)) });
   });
 }

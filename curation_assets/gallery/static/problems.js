@@ -217,7 +217,7 @@ function oneKind() {
 
   const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold });
 
-  selectionBar({ tiles, decider, active: () => byId("review").hidden });
+  selectionBar({ tiles, decider, changed: mark, active: () => byId("review").hidden });
   decideOnTiles({
     tiles,
     decider,

@@ -14,12 +14,18 @@ export function undecided(page) {
   let reached = 0; // place in the list as it was when this began
   return async (given, done) => {
     const known = new Set(given.map((one) => one.key));
+    let isLast = false;
     for (;;) {
       const gone = done(); // not all of them are saved yet: then some come again
       const { things, next, total } = await page(Math.max(0, reached - gone));
       reached = (next ?? total) + gone;
       const fresh = things.filter((one) => !known.has(one.key));
-      if (fresh.length || next === null) return fresh;
+      if (fresh.length || (next === null && isLast)) return fresh;
+      if (next === null) {
+        // Others' answers move the list too, and so what they moved past is looked for from its beginning.
+        reached = 0;
+        isLast = true;
+      }
     }
   };
 }
@@ -48,6 +54,7 @@ export class Review {
     this.ended = false;
     this.fetched = new Map();
     this.busy = false;
+    this.turn = 0; // how often it went on, or back
     this.shown = el("div", { className: "thing" });
     this.state = el("p", { className: "soft", role: "status", "aria-live": "polite" });
     this.notices = el("div", {});
@@ -94,6 +101,7 @@ export class Review {
     const given = [...this.things, ...[...this.along.values()].flat()];
     this.loading = this.load(given, () => this.done.size).then(
       (found) => {
+        this.notices.replaceChildren();
         this.things.push(...found);
         this.ended = !found.length;
       },
@@ -108,7 +116,8 @@ export class Review {
     this.back.disabled = !this.decider.visit.length;
     for (const button of this.bar.children) if (button !== this.back && !button.classList.contains("quiet")) button.disabled = !thing;
     if (!thing) {
-      this.shown.replaceChildren(el("p", { className: "nothing", textContent: "Nothing is left to decide here." }));
+      const text = this.ended ? "Nothing is left to decide here." : "What comes next could not be loaded: → tries again.";
+      this.shown.replaceChildren(el("p", { className: "nothing", textContent: text }));
       this.state.textContent = this.left();
       return;
     }
@@ -158,8 +167,12 @@ export class Review {
 
   async step(by) {
     if (this.at + by < 0) return;
+    const isThere = Boolean(this.thing); // else what is loaded comes to where it is
+    this.turn += 1;
+    const { turn } = this;
     if (this.at + by >= this.things.length && by > 0) await this.more();
-    this.at = Math.min(this.at + by, this.things.length);
+    if (turn !== this.turn) return; // a step was taken back while it was loaded
+    this.at = Math.min(isThere || by < 0 ? this.at + by : this.at, this.things.length);
     this.show();
   }
 
@@ -170,6 +183,7 @@ export class Review {
     const latest = [...this.done.keys()].reverse();
     const thing = this.taken(step) ?? latest.find((one) => (one.keys ?? [one.key]).some((key) => keys.has(key)));
     const at = this.things.indexOf(thing);
+    this.turn += 1;
     if (at >= 0) {
       for (const one of [thing, ...(this.along.get(thing) ?? [])]) this.done.delete(one);
       this.things.splice(at + 1, 0, ...(this.along.get(thing) ?? []));

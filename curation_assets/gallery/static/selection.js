@@ -1,5 +1,6 @@
 // The bar of what is selected: how many images, what can be done with them, and which they are.
 import { ask, askFor, askJson, byId, download, el, fail, images, linkTile, number } from "./dom.js";
+import { tellAnew } from "./pictures.js";
 import { isTyping } from "./tiles.js";
 
 /** The gallery's tags as choices: [{tag, images}]; none where they can't be had. */
@@ -14,7 +15,7 @@ async function known() {
 /** Ask for a tag, to give or to take off: {tag, kind: "tag" or "untag"}; null where none is given. */
 export async function askForTag(title, has = []) {
   const tags = await known();
-  const input = el("input", { required: true, maxLength: 100, pattern: "[^,]*\\S[^,]*", title: "a name without a comma", autocomplete: "off", spellcheck: false });
+  const input = el("input", { required: true, maxLength: 100, pattern: "(?:[^,\\p{C}\\p{Z}]| )+", title: "a name without a comma or what can't be seen", autocomplete: "off", spellcheck: false });
   let kind = "tag";
   const choice = (tag, text, chosen) => {
     const button = el("button", { type: "button", className: "quiet", textContent: text });
@@ -48,9 +49,11 @@ export const taggingOf = (key, content, { tag, kind }) => ({ kind, value: tag, k
  * @param tiles the grid
  * @param decider who takes the answers
  * @param search () → the search that the grid shows, as the body of an export has it; {} where it is none
+ * @param changed called after images have other tags
  * @param active () → whether the keys are meant for the grid now
  */
-export function selectionBar({ tiles, decider, search = () => ({}), active = () => true }) {
+export function selectionBar({ tiles, decider, search = () => ({}), changed = () => {}, active = () => true }) {
+  const before = new Map(); // key → the tags that it had before each step of this page
   const bar = byId("selection");
   const shownKeys = () => new Set(tiles.images.map((image) => image.relative_path));
 
@@ -60,7 +63,8 @@ export function selectionBar({ tiles, decider, search = () => ({}), active = () 
     const away = [...tiles.selected.keys()].filter((key) => !there.has(key)).length;
     bar.hidden = !size;
     byId("selected-count").textContent = number(size);
-    byId("away").textContent = away ? `, ${number(away)} of them not here` : "";
+    const said = away ? `, ${number(away)} of them not here` : "";
+    byId("away").textContent = tiles.isKept ? said : `${said}. This browser has no room for it: it is of this page alone`;
   }
 
   async function tag() {
@@ -70,7 +74,10 @@ export function selectionBar({ tiles, decider, search = () => ({}), active = () 
     const asked = await askForTag(`Tag ${images(chosen.length)}`, [...has].sort());
     if (!asked) return;
     const label = `${asked.kind === "tag" ? "Tagged" : "Taken off:"} “${asked.tag}”, ${images(chosen.length)}`;
-    if (await decider.say(chosen.map(([key, content]) => taggingOf(key, content, asked)), label)) mark(asked, new Set(chosen.map(([key]) => key)));
+    if (!(await decider.say(chosen.map(([key, content]) => ({ ...taggingOf(key, content, asked), ...tiles.seenOf(key) })), label))) return;
+    const had = new Map(tiles.images.map((image) => [image.relative_path, image.tags ?? []]));
+    for (const [key] of chosen) before.set(key, [...(before.get(key) ?? []), had.get(key)]);
+    mark(asked, new Set(chosen.map(([key]) => key)));
   }
 
   /** Let tiles show a tag that is given or taken off. */
@@ -81,6 +88,20 @@ export function selectionBar({ tiles, decider, search = () => ({}), active = () 
       image.tags = kind === "tag" ? [...others, name].sort() : others;
       tiles.redraw(at);
     });
+    changed();
+  }
+
+  /** Let tiles show the tags that they had before a step that is taken back. */
+  function takeBack(keys) {
+    const had = new Map(keys.map((key) => [key, before.get(key)?.pop()]));
+    tiles.images.forEach((image, at) => {
+      const tags = had.get(image.relative_path);
+      if (tags === undefined) return;
+      image.tags = tags;
+      tiles.redraw(at);
+    });
+    changed();
+    tellAnew({ tiles, decider, changed, keys: new Set(keys.filter((key) => had.get(key) === undefined)) });
   }
 
   async function take(event) {
@@ -145,11 +166,11 @@ export function selectionBar({ tiles, decider, search = () => ({}), active = () 
   tiles.addEventListener("selection", show);
   tiles.addEventListener("images", show);
   const isTagging = (one) => one.kind === "tag" || one.kind === "untag";
-  const opposite = (one) => ({ tag: one.value, kind: (one.kind === "tag") === !one.undoes ? "tag" : "untag" });
-  decider.addEventListener("others", (event) => event.detail.filter(isTagging).forEach((one) => mark(opposite(one), new Set([one.relative_path]))));
-  decider.addEventListener("undone", (event) => {
-    const { said, keys } = event.detail;
-    if (isTagging(said)) mark(opposite({ ...said, undoes: true }), new Set(keys));
+  decider.addEventListener("others", (event) => {
+    const said = event.detail.filter(isTagging);
+    for (const one of said.filter(({ undoes }) => !undoes)) mark({ tag: one.value, kind: one.kind }, new Set([one.relative_path]));
+    tellAnew({ tiles, decider, changed, keys: new Set(said.filter(({ undoes }) => undoes).map((one) => one.relative_path)) });
   });
+  decider.addEventListener("undone", ({ detail: { said, keys } }) => isTagging(said) && takeBack(keys));
   show();
 }

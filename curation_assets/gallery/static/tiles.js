@@ -19,7 +19,9 @@ export class Tiles extends EventTarget {
     this.place = place;
     this.row = row;
     this.images = [];
-    this.selected = new Map(recall(localStorage, SELECTION, [])); // relative path → SHA-256 of the content, or null
+    this.latest = () => null; // id of the latest decision that the page knows of
+    this.recallSelection();
+    this.isKept = true; // for other pages, in this browser
     this.focused = 0;
     this.anchor = null;
     this.before = null; // the selection that an extension with Shift began from
@@ -30,8 +32,21 @@ export class Tiles extends EventTarget {
       if (at >= 0) this.rove(at);
     });
     addEventListener("storage", (event) => {
-      if (event.key === SELECTION) this.choose(new Map(recall(localStorage, SELECTION, [])), { quietly: true });
+      if (event.key !== SELECTION) return;
+      this.recallSelection();
+      this.choose(this.selected, { quietly: true });
     });
+  }
+
+  recallSelection() {
+    const kept = recall(localStorage, SELECTION, []);
+    this.selected = new Map(kept); // relative path → SHA-256 of the content, or null
+    this.seen = new Map(kept.map(([key, , seen]) => [key, seen ?? ""])); // → the latest decision when it was selected
+  }
+
+  /** What is said along with a decision on an image: where it isn't here, whoever selected it saw no later decision. */
+  seenOf(key) {
+    return this.images.some((image) => image.relative_path === key) ? {} : { seen: this.seen.get(key) ?? "" };
   }
 
   clear() {
@@ -206,7 +221,8 @@ export class Tiles extends EventTarget {
   /** Make this the selection: relative path → SHA-256 of the content. */
   choose(selected, { quietly = false } = {}) {
     this.selected = selected;
-    if (!quietly) keep(localStorage, SELECTION, [...selected]);
+    this.seen = new Map([...selected.keys()].map((key) => [key, this.seen.get(key) ?? this.latest() ?? ""]));
+    if (!quietly) this.isKept = keep(localStorage, SELECTION, [...selected].map((one) => [...one, this.seen.get(one[0])]));
     this.show();
     this.dispatchEvent(new Event("selection"));
   }
