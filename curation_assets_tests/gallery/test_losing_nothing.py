@@ -106,6 +106,13 @@ def test_one_image_that_is_another_by_now_keeps_no_other_from_being_decided_and_
     expect(page.locator("#saved")).to_have_text("All saved")
     assert len(said(own)) == 29
     assert len(posts) <= 11, "it is found by halves"
+    decided = page.locator("#tiles .tile[data-decided]")
+    expect(decided).to_have_count(29)
+    page.keyboard.press("z")
+    expect(decided).to_have_count(0)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    expect(page.get_by_role("alert")).to_have_count(1)
+    assert said(own) == []
     page.locator("[name=name]").fill("photo_0")
     page.keyboard.press("Enter")
     expect(page.locator("#count")).to_contain_text("in the order of their paths")

@@ -123,6 +123,7 @@ export class Decider extends EventTarget {
         for (const part of [batch.slice(0, half), batch.slice(half)]) await this.post(by, part);
       } else {
         this.drop(batch);
+        this.leaveOut(batch[0].token);
         this.dispatchEvent(new CustomEvent("refused", { detail: { decision: batch[0], message: error.message } }));
       }
       return;
@@ -135,6 +136,7 @@ export class Decider extends EventTarget {
     this.drop(batch);
     for (const [at, one] of answer.decisions.entries()) {
       if (one.status === "conflict") {
+        this.leaveOut(one.token);
         this.dispatchEvent(new CustomEvent("conflict", { detail: { mine: batch[at], theirs: one.decision } }));
       }
     }
@@ -146,6 +148,18 @@ export class Decider extends EventTarget {
     this.outbox = this.outbox.filter(({ decision }) => !tokens.has(decision.token));
     this.keep(tokens);
     this.show();
+  }
+
+  /** What was not written can't be taken back. */
+  leaveOut(token) {
+    for (const step of this.visit) {
+      const at = step.tokens.indexOf(token);
+      if (at < 0) continue;
+      step.tokens.splice(at, 1);
+      step.keys.splice(at, 1);
+    }
+    this.visit = this.visit.filter((step) => step.tokens.length);
+    keep(sessionStorage, VISIT, this.visit);
   }
 
   /** What others decided since. */

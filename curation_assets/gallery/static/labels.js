@@ -131,7 +131,12 @@ const beside = new Map(); // thing → promise of what lies beside it
 
 function besideOf(thing) {
   if (!beside.has(thing)) {
-    beside.set(thing, askJson(`/api/label-issues/beside?${new URLSearchParams({ key: thing.path, field: thing.field })}`).catch(() => null));
+    const nothing = (error) => {
+      if (error.status === 404) return { given: [], suggested: [], evidence: [] }; // labels were looked at anew meanwhile
+      beside.delete(thing); // it is asked for again
+      return null;
+    };
+    beside.set(thing, askJson(`/api/label-issues/beside?${new URLSearchParams({ key: thing.path, field: thing.field })}`).catch(nothing));
     if (beside.size > 40) beside.delete(beside.keys().next().value);
   }
   return beside.get(thing);
@@ -154,7 +159,6 @@ function draw(thing) {
         strip("What it conflicts with", found.evidence, (one) => named(one.label ?? "")),
       ].filter(Boolean),
     );
-    thing.against = found.evidence[0] ?? null;
   });
   return el(
     "div",
@@ -205,9 +209,13 @@ const ANSWERS = [
   { keys: ["s"], name: "Can't tell", title: "It is not asked again, and its label stays", decide: (thing) => [{ kind: "unsure", field: thing.field, key: thing.path, content: thing.image.content_sha256, shown: shownOf(thing) }] },
   {
     keys: ["d"], name: "Not the same", title: "The image that it conflicts with shows something else",
-    decide: (thing) => (thing.against && thing.against.image.content_sha256 !== thing.image.content_sha256
-      ? [{ kind: "different", key: thing.path, content: thing.image.content_sha256, other: thing.against.image.relative_path, other_content: thing.against.image.content_sha256, shown: shownOf(thing) }]
-      : say("There is no other image that it conflicts with.")),
+    decide: async (thing) => {
+      const found = await besideOf(thing);
+      if (!found) return say("What it conflicts with can't be loaded now.");
+      const other = found.evidence[0]?.image;
+      if (!other || other.content_sha256 === thing.image.content_sha256) return say("There is no other image that it conflicts with.");
+      return [{ kind: "different", key: thing.path, content: thing.image.content_sha256, other: other.relative_path, other_content: other.content_sha256, shown: shownOf(thing) }];
+    },
   },
   { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], name: "Another label", bare: true, decide: (thing, key) => relabel(thing, classesOf(thing)[Number(key) - 1]?.name) },
 ];

@@ -91,6 +91,13 @@ export function decideOnTiles({ tiles, decider, place, shown = () => undefined, 
     show(known, (image) => had.get(image.relative_path));
     tellAnew({ tiles, decider, changed, keys: unknown });
   });
+  const notWritten = ({ detail: { mine, decision } }) => {
+    const { key, kind } = mine ?? decision;
+    if (ANSWERS.some((one) => one.kind === kind)) before.get(key)?.pop();
+    tellAnew({ tiles, decider, changed, keys: new Set([key]) });
+  };
+  decider.addEventListener("conflict", notWritten);
+  decider.addEventListener("refused", notWritten);
   decider.addEventListener("others", (event) => {
     const said = event.detail.filter((one) => one.field === "quality");
     const of = new Map(said.filter((one) => !one.undoes).map((one) => [one.relative_path, one.kind]));

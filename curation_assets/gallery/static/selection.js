@@ -171,6 +171,9 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
     for (const one of said.filter(({ undoes }) => !undoes)) mark({ tag: one.value, kind: one.kind }, new Set([one.relative_path]));
     tellAnew({ tiles, decider, changed, keys: new Set(said.filter(({ undoes }) => undoes).map((one) => one.relative_path)) });
   });
+  const notWritten = ({ detail: { mine, decision } }) => isTagging(mine ?? decision) && before.get((mine ?? decision).key)?.pop();
+  decider.addEventListener("conflict", notWritten);
+  decider.addEventListener("refused", notWritten);
   decider.addEventListener("undone", ({ detail: { said, keys } }) => isTagging(said) && takeBack(keys));
   show();
 }
