@@ -82,7 +82,7 @@ def walk(browser: Browser, address: str, pipeline: Pipeline) -> None:
 
     def shot(name: str) -> None:
         page.wait_for_load_state("networkidle")
-        drawn = "[...document.images].filter(one => one.loading !== 'lazy').every(one => one.naturalWidth)"
+        drawn = "() => [...document.images].filter(one => one.loading !== 'lazy').every(one => one.naturalWidth)"
         page.wait_for_function(drawn)
         write(page, TARGET / f"review-{name}.png")
 
