@@ -8,7 +8,7 @@ import pytest
 
 from curation_assets.decisions.record import append, read_decisions
 from curation_assets.pipeline import Pipeline
-from curation_assets_tests.gallery.browsing import Open
+from curation_assets_tests.gallery.browsing import Open, fits
 from curation_assets_tests.gallery.conftest import serving
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -62,7 +62,7 @@ def test_what_waits_of_a_page_that_is_closed_is_sent_by_the_next_one(
 
 
 def test_no_room_in_the_browser_is_told(visit: Open, own: Pipeline, serve: Callable[..., str]) -> None:
-    window = visit(at=serve(own))
+    window = visit(390, at=serve(own))
     page = window.go("/")
     ready(page)
     page.on("dialog", lambda dialog: dialog.accept())
@@ -70,6 +70,7 @@ def test_no_room_in_the_browser_is_told(visit: Open, own: Pipeline, serve: Calla
     page.locator("#tiles .tile").nth(0).focus()
     page.keyboard.press("Shift+ArrowRight")
     expect(page.locator("#selection")).to_contain_text("2 selected. This browser has no room for it")
+    assert fits(page)
     page.context.set_offline(True)
     page.keyboard.press("k")
     expect(page.locator("#saved")).to_contain_text("2 not saved: the gallery can't be reached")
