@@ -34,8 +34,8 @@ Settings.model_config["env_file"] = None
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Two processes more than cores: half of the time, tests wait for processes, servers and daemons."""
-    return 2 + (yield)
+    """Three processes more than cores: half of the time, tests wait for processes, servers and daemons."""
+    return 3 + (yield)
 
 
 @pytest.hookimpl(optionalhook=True)
