@@ -48,7 +48,7 @@ def test_copies_are_marked_and_folded_and_an_empty_result_has_no_export(browser:
     page.wait_for_selector(".tile")
     assert page.locator(".copies").all_text_contents() == ["1 alike", "1 alike"]
     alike = page.locator(".tile", has=page.locator(".copies")).evaluate_all("all => all.map(one => one.ariaLabel)")
-    assert alike == ["photo_036.jpg, 1 alike", "photo_039.jpg, 1 alike"]
+    assert alike == ["photo_036.jpg, healthy, 1 alike", "photo_039.jpg, healthy, 1 alike"]
     page.goto(f"{address}/?folder=coffee/healthy&distinct=true")
     page.wait_for_selector(".tile")
     page.wait_for_function("count.innerText === '39 images, in the order of their paths; 1 more is folded'")
