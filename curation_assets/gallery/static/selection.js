@@ -65,6 +65,9 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
     byId("selected-count").textContent = number(size);
     const said = away ? `, ${number(away)} of them not here` : "";
     byId("away").textContent = tiles.isKept ? said : `${said}. This browser has no room for it: it is of this page alone`;
+    const isThere = [...tiles.selected.values()].some(Boolean); // else no file of them could be read
+    for (const button of bar.querySelectorAll("#say button, #tag")) button.disabled = !isThere;
+    if (size && !isThere) byId("away").textContent += ", without a readable file";
   }
 
   async function tag() {
