@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Threads that wait in a loop for more to do take the cores from other processes that have some.
+os.environ |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4"}
 # Hundreds of processes are started, each of which would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 Settings.model_config["env_file"] = None
@@ -34,8 +36,8 @@ Settings.model_config["env_file"] = None
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Three processes more than cores: half of the time, tests wait for processes, servers and daemons."""
-    return 3 + (yield)
+    """Two processes more than cores: half of the time, tests wait for processes, servers and daemons."""
+    return 2 + (yield)
 
 
 @pytest.hookimpl(optionalhook=True)
