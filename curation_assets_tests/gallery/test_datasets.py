@@ -245,6 +245,8 @@ def test_leaks_of_annotations_are_told_or_why_not(
     assert [(one["relative_path"], one["beside"][0]["relative_path"]) for one in found["images"]] == [NEAR[::-1]]
     assert found["images"][0]["label"] == "healthy"
     assert found["without_split"] > 100
+    assert got(client, "/api/leakage", one="test", other="train")["total"] == 1
+    assert got(client, "/api/leakage", one="train", other="train")["total"] == 0
     with client_of(lake) as other:
         one_split = got(other, "/api/leakage")
     assert "with a split are in 'test'" in one_split["why_not"]

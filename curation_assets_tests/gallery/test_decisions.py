@@ -41,6 +41,11 @@ def test_what_is_decided_is_written_and_others_see_it(own: Pipeline, client: Tes
     assert (said["status"], said["decision"]["field"]) == ("recorded", "quality")
     (row,) = read_decisions(own.tables.decisions).rows.iter_rows(named=True)
     assert (row["decided_by"], row["content_sha256"], row["shown"]) == ("ann", content, '{"score": 0.1}')
+    odd = '{"by": "ann", "decisions": [{"token": "%s", "kind": "keep", "key": "%s", "shown": {"score": NaN}}]}'
+    refused = client.post(
+        "/api/decisions", content=odd % ("2" * 16, NEAR[0]), headers={"Content-Type": "application/json"}
+    )
+    assert (refused.status_code, refused.json()["error"][:27]) == (400, "shown holds a number that J")
     since = client.get("/api/decisions").json()
     assert [one["decision_id"] for one in since["decisions"]] == [row["decision_id"]]
     assert since["latest"] == answer.json()["latest"] == row["decision_id"]

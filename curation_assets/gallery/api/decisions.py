@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
@@ -112,9 +112,16 @@ def _asked(one: Decided, by: str, index: SearchIndex) -> Asked:
         "field": field_of(one.kind, one.field),
         "value": one.value,
         "reason": one.reason,
-        "shown": None if one.shown is None else json.dumps(one.shown, sort_keys=True),
+        "shown": None if one.shown is None else _as_json(one.shown),
     }
     return Asked(one.token, row, seen=one.seen)
+
+
+def _as_json(shown: dict[str, Any]) -> str:
+    try:
+        return json.dumps(shown, sort_keys=True, allow_nan=False)
+    except ValueError:
+        raise CurationError("shown holds a number that JSON doesn't have: NaN, or an infinity") from None
 
 
 def _content(index: SearchIndex, key: str, content: str | None) -> str:

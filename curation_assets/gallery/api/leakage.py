@@ -93,6 +93,8 @@ def _of_filter(across: Across, asked: LeakageRequest) -> tuple[pl.DataFrame, pl.
         own = images.select("place", own="split")
         beside = beside.join(own, on="place", how="left", maintain_order="left")
         beside = beside.filter(*(pl.any_horizontal(pl.col("own", "other_split") == side) for side in sides))
+        if asked.one == asked.other:  # within a side nothing leaks
+            beside = beside.clear()
     if asked.kind is not None or sides:
         images = images.join(beside.select("place").unique(), on="place", how="semi", maintain_order="left")
     return images, beside
