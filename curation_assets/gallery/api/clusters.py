@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from curation_assets.curate.scores.given_names import RefusedError, RenamedError, name_cluster
 from curation_assets.errors import CurationError, reason_of
 from curation_assets.gallery import responses
-from curation_assets.gallery.api.decisions import may_decide
+from curation_assets.gallery.api.decisions import check_may_decide, may_decide
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
 from curation_assets.gallery.requests import ClusterNameRequest, ClustersRequest
 from curation_assets.search.index import SearchIndex
@@ -44,8 +44,7 @@ async def name(
 
     Where it is called otherwise than what was `seen` by now, nothing is written. The same, sent again, changes nothing.
     """
-    if not may_decide(request):
-        raise HTTPException(403, "deciding needs the gallery's token, or this machine")
+    check_may_decide(request)
     return await gallery.deciding.run(request, _named, gallery, asked)
 
 
