@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,20 +32,35 @@ _DATA_SHEETS: tuple[tuple[str, float], ...] = (
 _HALF = ("bfloat16", "float16")
 
 
-def image_flops(vision: Any) -> float:
+def image_flops(config: Mapping[str, Any]) -> float:
     """Floating-point operations of one image through a CLIP image tower, a multiplication and addition as two.
 
     Matrix products only, as papers count: 162.03 GFLOP for ViT-L/14 at 224 pixels.
 
     Args:
-        vision: transformers' ``CLIPVisionConfig`` (or one with the same attributes).
+        config: of the tower, as ``Spec.images`` has it.
     """
-    width, mlp, patch = vision.hidden_size, vision.intermediate_size, vision.patch_size
-    patches = (vision.image_size // patch) ** 2
+    width, patch = config["hidden_size"], config["patch_size"]
+    patches = (config["image_size"] // patch) ** 2
     tokens = patches + 1
-    layer = 8 * tokens * width**2 + 4 * tokens * width * mlp + 4 * tokens**2 * width
+    layer = _layer(config, tokens) + 4 * tokens**2 * width
     embedding = 2 * patches * 3 * patch**2 * width
-    return float(vision.num_hidden_layers * layer + embedding + 2 * width * vision.projection_dim)
+    return float(config["num_hidden_layers"] * layer + embedding + 2 * width * config["projection_dim"])
+
+
+def text_operations(config: Mapping[str, Any], tokens: int) -> float:
+    """The same of so many tokens through the text tower, padding among them; those of attention left out.
+
+    Args:
+        config: of the tower, as ``Spec.text`` has it.
+        tokens: of all texts together.
+    """
+    return float(config["num_hidden_layers"] * _layer(config, tokens))
+
+
+def _layer(config: Mapping[str, Any], tokens: int) -> int:
+    width, mlp = config["hidden_size"], config["intermediate_size"]
+    return int(2 * tokens * (4 * width**2 + 2 * width * mlp))
 
 
 @functools.cache

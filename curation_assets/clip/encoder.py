@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curation_assets.clip.compute import image_flops
+from curation_assets.clip.compute import image_flops, text_operations
 from curation_assets.clip.preprocessing import Preprocessing
-from curation_assets.clip.text_tower import TextSpec, TextTower, Tokenizer, quiet_transformers
-from curation_assets.clip.weights import refuse_misfits
+from curation_assets.clip.spec import Spec
+from curation_assets.clip.text_tower import TextTower, Tokenizer
+from curation_assets.clip.vision_tower import VisionTower
 from curation_assets.errors import CurationError
 
-# One tower at a time: transformers changes torch's default type while it loads, and `cached_property` has no lock since
-# Python 3.12.
+# `cached_property` has no lock since Python 3.12.
 _loading = threading.Lock()
 _CPU_BATCH, _CUDA_BATCH = 32, 256
 _SHARED_OPERATIONS = 1e9  # some ten milliseconds of a core
@@ -35,17 +34,17 @@ class Encoder:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the forward pass: ``auto`` (bfloat16 where the device computes in it, else float32),
             ``float32``, ``bfloat16`` or ``float16``.
-        text_note: where to keep what transformers reads of the files' text side; None keeps it nowhere.
+        spec_note: where to keep what transformers reads of the files' configuration; None keeps it nowhere.
 
     Raises:
         CurationError: the device isn't there, or can't compute in that precision.
     """
 
     def __init__(
-        self, folder: Path, device: str = "auto", precision: str = "auto", text_note: Path | None = None
+        self, folder: Path, device: str = "auto", precision: str = "auto", spec_note: Path | None = None
     ) -> None:
         self.folder = folder
-        self._text_note = text_note
+        self._spec_note = spec_note
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.preprocessing = Preprocessing.from_folder(folder)
@@ -65,7 +64,7 @@ class Encoder:
     @property
     def image_flops(self) -> float:
         """Floating-point operations of one image's forward pass."""
-        return image_flops(self._vision.config)
+        return image_flops(self._spec.images)
 
     def embed_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, crop, crop, 3) uint8 from ``Preprocessing.load`` → (n, dimension) float32, unit length.
@@ -103,12 +102,12 @@ class Encoder:
             for channel in range(channels):  # each index_select a third of the time of indexing all at once
                 plane = index[..., channel].reshape(-1).int()
                 values[:, channel] = self._lookup[channel].index_select(0, plane).view(number, height, width)
-            return _unit(self._vision(pixel_values=values).image_embeds)
+            return _unit(self._vision.embed(values))
 
     def embed_texts(self, texts: list[str]) -> NDArray[np.float32]:
         """Texts → (n, dimension) float32, unit length. A text of more than 77 tokens is cut."""
         tokens, mask = self._tokenizer.tokens(texts)
-        with torch.inference_mode(), _threads_worth(self._text_spec.operations(tokens.numel())):
+        with torch.inference_mode(), _threads_worth(text_operations(self._spec.text, tokens.numel())):
             return _unit(self._text.embed(tokens.to(self.device), mask.to(self.device)))
 
     @property
@@ -117,12 +116,12 @@ class Encoder:
         return str(self.device.type) != "cpu"
 
     @cached_property
-    def _text_spec(self) -> TextSpec:
-        return TextSpec.kept_or_read(self.folder, self._text_note)
+    def _spec(self) -> Spec:
+        return Spec.kept_or_read(self.folder, self._spec_note)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer(self._text_spec)
+        return Tokenizer(self._spec)
 
     @property
     def _text(self) -> TextTower:
@@ -130,31 +129,17 @@ class Encoder:
             return self._text_tower
 
     @property
-    def _vision(self) -> Any:
+    def _vision(self) -> VisionTower:
         with _loading:
             return self._vision_tower
 
     @cached_property
     def _text_tower(self) -> TextTower:
-        return TextTower(self.folder, self._text_spec, self.device, self._dtype, self._is_fused)
+        return TextTower(self.folder, self._spec, self.device, self._dtype, self._is_fused)
 
     @cached_property
-    def _vision_tower(self) -> Any:
-        transformers = quiet_transformers()
-        whole = transformers.CLIPConfig.from_pretrained(self.folder, local_files_only=True)
-        config = whole.vision_config
-        config.projection_dim = whole.projection_dim  # a tower's own copy may be absent or a default
-        model, loading = transformers.CLIPVisionModelWithProjection.from_pretrained(
-            self.folder,
-            config=config,
-            local_files_only=True,
-            dtype=self._dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # or it raises without naming them
-            attn_implementation="sdpa" if self._is_fused else "eager",
-        )
-        refuse_misfits(self.folder, missing=loading["missing_keys"], mismatched=loading["mismatched_keys"])
-        return model.eval().to(self.device)
+    def _vision_tower(self) -> VisionTower:
+        return VisionTower(self.folder, self._spec, self.device, self._dtype, self._is_fused)
 
 
 @contextmanager

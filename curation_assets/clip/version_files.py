@@ -33,8 +33,8 @@ def load_encoder(connection: Connection, model: RegisteredModel, device: str, pr
     else:
         with connection.understandable_errors():
             artifacts, found = _checked_files(connection, model, note)
-    text_note = connection.notes / f"{model.fingerprint}.text.json"
-    encoder = Encoder(artifacts / manifest.WEIGHTS, device, precision, text_note)
+    spec_note = connection.notes / f"{model.fingerprint}.config.json"
+    encoder = Encoder(artifacts / manifest.WEIGHTS, device, precision, spec_note)
     if found.code_revision != CODE_REVISION and found.is_stored:
         report = golden.verify(artifacts, encoder)
         if not report.ok:

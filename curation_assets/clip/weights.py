@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation_assets.errors import CurationError
 
@@ -33,29 +33,12 @@ def read_weights(folder: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[st
         with safe_open(folder / file, framework="pt") as stored:
             for name in wanted.keys() & (stored.keys() if names is None else names):
                 found[name] = stored.get_tensor(name)
-    refuse_misfits(
-        folder,
-        missing=wanted.keys() - found.keys(),
-        mismatched=[name for name, tensor in found.items() if tuple(tensor.shape) != wanted[name]],
-    )
-    return found
-
-
-def refuse_misfits(folder: Path, missing: Iterable[str], mismatched: Iterable[Any]) -> None:
-    """Say which weights don't fit the configuration.
-
-    Args:
-        missing: names of those that are not there.
-        mismatched: of those of another shape: names, or tuples that begin with one.
-
-    Raises:
-        CurationError: there are such.
-    """
-    for keys, what in ((missing, "has no weights"), (mismatched, "has weights of another size")):
-        names = {key if isinstance(key, str) else key[0] for key in keys}
-        if wrong := sorted(name for name in names if not name.endswith("position_ids")):  # a buffer, always computed
+    mismatched = [name for name, tensor in found.items() if tuple(tensor.shape) != wanted[name]]
+    for names, what in ((wanted.keys() - found.keys(), "has no weights"), (mismatched, "has weights of another size")):
+        if wrong := sorted(names):
             named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
             raise CurationError(f"{folder} {what} for {named}: they don't fit its config.json")
+    return found
 
 
 def _names_by_file(folder: Path) -> dict[str, set[str] | None]:

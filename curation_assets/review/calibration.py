@@ -15,7 +15,6 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 CONFIDENCE = 0.95
 SIZES = (59, 140, 300)  # of a band; 59 of which none is wrong: at most 5 % are
@@ -90,7 +89,11 @@ class Suggestion:
 
 def upper_bound(found: int, of: int, confidence: float = CONFIDENCE) -> float:
     """The largest share that so few among those that were looked at are compatible with."""
-    return 1.0 if found >= of else float(beta.ppf(confidence, found + 1, of - found))
+    if found >= of:
+        return 1.0
+    from scipy.special import betaincinv  # the quantile of the beta distribution; not `scipy.stats`, half a second
+
+    return float(betaincinv(found + 1, of - found, confidence))
 
 
 def part_of(confidence: float, bands: int) -> float:

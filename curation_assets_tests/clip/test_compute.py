@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -14,14 +12,14 @@ from curation_assets.errors import CurationError
 
 
 def test_vit_l_14_costs_what_its_paper_counts() -> None:
-    vit_l = SimpleNamespace(
-        hidden_size=1024,
-        intermediate_size=4096,
-        patch_size=14,
-        image_size=224,
-        num_hidden_layers=24,
-        projection_dim=768,
-    )
+    vit_l = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "patch_size": 14,
+        "image_size": 224,
+        "num_hidden_layers": 24,
+        "projection_dim": 768,
+    }
     assert compute.image_flops(vit_l) / 1e9 == pytest.approx(162.03, abs=0.01)
 
 

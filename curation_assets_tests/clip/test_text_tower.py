@@ -1,15 +1,12 @@
-"""The text tower beside transformers' own, and what is kept of a model's files."""
+"""The text tower beside transformers' own."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -17,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
-from curation_assets.clip.text_tower import TextSpec, TextTower, Tokenizer
+from curation_assets.clip.spec import Spec
+from curation_assets.clip.text_tower import TextTower, Tokenizer
 from curation_assets.errors import CurationError
 
 TEXTS = ["a photo of maize rust", "", "木の葉 🌿 <|endoftext|> again", "UPPER and lower  space", "maize " * 100]
@@ -51,7 +49,7 @@ def of_transformers(folder: Path, texts: list[str], dtype: torch.dtype, attentio
 
 
 def of_ours(folder: Path, texts: list[str], dtype: torch.dtype, fused: bool) -> torch.Tensor:
-    spec = TextSpec.read(folder)
+    spec = Spec.read(folder)
     with torch.inference_mode():
         return TextTower(folder, spec, torch.device("cpu"), dtype, fused).embed(*Tokenizer(spec).tokens(texts))
 
@@ -121,7 +119,7 @@ def test_a_tokenizer_of_one_file_cuts_texts_as_transformers_does(model_folder: P
 def test_padding_is_the_token_that_the_files_name(model_folder: Path) -> None:
     config = json.loads((model_folder / "tokenizer_config.json").read_text())
     (model_folder / "tokenizer_config.json").write_text(json.dumps(config | {"pad_token": "!"}))
-    tokens, mask = Tokenizer(TextSpec.read(model_folder)).tokens(TEXTS)
+    tokens, mask = Tokenizer(Spec.read(model_folder)).tokens(TEXTS)
     padding = transformers.CLIPTokenizer.from_pretrained(model_folder).pad_token_id
     assert set(tokens[mask == 0].tolist()) == {padding}
     assert padding != transformers.CLIPTokenizer.from_pretrained(DEMO_FOLDER).pad_token_id
@@ -148,46 +146,3 @@ def test_weights_that_do_not_fit_are_refused_by_their_names(damage: Any, said: s
     encoder = Encoder(model_folder, "cpu", "float32")
     with pytest.raises(CurationError, match=rf"{model_folder} {said}: they don't fit its config\.json"):
         encoder.embed_texts(["maize"])
-
-
-def test_with_a_note_of_the_files_texts_are_embedded_without_transformers(tmp_path: Path) -> None:
-    note = tmp_path / "notes" / "text.json"
-    expected = Encoder(DEMO_FOLDER, "cpu", "float32", note).embed_texts(TEXTS)
-    script = """
-import json, sys
-from pathlib import Path
-from curation_assets.clip.encoder import Encoder
-folder, note, texts = sys.argv[1:]
-vectors = Encoder(Path(folder), "cpu", "float32", Path(note)).embed_texts(json.loads(texts))
-print(json.dumps([vectors.tolist(), "transformers" in sys.modules]))
-"""
-    asked = [sys.executable, "-c", script, str(DEMO_FOLDER), str(note), json.dumps(TEXTS)]
-    vectors, imported = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
-    assert np.allclose(np.array(vectors, np.float32), expected, atol=1e-6)
-    assert not imported
-
-
-@pytest.mark.parametrize("kind", ["other libraries", "cut off", "not JSON", "another shape"])
-def test_a_note_that_does_not_hold_is_written_anew(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    note = tmp_path / "text.json"
-    first = TextSpec.kept_or_read(DEMO_FOLDER, note)
-    whole = note.read_text()
-    with monkeypatch.context() as unread:
-        unread.setattr(TextSpec, "read", None)
-        assert TextSpec.kept_or_read(DEMO_FOLDER, note) == first
-    content = json.loads(whole)
-    damaged = {
-        "other libraries": json.dumps(content | {"libraries": {"transformers": "5.0.0"}, "tokenizer": "stale"}),
-        "cut off": whole[:100],
-        "not JSON": "{]",
-        "another shape": json.dumps([1]),
-    }
-    note.write_text(damaged[kind])
-    assert TextSpec.kept_or_read(DEMO_FOLDER, note) == first
-    assert note.read_text() == whole
-
-
-def test_a_note_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
-    (tmp_path / "notes").write_text("a file where the folder should be")
-    spec = TextSpec.kept_or_read(DEMO_FOLDER, tmp_path / "notes" / "text.json")
-    assert spec == TextSpec.read(DEMO_FOLDER)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class Order:
         first_in = np.full(len(cells), -1, np.int64)
         first_in[of[::-1]] = self.images[::-1]
         reach = _CELLS + math.sqrt(3)  # in cells: corners of two cells may be so much nearer than their middles
-        pairs = cKDTree(cells).query_pairs(reach, output_type="ndarray") if len(cells) else np.zeros((0, 2), np.int64)
+        pairs = _tree(cells).query_pairs(reach, output_type="ndarray") if len(cells) else np.zeros((0, 2), np.int64)
         within = self.images != first_in[of]
         first = np.concatenate([first_in[of][within], first_in[pairs[:, 0]]])
         return first, np.concatenate([self.images[within], first_in[pairs[:, 1]]])
@@ -170,6 +170,13 @@ def _near_to_staying(order: Order, side: Ids, yields: Floats) -> Ids:
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
+def _tree(places: NDArray[Any]) -> Any:
+    """Places, to be asked for their neighbours."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(places)
+
+
 def _distances(order: Order, asked: Ids, among: Ids) -> Floats:
     """(asked,) distance of each row of an order to the nearest of some others; infinite in other series.
 
@@ -182,7 +189,7 @@ def _distances(order: Order, asked: Ids, among: Ids) -> Floats:
 def _nearest(order: Order, asked: Ids, among: Ids) -> tuple[Floats, Ids]:
     """The same, and (asked,) which image it is; -1: there is none."""
     if not order.is_line:
-        distance, at = cKDTree(order.position[among]).query(order.position[asked])
+        distance, at = _tree(order.position[among]).query(order.position[asked])
         return np.asarray(distance), order.images[among[at]]
     # Rows are sorted by series and position: the nearest is the last one before, or the first one after.
     found, distance = np.full(len(asked), -1, np.int64), np.full(len(asked), np.inf)
@@ -309,7 +316,7 @@ def across(order: Order, side: Ids) -> Across:
             is_about = ((position >= low - order.distance) & (position <= high + order.distance)).all(axis=1)
             its = np.flatnonzero(is_about & (sides != one))
             if len(its):
-                distances[mine], at = cKDTree(position[its]).query(position[mine])
+                distances[mine], at = _tree(position[its]).query(position[mine])
                 others[mine] = images[its[at]]
         return Across(images, others, distances)
     # On a line the nearest before an image is what stands before its run of one side, the nearest after what follows.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import LinearConstraint, linprog, milp
 
 Counts = NDArray[np.int64]
 
@@ -163,6 +162,8 @@ def _relaxed(
     kinds: Counts, numbers: Counts, now: NDArray[np.float64], wanted: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
     """(kinds, sides) units of each, as if they could be cut; and the worst class's points then."""
+    from scipy.optimize import linprog
+
     cost, upper, limit, all_of, number = _program(kinds, numbers, now, wanted, scale)
     found = linprog(cost, upper, limit, all_of, number, method="highs-ds")
     if found.x is None:
@@ -175,6 +176,8 @@ def _whole(
     kinds: Counts, numbers: Counts, now: NDArray[np.float64], wanted: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> tuple[Counts, float]:
     """(kinds, sides) whole units of each; and the worst class's points that no such placement can be below."""
+    from scipy.optimize import LinearConstraint, milp
+
     cost, upper, limit, all_of, number = _program(kinds, numbers, now, wanted, scale)
     units = len(kinds) * len(wanted)
     found = milp(
