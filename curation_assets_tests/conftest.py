@@ -134,10 +134,18 @@ def pipeline(settings: Settings) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow folder in which the demo model is registered; made once, as importing torch takes seconds."""
+    """An MLflow folder that holds the demo model, and notes of its files; made once, as it takes seconds."""
     home = tmp_path_factory.mktemp("registered")
-    Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo")).selection.choose()
+    made = Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo"))
+    made.registry.load_encoder(made.selection.choose().model, "cpu", "float32").embed_texts(["a leaf"])
     return home / "mlflow"
+
+
+def copy_registry(registered_model: Path, target: Path) -> None:
+    """The same registry beside another lake; its artifacts stay where they were first written."""
+    target.mkdir(exist_ok=True)
+    shutil.copy(registered_model / "mlflow.db", target)
+    shutil.copytree(registered_model / "notes", target / "notes")
 
 
 def mlflow_at(registry: Registry) -> Any:
@@ -170,10 +178,8 @@ class GivenEncoders(Encoders):
 
 @pytest.fixture
 def ready(pipeline: Pipeline, registered_model: Path) -> Pipeline:
-    """A pipeline with the demo model registered as version 1; its artifacts stay where they were first written."""
-    target = pipeline.settings.mlflow_dir
-    target.mkdir()
-    shutil.copy(registered_model / "mlflow.db", target)
+    """A pipeline with the demo model registered as version 1."""
+    copy_registry(registered_model, pipeline.settings.mlflow_dir)
     return pipeline
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 import curation_assets
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
-from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 pytestmark = pytest.mark.slow
 CURATION = Path(sys.executable).with_name("curation")
@@ -46,8 +46,7 @@ def make_home(home: Path, registered_model: Path) -> Path:
         (home / "images" / folder).mkdir(parents=True)
         for index in range(2):
             (home / "images" / folder / f"photo {index}.jpg").write_bytes(jpeg(seed + index))
-    (home / "mlflow").mkdir()
-    shutil.copy(registered_model / "mlflow.db", home / "mlflow")
+    copy_registry(registered_model, home / "mlflow")
     return home
 
 

@@ -31,8 +31,9 @@ from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.review.calibration import SIZES
 from curation_assets.search.filters import PROBLEMS
 
-PAGE = 60  # images that static/search.js asks for at a time
+PAGE = 60  # images that static/search.js asks for at a time; static/problems.js and labels.js too
 MEMBERS, LEAKS = 30, 20  # the same of static/datasets.js and static/leakage.js
+GROUPS, CLUSTERS = 20, 24  # and of static/duplicates.js and static/clusters.js
 _OF_LEAKAGE = ("dataset", "version", "kind", "one", "other")
 _SHOWN_BAD = 500
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
@@ -71,8 +72,13 @@ _templates.globals |= {"address": _address, "script": script, "version": __versi
 def render(template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
     """A page."""
     state = request.app.state
-    shared = {"here": request.url.path, "has_token": state.token is not None, "lake": state.gallery.lake}
-    text = _templates.get_template(template).render(**shared, **values)
+    shared = {
+        "here": request.url.path,
+        "has_token": state.token is not None,
+        "lake": state.gallery.lake,
+        "first_answers": [],  # addresses that the page's script will ask for first, as it writes them
+    }
+    text = _templates.get_template(template).render(shared | values)
     return HTMLResponse(text, status)
 
 
@@ -82,7 +88,7 @@ def search_page(gallery: GalleryOf, request: Request) -> Response:
     return render(
         "search.html",
         request,
-        first_answer=_first_answer(request),
+        first_answers=[_first_answer(request)],
         max_upload=gallery.settings.gallery_max_upload_bytes,
         formats=_FORMATS,
         statuses=_STATUSES,
@@ -155,19 +161,26 @@ def problems_page(request: Request, kind: str = "") -> Response:
         around = {} if request.query_params.get("view") == "worst" else {"around": "true"}
         parameters = {"k": PAGE} | around | {name: value for name, value in given.items() if value}
         first = f"/api/problems/{kind}?{urlencode(parameters, safe='*')}"
-    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answer=first)
+    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answers=[first])
 
 
 @router.get("/duplicates")
 def duplicates_page(request: Request) -> Response:
     """Groups of duplicates."""
-    return render("duplicates.html", request, kinds=GROUP_KINDS)
+    offset, undecided = request.query_params.get("offset", ""), request.query_params.get("undecided") == "true"
+    asked = [*_given(request, ("kind", "folder")), ("k", str(GROUPS))]
+    asked += [("offset", offset)] if offset.strip("0") else []
+    asked += [("undecided", "true")] if undecided else []
+    first = f"/api/duplicates?{_as_a_script_writes(asked)}"
+    return render("duplicates.html", request, kinds=GROUP_KINDS, first_answers=[first])
 
 
 @router.get("/labels")
 def labels_page(request: Request) -> Response:
     """Labels that something speaks against."""
-    return render("labels.html", request, sizes=SIZES)
+    asked = _given(request, ("field", "issue", "given", "suggested", "folder", "undecided"))
+    first = f"/api/label-issues?{_as_a_script_writes([*asked, ('k', str(PAGE))])}"
+    return render("labels.html", request, sizes=SIZES, first_answers=[first])
 
 
 @router.get("/leakage")
@@ -219,7 +232,8 @@ def _as_a_script_writes(parameters: Sequence[tuple[str, str]]) -> str:
 @router.get("/clusters")
 def clusters_page(request: Request) -> Response:
     """What there is among the images."""
-    return render("clusters.html", request)
+    first = f"/api/clusters?{_as_a_script_writes([*_given(request, ('name', 'folder')), ('k', str(CLUSTERS))])}"
+    return render("clusters.html", request, first_answers=[first])
 
 
 @router.get("/map")

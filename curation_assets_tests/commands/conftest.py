@@ -13,6 +13,7 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry
 from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
 
 Curation = Callable[..., tuple[int, str, str]]
@@ -38,8 +39,7 @@ def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 def pipeline_of(home: Path, registered_model: Path) -> Pipeline:
     """A pipeline of a folder of images, whose lake many tests take a copy of: a scan and its vectors take a second."""
     settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
-    settings.mlflow_dir.mkdir()
-    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
+    copy_registry(registered_model, settings.mlflow_dir)
     return Pipeline(settings)
 
 

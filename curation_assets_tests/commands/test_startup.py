@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
-from curation_assets_tests.conftest import jpeg
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 pytestmark = pytest.mark.slow
 
@@ -41,8 +40,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -
     (home / "images" / "a").mkdir(parents=True)
     for index in range(3):
         (home / "images" / "a" / f"photo_{index:04}.jpg").write_bytes(jpeg(index))
-    (home / "mlflow").mkdir()
-    shutil.copy(registered_model / "mlflow.db", home / "mlflow")
+    copy_registry(registered_model, home / "mlflow")
     pipeline = Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo"))
     run(pipeline, LogProgress())
     time.sleep(0.2)  # until the registry counts as settled

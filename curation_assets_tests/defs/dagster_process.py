@@ -61,7 +61,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = 300) -> Any:
     """Ask until the answer is true, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +13,7 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry
 from curation_assets_tests.curate.duplicates.drawn import jpeg, photograph
 from curation_assets_tests.defs.conftest import on_disk
 
@@ -41,8 +41,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> 
     settings = load_settings(
         images_root=home / "images", lake_root=home / "lake", model_source="demo", recipes=home / "recipes"
     )
-    settings.mlflow_dir.mkdir()
-    shutil.copy(registered_model / "mlflow.db", settings.mlflow_dir)
+    copy_registry(registered_model, settings.mlflow_dir)
     pipeline = Pipeline(settings)
     run(pipeline, LogProgress())
     return pipeline

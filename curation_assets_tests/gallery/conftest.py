@@ -29,6 +29,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry
 from curation_assets_tests.gallery.browsing import browser, visit, window_of  # noqa: F401  fixtures
 from curation_assets_tests.gallery.published import with_datasets
 
@@ -109,8 +110,7 @@ def draw_tree(root: Path) -> None:
 def filled(home: Path, registered: Path, **settings: Any) -> Pipeline:
     """A pipeline over the drawn tree, everything embedded, indexed and mapped."""
     draw_tree(home / "images")
-    (home / "mlflow").mkdir()
-    shutil.copy(registered / "mlflow.db", home / "mlflow")
+    copy_registry(registered, home / "mlflow")
     made = Pipeline(
         load_settings(
             images_root=home / "images",

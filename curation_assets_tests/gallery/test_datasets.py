@@ -388,9 +388,15 @@ def test_what_a_page_asks_for_is_asked_once_and_with_the_page(visit: Open, place
         (f"/datasets?{urlencode(odd)}", 3),
         ("/datasets?name=leaves&compare=1&change=went", 3),
         (f"/leakage?{urlencode({'dataset': 'odd', 'version': 1, 'one': SIDES[1], 'other': SIDES[0]})}", 1),
+        (f"/duplicates?{urlencode({'kind': 'near', 'folder': 'coffee/é ~', 'offset': 20, 'undecided': 'true'})}", 1),
+        (f"/clusters?{urlencode({'name': 'é ~*', 'folder': 'a b'})}", 1),
+        (f"/labels?{urlencode({'given': MERGED, 'folder': 'coffee/é ~', 'undecided': 'true'})}", 1),
+        ("/problems?kind=blurry&folder=coffee&view=worst", 1),
     ):
         asked.clear()
-        expect(window.go(path).locator(".tile, .kind").first).to_be_visible()
+        page = window.go(path)
+        expect(page.locator("#main").locator(".tile, .kind, .nothing, [role=alert]").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
         assert len(asked) == number, asked
 
 
