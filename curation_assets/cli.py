@@ -8,6 +8,8 @@ progress to standard error.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -77,7 +79,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     stop = stopping.watch()
     try:
-        app()
+        _command()()
     except SystemExit as end:
         if stop.number is not None and end.code == 130:
             sys.exit(stop.code)
@@ -94,6 +96,12 @@ def main() -> None:
         _fail(printable(f"a library gave up, which is a fault of its own: {first_line(error)}"))
     finally:
         stop.hand_over()
+
+
+@cache
+def _command() -> Callable[[], object]:
+    """All commands put together, once for a process: their signatures are read for it."""
+    return typer.main.get_command(app)
 
 
 def _fail(message: str) -> None:

@@ -120,7 +120,7 @@ def test_sensors_start_with_the_project(defs: dg.Definitions) -> None:
 def test_loading_definitions_and_help_imports_neither_torch_nor_mlflow() -> None:
     code = (
         "import sys; import curation_assets.definitions, curation_assets.cli;"
-        "print([m for m in ('torch', 'transformers', 'mlflow', 'pandas') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'mlflow', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from curation_assets.curate.neighbours import exact_lists
 from curation_assets.curate.neighbours.vectors import (
@@ -50,6 +49,8 @@ def dense_parts(
     Returns:
         (nodes,) the representative of each node; most often itself.
     """
+    from scipy.sparse import csr_array
+
     number = len(indices)
     part = np.arange(number, dtype=np.int32)
     if number == 0:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Counts = NDArray[np.int64]
 
@@ -138,6 +140,8 @@ def _program(
     kinds: Counts, numbers: Counts, now: NDArray[np.float64], wanted: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], sparse.csr_matrix, NDArray[np.float64], sparse.csr_matrix, NDArray[np.float64]]:
     """Costs and constraints, over units of a kind on a side, points of a class on a side, and the worst."""
+    from scipy import sparse
+
     n, sides, classes = len(kinds), len(wanted), kinds.shape[1]
     cells = sides * classes
     weights = sparse.kron(sparse.csr_matrix(kinds.T.astype(np.float64)), sparse.identity(sides), format="csr")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 Ids = NDArray[np.int64]
 _WEAKEST = 3  # links of a group that are named where it is too large
@@ -61,10 +59,13 @@ def of_pairs(name: str, contents: pl.Series, pairs: pl.DataFrame) -> Links:
 
 def components(number: int, links: Iterable[tuple[Ids, Ids]]) -> Ids:
     """(number,) of each image a number of what it is joined to, numbered by their first images."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     every = [*links]
     first = np.concatenate([np.zeros(0, np.int64), *(one for one, _ in every)])
     second = np.concatenate([np.zeros(0, np.int64), *(other for _, other in every)])
-    graph = sparse.coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(number, number))
+    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(number, number))
     _, found = connected_components(graph, directed=False)
     _, at, inverse = np.unique(found, return_index=True, return_inverse=True)
     rank = np.empty(len(at), np.int64)
@@ -77,6 +78,9 @@ def weakest(members: Ids, links: Sequence[Links]) -> list[tuple[str, int, int, f
 
     Of the links those are looked at without which the group falls apart soonest: a spanning tree of the strongest.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
     place = {int(image): at for at, image in enumerate(members)}
     known: dict[tuple[int, int], tuple[str, float]] = {}
     for kind in links:
@@ -87,7 +91,7 @@ def weakest(members: Ids, links: Sequence[Links]) -> list[tuple[str, int, int, f
                 known[pair] = kind.name, float(kind.similarity[at])
     rows, columns = zip(*((place[one], place[two]) for one, two in known), strict=True)
     distance = [2.0 - similarity for _, similarity in known.values()]  # 0 would be no link
-    graph = sparse.coo_matrix((distance, (rows, columns)), shape=(len(members), len(members)))
+    graph = coo_matrix((distance, (rows, columns)), shape=(len(members), len(members)))
     tree = minimum_spanning_tree(graph.tocsr()).tocoo()
     kept = sorted(zip((-tree.data).tolist(), tree.row.tolist(), tree.col.tolist(), strict=True))[:_WEAKEST]
     found = []
