@@ -25,6 +25,7 @@ window.alert = text => violations.push(`alert ${text}`);
 def browser() -> Iterator[Browser]:
     """Headless Chromium; WebGL is drawn by the CPU."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    api.expect.set_options(timeout=30_000)  # a limit of a machine that has other tests to do, and no wish
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium is installed")
