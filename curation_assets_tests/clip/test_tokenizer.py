@@ -20,7 +20,7 @@ import pytest
 
 from curation_assets.clip.encoder import Encoder
 from curation_assets.clip.source import DEMO_FOLDER
-from curation_assets.clip.text_tower import MAX_TOKENS
+from curation_assets.clip.spec import MAX_TOKENS
 
 PACKAGES = ["open_clip_torch==3.3.0", "ftfy==6.3.1"]
 MERGES = 49152 - 256 - 2  # of the lines in OpenAI's file, those that its models use

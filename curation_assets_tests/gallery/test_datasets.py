@@ -395,7 +395,7 @@ def test_what_a_page_asks_for_is_asked_once_and_with_the_page(visit: Open, place
     ):
         asked.clear()
         page = window.go(path)
-        expect(page.locator("#main").locator(".tile, .kind, .nothing, [role=alert]").first).to_be_visible()
+        expect(page.locator(":is(.tile, .kind, .nothing, [role=alert]):visible").first).to_be_visible()
         page.wait_for_load_state("networkidle")
         assert len(asked) == number, asked
 
