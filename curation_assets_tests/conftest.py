@@ -50,10 +50,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ModulesTogether(config, log)
 
 
+gc.disable()  # while modules are imported: nearly all of what they make stays
+
+
 def pytest_collection_finish() -> None:
-    """Leave all that was imported for the tests out of garbage collections, each of which would look through it."""
+    """Leave all of that out of the garbage collections to come, each of which would look through it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,31 +14,35 @@ from curation_assets.curate.duplicates.squares import ORIENTATIONS, turned
 from curation_assets.curate.duplicates.windows import ASKED, STORED, frequencies, hashes, in_orientations
 from curation_assets_tests.curate.duplicates.drawn import EDITS, photograph, squares
 
-PHOTOGRAPHS = squares(*[photograph(number) for number in range(40)])
-NUMBERS = np.arange(len(PHOTOGRAPHS), dtype=np.int32)
+NUMBERS = np.arange(40, dtype=np.int32)
+
+
+@cache
+def photographs() -> np.ndarray:
+    return squares(*[photograph(number) for number in range(40)])
 
 
 def test_turning_a_picture_turns_its_frequencies() -> None:
     middle = ((0.0, 0.0, 1.0, 1.0), (0.05, 0.05, 0.9, 0.9))
-    found = frequencies(PHOTOGRAPHS[:3], middle)
+    found = frequencies(photographs()[:3], middle)
     for orientation in range(ORIENTATIONS):
-        really = frequencies(np.ascontiguousarray(turned(PHOTOGRAPHS[:3], orientation)), middle)
+        really = frequencies(np.ascontiguousarray(turned(photographs()[:3], orientation)), middle)
         assert in_orientations(found)[orientation] == pytest.approx(really, abs=0.02)
 
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_the_original_is_among_the_nearest(edit: str) -> None:
     edited = squares(*[EDITS[edit](photograph(number)) for number in range(10)])
-    stored = WindowHashes(hashes(frequencies(PHOTOGRAPHS, STORED)), NUMBERS)
+    stored = WindowHashes(hashes(frequencies(photographs(), STORED)), NUMBERS)
     of_edited = WindowHashes(hashes(frequencies(edited, STORED)), NUMBERS[:10] + 100)
     asked = pl.concat(stored.matches(frequencies(edited, ASKED).astype(np.float16), NUMBERS[:10] + 100, 16))
-    other = pl.concat(of_edited.matches(frequencies(PHOTOGRAPHS, ASKED).astype(np.float16), NUMBERS, 16))
+    other = pl.concat(of_edited.matches(frequencies(photographs(), ASKED).astype(np.float16), NUMBERS, 16))
     pairs = {(a - 100, b) for a, b, _ in asked.iter_rows()} | {(b - 100, a) for a, b, _ in other.iter_rows()}
     assert {(number, number) for number in range(10)} <= pairs
 
 
 def test_answers_are_the_nearest_first_and_never_the_picture_itself() -> None:
-    many = np.concatenate([PHOTOGRAPHS[:5]] * 30)
+    many = np.concatenate([photographs()[:5]] * 30)
     numbers = np.arange(len(many), dtype=np.int32)
     table = WindowHashes(hashes(frequencies(many, STORED)), numbers)
     found = pl.concat(table.matches(frequencies(many, ASKED).astype(np.float16), numbers, 4))
@@ -60,8 +66,8 @@ class _Pictures:
 
 
 def test_what_is_new_is_compared_with_a_few_however_many_are_like_it() -> None:
-    grain = np.random.default_rng(0).normal(0, 3, (200, *PHOTOGRAPHS[0].shape))
-    alike = _Pictures((PHOTOGRAPHS[0] + grain).clip(0, 255).astype(np.uint8))
+    grain = np.random.default_rng(0).normal(0, 3, (200, *photographs()[0].shape))
+    alike = _Pictures((photographs()[0] + grain).clip(0, 255).astype(np.uint8))
     new = np.arange(200) >= 197
     nodes = Nodes(pl.DataFrame({"place": range(200)}), np.arange(200))
     pairs = by_hash(alike, nodes, new)
