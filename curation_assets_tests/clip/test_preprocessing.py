@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from PIL import Image
-from transformers import CLIPImageProcessorPil
 
 from curation_assets.clip.preprocessing import FILE_NAME, Preprocessing
 from curation_assets.demo.render import render
@@ -46,7 +46,7 @@ STATISTICS = {
 
 @pytest.fixture(scope="module")
 def processor() -> Any:
-    return CLIPImageProcessorPil()
+    return transformers.CLIPImageProcessorPil()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_pixels_are_bit_identical_for_sizes_drawn_at_random(processor: Any, prep
 
 
 def test_pixels_are_bit_identical_for_another_resize_and_crop(tmp_path: Path) -> None:
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 257}, crop_size={"height": 192, "width": 192})
+    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 257}, crop_size={"height": 192, "width": 192})
     processor.save_pretrained(tmp_path)
     preprocessing = Preprocessing.from_folder(tmp_path)
     for size in [(100, 90), (257, 300), (800, 431)]:
@@ -114,7 +114,7 @@ def test_each_byte_is_normalised_exactly_as_the_reference_does(
     statistics: tuple[tuple[float, ...], tuple[float, ...]], tmp_path: Path
 ) -> None:
     mean, std = statistics
-    processor = CLIPImageProcessorPil(image_mean=list(mean), image_std=list(std))
+    processor = transformers.CLIPImageProcessorPil(image_mean=list(mean), image_std=list(std))
     processor.save_pretrained(tmp_path)
     preprocessing = Preprocessing.from_folder(tmp_path)
     bytes_ = np.resize(np.arange(256, dtype=np.uint8), (224, 224, 3))
@@ -233,7 +233,7 @@ def test_a_large_jpeg_turned_in_the_camera_gives_nearly_the_pixels_of_the_uprigh
 
 
 def good_config() -> dict[str, Any]:
-    config: dict[str, Any] = json.loads(CLIPImageProcessorPil().to_json_string())
+    config: dict[str, Any] = json.loads(transformers.CLIPImageProcessorPil().to_json_string())
     return config
 
 
