@@ -34,8 +34,9 @@ def read_weights(folder: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[st
             for name in wanted.keys() & (stored.keys() if names is None else names):
                 found[name] = stored.get_tensor(name)
     mismatched = [name for name, tensor in found.items() if tuple(tensor.shape) != wanted[name]]
-    for names, what in ((wanted.keys() - found.keys(), "has no weights"), (mismatched, "has weights of another size")):
-        if wrong := sorted(names):
+    missing = [name for name in wanted if name not in found]
+    for wrong, what in ((sorted(missing), "has no weights"), (sorted(mismatched), "has weights of another size")):
+        if wrong:
             named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
             raise CurationError(f"{folder} {what} for {named}: they don't fit its config.json")
     return found
