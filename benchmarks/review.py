@@ -2,9 +2,11 @@
 
     python -m benchmarks.review [--images N] [--save]
 
-The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters, 10,000 groups of duplicates and
-10,000 doubted labels. `curation gallery` runs as a process. Headless Chromium opens each page with an empty cache, until every thumbnail on the screen is drawn; then images are decided on one by one
-by key, each until the next one's picture is drawn and named (the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
+The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters, 10,000 groups of
+duplicates and 10,000 doubted labels. `curation gallery` runs as a process. Headless Chromium opens each page with an
+empty cache, until every thumbnail on the screen is drawn, in turn with that benchmark's limit: a plain page of as many
+thumbnails as files. Then images are decided on one by one by key, each until the next one's picture is drawn and named
+(the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
 acknowledged, over HTTP. ``--save`` writes ``benchmarks/results/review.md``. Chromium has to be installed.
 """
 
@@ -30,7 +32,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import measure
-from benchmarks.gallery import FOLDERS, SIZE, WATCH, wait_for, write_lake
+from benchmarks.gallery import FOLDERS, LIMIT_PORT, SIZE, WATCH, wait_for, write_lake, write_plain_page
 from curation_assets.curate.quality import MEASURES_VERSION
 from curation_assets.embed.vectors import MODEL_COLUMNS
 from curation_assets.lake import hive
@@ -45,6 +47,7 @@ PAGES = {
     "first view of labels": "/labels",
     "first view of clusters": "/clusters",
 }
+PLAIN = "plain page of as many thumbnails"
 GOALS_MS = dict.fromkeys(PAGES, 300) | {
     "next image after a key": 100,
     "count of a threshold": 50,
@@ -62,13 +65,14 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/review.md")
     arguments = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="review-benchmark-"))
-    process: subprocess.Popen[bytes] | None = None
+    processes: list[subprocess.Popen[bytes]] = []
     try:
         lake = write_lake(home, arguments.images)
         write_quality(lake)
         write_scores(lake)
         write_groups(lake)
         write_label_issues(lake)
+        write_plain_page(home / "plain", lake)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("CURATION_", "MLFLOW_"))}
         environment |= {
             "CURATION_IMAGES_ROOT": str(home / "images"),
@@ -76,27 +80,32 @@ def main() -> None:
             "CURATION_MODEL_SOURCE": "demo",
         }
         curation = Path(sys.executable).with_name("curation")
-        process = subprocess.Popen([str(curation), "gallery", "--port", str(PORT)], env=environment)
+        processes.append(subprocess.Popen([str(curation), "gallery", "--port", str(PORT)], env=environment))
+        processes.append(subprocess.Popen([sys.executable, "-m", "benchmarks.gallery", "--plain", str(home / "plain")]))
         wait_for(AT)
+        wait_for(f"http://127.0.0.1:{LIMIT_PORT}/")
         begin = time.perf_counter()
         asked("/api/problems")
         first = time.perf_counter() - begin
         times = in_a_browser() | over_http()
-        memory = measure.peak_mb(process.pid)
+        memory = measure.peak_mb(processes[0].pid)
     finally:
-        if process is not None:
+        for process in processes:
             process.send_signal(signal.SIGINT)
+        for process in processes:
             process.wait(30)
         shutil.rmtree(home)
+    plain = statistics.median(times[PLAIN])
     lines = [
         "# Deciding in the gallery",
         "",
         f"{arguments.images:,} images in {FOLDERS} folders; {SIZE['width']} x {SIZE['height']} pixels, headless Chromium. Milliseconds.",
         "",
-        "| what | median | fastest | slowest | goal |",
-        "|---|---:|---:|---:|---:|",
+        "| what | median | fastest | slowest | goal | of the plain page |",
+        "|---|---:|---:|---:|---:|---:|",
         *(
-            f"| {name} | **{statistics.median(found):.0f}** | {min(found):.0f} | {max(found):.0f} | {GOALS_MS.get(name, '')} |"
+            f"| {name} | **{statistics.median(found):.0f}** | {min(found):.0f} | {max(found):.0f} | {GOALS_MS.get(name, '')} "
+            f"| {f'{statistics.median(found) / plain:.1f}' if name in (*PAGES, PLAIN) else ''} |"
             for name, found in times.items()
         ),
         "",
@@ -264,22 +273,23 @@ def in_a_browser() -> dict[str, list[float]]:
     """Pages with an empty cache, and one image after the other."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {name: [] for name in PAGES}
+    pages = {name: AT + path for name, path in PAGES.items()} | {PLAIN: f"http://127.0.0.1:{LIMIT_PORT}/"}
+    found: dict[str, list[float]] = {name: [] for name in pages}
     nexts = list[float]()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for number in range(ROUNDS + 1):
-            for name, path in PAGES.items():
+            for name, url in pages.items():
                 context = browser.new_context(viewport=SIZE)
                 context.add_init_script(WATCH.replace(">= 10", ">= 5"))  # the histogram leaves room for a row
                 page = context.new_page()
-                page.goto(AT + path, wait_until="commit")
+                page.goto(url, wait_until="commit")
                 until, taken = time.monotonic() + 20, 0.0
                 while not taken and time.monotonic() < until:
                     time.sleep(0.5)
                     taken = page.evaluate("window.there")
                 if not taken:
-                    sys.exit(f"{path} was not there after 20 s")
+                    sys.exit(f"{url} was not there after 20 s")
                 if number:  # the first warms up the server
                     found[name].append(taken)
                 context.close()

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import curation_assets
+from curation_assets import cli
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.conftest import copy_registry, jpeg
@@ -61,6 +62,26 @@ def curation(home: Path, site: Path) -> Curation:
 
     def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         return run_in(home, site, *arguments, **env)
+
+    return call
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Curation:
+    """Run the command in a directory, within this process, which has imported all that it needs."""
+
+    def call(home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        roots = {"CURATION_IMAGES_ROOT": str(home / "images"), "CURATION_LAKE_ROOT": str(home / "lake")}
+        with monkeypatch.context() as given:
+            given.chdir(home)
+            for name, value in ({"CURATION_MODEL_SOURCE": "demo"} | roots | env).items():
+                given.setenv(name, value)
+            given.setattr("sys.argv", ["curation", *arguments])
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, int(end.value.code or 0), said.out, said.err)
 
     return call
 
@@ -235,13 +256,13 @@ WRONG_CALLS: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
 
 @pytest.mark.parametrize(("arguments", "env", "fragments"), WRONG_CALLS.values(), ids=WRONG_CALLS)
 def test_a_wrong_call_is_one_line_and_exit_code_2(
-    arguments: list[str], env: dict[str, str], fragments: list[str], curation: Curation, home: Path
+    arguments: list[str], env: dict[str, str], fragments: list[str], here: Curation, home: Path
 ) -> None:
     (home / "empty").mkdir()
     (home / "clutter").mkdir()
     (home / "clutter" / "notes.txt").touch()
     (home / "a_file").touch()
-    assert_one_line(curation(*arguments, **env), *fragments)
+    assert_one_line(here(home, *arguments, **env), *fragments)
     assert not (home / "lake").exists() or not table(home).exists()
 
 
@@ -324,15 +345,15 @@ def test_a_broken_table_is_one_line_of_a_run_that_names_it(breakage: str, breaka
 @pytest.mark.parametrize("embeddings", [False, True], ids=["images", "embeddings"])
 @pytest.mark.parametrize("spoil", [Path.unlink, cut, lambda path: path.write_bytes(b"")], ids=["gone", "cut", "empty"])
 def test_a_broken_data_file_is_named_by_status_and_costs_its_own_rows(
-    spoil: Callable[[Path], Any], embeddings: bool, breakable: Path, site: Path
+    spoil: Callable[[Path], Any], embeddings: bool, breakable: Path, here: Curation
 ) -> None:
     path = data_file(breakable, embeddings)
     spoil(path)
-    done = run_in(breakable, site, "status")
+    done = here(breakable, "status")
     assert (done.returncode, done.stderr) == (1, "")
     assert f"{path.parent.parent.name}/{path.parent.name}/{path.name}" in done.stdout
     assert "`curation repair`" in done.stdout
-    (said,) = json.loads(run_in(breakable, site, "status", "--json").stdout)["broken"]
+    (said,) = json.loads(here(breakable, "status", "--json").stdout)["broken"]
     assert (said["folder"], path.name in said["file"]) == ("a", True)
 
 

@@ -62,7 +62,7 @@ def test_a_command_ends_with_one_line() -> None:
     script = """
 import polars, sys
 from curation_assets import cli
-cli.app = lambda: polars.sql_expr("least()")
+cli._command = lambda: lambda: polars.sql_expr("least()")
 cli.main()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -40,7 +40,7 @@ def environment(home: Path, images: Path, **settings: str) -> dict[str, str]:
         "IMAGES_ROOT": str(images),
         "LAKE_ROOT": str(home / "lake"),
         "MODEL_SOURCE": "demo",
-        "SENSOR_INTERVAL_SECONDS": "2",
+        "SENSOR_INTERVAL_SECONDS": "5",
         "SETTLE_SECONDS": "1",
     } | settings
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
