@@ -124,4 +124,3 @@ def _log_says(dev: DagsterDev, run: str, event: str, step: str) -> bool:
 def test_a_dagster_that_is_killed_whole_again_and_again_ends_with_every_folder_done(tmp_path: Path) -> None:
     outcome = trial(tmp_path, kills=int(os.environ.get("CURATION_TEST_KILLS", "1")), seed=3)
     assert outcome.vectors == outcome.images
-    assert (outcome.under_way, outcome.slots) == (0, 0)
