@@ -135,11 +135,11 @@ class Encoder:
 
     @cached_property
     def _text_tower(self) -> TextTower:
-        return TextTower(self.folder, self._spec, self.device, self._dtype, self._is_fused)
+        return TextTower(self.folder, self._spec.text, self.device, self._dtype, self._is_fused)
 
     @cached_property
     def _vision_tower(self) -> VisionTower:
-        return VisionTower(self.folder, self._spec, self.device, self._dtype, self._is_fused)
+        return VisionTower(self.folder, self._spec.images, self.device, self._dtype, self._is_fused)
 
 
 @contextmanager

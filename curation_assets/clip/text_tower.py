@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from curation_assets.clip.layers import Layers, with_bias
 from curation_assets.clip.spec import Spec
+from curation_assets.clip.tower import Tower, with_bias
 
 _TOKENS, _POSITIONS = (f"text_model.embeddings.{what}_embedding.weight" for what in ("token", "position"))
-_LAYERS, _FINAL_NORM, _PROJECTION = "text_model.encoder.layers", "text_model.final_layer_norm", "text_projection.weight"
+_FINAL_NORM, _PROJECTION = "text_model.final_layer_norm", "text_projection.weight"
 _MAX_CHARACTERS = 10_000  # 77 tokens need fewer; the time to cut a word into tokens grows with its length squared
 
 
@@ -35,50 +35,40 @@ class Tokenizer:
         return torch.tensor([one.ids for one in found]), torch.tensor([one.attention_mask for one in found])
 
 
-class TextTower:
-    """Tokens → vectors, not of unit length yet.
+class TextTower(Tower):
+    """Tokens → vectors."""
 
-    Args:
-        folder: model in Hugging Face layout, whose weights are read.
-        spec: of the same model.
-        device: to compute on.
-        dtype: to compute in.
-        fused: attention in torch's one kernel; else in plain matrix products.
+    _prefix = "text_model.encoder.layers"
 
-    Raises:
-        CurationError: the weights don't fit; the message names some of those that don't.
-    """
-
-    def __init__(self, folder: Path, spec: Spec, device: torch.device, dtype: torch.dtype, fused: bool) -> None:
-        config, width = spec.text, spec.text["hidden_size"]
-        self._end: int = config["eos_token_id"]
-        others = {
+    @staticmethod
+    def _others(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        width = config["hidden_size"]
+        return {
             _TOKENS: (config["vocab_size"], width),
             _POSITIONS: (config["max_position_embeddings"], width),
             _PROJECTION: (config["projection_dim"], width),
         } | with_bias(_FINAL_NORM, width)
-        self._layers = Layers(folder, _LAYERS, config, others, device, dtype, fused)
 
     def embed(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(n, projection_dim) of what ``Tokenizer.tokens`` gives; within torch's inference mode."""
-        weights = self._layers.weights
+        weights, end = self._weights, self._config["eos_token_id"]
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = F.embedding(tokens, weights[_TOKENS]) + F.embedding(positions, weights[_POSITIONS])
         allowed = self._allowed(mask, hidden.dtype)
         is_causal = allowed is None and tokens.shape[1] > 1
-        hidden = self._layers.norm(_FINAL_NORM, self._layers.run(hidden, allowed, is_causal))
+        hidden = self._norm(_FINAL_NORM, self._run(hidden, allowed, is_causal))
         # Where the end's token is said to be 2, as in OpenAI's own files, that is an old mistake: it is the largest.
-        last = tokens.argmax(dim=1) if self._end == 2 else (tokens == self._end).int().argmax(dim=1)
+        last = tokens.argmax(dim=1) if end == 2 else (tokens == end).int().argmax(dim=1)
         pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return F.linear(pooled, weights[_PROJECTION])
 
     def _allowed(self, mask: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Which tokens each token may look at, as attention takes it: those before it that are no padding."""
-        if self._layers.fused and bool(mask.all()):
+        if self._fused and bool(mask.all()):
             return None  # the kernel has a way of its own for that
         length = mask.shape[1]
         before = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
         allowed = before & mask[:, None, None, :].bool()
-        if self._layers.fused:
+        if self._fused:
             return allowed
         return torch.where(allowed, torch.zeros((), dtype=dtype, device=mask.device), torch.finfo(dtype).min)

@@ -14,7 +14,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from curation_assets.clip import layers
+from curation_assets.clip import tower
 from curation_assets.clip.encoder import Encoder, choose_device, choose_precision
 from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.errors import CurationError
@@ -221,14 +221,14 @@ def test_weights_with_the_position_ids_that_older_versions_saved_are_loaded(mode
 
 def test_threads_that_embed_at_once_load_a_tower_once(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
-    really_read = layers.read_weights
+    really_read = tower.read_weights
 
     def slow_read(*args: Any) -> Any:
         loads.append(threading.current_thread().name)
         time.sleep(0.3)
         return really_read(*args)
 
-    monkeypatch.setattr(layers, "read_weights", slow_read)
+    monkeypatch.setattr(tower, "read_weights", slow_read)
     encoder = Encoder(model_folder, "cpu", "bfloat16")
     side = encoder.preprocessing.crop
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)

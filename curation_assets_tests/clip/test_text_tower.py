@@ -51,7 +51,7 @@ def of_transformers(folder: Path, texts: list[str], dtype: torch.dtype, attentio
 def of_ours(folder: Path, texts: list[str], dtype: torch.dtype, fused: bool) -> torch.Tensor:
     spec = Spec.read(folder)
     with torch.inference_mode():
-        return TextTower(folder, spec, torch.device("cpu"), dtype, fused).embed(*Tokenizer(spec).tokens(texts))
+        return TextTower(folder, spec.text, torch.device("cpu"), dtype, fused).embed(*Tokenizer(spec).tokens(texts))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

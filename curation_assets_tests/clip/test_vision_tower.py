@@ -50,7 +50,7 @@ def of_transformers(folder: Path, dtype: torch.dtype, attention: str) -> torch.T
 
 def of_ours(folder: Path, dtype: torch.dtype, fused: bool) -> torch.Tensor:
     with torch.inference_mode():
-        return VisionTower(folder, Spec.read(folder), torch.device("cpu"), dtype, fused).embed(pixels(dtype))
+        return VisionTower(folder, Spec.read(folder).images, torch.device("cpu"), dtype, fused).embed(pixels(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

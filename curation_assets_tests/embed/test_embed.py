@@ -402,7 +402,7 @@ def test_vectors_that_are_not_finite_are_reported_and_never_stored(
 def test_a_model_that_gives_only_zeros_fills_no_table(pipeline: Pipeline, fill: Fill, encoder: Watched) -> None:
     fill("a", 3)
     scan(pipeline, "a")
-    encoder._vision._layers.weights["visual_projection.weight"].zero_()
+    encoder._vision._weights["visual_projection.weight"].zero_()
     result = embed(pipeline, "a", encoder)
     assert (result.encoded, result.commits, len(result.failed)) == (0, 0, 3)
     assert paths(pipeline) == []
@@ -492,7 +492,7 @@ def test_rows_of_two_model_versions_stand_side_by_side(pipeline: Pipeline, fill:
     scan(pipeline, "a")
     embed(pipeline, "a", encoder)
     ones = rows(pipeline, version="1")
-    encoder._vision._layers.weights["visual_projection.weight"].neg_()
+    encoder._vision._weights["visual_projection.weight"].neg_()
     assert folders_behind(pipeline.tables.directory.snapshot(), pipeline.tables.embeddings.snapshot(), SECOND) == ["a"]
     second = embed(pipeline, "a", encoder, SECOND)
     assert (second.encoded, second.current, second.rows) == (3, 0, 3)

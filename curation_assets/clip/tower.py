@@ -8,9 +8,10 @@ transformers' to say (``Spec``).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,14 +21,12 @@ from curation_assets.clip.spec import quiet_transformers
 from curation_assets.clip.weights import read_weights
 
 
-class Layers:
-    """A tower's weights, and what is done with them.
+class Tower(ABC):
+    """Weights of a tower, and its layers. What it gives isn't of unit length yet.
 
     Args:
         folder: model in Hugging Face layout, whose weights are read.
-        prefix: of the names of the tower's layers in the files.
-        config: of the tower, as ``Spec`` has it.
-        others: shapes of the tower's further weights by their names, to be read too.
+        config: of the tower, as the ``Spec`` of the same model has it.
         device: to compute on.
         dtype: to compute in.
         fused: attention in torch's one kernel; else in plain matrix products.
@@ -36,22 +35,22 @@ class Layers:
         CurationError: the weights don't fit; the message names some of those that don't.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        prefix: str,
-        config: Mapping[str, Any],
-        others: Mapping[str, tuple[int, ...]],
-        device: torch.device,
-        dtype: torch.dtype,
-        fused: bool,
-    ) -> None:
-        self._prefix, self._config, self.fused = prefix, config, fused
-        self._activation = _activation(config["hidden_act"])
-        weights = read_weights(folder, _shapes(prefix, config) | dict(others))
-        self.weights = {name: weight.to(device, dtype) for name, weight in weights.items()}
+    _prefix: ClassVar[str]  # of the names of the layers in the files
 
-    def run(self, hidden: Tensor, allowed: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype, fused: bool
+    ) -> None:
+        self._folder, self._config, self._fused = folder, config, fused
+        self._activation = _activation(config["hidden_act"])
+        weights = read_weights(folder, _shapes(self._prefix, config) | self._others(config))
+        self._weights = {name: weight.to(device, dtype) for name, weight in weights.items()}
+
+    @staticmethod
+    @abstractmethod
+    def _others(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights beside those of the layers, by their names in the files."""
+
+    def _run(self, hidden: Tensor, allowed: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(n, length, width) through all layers.
 
         Args:
@@ -61,19 +60,19 @@ class Layers:
         """
         for number in range(self._config["num_hidden_layers"]):
             layer = f"{self._prefix}.{number}"
-            normed = self.norm(f"{layer}.layer_norm1", hidden)
+            normed = self._norm(f"{layer}.layer_norm1", hidden)
             hidden = hidden + self._attention(f"{layer}.self_attn", normed, allowed, is_causal)
-            wide = self._linear(f"{layer}.mlp.fc1", self.norm(f"{layer}.layer_norm2", hidden))
+            wide = self._linear(f"{layer}.mlp.fc1", self._norm(f"{layer}.layer_norm2", hidden))
             hidden = hidden + self._linear(f"{layer}.mlp.fc2", self._activation(wide))
         return hidden
 
-    def norm(self, name: str, value: Tensor) -> Tensor:
+    def _norm(self, name: str, value: Tensor) -> Tensor:
         """A layer's normalization."""
-        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return F.layer_norm(value, weight.shape, weight, bias, self._config["layer_norm_eps"])
 
     def _linear(self, name: str, value: Tensor) -> Tensor:
-        return F.linear(value, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+        return F.linear(value, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _attention(self, name: str, hidden: Tensor, allowed: Tensor | None, is_causal: bool) -> Tensor:
         number, length, width = hidden.shape
@@ -83,7 +82,7 @@ class Layers:
             self._linear(f"{name}.{what}_proj", hidden).view(number, length, heads, -1).transpose(1, 2)
             for what in ("q", "k", "v")
         )
-        if self.fused:
+        if self._fused:
             seen = F.scaled_dot_product_attention(query, key, value, allowed, scale=scale, is_causal=is_causal)
         else:
             weights = torch.matmul(query, key.transpose(-1, -2)) * scale
