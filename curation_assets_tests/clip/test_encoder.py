@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +36,6 @@ def demo() -> Path:
 @pytest.fixture(scope="module")
 def encoder(demo: Path) -> Encoder:
     return Encoder(demo, "cpu", "float32")
-
-
-@pytest.fixture
-def model_folder(demo: Path, tmp_path: Path) -> Path:
-    """A model in a local folder, free to be changed."""
-    return Path(shutil.copytree(demo, tmp_path / "model"))
 
 
 def pictures(count: int, seed: int = 0) -> list[Image.Image]:

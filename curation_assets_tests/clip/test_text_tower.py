@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,15 @@ from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.spec import Spec
 from curation_assets.clip.text_tower import TextTower, Tokenizer
 from curation_assets.errors import CurationError
+from curation_assets_tests.clip.conftest import change_config, tower_of_transformers
 
 TEXTS = ["a photo of maize rust", "", "木の葉 🌿 <|endoftext|> again", "UPPER and lower  space", "maize " * 100]
 
 
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    """A model in a local folder, free to be changed."""
-    return Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    """Change the text side's configuration as the file has it."""
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"] |= changes
-    (folder / "config.json").write_text(json.dumps(config))
-
-
 def of_transformers(folder: Path, texts: list[str], dtype: torch.dtype, attention: str) -> torch.Tensor:
-    whole = transformers.CLIPConfig.from_pretrained(folder)
-    config = whole.text_config
-    config.projection_dim = whole.projection_dim
-    model = transformers.CLIPTextModelWithProjection.from_pretrained(
-        folder, config=config, dtype=dtype, attn_implementation=attention
-    ).eval()
+    model = tower_of_transformers(
+        transformers.CLIPTextModelWithProjection, folder, "text", dtype=dtype, attn_implementation=attention
+    )
     tokens = transformers.CLIPTokenizer.from_pretrained(folder)(
         texts, padding=True, truncation=True, max_length=77, return_tensors="pt"
     )
@@ -78,7 +62,7 @@ def test_outputs_are_those_of_transformers_bit_for_bit(texts: list[str], attenti
 )
 def test_what_the_configuration_says_is_heeded(changes: dict[str, Any], model_folder: Path) -> None:
     before = of_ours(model_folder, TEXTS, torch.float32, False)
-    change_config(model_folder, **changes)
+    change_config(model_folder, "text", **changes)
     ours = of_ours(model_folder, TEXTS, torch.float32, False)
     assert torch.equal(ours, of_transformers(model_folder, TEXTS, torch.float32, "eager"))
     assert torch.equal(ours, before) == (changes == {"eos_token_id": 2}), "the end is the largest token here"

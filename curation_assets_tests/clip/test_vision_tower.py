@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,7 @@ from curation_assets.clip.source import DEMO_FOLDER
 from curation_assets.clip.spec import Spec
 from curation_assets.clip.vision_tower import VisionTower
 from curation_assets.errors import CurationError
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    """A model in a local folder, free to be changed."""
-    return Path(shutil.copytree(DEMO_FOLDER, tmp_path / "model"))
-
-
-def change_config(folder: Path, **changes: Any) -> None:
-    """Change the image side's configuration as the file has it."""
-    config = json.loads((folder / "config.json").read_text())
-    config["vision_config"] |= changes
-    (folder / "config.json").write_text(json.dumps(config))
+from curation_assets_tests.clip.conftest import change_config, tower_of_transformers
 
 
 def pixels(dtype: torch.dtype, number: int = 3) -> torch.Tensor:
@@ -38,12 +24,9 @@ def pixels(dtype: torch.dtype, number: int = 3) -> torch.Tensor:
 
 
 def of_transformers(folder: Path, dtype: torch.dtype, attention: str) -> torch.Tensor:
-    whole = transformers.CLIPConfig.from_pretrained(folder)
-    config = whole.vision_config
-    config.projection_dim = whole.projection_dim
-    model = transformers.CLIPVisionModelWithProjection.from_pretrained(
-        folder, config=config, dtype=dtype, attn_implementation=attention
-    ).eval()
+    model = tower_of_transformers(
+        transformers.CLIPVisionModelWithProjection, folder, "vision", dtype=dtype, attn_implementation=attention
+    )
     with torch.inference_mode():
         return model(pixel_values=pixels(dtype)).image_embeds  # type: ignore[no-any-return]
 
@@ -74,7 +57,7 @@ def test_outputs_are_those_of_transformers_bit_for_bit(attention: str, dtype: to
 )
 def test_what_the_configuration_says_is_heeded(changes: dict[str, Any], model_folder: Path) -> None:
     before = of_ours(model_folder, torch.float32, False)
-    change_config(model_folder, **changes)
+    change_config(model_folder, "vision", **changes)
     ours = of_ours(model_folder, torch.float32, False)
     assert torch.equal(ours, of_transformers(model_folder, torch.float32, "eager"))
     assert not torch.equal(ours, before)
