@@ -157,10 +157,9 @@ def problems_page(request: Request, kind: str = "") -> Response:
     is_of_picture = bool(kind) and KINDS[check_kind(kind)].told_by in OF_PICTURE
     first = "/api/problems"
     if kind:  # as static/problems.js will write it
-        given = {name: request.query_params.get(name, "") for name in ("threshold", "folder")}
-        around = {} if request.query_params.get("view") == "worst" else {"around": "true"}
-        parameters = {"k": PAGE} | around | {name: value for name, value in given.items() if value}
-        first = f"/api/problems/{kind}?{urlencode(parameters, safe='*')}"
+        around = [] if request.query_params.get("view") == "worst" else [("around", "true")]
+        asked = [("k", str(PAGE)), *around, *_given(request, ("threshold", "folder"))]
+        first = f"/api/problems/{kind}?{_as_a_script_writes(asked)}"
     return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answers=[first])
 
 
