@@ -30,7 +30,7 @@ from curation_assets_tests.kill_driver import Job, drive
 
 pytestmark = pytest.mark.slow
 
-KILLS = 7
+KILLS = 5
 
 # Each driver is a fork of a server that has imported torch and transformers, which takes longer than the job.
 SPAWNING = multiprocessing.get_context("forkserver")

@@ -2,7 +2,7 @@
 
     python -m curation_assets_tests.defs.killed_dagster --kills 20
 
-The test of the suite does the same with few kills.
+The test of the suite kills it once, while a run is at work.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ def trial(base: Path, kills: int, seed: int) -> Outcome:
         os.killpg(dev.process.pid, signal.SIGKILL)
         dev.process.wait()
         with dg.DagsterInstance.from_config(str(home)) as instance:
-            caught.update(run.status.value for run in _under_way(instance))
+            caught.update(run.status.value for run in under_way(instance))
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
     dev = DagsterDev(env, base / "dg_last.log")
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             wait_for("every image has its vector", lambda: _vectors(pipeline) == made, 400)
             # In one look: what follows a run begins some seconds after it.
-            wait_for("no run is under way, no slot held", lambda: not _under_way(instance) and not _slots(instance))
+            wait_for("no run is under way, no slot held", lambda: not under_way(instance) and not slots(instance))
             runs = instance.get_runs()
-            ended = sum(run.status is dg.DagsterRunStatus.FAILURE and _was_ended(instance, run) for run in runs)
+            ended = sum(run.status is dg.DagsterRunStatus.FAILURE and was_ended(instance, run) for run in runs)
             return Outcome(
                 folders=len(pipeline.tables.directory.snapshot().folders),
                 images=made,
@@ -101,16 +101,19 @@ def _vectors(pipeline: Pipeline) -> int:
     return int(pipeline.tables.status(model)["embedded"].sum())
 
 
-def _under_way(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+def under_way(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    """Runs that are not at their end."""
     return instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY))
 
 
-def _slots(instance: dg.DagsterInstance) -> int:
+def slots(instance: dg.DagsterInstance) -> int:
+    """How many of all pools are held."""
     storage = instance.event_log_storage
     return sum(len(storage.get_concurrency_info(key).claimed_slots) for key in storage.get_concurrency_keys())
 
 
-def _was_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+def was_ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run failed because its process was gone."""
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     return any("The process of this run is gone" in entry.message for entry in entries)
 

@@ -9,7 +9,6 @@ two of its links open.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from io import BytesIO
@@ -21,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from curation_assets.demo.sample import write_sample
 from curation_assets.progress import LogProgress
+from curation_assets_tests.chromium import installed
 from curation_assets_tests.defs.dagster_process import CHECKOUT, DagsterDev, environment, stop, wait_for
 
 TARGET = CHECKOUT / "docs" / "images" / "dagster-asset.png"
@@ -50,7 +50,7 @@ def main() -> None:
 
 def write(port: int) -> None:
     """Take the picture from a Dagster that runs."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = installed()
     if chromium is None:
         sys.exit("no Chromium is installed")
     with sync_playwright() as playwright:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from curation_assets.search import image_map
 from curation_assets.search.index import read_info
 from curation_assets.settings import load_settings
 from curation_assets_tests.defs.dagster_process import DagsterDev, environment, stop, wait_for
-from curation_assets_tests.defs.killed_dagster import trial
+from curation_assets_tests.defs.killed_dagster import slots, under_way, was_ended
 
 pytestmark = pytest.mark.slow
 DIRECTORY, EMBEDDINGS = "crop_images_directory", "crop_images_directory_embeddings"
@@ -28,61 +29,50 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def dev(home: Path, images: Path, fill: Any, tmp_path: Path) -> Iterator[DagsterDev]:
-    """`dg dev` on two image folders; batches of one make embedding slow enough to be interrupted."""
-    fill("maize", 4)
-    fill("wheat", 4)
-    started = DagsterDev(environment(home, images, BATCH_SIZE="1", THREADS="1"), tmp_path / "dg.log")
-    yield started
-    stop(started.process)
+def start(home: Path, images: Path, tmp_path: Path) -> Iterator[Callable[[], DagsterDev]]:
+    """Start `dg dev`; batches of one make embedding slow enough to be interrupted."""
+    started: list[DagsterDev] = []
+
+    def begun() -> DagsterDev:
+        env = environment(home, images, BATCH_SIZE="1", THREADS="1")
+        started.append(DagsterDev(env, tmp_path / f"dg_{len(started)}.log"))
+        return started[-1]
+
+    yield begun
+    for dev in started:
+        stop(dev.process)
 
 
-def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
-    dev: DagsterDev, home: Path, images: Path, fill: Any
+def test_a_real_dagster_runs_sensor_and_backfill_and_survives_kill_and_cancellation(
+    start: Callable[[], DagsterDev], home: Path, images: Path, fill: Any
 ) -> None:
     pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
+    fill("maize", 4)
+    fill("wheat", 4)
+    dev = start()
+
+    def statuses(partition: str) -> list[str]:
+        return [run["status"] for run in dev.runs_of(partition)]
 
     def succeeded(partition: str) -> bool:
-        statuses = [run["status"] for run in dev.runs_of(partition)]
-        assert "FAILURE" not in statuses
-        return statuses == ["SUCCESS"]
+        assert "FAILURE" not in statuses(partition)
+        return statuses(partition) == ["SUCCESS"]
 
     # The sensor, on by default, registers the model and starts one run for the two folders.
     for folder in ("maize", "wheat"):
         wait_for(f"{folder} is ingested", lambda folder=folder: succeeded(folder), 600)
     ours = {"register_clip_model", "ingest_image_folder", "ingest_image_folders", "refresh_search_index"}
     assert {run["jobName"] for run in dev.runs()} <= ours
-
     assert len(dev.runs_of("maize")) == 1
     assert dev.runs_of("maize") == dev.runs_of("wheat")
 
-    # A folder that is dropped in gets one run.
+    # A folder that is dropped in gets a run. All of Dagster is killed while that is at work.
     fill("rye", 3)
-    wait_for("rye is ingested", lambda: succeeded("rye"))
-    assert pipeline.tables.status(pipeline.selection.current()).rows() == [
-        ("maize", 4, 4, 0, 4, 0),
-        ("rye", 3, 3, 0, 3, 0),
-        ("wheat", 4, 4, 0, 4, 0),
-    ]
-
-    # Its run has brought the search index in line; the map follows by itself.
-    index = pipeline.searcher.location_of(pipeline.registry.champion())
-    refreshed = read_info(index)
-    assert refreshed is not None
-    assert refreshed.vectors == 11
-
-    def followed() -> bool:
-        info, points = read_info(index), image_map.read(image_map.location_of(index))
-        return info is not None and points is not None and info.vectors == len(points) == 11
-
-    wait_for("index and map hold all images", followed)
-
-    # A backfill of all partitions of both assets ends well, and finds nothing left to do.
-    versions = pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
-    backfill = dev.backfill([DIRECTORY, EMBEDDINGS], ["maize", "rye", "wheat"])
-    wait_for("the backfill is done", lambda: dev.backfill_status(backfill) == "COMPLETED_SUCCESS", 600)
-    assert len(dev.runs(backfill=backfill)) == 1
-    assert (pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version) == versions
+    lost = wait_for("the sensor sees rye", lambda: dev.runs_of("rye"))[0]["id"]
+    wait_for("its scan has begun", lambda: _log_says(dev, lost, "STEP_START", DIRECTORY))
+    os.killpg(dev.process.pid, signal.SIGKILL)
+    dev.process.wait()
+    dev = start()
 
     # A run cancelled in the middle of embedding frees its slot of the pool and leaves good tables.
     large = BytesIO()
@@ -90,27 +80,44 @@ def test_a_real_dagster_runs_sensor_backfill_and_cancellation(
     (images / "oats").mkdir()
     for index in range(100):  # what follows a JPEG's end makes it another content
         (images / "oats" / f"{index:03}.jpg").write_bytes(large.getvalue() + index.to_bytes(2, "big"))
-    run = wait_for("the sensor sees the folder", lambda: dev.runs(partition="oats"))[0]["id"]
+    run = wait_for("the sensor sees oats", lambda: dev.runs(partition="oats"))[0]["id"]
     wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", EMBEDDINGS))
     time.sleep(3)
     dev.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run)
     wait_for("the run is cancelled", lambda: dev.status(run) == "CANCELED")
     assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats")["embedded"].item() < 100
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        wait_for("the slot is free", lambda: not instance.event_log_storage.get_concurrency_info("gpu").claimed_slots)
-
     again = dev.launch(EMBEDDINGS, "oats")
     wait_for("embedding is finished", lambda: dev.status(again) in ("SUCCESS", "FAILURE"))
     assert dev.status(again) == "SUCCESS"
-    assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats").row(0) == (
-        "oats",
-        100,
-        100,
-        0,
-        100,
-        0,
-    )
     assert pipeline.tables.embeddings.snapshot().rows("oats") == 100
+
+    # The run that was killed is ended as failed, and its folder done by another one a minute later.
+    wait_for("rye is ingested", lambda: statuses("rye") == ["SUCCESS", "FAILURE"])
+    assert pipeline.tables.status(pipeline.selection.current()).rows() == [
+        ("maize", 4, 4, 0, 4, 0),
+        ("oats", 100, 100, 0, 100, 0),
+        ("rye", 3, 3, 0, 3, 0),
+        ("wheat", 4, 4, 0, 4, 0),
+    ]
+
+    # The search index is brought in line; the map follows by itself.
+    index = pipeline.searcher.location_of(pipeline.registry.champion())
+
+    def followed() -> bool:
+        info, points = read_info(index), image_map.read(image_map.location_of(index))
+        return info is not None and points is not None and info.vectors == len(points) == 111
+
+    wait_for("index and map hold all images", followed)
+
+    # A backfill of all partitions of both assets ends well, and finds nothing left to do.
+    versions = pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version
+    backfill = dev.backfill([DIRECTORY, EMBEDDINGS], ["maize", "oats", "rye", "wheat"])
+    wait_for("the backfill is done", lambda: dev.backfill_status(backfill) == "COMPLETED_SUCCESS", 600)
+    assert len(dev.runs(backfill=backfill)) == 1
+    assert (pipeline.tables.directory.snapshot().version, pipeline.tables.embeddings.snapshot().version) == versions
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert was_ended(instance, instance.get_run_by_id(lost))
+        wait_for("no run is under way, no slot held", lambda: not under_way(instance) and not slots(instance))
     assert not list(pipeline.tables.embeddings.path.glob("_writers/*/*.parquet"))
 
 
@@ -119,8 +126,3 @@ def _log_says(dev: DagsterDev, run: str, event: str, step: str) -> bool:
         ... on MessageEvent { eventType stepKey } } } } }"""
     events = dev.ask(query, id=run)["logsForRun"]["events"]
     return any(entry.get("eventType") == event and entry.get("stepKey") == step for entry in events)
-
-
-def test_a_dagster_that_is_killed_whole_again_and_again_ends_with_every_folder_done(tmp_path: Path) -> None:
-    outcome = trial(tmp_path, kills=int(os.environ.get("CURATION_TEST_KILLS", "1")), seed=3)
-    assert outcome.vectors == outcome.images

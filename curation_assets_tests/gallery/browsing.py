@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from curation_assets_tests.chromium import installed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
@@ -26,7 +27,7 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium; WebGL is drawn by the CPU, all else without it, which is quicker there."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     api.expect.set_options(timeout=30_000)  # a limit of a machine that has other tests to do, and no wish
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = installed()
     if chromium is None:
         pytest.skip("no Chromium is installed")
     arguments = ["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"]

@@ -8,7 +8,6 @@ draws the demo's sample into a folder that goes afterwards, fills a lake with it
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
 from curation_assets.settings import load_settings
+from curation_assets_tests.chromium import installed
 from curation_assets_tests.gallery.conftest import serving
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -54,7 +54,7 @@ SHOTS = (
 
 def main() -> None:
     """Write all pictures."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = installed()
     if chromium is None:
         sys.exit("no Chromium is installed")
     TARGET.mkdir(parents=True, exist_ok=True)
