@@ -30,6 +30,8 @@ for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads that wait in a loop for more to do take the cores from other processes that have some.
 os.environ |= {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4"}
+# A JVM that lives for a minute spends more on the compiler of long runs than that saves.
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # Hundreds of processes are started, each of which would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 Settings.model_config["env_file"] = None

@@ -72,10 +72,6 @@ class Server:
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.ask("/metrics")[1], re.MULTILINE)
         return float(found[1]) if found else 0.0
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
 
 Serve = Callable[..., Server]
 
@@ -198,12 +194,14 @@ def listens(server: Server) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
-def test_a_stopped_server_finishes_what_it_has_and_ends_with_0(serve: Serve, workers: str, number: int) -> None:
-    server = serve("--workers", workers)
+def test_a_stopped_server_finishes_what_it_has_and_ends_with_0(serve: Serve) -> None:
+    finishes_what_it_has(serve(), signal.SIGTERM, workers=1)
+
+
+def finishes_what_it_has(server: Server, number: int, workers: int) -> None:
     with uploads(server, 5) as begun:
         server.process.send_signal(number)
-        if workers == "1":  # the main process of several keeps the socket until they have ended
+        if workers == 1:  # the main process of several keeps the socket until they have ended
             wait_until(lambda: not listens(server))
         time.sleep(1)
         assert server.process.poll() is None
@@ -234,7 +232,7 @@ def test_a_second_ctrl_c_ends_a_server_that_has_work_for_long(serve: Serve, work
     assert "Traceback" not in server.log.read_text()
 
 
-def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker(serve: Serve) -> None:
+def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker_and_all_finish_what_they_have(serve: Serve) -> None:
     server = serve("--workers", "2")
     workers = [child for child in psutil.Process(server.process.pid).children() if "spawn_main" in str(child.cmdline())]
     assert len(workers) == 2
@@ -252,24 +250,21 @@ def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker(serve: Serve) 
     assert {server.metric(done) for _ in range(4)} == {40.0}
     assert server.metric("curation_requests_in_flight") == 0
     assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
-    assert server.end() == 0
+    finishes_what_it_has(server, signal.SIGINT, workers=2)
 
 
-def test_a_client_that_announces_too_much_or_sends_it_anyway_reads_why(serve: Serve) -> None:
-    server = serve(CURATION_SERVE_MAX_BODY_BYTES="1000000")
-    assert server.ask("/invocations", {"inputs": ["a" * 3_000_000]})[0] == 413
+def test_a_token_opens_other_addresses_and_whoever_sends_too_much_reads_why(serve: Serve) -> None:
+    server = serve("--host", "0.0.0.0", CURATION_SERVE_TOKEN="a-secret-token", CURATION_SERVE_MAX_BODY_BYTES="1000000")
+    known = {"Authorization": "Bearer a-secret-token"}
+    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 401
+    assert server.ask("/invocations", {"inputs": ["a" * 3_000_000]}, **known)[0] == 413
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(
-            b"POST /invocations HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999999999\r\n\r\n"
+            b"POST /invocations HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a-secret-token\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 999999999999\r\n\r\n"
         )
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
-    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 200
-
-
-def test_a_token_opens_other_addresses_and_is_in_no_process_list(serve: Serve) -> None:
-    server = serve("--host", "0.0.0.0", CURATION_SERVE_TOKEN="a-secret-token")
-    assert server.ask("/invocations", {"inputs": ["a"]})[0] == 401
-    assert server.ask("/invocations", {"inputs": ["a"]}, Authorization="Bearer a-secret-token")[0] == 200
+    assert server.ask("/invocations", {"inputs": ["a"]}, **known)[0] == 200
     assert "a-secret-token" not in str(psutil.Process(server.process.pid).cmdline())
     assert "a-secret-token" not in server.log.read_text()
 
