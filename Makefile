@@ -61,7 +61,9 @@ evaluate-model: $(VENV)/dev-installed  ## The table of the embedded model's card
 clean:  ## Remove the environment and the demo's files
 	rm -rf $(VENV) demo_workspace
 
-INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# What is never imported needs no compiling, which would take longer than the rest.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraints.txt
 SAY := @echo "Installing into $(VENV): some minutes the first time, most of them for downloads (torch, Spark)"
 
 $(VENV)/bin/pip:

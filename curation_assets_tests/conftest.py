@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,8 @@ Settings.model_config["env_file"] = None
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Two processes more than cores: half of the time, tests wait for processes, servers and daemons."""
-    return 2 + (yield)
+    """One process more than cores: now and then all of them wait for processes, servers and daemons."""
+    return 1 + (yield)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -148,6 +149,10 @@ def pipeline(settings: Settings) -> Pipeline:
 @pytest.fixture(scope="session")
 def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow folder that holds the demo model, and notes of its files; made once, as it takes seconds."""
+    from mlflow.store.db import utils
+
+    # Which revision of the database is the newest, MLflow finds out of sixty files, with each that it opens.
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     home = tmp_path_factory.mktemp("registered")
     made = Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo"))
     made.registry.load_encoder(made.selection.choose().model, "cpu", "float32").embed_texts(["a leaf"])
