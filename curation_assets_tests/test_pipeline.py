@@ -28,8 +28,8 @@ from curation_assets_tests.images.test_listing import refuse
 Fill = Callable[..., list[Path]]
 
 
-def run(pipeline: Pipeline, **how: Any) -> RunSummary:
-    return run_pipeline(pipeline, LogProgress(), **how)
+def run(pipeline: Pipeline, *, curate: bool = False, **how: Any) -> RunSummary:
+    return run_pipeline(pipeline, LogProgress(), curate=curate, **how)
 
 
 def with_settings(pipeline: Pipeline, **changes: Any) -> Pipeline:
@@ -82,7 +82,7 @@ def test_a_run_scans_registers_and_embeds_every_folder(ready: Pipeline, fill: Fi
     fill("b", 2)
     (images / "b" / "broken.jpg").write_text("no image")
     (images / "b" / "notes.csv").touch()
-    summary = run(ready)
+    summary = run(ready, curate=True)
     assert summary.folders == [".", "b", "maize/rust"]
     assert summary.status.rows() == [(".", 1, 1, 0, 1, 0), ("b", 3, 2, 1, 2, 0), ("maize/rust", 3, 3, 0, 3, 0)]
     assert summary.bad["relative_path"].to_list() == ["b/broken.jpg"]
@@ -98,11 +98,11 @@ def test_a_second_run_opens_no_image_and_commits_nothing(ready: Pipeline, fill: 
     for folder in ("a", "b"):
         fill(folder, 3)
     with opened_below(images) as opened:
-        run(ready)
+        run(ready, curate=True)
     assert len(opened) == 6
     before = versions(ready)
     with opened_below(images) as opened:
-        summary = run(Pipeline(ready.settings))
+        summary = run(Pipeline(ready.settings), curate=True)
     assert opened == []
     assert versions(ready) == before
     assert (summary.scans, summary.embeds) == ([], [])

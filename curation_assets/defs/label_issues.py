@@ -10,7 +10,7 @@ import polars as pl
 from curation_assets.curate.duplicates.overview import waiting
 from curation_assets.curate.labels import checks
 from curation_assets.curate.labels.issues import KINDS, LabelIssues
-from curation_assets.curate.problems import CONFLICTING, MISLABELLED
+from curation_assets.curate.problems import BAD_BOX, CONFLICTING, LEAK, MISLABELLED
 from curation_assets.defs import metadata as md
 from curation_assets.defs.annotations import image_annotations
 from curation_assets.defs.duplicates import image_groups, image_pairs
@@ -172,7 +172,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: LabelIssues 
     held = [
         Check(AS_BEFORE, checks.label_issues_as_before(*_shares(facts), *_shares(before)), blocking=False),
         Check(NO_LEAKS, checks.no_leaks(known, pipeline.leaks.why_not(), not_compared), blocking=False),
-        precision_check(pipeline, [MISLABELLED, CONFLICTING]),
+        precision_check(pipeline, [MISLABELLED, CONFLICTING, BAD_BOX, LEAK]),
     ]
     return AssetReport(label_issues.key, issues_version(pipeline), facts, held)
 

@@ -59,6 +59,7 @@ class Gallery:
         self.tables = pipeline.tables
         self.agreements = pipeline.agreements
         self.annotations_of = pipeline.annotations_of
+        self.evidence = pipeline.evidence
         self.searcher = pipeline.searcher
         self.files = Files(self.searcher, self.settings)
         self.uploads = Uploads()

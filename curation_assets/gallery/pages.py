@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
 from curation_assets.curate.duplicates.overview import KINDS as GROUP_KINDS
-from curation_assets.curate.problems import KINDS, OF_PICTURE, check_kind
+from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.errors import CurationError
 from curation_assets.export.formats import LISTS
 from curation_assets.export.formats import NAMES as EXPORT_FORMATS
@@ -29,6 +29,7 @@ from curation_assets.gallery.scripts import script
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.review.calibration import SIZES
+from curation_assets.review.label_queue import ISSUES as LABEL_ISSUES
 from curation_assets.search.filters import PROBLEMS
 
 PAGE = 60  # images that static/search.js asks for at a time; static/problems.js and labels.js too
@@ -154,13 +155,21 @@ def folders_page(gallery: GalleryOf, request: Request, folder: str = "") -> Resp
 @router.get("/problems")
 def problems_page(request: Request, kind: str = "") -> Response:
     """Kinds of problem; or the images of one."""
-    is_of_picture = bool(kind) and KINDS[check_kind(kind)].told_by in OF_PICTURE
+    told = KINDS[check_kind(kind)] if kind else None
     first = "/api/problems"
     if kind:  # as static/problems.js will write it
         around = [] if request.query_params.get("view") == "worst" else [("around", "true")]
         asked = [("k", str(PAGE)), *around, *_given(request, ("threshold", "folder"))]
         first = f"/api/problems/{kind}?{_as_a_script_writes(asked)}"
-    return render("problems.html", request, kind=kind, is_of_picture=is_of_picture, sizes=SIZES, first_answers=[first])
+    return render(
+        "problems.html",
+        request,
+        kind=kind,
+        has_evidence=told is not None and told.told_by != "quality",
+        is_of_label=kind in LABEL_ISSUES,
+        sizes=SIZES,
+        first_answers=[first],
+    )
 
 
 @router.get("/duplicates")

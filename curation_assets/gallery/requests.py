@@ -271,6 +271,12 @@ class BesideRequest(Versions):
     field: str = Field(max_length=200, description="Of labels.")
 
 
+class EvidenceRequest(Versions):
+    """An image that may have a problem."""
+
+    key: _Key = Field(description="Its relative path.")
+
+
 class ConfusionRequest(BaseModel):
     """A field of labels."""
 

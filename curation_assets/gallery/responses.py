@@ -730,6 +730,20 @@ class LeakCounts(BaseModel):
     pairs: int
 
 
+class EvidenceImage(NamedImage):
+    """An image to look at beside another one."""
+
+    told: str = Field(description="What it is to that one.")
+
+
+class EvidenceAnswer(BaseModel):
+    """What speaks for a problem of an image."""
+
+    said: str = Field(description="In a sentence; empty where the score says it all.")
+    boxes: list[Box] = Field(description="Of an image whose boxes are at fault, all of them.")
+    beside: list[EvidenceImage]
+
+
 class LeakNeighbour(NamedImage):
     """An image on another side."""
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED, OF_PICTURE, Kind
+from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED, OF_PICTURE
 from curation_assets.decisions.kinds import KEEP, REMOVE, UNSURE
 from curation_assets.decisions.standing import Decisions, in_force
 from curation_assets.errors import CurationError
@@ -26,11 +26,6 @@ from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
 _QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given", "other_sha256"]
 _BAND = ["band", "first", "last", "flagged", "images"]
-
-
-def is_measured(kind: Kind) -> bool:
-    """Whether people's answers tell of each image or label that was drawn whether it has the problem."""
-    return kind.told_by in OF_PICTURE or kind.name in ISSUES
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,8 @@ class Sample:
     def said(self, decisions: Decisions) -> pl.DataFrame:
         """The rows with ``decided``: ``remove`` (it has the problem), ``keep``, ``unsure``; null where nobody said.
 
-        A picture that was removed for another problem may have this one or not: it is ``unsure``.
+        A picture that was removed for another problem may have this one or not: it is ``unsure``. Of boxes and leaks
+        only what was said of them tells, not what was said of the picture.
 
         A label has it when people gave another one (or, where it conflicts, any one), and hasn't when they gave the
         same (or said that the one image that it conflicts with is another photograph).
@@ -61,7 +57,7 @@ class Sample:
             problem = pl.col("shown").str.json_path_match("$.problem")
             is_of_another = (pl.col("kind") == REMOVE) & (problem != self.kind).fill_null(value=False)
             decided = pl.when(is_of_another).then(pl.lit(UNSURE)).otherwise("kind")
-            said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided=decided)
+            said = decisions.rows.filter(self._is_answer).select("content_sha256", decided=decided)
             return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
         labels = decisions.rows.filter(IS_OF_LABEL).select("content_sha256", "field", "kind", "value")
         rows = self.rows.drop("kind").join(labels, on=["content_sha256", "field"], how="left", maintain_order="left")
@@ -77,6 +73,15 @@ class Sample:
         if self.kind == CONFLICTING:
             decided = pl.when(is_apart(rows, decisions)).then(pl.lit(KEEP)).otherwise(decided)
         return rows.select(*self.rows.drop("kind").columns, kind=pl.lit(self.kind), decided=decided)
+
+    @property
+    def _is_answer(self) -> pl.Expr:
+        """Rows of the table of decisions that may tell whether something has the problem."""
+        if self.kind in ISSUES:
+            return IS_OF_LABEL
+        if KINDS[self.kind].told_by in OF_PICTURE:
+            return IS_OF_PICTURE
+        return IS_OF_PICTURE & pl.col("shown").str.json_path_match("$.problem").eq_missing(self.kind)
 
     def bands(self, decisions: Decisions) -> list[Band]:
         """The bands, the worst first, with what was found in each."""
@@ -95,10 +100,8 @@ class Sample:
         Args:
             rows: all of the table of decisions.
         """
-        of, is_one = ["content_sha256"], IS_OF_PICTURE
-        if self.kind in ISSUES:
-            of, is_one = ["content_sha256", "field"], IS_OF_LABEL
-        judged = rows.filter(in_force(rows) & is_one & pl.col("undoes").is_null()).join(
+        of = ["content_sha256", "field"] if self.kind in ISSUES else ["content_sha256"]
+        judged = rows.filter(in_force(rows) & self._is_answer & pl.col("undoes").is_null()).join(
             self.rows.select(of).unique(), on=of, how="semi"
         )
         judged = judged.unique([*of, "decided_by"], keep="last", maintain_order=True)
@@ -116,11 +119,9 @@ def draw_sample(table: LakeTable, queue: ProblemQueue, threshold: float, size: i
         by: who asks for it.
 
     Raises:
-        CurationError: the kind can't be measured, there is nothing to draw from, or the table can't be written.
+        CurationError: there is nothing to draw from, or the table can't be written.
     """
     kind, rows = queue.kind, queue.rows
-    if not is_measured(kind):
-        raise CurationError(f"{kind.name} can't be measured by keeping and removing pictures, nor by labels")
     if size not in SIZES:
         raise CurationError(f"{size} images a band: choose among {', '.join(map(str, SIZES))}")
     sample_id = f"{time.time_ns():016x}{secrets.token_hex(8)}"

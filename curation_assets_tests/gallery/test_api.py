@@ -994,6 +994,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
     assert paths == {
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
+        "/api/problems/{kind}/evidence",
         "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-issues",
         "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names",
         "/thumbnail", "/picture", "/original",
@@ -1006,7 +1007,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "FoldersAnswer", "FoundImage", "GroupedImage", "ImageFacts", "ImageGroup", "IndexFacts", "Label",
         "LabelsAnswer", "MapAnswer", "MapLabels", "MapScores", "Problem", "SearchAnswer", "Uploaded",
         "Decided", "Decision", "DecisionAnswer", "DecisionsAnswer", "DecisionsRequest", "DecisionsSince", "DrawRequest",
-        "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind", "ProblemsAnswer", "SampleBand", "SampleEdge",
+        "EvidenceAnswer", "EvidenceImage", "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind",
+        "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
         "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
         "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer",

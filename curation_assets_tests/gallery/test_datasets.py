@@ -337,6 +337,7 @@ def test_a_version_is_taken_along_as_a_list_or_by_a_command(visit: Open, place: 
     from playwright.sync_api import expect
 
     page = visit(at=place).go("/datasets?name=leaves&version=1")
+    page.context.grant_permissions(["clipboard-write"])
     page.get_by_label("Called").fill("it's mine: ä")
     with page.expect_download() as download:
         page.keyboard.press("Enter")

@@ -171,7 +171,7 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     assert (again["judged_by_several"], again["agreement"]) == (1, 0.0)
     for change, said in (
         ({"size": 7}, "choose among 59, 140, 300"),
-        ({"kind": "leak"}, "can't be measured"),
+        ({"kind": "leak"}, "no image can be judged by"),
         ({"by": " "}, "by"),
     ):
         refused = client.post("/api/samples", json=asked | change)

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import polars as pl
 from fastapi import APIRouter, Path, Query, Request
 
-from curation_assets.curate.problems import KINDS, check_kind
+from curation_assets.curate.evidence import Evidence
+from curation_assets.curate.problems import BAD_BOX, KINDS, check_kind
 from curation_assets.decisions.kinds import KEEP
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
-from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
-from curation_assets.gallery.requests import ProblemsRequest, Versions
+from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, named_image, number_of
+from curation_assets.gallery.requests import EvidenceRequest, ProblemsRequest, Versions
 from curation_assets.review.problem_queue import ProblemQueue
 from curation_assets.search.filters import lies_below
 from curation_assets.search.index import SearchIndex
@@ -39,6 +40,22 @@ async def problem(
 ) -> responses.ProblemAnswer:
     """Images by what tells of a kind, the worst first, also beyond the threshold; how many a threshold names."""
     return await gallery.searching.run(request, _problem, gallery, check_kind(kind), asked)
+
+
+@router.get(
+    "/api/problems/{kind}/evidence",
+    tags=["review"],
+    summary="What speaks for a problem of an image",
+    responses=NOT_THERE,
+)
+async def evidence(
+    gallery: GalleryOf,
+    request: Request,
+    kind: Annotated[str, Path(description="Of problem: `leak`, say.")],
+    asked: Annotated[EvidenceRequest, Query()],
+) -> responses.EvidenceAnswer:
+    """What a reader looks at beside an image: its boxes, the images that it is too near, its neighbours."""
+    return await gallery.searching.run(request, _evidence, gallery, check_kind(kind), asked)
 
 
 def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
@@ -96,6 +113,24 @@ def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.P
         histogram=responses.Histogram(edges=queue.histogram.edges, counts=queue.histogram.counts),
         images=images,
         latest=latest,
+    )
+
+
+def _evidence(gallery: Gallery, kind: str, asked: EvidenceRequest) -> responses.EvidenceAnswer:
+    index = gallery.open(asked)
+    image = gallery.row(index, asked.key)
+    is_it = (pl.col("relative_path") == asked.key) & (pl.col("content_sha256") == image["content_sha256"])
+    found = gallery.evidence(kind, gallery.review.measured().filter(is_it)).get(asked.key, Evidence())
+    said = gallery.annotations_of(image) if kind == BAD_BOX else []
+    beside = []
+    for path, told in found.beside:
+        number = index.row_number(path)
+        content = None if number is None else index.rows["content_sha256"][number]
+        beside.append(responses.EvidenceImage(**dict(named_image(index, path, content, asked)), told=told))
+    return responses.EvidenceAnswer(
+        said=found.said,
+        boxes=[box for one in said for box in responses.Annotation.model_validate(one).boxes or []],
+        beside=beside,
     )
 
 

@@ -2,6 +2,7 @@
 import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { measuring, sampled } from "./measuring.js";
+import { namedTile } from "./named.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { Review, undecided } from "./review.js";
 import { selectionBar } from "./selection.js";
@@ -49,7 +50,8 @@ function kindState(kind) {
 // --------------------------------------------------------------------- one kind
 
 function oneKind() {
-  const kind = byId("line").dataset.kind;
+  const { kind } = byId("line").dataset;
+  const hasEvidence = "evidence" in byId("line").dataset;
   const tiles = new Tiles(byId("grid"), byId("tiles"));
   const state = { threshold: null, folder: "", view: "line" };
   let answer = null; // the last one
@@ -227,16 +229,57 @@ function oneKind() {
     active: () => byId("review").hidden,
   });
 
+  const evidence = new Map(); // key → promise of what speaks for it
+
+  function evidenceOf(one) {
+    const { key } = one;
+    if (!evidence.has(key)) {
+      const nothing = () => {
+        evidence.delete(key); // it is asked for again
+        return null;
+      };
+      evidence.set(key, askJson(`/api/problems/${kind}/evidence?${new URLSearchParams({ key })}`).catch(nothing));
+      if (evidence.size > 40) evidence.delete(evidence.keys().next().value);
+    }
+    return evidence.get(key);
+  }
+
   function draw(one) {
     const { image } = one;
-    return el(
-      "figure",
-      { className: "large" },
-      largeShot(image),
+    const picture = el("div", { className: "boxed" }, largeShot(image));
+    const words = el("span", { className: "soft" });
+    const figure = el("figure", { className: "large" }, picture,
       el("figcaption", {},
         el("a", { href: image.page, textContent: image.path }),
-        el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` })),
-    );
+        el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` }),
+        words));
+    if (!hasEvidence) return figure;
+    const beside = el("div", { className: "beside" });
+    evidenceOf(one).then((found) => {
+      if (!found) return;
+      words.textContent = found.said ? ` · ${found.said}` : "";
+      if (found.boxes.length && image.width && image.height) picture.append(boxesOver(found.boxes, image));
+      if (found.beside.length) {
+        beside.append(el("h2", { textContent: "Beside it" }),
+          el("ul", { className: "strip" }, ...found.beside.map((other) => namedTile(other, other.told))));
+      }
+    });
+    return el("div", { className: "two" }, figure, beside);
+  }
+
+  function boxesOver(boxes, image) {
+    const made = (name, attributes, text = "") => {
+      const one = document.createElementNS(SVG, name);
+      for (const [attribute, value] of Object.entries(attributes)) one.setAttribute(attribute, String(value));
+      one.textContent = text;
+      return one;
+    };
+    const drawn = made("svg", { viewBox: `0 0 ${image.width} ${image.height}`, role: "img", "aria-label": `${number(boxes.length)} boxes` });
+    for (const box of boxes) {
+      drawn.append(made("rect", { x: box.x, y: box.y, width: Math.max(box.width, 0), height: Math.max(box.height, 0) }));
+      if (box.label) drawn.append(made("text", { x: box.x, y: box.y, "font-size": image.width / 45, dy: "-0.3em" }, box.label));
+    }
+    return drawn;
   }
   const thingsOf = (found) => found.images.map((one) => ({ ...one, key: one.image.relative_path }));
 
@@ -248,7 +291,10 @@ function oneKind() {
       place: byId("review"),
       decider,
       draw,
-      pictures: (one) => [large(one.image)],
+      pictures: (one) => {
+        if (hasEvidence) evidenceOf(one);
+        return [large(one.image)];
+      },
       left: () => left(review),
       load,
       answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
@@ -289,7 +335,7 @@ function oneKind() {
       sampled(kind, sample, thingsOf),
       (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
     );
-  const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer.threshold, lookAt }) : () => {};
+  const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer?.threshold ?? null, lookAt }) : () => {};
   addEventListener("popstate", () => {
     readAddress();
     start();
