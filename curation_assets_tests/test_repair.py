@@ -22,8 +22,8 @@ from curation_assets_tests.conftest import jpeg
 FOLDERS = ("a", "b", "c")
 
 
-def run(pipeline: Pipeline, **options: Any) -> ingest.RunSummary:
-    return ingest.run(pipeline, LogProgress(), **options)
+def run(pipeline: Pipeline, *, curate: bool = False, **options: Any) -> ingest.RunSummary:
+    return ingest.run(pipeline, LogProgress(), curate=curate, **options)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_broken_data_file_costs_its_own_rows_and_a_repair_makes_them_anew(
     path = data_file(table, "a")
     (images / "b" / "new.jpg").write_bytes(jpeg(99))
     spoil(path)
-    summary = run(anew(lake))
+    summary = run(anew(lake), curate=True)
     assert exit_code(summary) == 1
     assert [(file["table"], file["folder"], path.name in file["file"]) for file in summary.broken] == [
         (table.path.name, "a", True)
