@@ -389,7 +389,7 @@ def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_r
     _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive
     assert rows(ready.tables.embeddings) == []
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     assert_complete(ready.tables.embeddings, tree)
     assert leftovers(ready.tables.embeddings) == []
     assert not list((ready.tables.embeddings.path / "_writers").glob("*/*.unit"))

@@ -30,10 +30,10 @@ def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
 ) -> None:
     monkeypatch.setenv("CURATION_MODEL_SOURCE", other.settings.model_source)
     fill("maize", 3)
-    assert sum(done.encoded for done in run(ready, LogProgress()).embeds) == 3
-    assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 3
+    assert sum(done.encoded for done in run(ready, LogProgress(), curate=False).embeds) == 3
+    assert sum(done.encoded for done in run(other, LogProgress(), curate=False).embeds) == 3
     fill("maize", 1, first=3)  # one more, embedded with version 2 only
-    assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 1
+    assert sum(done.encoded for done in run(other, LogProgress(), curate=False).embeds) == 1
 
     code, text, _ = curation("model", "list", "--json")
     listed = json.loads(text)
@@ -46,17 +46,17 @@ def test_going_back_to_a_version_whose_vectors_are_there_encodes_nothing(
     said = json.loads(text)
     assert (code, said["version"], said["embedded"], said["to_embed"]) == (0, "1", 3, 1)
 
-    summary = run(other, LogProgress())
+    summary = run(other, LogProgress(), curate=False)
     assert summary.chosen.model.version == "1"
     assert summary.chosen.overruled is not None
     assert summary.chosen.overruled.version == "2"
     assert sum(done.encoded for done in summary.embeds) == 1  # only the one it never saw
-    assert sum(done.encoded for done in run(other, LogProgress()).embeds) == 0
+    assert sum(done.encoded for done in run(other, LogProgress(), curate=False).embeds) == 0
     vectors = ready.tables.vectors_of("maize/photo_0000.jpg")
     assert sorted(vectors["model_version"]) == ["1", "2"]
 
     assert curation("model", "promote", "2")[0] == 0
-    summary = run(other, LogProgress())
+    summary = run(other, LogProgress(), curate=False)
     assert (summary.chosen.model.version, summary.chosen.overruled) == ("2", None)
     assert sum(done.encoded for done in summary.embeds) == 0
 
@@ -66,7 +66,7 @@ def test_list_and_promote_say_what_a_reader_needs(
 ) -> None:
     monkeypatch.setenv("CURATION_MODEL_SOURCE", other.settings.model_source)
     fill("maize", 2)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     other.selection.choose()
     code, text, _ = curation("model", "list")
     first, second = (line for line in text.splitlines() if line.strip()[:1] in "12")
@@ -88,7 +88,7 @@ def test_a_promotion_holds_over_a_model_source_that_is_registered_only_later(
     ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill("maize", 2)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     source = Path(other.settings.model_source)
     monkeypatch.setenv("CURATION_MODEL_SOURCE", str(source))
     assert curation("model", "promote", "1")[0] == 0
@@ -108,8 +108,8 @@ def test_a_champion_chosen_by_hand_is_used_on_when_model_source_is_gone(
     ready: Pipeline, other: Pipeline, curation: Curation, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill("maize", 2)
-    run(ready, LogProgress())
-    run(other, LogProgress())
+    run(ready, LogProgress(), curate=False)
+    run(other, LogProgress(), curate=False)
     source = other.settings.model_source
     monkeypatch.setenv("CURATION_MODEL_SOURCE", source)
     aside = Path(source).rename(source + " aside")

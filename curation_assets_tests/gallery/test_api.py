@@ -189,7 +189,7 @@ def test_the_answer_says_which_index_gave_it_and_that_the_model_is_for_demonstra
 
 def test_an_index_that_is_behind_its_tables_says_so(ready: Pipeline, fill: Callable[..., list[Path]]) -> None:
     fill("a", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     client = client_of(ready)
     fill("a", 4)
     ready.scan(["a"], LogProgress())
@@ -201,10 +201,10 @@ def test_an_earlier_version_of_the_table_is_searched_with_its_own_images(
     ready: Pipeline, fill: Callable[..., list[Path]]
 ) -> None:
     fill("a", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     first = ready.tables.embeddings.newest_version()
     fill("a", 5)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     client = client_of(ready)
     then = search(client, table_version=first)
     assert (then["total"], search(client)["total"]) == (3, 5)
@@ -408,7 +408,7 @@ def test_where_the_table_holds_no_images_files_are_read_from_disk_while_they_are
 ) -> None:
     lean = Pipeline(load_settings(**(ready.settings.model_dump() | {"store_images": False})))
     paths = fill("a", 3)
-    run(lean, LogProgress())
+    run(lean, LogProgress(), curate=False)
     client = client_of(lean)
     assert client.get("/original", params={"key": "a/photo_0000.jpg"}).content == paths[0].read_bytes()
     assert client.get("/picture", params={"key": "a/photo_0001.jpg"}).status_code == 200
@@ -425,7 +425,7 @@ def test_a_data_file_that_was_vacuumed_gives_a_readable_message(
     ready: Pipeline, fill: Callable[..., list[Path]]
 ) -> None:
     paths = fill("a", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     client = client_of(ready)
     assert search(client)["total"] == 3
     paths[0].write_bytes(drawn(77))
@@ -445,11 +445,11 @@ def test_an_index_that_is_replaced_while_the_gallery_runs_is_used_from_then_on(
     ready: Pipeline, fill: Callable[..., list[Path]]
 ) -> None:
     fill("a", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     client = client_of(ready)
     assert search(client)["total"] == 3
     fill("b", 4)
-    run(Pipeline(ready.settings), LogProgress())
+    run(Pipeline(ready.settings), LogProgress(), curate=False)
     found = search(client, folder="b")
     assert found["total"] == 4
     assert all(client.get(image["thumbnail"]).status_code == 200 for image in found["images"])
@@ -694,7 +694,7 @@ def test_points_of_another_map_are_refused(client: TestClient) -> None:
 
 def test_without_a_map_the_answer_says_how_to_make_one(ready: Pipeline, fill: Callable[..., list[Path]]) -> None:
     fill("a", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     status, error = refusal(client_of(ready), "/api/map")
     assert status == 400
     assert "`curation map`" in error
@@ -791,7 +791,7 @@ def labelled(ready: Pipeline, fill: Callable[..., list[Path]]) -> Pipeline:
     fill("a", 3)
     fill("b", 3)
     pipeline = Pipeline(ready.settings.model_copy(update={"labels": ["an <b>orange</b>", "a field"]}))
-    run(pipeline, LogProgress())
+    run(pipeline, LogProgress(), curate=False)
     pipeline.label_zero_shot("a", pipeline.registry.champion())
     return pipeline
 

@@ -97,7 +97,7 @@ def test_a_scan_that_fails_on_the_executors_commits_nothing(
 def test_a_whole_run_scans_and_embeds_on_spark(on_spark: Pipeline, ready: Pipeline, fill: Fill) -> None:
     for folder in ("a", "b/c"):
         fill(folder, 7)
-    summary = run(on_spark, LogProgress())
+    summary = run(on_spark, LogProgress(), curate=False)
     assert [scan.commits for scan in summary.scans] == [1, 1]
     assert summary.status.select("embedded", "stale").rows() == [(7, 0), (7, 0)]
-    assert not run(on_spark, LogProgress()).embeds
+    assert not run(on_spark, LogProgress(), curate=False).embeds
