@@ -25,7 +25,7 @@ def embedded(ready: Pipeline, fill: Any) -> None:
     (first.parent.parent / "b").mkdir()
     for name in ("again.jpg", "twin.jpg"):
         shutil.copy(first.parent / "photo_0002.jpg", first.parent.parent / "b" / name)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
 
 
 def listed(curation: Curation, *arguments: str) -> list[str]:

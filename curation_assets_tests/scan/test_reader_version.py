@@ -63,7 +63,7 @@ def test_files_are_read_again_once_and_only_other_pixels_are_encoded(
     (images / "rice" / "flat.bmp").write_bytes(encoded(Image.new("RGB", (8, 8), (1, 2, 3)), "BMP"))
     (images / "rice" / "cut.jpg").write_bytes(jpeg()[:500])
     wide(images)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     before = vectors(ready)
     versions = ready.tables.content_version(["rice"]), ready.tables.content_version(["maize"])
     assert changes(ready) == []
@@ -71,7 +71,7 @@ def test_files_are_read_again_once_and_only_other_pixels_are_encoded(
 
     assert changes(ready) == [("maize", "read otherwise now"), ("rice", "read otherwise now")]
     opened.clear()
-    summary = run(ready, LogProgress())
+    summary = run(ready, LogProgress(), curate=False)
     assert len(opened) == len(set(opened)) == 7, "all but the bitmap, which is read as ever"
     assert "rice/flat.bmp" not in opened
     assert sum(scan.outdated for scan in summary.scans) == 7
@@ -85,7 +85,7 @@ def test_files_are_read_again_once_and_only_other_pixels_are_encoded(
     assert ready.tables.content_version(["maize"]) != versions[1]
 
     opened.clear()
-    again = run(ready, LogProgress())
+    again = run(ready, LogProgress(), curate=False)
     assert (opened, changes(ready)) == ([], [])
     assert sum(scan.commits for scan in again.scans) + sum(embed.commits for embed in again.embeds) == 0
 
@@ -95,13 +95,13 @@ def test_a_copy_of_a_content_takes_the_vector_of_the_same_picture_alone(
 ) -> None:
     fill("maize", 1)
     data = wide(images).read_bytes()
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     as_before.undo()
     (images / "oats").mkdir()
     (images / "oats" / "copy.png").write_bytes(data)
     first = run(ready, LogProgress(), folders=["oats"])
     assert sum(embed.encoded for embed in first.embeds) == 1, "the vector of maize is of the other picture"
-    second = run(ready, LogProgress())
+    second = run(ready, LogProgress(), curate=False)
     assert sum(embed.encoded for embed in second.embeds) == 0
     assert sum(embed.copied for embed in second.embeds) == 1
     found = vectors(ready)
@@ -132,7 +132,7 @@ def test_what_is_doubtful_stands_in_the_row_and_can_be_asked_for(ready: Pipeline
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8))
     data = encoded(noise, "JPEG")
     (images / "maize" / "hole.jpg").write_bytes(data[:9000] + bytes(64) + data[9064:])
-    summary = run(ready, LogProgress())
+    summary = run(ready, LogProgress(), curate=False)
     assert sum(scan.ok for scan in summary.scans) == 3
     found = ready.searcher.search(where="warning IS NOT NULL")
     assert found.rows["relative_path"].to_list() == ["maize/hole.jpg"]
