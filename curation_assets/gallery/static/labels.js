@@ -2,7 +2,7 @@
 import { askFor, askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { measuring, sampled } from "./measuring.js";
-import { Review, undecided } from "./review.js";
+import { askedOnce, Review, undecided } from "./review.js";
 
 const PAGE = 60;
 const SHADES = 6;
@@ -127,20 +127,10 @@ async function showConfusion() {
 
 // ------------------------------------------------------------ one label at a time
 
-const beside = new Map(); // thing → promise of what lies beside it
-
-function besideOf(thing) {
-  if (!beside.has(thing)) {
-    const nothing = (error) => {
-      if (error.status === 404) return { given: [], suggested: [], evidence: [] }; // labels were looked at anew meanwhile
-      beside.delete(thing); // it is asked for again
-      return null;
-    };
-    beside.set(thing, askJson(`/api/label-issues/beside?${new URLSearchParams({ key: thing.path, field: thing.field })}`).catch(nothing));
-    if (beside.size > 40) beside.delete(beside.keys().next().value);
-  }
-  return beside.get(thing);
-}
+const besideOf = askedOnce(
+  (thing) => `/api/label-issues/beside?${new URLSearchParams({ key: thing.path, field: thing.field })}`,
+  { given: [], suggested: [], evidence: [] }, // labels were looked at anew meanwhile
+);
 
 function strip(title, images, lineOf) {
   if (!images.length) return null;

@@ -4,7 +4,7 @@ import { Decider, tellOfTrouble } from "./decide.js";
 import { measuring, sampled } from "./measuring.js";
 import { namedTile } from "./named.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
-import { Review, undecided } from "./review.js";
+import { askedOnce, Review, undecided } from "./review.js";
 import { selectionBar } from "./selection.js";
 import { Tiles } from "./tiles.js";
 
@@ -229,20 +229,10 @@ function oneKind() {
     active: () => byId("review").hidden,
   });
 
-  const evidence = new Map(); // key → promise of what speaks for it
-
-  function evidenceOf(one) {
-    const { key } = one;
-    if (!evidence.has(key)) {
-      const nothing = () => {
-        evidence.delete(key); // it is asked for again
-        return null;
-      };
-      evidence.set(key, askJson(`/api/problems/${kind}/evidence?${new URLSearchParams({ key })}`).catch(nothing));
-      if (evidence.size > 40) evidence.delete(evidence.keys().next().value);
-    }
-    return evidence.get(key);
-  }
+  const evidenceOf = askedOnce(
+    (one) => `/api/problems/${kind}/evidence?${new URLSearchParams({ key: one.key })}`,
+    { said: "", boxes: [], beside: [] }, // the image is gone
+  );
 
   function draw(one) {
     const { image } = one;

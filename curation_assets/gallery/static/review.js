@@ -1,10 +1,33 @@
 // One thing at a time: it is shown large, one key answers, the next comes by itself and is there already.
-import { el, keyButton, notice } from "./dom.js";
+import { askJson, el, keyButton, notice } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
 const AHEAD = 4; // whose pictures are fetched while one is looked at
+const KEPT = 40; // things whose pictures and answers are kept, for who goes back
 
 const keyName = (key) => (key.length === 1 ? key.toUpperCase() : key.charAt(0).toUpperCase() + key.slice(1));
+
+/**
+ * What is told of each thing, asked for once, also ahead.
+ * @param address (thing) → where
+ * @param nothing the answer where there is none (404)
+ * @returns (thing) → promise of the answer; of null where it can't be asked for now: then it is asked for again
+ */
+export function askedOnce(address, nothing) {
+  const asked = new Map();
+  return (thing) => {
+    if (!asked.has(thing)) {
+      const failed = (error) => {
+        if (error.status === 404) return nothing;
+        asked.delete(thing);
+        return null;
+      };
+      asked.set(thing, askJson(address(thing)).catch(failed));
+      if (asked.size > KEPT) asked.delete(asked.keys().next().value);
+    }
+    return asked.get(thing);
+  };
+}
 
 /**
  * What is still to decide of a list that answers leave as soon as they are saved, as `load` of a Review.
@@ -131,7 +154,7 @@ export class Review {
   fetch(thing) {
     if (this.fetched.has(thing)) return;
     this.fetched.set(thing, this.pictures(thing).map((address) => Object.assign(new Image(), { src: address })));
-    if (this.fetched.size > 40) this.fetched.delete(this.fetched.keys().next().value);
+    if (this.fetched.size > KEPT) this.fetched.delete(this.fetched.keys().next().value);
   }
 
   async answer(answer, key = answer.keys[0]) {
