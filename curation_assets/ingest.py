@@ -110,7 +110,7 @@ def run(
     tables = pipeline.tables
     rows = tables.known_paths()
     if folders is None:
-        refuse_another_tree(pipeline.settings.images_root, tree, rows, prune)
+        refuse_another_tree(pipeline.source.location, tree, rows, prune)
         chosen = sorted({*tree.folders, *rows["folder"]})
     else:
         chosen = folders = _named_folders(pipeline, tree, rows, folders)
@@ -274,7 +274,7 @@ def _named_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, na
         of_name[name] = sorted(below) or ([name] if may_hold else [])
     if unknown := sorted(name for name, found in of_name.items() if not found):
         why = [reason for name in unknown if (reason := pipeline.source.why_not_listed(name))]
-        root = pipeline.settings.images_root
+        root = pipeline.source.location
         said = "; ".join([f"no image folder {', '.join(map(repr, unknown))} under {root}", *why])
         raise CurationError(said)
     directories = pl.DataFrame({"folder": rows["folder"], "below": directories_of(rows["relative_path"])}).unique()
@@ -285,7 +285,7 @@ def _named_folders(pipeline: Pipeline, tree: TreeListing, rows: pl.DataFrame, na
     return list(dict.fromkeys(folder for found in of_name.values() for folder in found))
 
 
-def refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
+def refuse_another_tree(root: str, tree: TreeListing, rows: pl.DataFrame, prune: bool) -> None:
     """An empty or altogether different tree is likelier a wrong path or an unmounted disk than a wish to lose rows.
 
     Raises:
@@ -302,8 +302,7 @@ def refuse_another_tree(root: Path, tree: TreeListing, rows: pl.DataFrame, prune
         return
     on_disk = pl.concat([pl.DataFrame(schema=LISTING_SCHEMA), *(listing.files for listing in tree.folders.values())])
     found = len(rows.join(on_disk, on="relative_path", how="semi"))
-    prefix = text_from_path(str(root)).rstrip("/") + "/"
-    elsewhere = not rows["file_path"].str.starts_with(prefix).all()
+    elsewhere = not rows["file_path"].str.starts_with(f"{root}/").all()
     if found == 0 or (elsewhere and found < len(rows) / 2):
         raise CurationError(
             f"only {found:,} of the table's {len(rows):,} images are under {root}: set CURATION_LAKE_ROOT (--lake) to "

@@ -81,6 +81,16 @@ if TYPE_CHECKING:
 _OF_TABLES = ("searcher", "findings", "leaks")  # cached properties that hold tables
 
 
+def _source(settings: Settings) -> ImageSource:
+    """Where the photographs lie."""
+    root = settings.images_root
+    if isinstance(root, Path):
+        return LocalTree(root, settings.depth, settings.walk_rules)
+    from curation_assets.images.store_tree import StoreTree
+
+    return StoreTree(root, settings.storage_options, settings.depth, settings.walk_rules)
+
+
 class Pipeline:
     """The composition root.
 
@@ -101,7 +111,7 @@ class Pipeline:
     ) -> None:
         self.settings = settings
         self.tables = Tables(settings)
-        self.source: ImageSource = LocalTree(settings.images_root, settings.depth, settings.walk_rules)
+        self.source = _source(settings)
         self._registry_arguments = (settings.registered_model, settings.mlflow_dir, own_registry)
         self.encoders = Encoders(
             self._registry_arguments,
@@ -328,6 +338,7 @@ class Pipeline:
         return measure_folders(
             tables.directory,
             tables.quality,
+            self.source,
             list(folders),
             self.settings.decode_options,
             progress,
@@ -814,7 +825,7 @@ class Pipeline:
         lake = Lake(
             self.tables,
             self.searcher,
-            self.settings.images_root,
+            self.source,
             self.annotation_order,
             self.agreements,
             self.settings.worker_threads,
@@ -916,7 +927,7 @@ class Pipeline:
         said = card_now(settings.recipes, dataset)
         content = content_of(self.tables, dataset, version, self.annotation_order, options, said)
         threads = settings.worker_threads
-        reader = ImageReader(settings.images_root, directory, threads)
+        reader = ImageReader(self.source, directory, threads)
         previews = partial(previews_of, directory=directory)
 
         def note(told: Exported) -> None:
@@ -968,7 +979,7 @@ class Pipeline:
         settings, directory = self.settings, self.tables.directory
         self._refuse_images_root("--export-images", target)
         threads = settings.worker_threads
-        reader = ImageReader(settings.images_root, directory, threads)
+        reader = ImageReader(self.source, directory, threads)
 
         def note(told: ImagesWritten) -> None:
             self._note_export({"format": "images", "images": told.images}, target, progress, rows["content_sha256"])
@@ -989,7 +1000,7 @@ class Pipeline:
 
     def _refuse_images_root(self, option: str, target: Path) -> None:
         root = self.settings.images_root
-        if target.resolve().is_relative_to(root.resolve()):
+        if isinstance(root, Path) and target.resolve().is_relative_to(root.resolve()):
             raise CurationError(f"{option} {target} lies in {root}: `curation run` would take its images for new ones")
 
     def mine(
@@ -1162,8 +1173,8 @@ class Pipeline:
 
             name = [settings.catalog_name, settings.schema_name, settings.directory_table]
             by_name = ".".join(f"`{part}`" for part in name) if settings.spark_read_by_name else None
-            return SparkEngine(self._session, self.encoders, by_name)
-        return LocalEngine(self.encoders, threads=settings.worker_threads)
+            return SparkEngine(self._session, self.encoders, self.source, by_name)
+        return LocalEngine(self.encoders, self.source, threads=settings.worker_threads)
 
     @cached_property
     def _spark_scan(self) -> SparkScan | None:

@@ -236,7 +236,7 @@ def _mend_duplicates(pipeline: Pipeline, broken: dict[str, list[str]], progress:
 def _scan(pipeline: Pipeline, folders: list[str], report: RepairReport, progress: Progress) -> None:
     """Read the images of lost rows again; rows that were not lost stay where their disk may only be away."""
     tree = pipeline.source.list_folders()
-    refuse_another_tree(pipeline.settings.images_root, tree, pipeline.tables.known_paths(), prune=False)
+    refuse_another_tree(pipeline.source.location, tree, pipeline.tables.known_paths(), prune=False)
     question = pipeline.prune_question(tree, folders)
     if question is not None:
         report.not_mended.append(f"{question.why}: their rows were kept as far as they can be read")

@@ -27,6 +27,8 @@ from pydantic_settings import (
 )
 
 from curation_assets.errors import CurationError
+from curation_assets.stores.address import StoreAddress, is_address
+from curation_assets.stores.options import StorageOptions
 
 if TYPE_CHECKING:
     from curation_assets.images.guard import DecodeOptions
@@ -60,6 +62,21 @@ def _expanded(path: Path) -> Path:
 
 
 LocalPath = Annotated[Path, AfterValidator(_local_path)]
+
+
+def _place(value: Any) -> Any:
+    if isinstance(value, StoreAddress):
+        return value
+    if not is_address(str(value)):
+        return _local_path(Path(value))
+    address = StoreAddress.parse(str(value))
+    if address.scheme == "memory":
+        raise ValueError("memory:// ends with the process; give a folder or a bucket")
+    return address
+
+
+# A local or mounted folder, or a prefix of a bucket.
+Place = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_place)]
 
 
 def _json_object(value: Any) -> Any:
@@ -198,9 +215,21 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    images_root: LocalPath = Field(Path("images"), description="tree of image folders")
-    lake_root: LocalPath = Field(
-        Path("lake"), description="tables at `<LAKE_ROOT>/<catalog>/<schema>/<table>`; a local or mounted folder"
+    images_root: Place = Field(
+        Path("images"),
+        description="tree of image folders: a folder, or `s3://bucket/prefix`, `gs://…`, `az://…`, `abfss://…`",
+    )
+    storage_options: Annotated[StorageOptions, NoDecode, BeforeValidator(StorageOptions.parse)] = Field(
+        default_factory=StorageOptions,
+        description=(
+            "credentials and settings of object stores where the cloud's own environment doesn't give them: a JSON "
+            'object, for example `{"aws_region": "eu-central-1"}`; its values are never shown; see '
+            "[storage.md](storage.md)"
+        ),
+    )
+    lake_root: Place = Field(
+        Path("lake"),
+        description="tables at `<LAKE_ROOT>/<catalog>/<schema>/<table>`: a folder, or an address as of the images",
     )
     catalog_name: Name = Field("autobricks", description="catalog, as in Unity Catalog")
     schema_name: Name = Field("agriculture", description="schema, as in Unity Catalog")
@@ -505,8 +534,8 @@ class Settings(BaseSettings):
             raise ValueError(f"without a witness it can't be less than with one: CURATION_BURST_AGREEMENT is {burst:g}")
         return value
 
-    def table_path(self, table: str) -> Path:
-        """Folder of a Delta table of this catalog and schema."""
+    def table_path(self, table: str) -> Path | StoreAddress:
+        """Where a Delta table of this catalog and schema lies."""
         return self.lake_root / self.catalog_name / self.schema_name / table
 
     def full_name(self, name: str) -> str:
@@ -528,7 +557,7 @@ class Settings(BaseSettings):
     @property
     def mlflow_dir(self) -> Path:
         """Where MLflow's SQLite file and artifacts lie unless MLflow's own variables say otherwise."""
-        return self.lake_root.parent / "mlflow"
+        return self._beside / "mlflow"
 
     @property
     def index_dir(self) -> Path:
@@ -552,7 +581,12 @@ class Settings(BaseSettings):
 
     @property
     def _indexes(self) -> Path:
-        return self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
+        return self.index_root or self._beside / f"{self.lake_root.name}_index"
+
+    @property
+    def _beside(self) -> Path:
+        """Folder for what belongs to the lake and lies on this machine; of a lake in a store, the project's own."""
+        return self.lake_root.parent if isinstance(self.lake_root, Path) else project_dir()
 
     @property
     def walk_rules(self) -> WalkRules:
@@ -560,12 +594,12 @@ class Settings(BaseSettings):
         from curation_assets.images.walk import WalkRules
 
         # The catalog too: a lake may be given the very folder that the images lie in.
-        own = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
-        own += [project_dir() / "demo_workspace"]
+        places = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
+        places += [project_dir() / "demo_workspace"]
         if home := os.environ.get("DAGSTER_HOME"):
-            own.append(Path(home))
-        real = tuple(os.path.realpath(_expanded(folder)) for folder in own)
-        return WalkRules(self.leave_out, real, self.follow_links)
+            places.append(Path(home))
+        own = (os.path.realpath(_expanded(each)) if isinstance(each, Path) else str(each) for each in places)
+        return WalkRules(self.leave_out, tuple(own), self.follow_links)
 
     @property
     def depth(self) -> int | None:
@@ -593,7 +627,7 @@ def source_key(model_source: str) -> str:
     return str(path.relative_to(project_dir()) if path.is_relative_to(project_dir()) else path)
 
 
-_MAY_HOLD_KEYS = ("spark_conf", "serve_token", "gallery_token")
+_MAY_HOLD_KEYS = ("spark_conf", "storage_options", "serve_token", "gallery_token")
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -262,7 +262,7 @@ def verify(
     kept = read_version(table, dataset, number).filter("kept")
     forgotten = sum(gone["kept"] for gone in read_manifest(table, dataset, number).get("forgotten", ()))
     with stoppable() as shown:
-        found = verify_images(kept, pipeline.settings.images_root, shown)
+        found = verify_images(kept, pipeline.source, shown)
     if as_json:
         print_json({"dataset": dataset, "version": number, "forgotten": forgotten} | asdict(found))
     else:
@@ -304,7 +304,7 @@ def restore(
     with stoppable() as shown:
         wanted = kept["relative_path"].to_list()
         if not everything:
-            found = verify_images(kept, pipeline.settings.images_root, shown)
+            found = verify_images(kept, pipeline.source, shown)
             wanted = [*found.gone, *found.other]
         done = restore_images(kept, wanted, tables.directory, target.absolute(), shown)
     if as_json:

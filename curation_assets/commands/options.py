@@ -12,6 +12,7 @@ import typer
 from curation_assets.commands.output import err
 from curation_assets.errors import CurationError
 from curation_assets.images.names import text_from_path
+from curation_assets.stores.address import StoreAddress, is_address
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from curation_assets.search.filters import Filter
     from curation_assets.settings import Settings
 
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Tree of image folders [CURATION_IMAGES_ROOT].")]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the tables [CURATION_LAKE_ROOT].")]
+ImagesOption = Annotated[
+    str | None, typer.Option("--images", help="Tree of image folders, on a disk or in a store [CURATION_IMAGES_ROOT].")
+]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", help="Where the tables lie, a folder or in a store [CURATION_LAKE_ROOT].")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 FolderOption = Annotated[
     list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
@@ -47,7 +52,7 @@ ModelOption = Annotated[
 AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
 
 
-def settings_of(images: Path | None, lake: Path | None, **given: Any) -> Settings:
+def settings_of(images: str | None, lake: str | None, **given: Any) -> Settings:
     """Settings, with what is given on the command line before them; None is not given.
 
     Paths are taken from the working directory, as a shell user means them.
@@ -55,8 +60,12 @@ def settings_of(images: Path | None, lake: Path | None, **given: Any) -> Setting
     from curation_assets.settings import load_settings
 
     paths = {"images_root": images, "lake_root": lake}
-    absolute = {k: Path(os.path.abspath(os.path.expanduser(v))) for k, v in paths.items() if v is not None}
+    absolute = {k: _absolute(v) for k, v in paths.items() if v is not None}
     return load_settings(**absolute, **{k: v for k, v in given.items() if v is not None})
+
+
+def _absolute(place: str) -> Path | str:
+    return place if is_address(place) else Path(os.path.abspath(os.path.expanduser(place)))
 
 
 def pipeline_of(settings: Settings) -> Pipeline:
@@ -90,6 +99,8 @@ def meeting(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFr
 
 def folder_of(given: str, root: str) -> str:
     """The name of a folder as the tables have it, of the ways in which a shell may write it."""
+    if is_address(given):
+        return given.rstrip("/").removeprefix(root).lstrip("/") or "."
     path = os.path.normpath(given) if given else "."
     inside = path == root or path.startswith(root + os.sep)
     return text_from_path(os.path.relpath(path, root) if inside else path)
@@ -117,6 +128,9 @@ def folders_of(pipeline: Pipeline, given: list[str]) -> list[str]:
 def keys_of(settings: Settings, file: str) -> list[str]:
     """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
     keys = [text_from_path(file)]
+    if isinstance(settings.images_root, StoreAddress):
+        below = settings.images_root.below(file)
+        return keys if below is None else [below]
     absolute = os.path.abspath(file)
     root = str(settings.images_root)
     if absolute.startswith(root + os.sep):

@@ -23,7 +23,7 @@ from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.preview import upright_at
 from curation_assets.images.record import os_reason
 from curation_assets.images.sharpness import SHARPNESS_VERSION, SIDE, sharpness
-from curation_assets.images.source import read_location
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.schemas import QUALITY
 from curation_assets.lake.snapshot import TableReader
 from curation_assets.lake.staging import ParquetStage
@@ -66,15 +66,16 @@ class _Stored:
     """An image as the directory table holds it, and the row that is to be."""
 
     row: dict[str, Any]
-    file_path: str
     preview: bytes | None
     base64: str | None
+    read: Callable[[], bytes] | None
     scanned: tuple[float | None, int | None]
 
 
 def measure_groups(
     table: TableReader,
     groups: Iterable[RowGroup],
+    source: ImageSource,
     stage: ParquetStage,
     options: DecodeOptions,
     threads: int,
@@ -88,6 +89,7 @@ def measure_groups(
     Args:
         table: reads the directory table.
         groups: with the columns ``CARRIED`` in their rows.
+        source: of images that the table doesn't hold.
         options: of decoding, where sharpness has to be measured.
         on_done: called on this thread with the number of images done since the last call; may raise to stop the work.
         added: ``relative_path`` and what users added to rows that are measured again.
@@ -98,7 +100,7 @@ def measure_groups(
     done = Measured()
     pool = ThreadPoolExecutor(threads, "quality")
     try:
-        for results in _in_order(pool, threads, table, groups, options):
+        for results in _in_order(pool, threads, _some(table, groups, source), options):
             rows = []
             for row, read_again, waiting in results:
                 if waiting is not None:
@@ -121,10 +123,10 @@ _Result = tuple[dict[str, Any], bool, str | None]  # row; whether it was decoded
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, threads: int, table: TableReader, groups: Iterable[RowGroup], options: DecodeOptions
+    pool: ThreadPoolExecutor, threads: int, images: Iterable[Sequence[_Stored]], options: DecodeOptions
 ) -> Iterator[list[_Result]]:
     waiting: deque[Future[list[_Result]]] = deque()
-    for some in _some(table, groups):
+    for some in images:
         while len(waiting) >= 2 * threads:
             yield waiting.popleft().result()
         waiting.append(pool.submit(_measure, some, options))
@@ -132,7 +134,7 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _some(table: TableReader, groups: Iterable[RowGroup]) -> Iterator[Sequence[_Stored]]:
+def _some(table: TableReader, groups: Iterable[RowGroup], source: ImageSource) -> Iterator[Sequence[_Stored]]:
     for group in groups:
         rows = {row["relative_path"]: row for row in group.rows.iter_rows(named=True)}
         with table.parquet(group.file) as parquet:
@@ -140,7 +142,7 @@ def _some(table: TableReader, groups: Iterable[RowGroup]) -> Iterator[Sequence[_
             lacking = any(version != SHARPNESS_VERSION for _, version in scanned.values())
             columns = ["relative_path", "preview", *(["image_base64"] if lacking else [])]
             for batch in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=[group.index], columns=columns):
-                found = (_stored(rows[path], values, scanned[path]) for path, values in _values(batch, rows))
+                found = (_stored(rows[path], values, scanned[path], source) for path, values in _values(batch, rows))
                 yield from _cut(list(found))
 
 
@@ -164,11 +166,14 @@ def _cut(images: list[_Stored]) -> Iterator[list[_Stored]]:
         yield images[first : first + _AT_ONCE]
 
 
-def _stored(row: dict[str, Any], values: dict[str, Any], scanned: tuple[float | None, int | None]) -> _Stored:
+def _stored(
+    row: dict[str, Any], values: dict[str, Any], scanned: tuple[float | None, int | None], source: ImageSource
+) -> _Stored:
     needs_picture = scanned[1] != SHARPNESS_VERSION
     told = {name: row[name] for name in ("relative_path", *CARRIED)}
     base64 = values.get("image_base64") if needs_picture else None
-    return _Stored(told, row["file_path"], values["preview"], base64, scanned)
+    read = source.begun_at(row["file_path"]) if needs_picture and base64 is None else None
+    return _Stored(told, values["preview"], base64, read, scanned)
 
 
 def _measure(images: Sequence[_Stored], options: DecodeOptions) -> list[_Result]:
@@ -211,7 +216,8 @@ def _sharpness(image: _Stored, options: DecodeOptions) -> float | None:
         except ValueError:
             raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
     else:
-        data = read_location(image.file_path)
+        assert image.read is not None
+        data = image.read()
         if hashlib.sha256(data).hexdigest() != image.row["content_sha256"]:
             raise OSError(0, "the file is another now than the one that was scanned")
     return with_picture(sharpness_of, data, options)

@@ -20,6 +20,7 @@ from curation_assets.embed.reader import RowGroup, row_groups
 from curation_assets.embed.rows import write_merged
 from curation_assets.errors import CurationError
 from curation_assets.images.guard import DecodeOptions
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.rewrite import Rewrite, rewrite_each
 from curation_assets.lake.snapshot import DataFile, Snapshot, TableReader, partitions_in_parts
 from curation_assets.lake.staging import ParquetStage, StagedFile
@@ -98,6 +99,7 @@ class _Plan:
 def measure_folders(
     directory: LakeTable,
     quality: LakeTable,
+    source: ImageSource,
     folders: Sequence[str],
     options: DecodeOptions,
     progress: Progress,
@@ -109,6 +111,7 @@ def measure_folders(
     """Bring the quality rows of some folders in line with their images; several folders share their commits.
 
     Args:
+        source: of images that the directory table doesn't hold.
         options: of decoding, where the scan of an earlier version left no sharpness.
         repair: replace data files of the quality table that can't be read; else a folder with one is left as it is.
         spark: measures on executors.
@@ -123,7 +126,7 @@ def measure_folders(
     sizes = {folder: images.rows(folder) * 200 for folder in folders}
     results = {folder: QualityResult(folder) for folder in folders}
     place = {folder: number for number, folder in enumerate(folders, 1)}
-    job = _Job(directory, options, progress, threads, repair, spark)
+    job = _Job(directory, source, options, progress, threads, repair, spark)
 
     def work(rows: Rewrite, folder: str) -> None:
         progress.step("quality", place[folder], len(folders))
@@ -151,6 +154,7 @@ def folders_behind(directory: Snapshot, quality: Snapshot) -> list[str]:
 @dataclass
 class _Job:
     directory: LakeTable
+    source: ImageSource
     options: DecodeOptions
     progress: Progress
     threads: int
@@ -191,7 +195,9 @@ class _Job:
         groups = row_groups(table, plan.todo, CARRIED)
         if self.spark is not None and self.spark.takes(len(plan.todo)):
             files: list[StagedFile] = []
-            for made, done in self.spark.carry_out(table, groups, writer, self.options, added, self.progress):
+            for made, done in self.spark.carry_out(
+                table, groups, self.source, writer, self.options, added, self.progress
+            ):
                 files += made
                 result.done.add(done)
             with writer.file() as stage:
@@ -202,7 +208,9 @@ class _Job:
                 paths: set[str] = set()
                 with writer.file() as stage:
                     noted = _noted(piece, paths)
-                    done = measure_groups(table, noted, stage, self.options, self.threads, self.progress.advance, added)
+                    done = measure_groups(
+                        table, noted, self.source, stage, self.options, self.threads, self.progress.advance, added
+                    )
                     leaving = _take_out(stage, rows.base, plan, paths - set(done.waiting))
                 result.done.add(done)
                 result.commits += rows.commit(stage.files, leaving)

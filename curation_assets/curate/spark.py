@@ -10,6 +10,7 @@ import polars as pl
 from curation_assets.curate.measuring import Measured, measure_groups
 from curation_assets.embed.reader import RowGroup
 from curation_assets.images.guard import DecodeOptions
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import TableReader
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
@@ -26,13 +27,14 @@ class SparkMeasuring(SparkJob):
         self,
         table: TableReader,
         groups: Iterable[RowGroup],
+        source: ImageSource,
         writer: PartitionWriter,
         options: DecodeOptions,
         added: pl.DataFrame | None,
         progress: Progress,
     ) -> Iterator[_Piece]:
         """Staged files and what measuring them did, a row group at a time, after all are done."""
-        units = [MeasuringUnit(table, group, writer, options, added) for group in groups]
+        units = [MeasuringUnit(table, group, source, writer, options, added) for group in groups]
         advance = Advance(progress, sum(len(unit.group.rows) for unit in units))
         yield from run_units(self._session(), writer.scratch, units, advance)
 
@@ -43,6 +45,7 @@ class MeasuringUnit:
 
     table: TableReader
     group: RowGroup
+    source: ImageSource
     writer: PartitionWriter
     options: DecodeOptions
     added: pl.DataFrame | None
@@ -50,5 +53,7 @@ class MeasuringUnit:
     def carry_out(self, task: Task) -> _Piece:
         """Measure its images and stage their rows; on whichever executor."""
         with self.writer.file() as stage:
-            done = measure_groups(self.table, [self.group], stage, self.options, task.cores, lambda _: None, self.added)
+            done = measure_groups(
+                self.table, [self.group], self.source, stage, self.options, task.cores, lambda _: None, self.added
+            )
         return stage.files, done

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from curation_assets.files import hash_of
-from curation_assets.images.names import path_from_text
+from curation_assets.images.source import ImageSource
 from curation_assets.progress import Progress
 
 CAME, WENT, MOVED, RELABELLED, REPLACED = "came", "went", "moved", "relabelled", "replaced"
@@ -93,7 +91,7 @@ class Verified:
     other: list[str]
 
 
-def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
+def verify(kept: pl.DataFrame, source: ImageSource, progress: Progress) -> Verified:
     """Read every image of a version, and compare the hash of its bytes.
 
     Args:
@@ -105,7 +103,7 @@ def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
 
     def one(path: str) -> str | OSError:
         try:
-            return hash_of(root / path_from_text(path))
+            return hashlib.sha256(source.read(path)).hexdigest()
         except OSError as error:
             return error
 
@@ -114,7 +112,7 @@ def verify(kept: pl.DataFrame, root: Path, progress: Progress) -> Verified:
         for path, content, found in zip(paths, kept["content_sha256"], pool.map(one, paths), strict=True):
             progress.advance(1)
             if isinstance(found, OSError):
-                gone[path] = os.strerror(found.errno or 0)
+                gone[path] = found.strerror or str(found)
             elif found != content:
                 other.append(path)
     return Verified(len(kept), gone, other)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,8 @@ from curation_assets.datasets.recipe import Recipe
 from curation_assets.datasets.sampling import sampled_across
 from curation_assets.datasets.versions import Published
 from curation_assets.errors import CurationError
-from curation_assets.images.names import path_from_text, printable
+from curation_assets.images.names import printable
+from curation_assets.images.source import ImageSource
 from curation_assets.progress import Progress
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
@@ -39,7 +38,7 @@ class Lake:
     """What a dataset is made of.
 
     Attributes:
-        root: of the images.
+        source: of the images.
         order: of sources of annotations.
         agreements: with which images have to be compared.
         threads: that draw what is compared.
@@ -49,7 +48,7 @@ class Lake:
 
     tables: Tables
     searcher: Searcher
-    root: Path
+    source: ImageSource
     order: Sequence[str]
     agreements: Agreements
     threads: int
@@ -126,7 +125,7 @@ def make(
     if recipe.split is not None:
         _sample(built, lake, gathered, index, progress)
     progress.advance(1)
-    missing = _missing(built.kept, index, lake.root) if recipe.gate.missing is not None else {}
+    missing = _missing(built.kept, index, lake.source) if recipe.gate.missing is not None else {}
     moved = None
     if recipe.gate.drift is not None and parent:
         moved = _drift(parent, versions.read_version(tables.datasets, recipe.name, parent), built.kept, index)
@@ -227,13 +226,13 @@ def _drift(version: int, before: pl.DataFrame, kept: pl.DataFrame, index: Search
     return drift(version, was, kept["content_sha256"], known["content_sha256"], vectors_of)
 
 
-def _missing(kept: pl.DataFrame, index: SearchIndex, root: Path) -> dict[str, str]:
+def _missing(kept: pl.DataFrame, index: SearchIndex, source: ImageSource) -> dict[str, str]:
     """Kept images whose file isn't there, or has another size: path → why."""
     sizes = kept.join(index.rows.select("relative_path", "size_bytes"), on="relative_path", how="left")
     found = {}
     for path, size in sizes.select("relative_path", "size_bytes").iter_rows():
         try:
-            now = os.stat(root / path_from_text(path)).st_size
+            now = source.times(path).size_bytes
         except OSError as error:
             found[path] = error.strerror or str(error)
             continue

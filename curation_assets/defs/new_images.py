@@ -71,7 +71,7 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
         except CurationError as error:
             return dg.SkipReason(f"nothing requested: {error}")
         if not tree.folders and changes:
-            root = pipeline.settings.images_root
+            root = pipeline.source.location
             return dg.SkipReason(
                 f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
                 "meant, backfill their partitions to remove the rows"

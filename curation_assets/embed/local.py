@@ -27,6 +27,7 @@ from curation_assets.embed.reader import Batch, StoredImage, in_batches, joined,
 from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import finite, write_merged, write_moved, write_vectors
 from curation_assets.images.guard import DEFAULT_OPTIONS, DecodeOptions
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import DataFile
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Progress
@@ -48,11 +49,13 @@ class LocalEngine:
 
     Args:
         encoders: of the model versions; one is loaded only if an image has to be encoded.
+        source: of images that the directory table doesn't hold.
         threads: how many decode, and on a CPU also encode.
     """
 
-    def __init__(self, encoders: Encoders, *, threads: int) -> None:
+    def __init__(self, encoders: Encoders, source: ImageSource, *, threads: int) -> None:
         self._encoders = encoders
+        self._source = source
         self._threads = threads
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
@@ -71,7 +74,7 @@ class LocalEngine:
             loaded = encoders.load_all(work.model)
             computed = computed_on(loaded)
             progress.start(f"embed {work.folder}", len(work.todo))
-            images = stored_images(work.directory, row_groups(work.directory, work.todo))
+            images = stored_images(work.directory, row_groups(work.directory, work.todo), self._source)
             limits = encoders.batch_size, encoders.decode, len(work.todo)
             with encoded_batches(images, loaded, self._threads, *limits) as batches:
                 for chunk in chunks(batches, progress):

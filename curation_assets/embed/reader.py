@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -18,7 +18,7 @@ from curation_assets.clip.preprocessing import Preprocessing
 from curation_assets.embed.result import StageSeconds
 from curation_assets.images.errors import ImageError
 from curation_assets.images.guard import DecodeOptions
-from curation_assets.images.source import read_location
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import TableReader
 
 _READ_ROWS = 32  # of one Parquet batch: bounds the base64 text held at once
@@ -41,19 +41,23 @@ class RowGroup:
     rows: pl.DataFrame
 
 
+def _nothing() -> bytes:
+    return b""
+
+
 @dataclass(frozen=True)
 class StoredImage:
     """An image as the table holds it.
 
     Attributes:
-        base64: text of the file's bytes; None where images aren't stored: ``file_path`` is read instead.
+        base64: text of the file's bytes; None where images aren't stored: ``read`` gives them then.
         seconds: that reading it took.
     """
 
     content_sha256: str
-    file_path: str
     base64: pa.Buffer | None
     seconds: float
+    read: Callable[[], bytes] = _nothing
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,11 @@ def row_groups(table: TableReader, rows: pl.DataFrame, also: Sequence[str] = ())
                 yield RowGroup(str(file), index, found)
 
 
-def stored_images(table: TableReader, groups: Iterable[RowGroup]) -> Iterator[StoredImage]:
+def stored_images(table: TableReader, groups: Iterable[RowGroup], source: ImageSource) -> Iterator[StoredImage]:
     """The images of some row groups, in the order they are stored.
+
+    Args:
+        source: of those that the table doesn't hold.
 
     Raises:
         CurationError: a file of the directory table is missing or broken.
@@ -115,9 +122,17 @@ def stored_images(table: TableReader, groups: Iterable[RowGroup]) -> Iterator[St
                 seconds = (perf_counter() - started) / batch.num_rows
                 for name, text in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
                     if row := rows.get(name):
-                        base64 = text.as_buffer() if text.is_valid else None
-                        yield StoredImage(row["content_sha256"], row["file_path"], base64, seconds)
+                        yield stored_image(source, row["content_sha256"], row["file_path"], text, seconds)
                 started = perf_counter()
+
+
+def stored_image(
+    source: ImageSource, content_sha256: str, file_path: str, text: pa.StringScalar, seconds: float = 0.0
+) -> StoredImage:
+    """An image of which the table holds a text, or none."""
+    if text.is_valid:
+        return StoredImage(content_sha256, text.as_buffer(), seconds)
+    return StoredImage(content_sha256, None, seconds, source.begun_at(file_path))
 
 
 def in_batches(images: Iterator[StoredImage], size: int) -> Iterator[list[StoredImage]]:
@@ -201,7 +216,7 @@ def _bytes(image: StoredImage) -> bytes:
             return pybase64.b64decode(image.base64, validate=True)
         except ValueError:
             raise ImageError("corrupt", "its image_base64 is not base64; rescan the folder") from None
-    data = read_location(image.file_path)
+    data = image.read()
     if hashlib.sha256(data).hexdigest() != image.content_sha256:
         raise ImageError("corrupt", "the file has changed since it was scanned; scan the folder again")
     return data

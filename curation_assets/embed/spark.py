@@ -27,10 +27,11 @@ from curation_assets.clip.encoders import Encoders
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.embed.local import EncodedBatch, computed_on, encoded_batches, together
 from curation_assets.embed.plan import Work
-from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_images
+from curation_assets.embed.reader import RowGroup, StoredImage, row_groups, stored_image, stored_images
 from curation_assets.embed.result import DeviceUse, EmbedPiece, StageSeconds
 from curation_assets.embed.rows import write_merged, write_moved, write_vectors
 from curation_assets.errors import CurationError, first_line
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import DataFile, TableReader
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
@@ -54,12 +55,20 @@ class SparkEngine:
     Args:
         session: gives the session; called only if there is something to do.
         encoders: of the model versions, which each worker process loads for itself.
+        source: of images that the directory table doesn't hold.
         table_name: of the directory table in Spark's catalog, to read it by name; None reads its files.
     """
 
-    def __init__(self, session: Callable[[], SparkSession], encoders: Encoders, table_name: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Callable[[], SparkSession],
+        encoders: Encoders,
+        source: ImageSource,
+        table_name: str | None = None,
+    ) -> None:
         self._session = session
         self._encoders = encoders
+        self._source = source
         self._table_name = table_name
 
     def carry_out(self, work: Work, writer: PartitionWriter, progress: Progress) -> Iterator[EmbedPiece]:
@@ -133,7 +142,7 @@ class SparkEngine:
 
     def _target(self, work: Work, writer: PartitionWriter, contents: pl.Series) -> Target:
         rows = work.plan.pending.filter(pl.col("content_sha256").is_in(contents.implode()))
-        return Target(rows, work.model, self._encoders, writer)
+        return Target(rows, work.model, self._encoders, self._source, writer)
 
 
 @dataclass
@@ -162,11 +171,13 @@ class Target:
 
     Attributes:
         pending: every row that one of the vectors is for.
+        source: of images that the directory table doesn't hold.
     """
 
     pending: pl.DataFrame
     model: RegisteredModel
     encoders: Encoders
+    source: ImageSource
     writer: PartitionWriter
 
     def encode(self, images: Iterator[StoredImage], task: Task, seen: list[str] | None = None) -> TaskResult:
@@ -209,7 +220,7 @@ class EmbedUnit:
 
     def carry_out(self, task: Task) -> TaskResult:
         """Encode them and write their vectors into one file."""
-        return self.target.encode(stored_images(self.directory, self.groups), task)
+        return self.target.encode(stored_images(self.directory, self.groups, self.target.source), task)
 
 
 @dataclass(frozen=True)
@@ -240,7 +251,7 @@ class NamedRows:
             small = (names.to_pylist(), hashes.to_pylist(), paths.to_pylist())
             for name, sha256, path, image in zip(*small, images, strict=True):
                 if self.todo.get(name) == sha256:
-                    yield StoredImage(sha256, path, image.as_buffer() if image.is_valid else None, 0.0)
+                    yield stored_image(self.target.source, sha256, path, image)
 
 
 @dataclass(frozen=True)

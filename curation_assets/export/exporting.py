@@ -252,7 +252,7 @@ class _Writer:
         return rewritten(read.data, row, self._options, self._decoding) if self._options.rewrites else read.data
 
     def _image(self, row: dict[str, Any], read: Read) -> tuple[Image, bool]:
-        return Image(row, self._data(row, read)), read.path is None
+        return Image(row, self._data(row, read)), read.is_stored
 
     def _file(self, row: dict[str, Any], read: Read) -> tuple[str, Written, bool]:
         name, data = row["file"], self._data(row, read)
@@ -269,7 +269,7 @@ class _Writer:
                 os.fsync(out.fileno())  # beside other threads' reading, not of all files one after the other in the end
         written = Written(len(data), digest)
         self._stage.note(name, written)
-        return name, written, read.path is None
+        return name, written, read.is_stored
 
     def _link(self, path: str, place: Path) -> bool:
         """Let a file of the disk stand in the export as a link, if that was asked for."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 import pybase64
 
 from curation_assets.errors import CurationError, reason_of
-from curation_assets.images.names import file_path, printable
-from curation_assets.images.source import read_bytes
+from curation_assets.images.names import printable
+from curation_assets.images.source import ImageSource
 from curation_assets.lake.table import LakeTable
 
 T = TypeVar("T")
@@ -35,11 +33,13 @@ class Read:
     """The bytes of an image.
 
     Attributes:
-        path: of the file that holds them now; None: they are out of the table.
+        path: of the file on a disk that holds them now, if one does.
+        is_stored: whether they are out of the table.
     """
 
     data: bytes
-    path: str | None
+    path: str | None = None
+    is_stored: bool = False
 
 
 class LackingError(CurationError):
@@ -60,13 +60,13 @@ class ImageReader:
     """Reads images of a version, ahead of whoever takes them.
 
     Args:
-        root: of the images.
+        source: of the images.
         directory: the table that may hold bytes of what is gone.
         threads: that read, and do what is asked for with the bytes.
     """
 
-    def __init__(self, root: Path, directory: LakeTable, threads: int) -> None:
-        self._root = root
+    def __init__(self, source: ImageSource, directory: LakeTable, threads: int) -> None:
+        self._source = source
         self._directory = directory
         self._threads = max(4, threads)
 
@@ -171,20 +171,19 @@ class ImageReader:
         path, content = row["relative_path"], row["content_sha256"]
         why = ""
         if row["on_disk"] is not None:
-            place = file_path(self._root, row["on_disk"])
             try:
-                data = read_bytes(place)
+                data = self._source.read(row["on_disk"])
             except OSError as error:
                 why = f"its file can't be read ({reason_of(error)})"
             else:
                 if hashlib.sha256(data).hexdigest() == content:
-                    return work(row, Read(data, place))
+                    return work(row, Read(data, self._source.on_disk(row["on_disk"])))
                 why = "its file has other bytes now"
         found = stored.result() if stored is not None else self._read_stored(row["data_file"], [path], {path: content})
         data_or_why = found[path]
         if isinstance(data_or_why, str):
             raise LackingError({path: f"{why}, and {data_or_why}" if why else data_or_why}, 1)
-        return work(row, Read(data_or_why, None))
+        return work(row, Read(data_or_why, is_stored=True))
 
     def _stored(self, part: pl.DataFrame, pool: ThreadPoolExecutor) -> dict[str, Future[dict[str, bytes | str]]]:
         """What of some images is out of the table: read a data file at a time, not an image."""
@@ -230,7 +229,7 @@ class ImageReader:
 
     def _is_there(self, path: str, size: int | None) -> bool:
         try:
-            found = os.stat(file_path(self._root, path)).st_size
+            found = self._source.times(path).size_bytes
         except (OSError, ValueError):
             return False
         return size is None or found == size

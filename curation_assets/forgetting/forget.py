@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ from curation_assets.datasets.forgetting import Held, find_held, forget_in_versi
 from curation_assets.datasets.versions import held_by
 from curation_assets.errors import CurationError, explained
 from curation_assets.export.record import NotedExport, exports_of
-from curation_assets.files import waiting_lock, write_whole
+from curation_assets.files import waiting_lock
 from curation_assets.forgetting.removing import Found, delete_earlier, find, remove_rows, save_pinned
 from curation_assets.forgetting.wanted import Wanted, find_wanted
-from curation_assets.images.names import path_from_text, printable
+from curation_assets.images.names import printable
 from curation_assets.lake.earlier import earlier_files, read_earlier
+from curation_assets.lake.storage import Storage, storage_of
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress
@@ -77,9 +77,10 @@ def forget(
     Raises:
         CurationError: nothing is known of an image, its file is still there, or something can't be read or written.
     """
-    root = pipeline.settings.images_root
-    note = pipeline.tables.directory.path.parent / _NOTE
-    unfinished = _noted(note)
+    source = pipeline.source
+    directory = pipeline.tables.directory
+    beside = storage_of(directory.path.parent, directory.options)
+    unfinished = _noted(beside)
     paths, contents = [*paths], [*contents]
     if not paths and not contents and unfinished is None:
         raise CurationError("name the images to forget: by their paths, or --content and the SHA-256 of their bytes")
@@ -89,34 +90,34 @@ def forget(
         wanted = wanted.with_others(unfinished)
     told = _found(pipeline, wanted, progress)
     if not told.tables and unfinished is None:
-        raise CurationError(f"nothing is known of {', '.join(told.contents)} in {note.parent}")
+        raise CurationError(f"nothing is known of {', '.join(told.contents)} in {beside.location}")
     if dry_run:
         return told
-    if not root.is_dir():
-        raise CurationError(f"{root} is not there, so it can't be told whether the images' files are gone")
+    if not source.stands(""):
+        raise CurationError(f"{source.location} is not there, so it can't be told whether the images' files are gone")
     if told.files and not delete_files:
         more = f" and {len(told.files) - 1:,} more" if len(told.files) > 1 else ""
         raise CurationError(
-            f"{printable(str(root / path_from_text(told.files[0])))}{more} would be scanned again: delete the files, "
+            f"{printable(source.location_of(told.files[0]))}{more} would be scanned again: delete the files, "
             "or give --delete-files"
         )
     with explained((OSError,), lambda reason: f"not all of the images' files can be deleted: {reason}"):
         for path in told.files:
-            (root / path_from_text(path)).unlink(missing_ok=True)
+            source.delete(path)
     facts = {"contents": told.contents, "paths": told.paths}
-    with explained((OSError,), lambda reason: f"{note} can't be written: {reason}"):
-        write_whole(note, json.dumps(facts).encode())
+    with explained((OSError,), lambda reason: f"{beside.uri(_NOTE)} can't be written: {reason}"):
+        beside.put_whole(_NOTE, json.dumps(facts).encode())
     _remove(pipeline, told, wanted, progress)
-    with explained((OSError,), lambda reason: f"{note} can't be deleted: {reason}"):
-        note.unlink()
+    with explained((OSError,), lambda reason: f"{beside.uri(_NOTE)} can't be deleted: {reason}"):
+        beside.delete(_NOTE)
     return told
 
 
-def _noted(note: Path) -> Wanted | None:
+def _noted(beside: Storage) -> Wanted | None:
     """What was not finished."""
-    with explained((ValueError, KeyError, OSError), lambda reason: f"{note} can't be read: {reason}"):
+    with explained((ValueError, KeyError, OSError), lambda reason: f"{beside.uri(_NOTE)} can't be read: {reason}"):
         try:
-            facts = json.loads(note.read_bytes())
+            facts = json.loads(beside.get(_NOTE))
         except FileNotFoundError:
             return None
         return Wanted.of(facts["contents"], facts["paths"])
@@ -191,15 +192,13 @@ def _pinned(tables: Tables) -> pl.DataFrame:
 
 def _files_there(pipeline: Pipeline, wanted: Wanted) -> list[str]:
     """Paths whose file still has the bytes."""
-    root, contents, found = pipeline.settings.images_root, set(wanted.contents), []
+    source, contents, found = pipeline.source, set(wanted.contents), []
     for path in wanted.paths:
-        file = root / path_from_text(path)
         try:
-            with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() in contents:
-                    found.append(path)
+            if hashlib.sha256(source.read(path)).hexdigest() in contents:
+                found.append(path)
         except OSError:
-            if os.path.lexists(file) and not len(wanted.contents):
+            if source.is_there(path) and not len(wanted.contents):
                 found.append(path)  # one that never could be read
     return found
 

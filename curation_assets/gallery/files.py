@@ -6,7 +6,6 @@ Everything is found by an image's key, through its row; no path ever comes from 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -18,9 +17,9 @@ from cachetools import LRUCache
 from curation_assets.errors import CurationError
 from curation_assets.images.errors import ImageError
 from curation_assets.images.guard import with_picture
-from curation_assets.images.names import path_from_text, printable
+from curation_assets.images.names import printable
 from curation_assets.images.preview import jpeg_of
-from curation_assets.images.source import read_location
+from curation_assets.images.source import ImageSource
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.searcher import Searcher
 from curation_assets.settings import Settings
@@ -64,8 +63,9 @@ class ByteCache:
 class Files:
     """Previews, pictures and originals of one lake; what was made is cached under the content's hash."""
 
-    def __init__(self, searcher: Searcher, settings: Settings) -> None:
+    def __init__(self, searcher: Searcher, settings: Settings, source: ImageSource) -> None:
         self._searcher = searcher
+        self._source = source
         self._settings = settings
         self._cache = ByteCache(_CACHE_BYTES)
         self._readers = ThreadPoolExecutor(2, "previews")
@@ -164,9 +164,9 @@ class Files:
             f"the file of {name} has changed since it was scanned; `curation run` brings its row up to date"
         )
         try:
-            if os.stat(path_from_text(path)).st_size != row["size_bytes"]:
+            if self._source.size_at(path) != row["size_bytes"]:
                 raise changed  # before it is read: whatever lies there now may be of any size
-            data = read_location(path)
+            data = self._source.begun_at(path)()
         except OSError as error:
             raise NotThereError(
                 f"{name} is not stored in the table, and its file {printable(path)} can't be read: {error.strerror}"

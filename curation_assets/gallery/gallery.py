@@ -61,7 +61,7 @@ class Gallery:
         self.annotations_of = pipeline.annotations_of
         self.evidence = pipeline.evidence
         self.searcher = pipeline.searcher
-        self.files = Files(self.searcher, self.settings)
+        self.files = Files(self.searcher, self.settings, pipeline.source)
         self.uploads = Uploads()
         self.bodies = Bodies(_HELD_UPLOADS * self.settings.gallery_max_upload_bytes + 2 * MOST_BODY_BYTES)
         self.uploading = Threads("uploads", _UPLOADS, _WAITING)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -56,7 +57,22 @@ LISTING_SCHEMA = {
     "size_bytes": pl.Int64,
     "mtime_ns": pl.Int64,
     "ctime_ns": pl.Int64,
+    "etag": pl.String,
 }
+
+
+class ListedFile(NamedTuple):
+    """A row of a listing.
+
+    Attributes:
+        etag: by which an object store tells this version of the object; None on disks.
+    """
+
+    relative_path: str
+    size_bytes: int | None
+    mtime_ns: int | None
+    ctime_ns: int | None
+    etag: str | None = None
 
 
 @dataclass
@@ -86,7 +102,7 @@ class FolderListing:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a name, size or modification time does; the same as the table's (see below)."""
+        """Changes whenever a name, size, modification time or tag does; the same as the table's (see below)."""
         return fingerprint(self.files)
 
     def settled(self, seconds: float, now_ns: int | None = None) -> bool:
@@ -96,11 +112,11 @@ class FolderListing:
 
 
 def fingerprint(files: pl.DataFrame) -> str:
-    """32 hex digits over (relative_path, size_bytes, mtime_ns) of every row, whatever their order."""
+    """32 hex digits over (relative_path, size_bytes, mtime_ns, etag) of every row, whatever their order."""
     digest = hashlib.sha256()
-    columns = ["relative_path", "size_bytes", "mtime_ns"]
-    for path, size, mtime in files.select(columns).sort("relative_path").iter_rows():
-        digest.update(f"{path}\0{size}\0{mtime}\0".encode())
+    columns = ["relative_path", "size_bytes", "mtime_ns", "etag"]
+    for path, size, mtime, etag in files.select(columns).sort("relative_path").iter_rows():
+        digest.update(f"{path}\0{size}\0{mtime}\0{'' if etag is None else etag + chr(0)}".encode())
     return digest.hexdigest()[:32]
 
 
@@ -142,7 +158,7 @@ def list_folders(
         CurationError: the root cannot be listed. A listing that failed is not an empty one.
     """
     _check_root(root)
-    scope = _Scope(depth, None if only is None else set(only), None if within is None else set(within))
+    scope = Scope(depth, None if only is None else set(only), None if within is None else set(within))
     rules = rules or WalkRules()
     try:
         return _list(Walk(root, rules, *scope.part(root, rules)), scope)
@@ -181,7 +197,7 @@ def _and_above(relative_dir: str) -> list[str]:
 
 
 @dataclass
-class _Scope:
+class Scope:
     """What of a tree is wanted: some folders, some with all below them, or all."""
 
     depth: int | None
@@ -226,7 +242,7 @@ def _is_below_the_root(_below: str, above: str) -> bool:
     return above != ""
 
 
-def _list(walk: Walk, scope: _Scope) -> TreeListing:
+def _list(walk: Walk, scope: Scope) -> TreeListing:
     collected: dict[str, _Collector] = {}
     real_root = os.path.realpath(walk.root)
     for directory in walk:
@@ -258,11 +274,16 @@ def table_ns(nanoseconds: int) -> int:
 
 @dataclass(frozen=True)
 class FileTimes:
-    """What a file system says of a file: bytes, and when content and inode last changed, in nanoseconds since 1970."""
+    """What a file system says of a file: bytes, and when content and inode last changed, in nanoseconds since 1970.
+
+    Attributes:
+        etag: as of :class:`ListedFile`.
+    """
 
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    etag: str | None = None
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileTimes:
@@ -275,7 +296,12 @@ def is_candidate(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in CANDIDATE_SUFFIXES
 
 
-def _why_none(name: str) -> str:
+def why_no_candidate(name: str) -> str:
+    """For people: why a file is passed over, as its name says."""
+    if name.lower().endswith(_PLACEHOLDERS):
+        return "placeholder of a cloud, to be downloaded first"
+    if name.startswith("."):
+        return "hidden"
     is_raw = os.path.splitext(name)[1].lower() in RAW_SUFFIXES
     return "raw photograph, to be developed first" if is_raw else "not an image name"
 
@@ -340,15 +366,9 @@ class _Collector:
         return {directory.relative: next(iter(failed.values()))}
 
     def _is_wanted(self, entry: os.DirEntry[str], real_root: str | None) -> bool:
-        if entry.name.lower().endswith(_PLACEHOLDERS):
-            self.passed_over["placeholder of a cloud, to be downloaded first"] += 1
-            return False
-        if entry.name.startswith("."):
-            self.passed_over["hidden"] += 1
-            return False
         if not is_candidate(entry.name):
-            is_broken = entry.is_symlink() and not os.path.exists(entry.path)
-            self.passed_over["broken link" if is_broken else _why_none(entry.name)] += 1
+            is_broken = entry.is_symlink() and not os.path.exists(entry.path) and not entry.name.startswith(".")
+            self.passed_over["broken link" if is_broken else why_no_candidate(entry.name)] += 1
             return False
         if real_root is not None and entry.is_symlink() and not is_within(os.path.realpath(entry.path), real_root):
             self.passed_over["link out of the root"] += 1
@@ -356,7 +376,8 @@ class _Collector:
         return True
 
     def listing(self) -> FolderListing:
-        columns = dict(zip(LISTING_SCHEMA, (self.paths, self.sizes, self.mtimes, self.ctimes), strict=True))
+        tags = [None] * len(self.paths)
+        columns = dict(zip(LISTING_SCHEMA, (self.paths, self.sizes, self.mtimes, self.ctimes, tags), strict=True))
         files = pl.DataFrame(columns, schema=LISTING_SCHEMA).sort("relative_path")
         return FolderListing(self.folder, files, self.passed_over, self.changed_ns)
 

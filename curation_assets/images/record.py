@@ -19,7 +19,8 @@ from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.names import printable
 from curation_assets.images.preview import preview, upright_at
 from curation_assets.images.sharpness import SHARPNESS_VERSION, SIDE, sharpness
-from curation_assets.images.source import ImageSource
+from curation_assets.images.listing import ListedFile
+from curation_assets.images.source import FileReader
 
 READER_VERSION = 2  # of everything that makes a row of a file; one more whenever a row would say something else
 # The version since which rows of a format are as now; rows without a format are of files that were refused.
@@ -81,6 +82,7 @@ class ImageRecord:
     created_at: datetime | None
     modified_at: datetime | None
     mtime_ns: int | None
+    etag: str | None = None
     image_base64: str | None = None
     content_sha256: str | None = None
     format: str | None = None
@@ -104,11 +106,8 @@ class ImageRecord:
 
 
 def read_record(
-    source: ImageSource,
-    relative_path: str,
-    size_bytes: int | None,
-    mtime_ns: int | None,
-    ctime_ns: int | None,
+    source: FileReader,
+    listed: ListedFile,
     limits: ReadLimits,
     spent: Spent | None = None,
     stop: threading.Event | None = None,
@@ -124,18 +123,19 @@ def read_record(
     """
     spent = spent or Spent()
     record = ImageRecord(
-        file_path=source.location_of(relative_path),
-        file_name=relative_path.rsplit("/", 1)[-1],
-        relative_path=relative_path,
-        size_bytes=size_bytes,
-        created_at=_time(ctime_ns),
-        modified_at=_time(mtime_ns),
-        mtime_ns=mtime_ns,
+        file_path=source.location_of(listed.relative_path),
+        file_name=listed.relative_path.rsplit("/", 1)[-1],
+        relative_path=listed.relative_path,
+        size_bytes=listed.size_bytes,
+        created_at=_time(listed.ctime_ns),
+        modified_at=_time(listed.mtime_ns),
+        mtime_ns=listed.mtime_ns,
+        etag=listed.etag,
         reader_version=READER_VERSION,
     )
     started = time.perf_counter()
     try:
-        data = _read(source, record, limits)
+        data = _read(source, listed, record, limits)
     except ImageError as error:
         record.status, record.error = error.status, str(error)
         return record
@@ -163,19 +163,18 @@ def read_record(
     return record
 
 
-def _read(source: ImageSource, record: ImageRecord, limits: ReadLimits) -> bytes:
+def _read(source: FileReader, listed: ListedFile, record: ImageRecord, limits: ReadLimits) -> bytes:
     if (record.size_bytes or 0) > limits.max_file_bytes:
         limit = f"the limit is {limits.max_file_bytes:,} (CURATION_MAX_FILE_BYTES)"
         raise ImageError("too_large", f"{record.size_bytes:,} bytes; {limit}")
-    data = source.read(record.relative_path)
-    if len(data) != record.size_bytes:
-        # Grew or shrank since it was listed: keep what was read, and a time that the next listing will not match
-        # unless the file is already complete.
-        now = source.times(record.relative_path)
-        record.size_bytes = len(data)
-        record.mtime_ns = now.mtime_ns if now.size_bytes == len(data) else 0
+    found = source.read_listed(listed)
+    if (now := found.now) is not None:
+        # Another than was listed: keep what was read, and a time that the next listing will not match unless the file
+        # is already complete.
+        record.size_bytes, record.etag = len(found.data), now.etag
+        record.mtime_ns = now.mtime_ns if now.size_bytes == len(found.data) else 0
         record.created_at, record.modified_at = _time(now.ctime_ns), _time(now.mtime_ns)
-    return data
+    return found.data
 
 
 def _describe(picture: Picture) -> dict[str, Any]:

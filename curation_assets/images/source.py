@@ -1,7 +1,7 @@
 """Where photographs lie, and the one way to list and read them. Nothing here knows what is in a file.
 
-The one implementation is a tree of folders on a local or mounted file system; what is above knows only
-:class:`ImageSource`. A file has a key (``relative_path``) and a location (the tables' ``file_path``), both as text.
+A tree of folders on a local or mounted file system (:class:`LocalTree`), or the keys of an object store
+(``images/store_tree.py``); what is above knows only :class:`ImageSource`. A file has a key (``relative_path``) and a location (the tables' ``file_path``), both as text.
 """
 
 from __future__ import annotations
@@ -9,15 +9,38 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from curation_assets.images import listing
-from curation_assets.images.listing import FileTimes, FolderListing, TreeListing
+from curation_assets.images.listing import FileTimes, FolderListing, ListedFile, TreeListing
 from curation_assets.images.names import file_path, path_from_text, text_from_path
 from curation_assets.images.walk import WalkRules
+from curation_assets.stores.address import is_address
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """What reading a listed file gave.
+
+    Attributes:
+        now: what the file is, where that isn't what was listed; its size may be yet another than that of ``data``.
+    """
+
+    data: bytes
+    now: FileTimes | None = None
+
+
+class FileReader(Protocol):
+    """Reads files that were listed."""
+
+    def location_of(self, relative_path: str) -> str:
+        """A file's location."""
+
+    def read_listed(self, listed: ListedFile) -> FileRead:
+        """As :meth:`ImageSource.read_listed`."""
 
 
 class ImageSource(Protocol):
@@ -60,12 +83,48 @@ class ImageSource(Protocol):
             OSError: it can't be opened or read, or isn't a regular file.
         """
 
+    def read_listed(self, listed: ListedFile) -> FileRead:
+        """A listed file's bytes, and what it is by now.
+
+        Raises:
+            OSError: as :meth:`read`.
+        """
+
+    def begun(self, files: Iterable[ListedFile]) -> FileReader:
+        """A reader of some files, which will be asked for soon; where reading takes long it has begun by then."""
+
+    def begun_at(self, location: str) -> Callable[[], bytes]:
+        """Gives the bytes of the file at a location that a table tells, also where the tree lay elsewhere then.
+
+        Where reading takes long it has begun. What it gives raises ``OSError``, as :meth:`read` does.
+        """
+
+    def size_at(self, location: str) -> int:
+        """Its bytes.
+
+        Raises:
+            OSError: it can't be examined.
+        """
+
     def times(self, relative_path: str) -> FileTimes:
         """A file's size and times as they are now.
 
         Raises:
             OSError: it can't be examined.
         """
+
+    def is_there(self, relative_path: str) -> bool:
+        """Whether there is a file, or a link in its place, whether or not it can be read."""
+
+    def delete(self, relative_path: str) -> None:
+        """Delete a file; one that isn't there is no error.
+
+        Raises:
+            OSError: it can't be deleted.
+        """
+
+    def on_disk(self, relative_path: str) -> str | None:
+        """Path of a file for whoever links or copies it; None where it lies on no disk."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +192,36 @@ class LocalTree:
     def read(self, relative_path: str) -> bytes:  # noqa: D102
         return read_bytes(file_path(self.root, relative_path))
 
+    def read_listed(self, listed: ListedFile) -> FileRead:  # noqa: D102
+        data = self.read(listed.relative_path)
+        return FileRead(data, None if len(data) == listed.size_bytes else self.times(listed.relative_path))
+
+    def begun(self, files: Iterable[ListedFile]) -> FileReader:  # noqa: ARG002, D102
+        return self
+
+    def begun_at(self, location: str) -> Callable[[], bytes]:  # noqa: D102
+        return lambda: read_bytes(_local(location))
+
+    def size_at(self, location: str) -> int:  # noqa: D102
+        return os.stat(_local(location)).st_size
+
     def times(self, relative_path: str) -> FileTimes:  # noqa: D102
         return FileTimes.of(os.stat(file_path(self.root, relative_path)))
 
+    def is_there(self, relative_path: str) -> bool:  # noqa: D102
+        return os.path.lexists(file_path(self.root, relative_path))
 
-def read_location(location: str) -> bytes:
-    """Bytes of the file at a location, whichever source it is of.
+    def delete(self, relative_path: str) -> None:  # noqa: D102
+        Path(file_path(self.root, relative_path)).unlink(missing_ok=True)
 
-    Raises:
-        OSError: as :meth:`ImageSource.read`.
-    """
-    return read_bytes(path_from_text(location))
+    def on_disk(self, relative_path: str) -> str | None:  # noqa: D102
+        return file_path(self.root, relative_path)
+
+
+def _local(location: str) -> str:
+    if is_address(location):
+        raise OSError(errno.ENOENT, "it lay in an object store when it was scanned; scan the folder again", location)
+    return path_from_text(location)
 
 
 def read_bytes(path: str) -> bytes:

@@ -138,6 +138,12 @@ DIRECTORY = TableSpec(
             "of the measure in scan_sharpness; null where the scan measured none",
             came_later=True,
         ),
+        Column(
+            "etag",
+            pa.string(),
+            "by which an object store tells this version of the file, to recognise an unchanged one; null on disks",
+            came_later=True,
+        ),
     ),
     key=("relative_path",),
     dictionary=("format", "mode", "camera", "status", "error", "warning", "pixels_as"),

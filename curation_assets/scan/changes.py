@@ -97,7 +97,7 @@ class _Known:
 
 
 def _known_folders(table: Snapshot, tree: TreeListing, source: ImageSource, limits: ReadLimits) -> dict[str, _Known]:
-    columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "file_path", "status", "width", "height"]
+    columns = ["folder", "relative_path", "size_bytes", "mtime_ns", "etag", "file_path", "status", "width", "height"]
     columns += ["format", "reader_version", "pixels_as", "created_at"]
     rows = table.read(columns).drop("_file")
     rows = rows.filter(~at_or_below(rows["relative_path"], tree.unlisted))

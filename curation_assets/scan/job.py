@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curation_assets.images.listing import FolderListing, at_or_below
+from curation_assets.images.listing import FolderListing, ListedFile, at_or_below
 from curation_assets.images.names import printable
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import ImageSource
@@ -155,8 +155,8 @@ class _Job:
     def _readable_now(self, failed: pl.DataFrame) -> pl.Series:
         """Of files that could not be read, those for which that has changed; they cost little, as most fail again."""
         records = (
-            (read_record(self.source, path, size, mtime, ctime, self.limits), error)
-            for path, size, mtime, ctime, error in failed.iter_rows()
+            (read_record(self.source, ListedFile._make(listed), self.limits), error)
+            for *listed, error in failed.iter_rows()
         )
         different = [r.relative_path for r, error in records if (r.status, r.error) != ("unreadable", error)]
         return pl.Series("relative_path", different, dtype=pl.String)

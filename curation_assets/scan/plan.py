@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curation_assets.images.decode import AS_BANDS, MOST_SIDE, as_bands
+from curation_assets.images.listing import LISTING_SCHEMA
 from curation_assets.images.record import READ_ALIKE_SINCE, READER_VERSION, ReadLimits
 from curation_assets.lake import layout
 from curation_assets.lake.snapshot import DataFile, Snapshot
@@ -21,8 +22,8 @@ UNIT_BYTES = 192 * 2**20  # of image files, new ones or those of files of the ta
 UNIT_FILES = 20_000
 
 KNOWN_COLUMNS = (
-    *("relative_path", "file_path", "size_bytes", "mtime_ns", "status", "error", "width", "height"),
-    *("format", "reader_version", "pixels_as", "created_at"),
+    *("relative_path", "file_path", "size_bytes", "mtime_ns", "etag", "status", "error"),
+    *("width", "height", "format", "reader_version", "pixels_as", "created_at"),
 )
 
 
@@ -139,8 +140,8 @@ def plan_scan(
         known, on="relative_path", how="full", coalesce=True, suffix="_known"
     )
     again, stays = _is_one_of(read_again), _is_one_of(staying)
-    differs = pl.col("size_bytes").ne_missing(pl.col("size_bytes_known")) | pl.col("mtime_ns").ne_missing(
-        pl.col("mtime_ns_known")
+    differs = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(f"{name}_known")) for name in ("size_bytes", "mtime_ns", "etag")
     )
     state = (
         pl.when(pl.col("_known").is_null())
@@ -199,7 +200,7 @@ def _groups(files: list[DataFile]) -> Iterator[list[DataFile]]:
 def _unit(
     both: pl.DataFrame, replaced: list[DataFile], new: pl.DataFrame | None = None, *, joins: bool = False
 ) -> Unit:
-    columns = ["relative_path", "size_bytes", "mtime_ns", "ctime_ns"]
+    columns = list(LISTING_SCHEMA)
     mine = both.filter(pl.col("_file").is_in([file.path for file in replaced]))
     again = mine.filter(_state_is("changed", "outdated"))
     is_same_size = pl.col("size_bytes").is_null() | (pl.col("size_bytes") == pl.col("size_bytes_known"))

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
-from curation_assets.images.source import ImageSource
+from curation_assets.images.listing import ListedFile
+from curation_assets.images.source import FileReader, ImageSource
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.snapshot import TableReader
 from curation_assets.lake.staging import ParquetStage, PartitionWriter, StagedFile
@@ -30,7 +31,6 @@ _GROUPS_A_THREAD = 16  # as many as keep the threads busy while a row group is c
 _GROUP_FILES, _GROUP_BYTES = 16, 2**20
 _BATCH_ROWS = 64
 _SCHEMA = DIRECTORY.file_schema
-_Listed = tuple[str, int | None, int | None, int | None]  # path, size, mtime and ctime of the listing
 
 
 def write_unit(
@@ -186,18 +186,19 @@ def _records(
     for group, cost in _groups(files, limits.max_file_bytes):
         while waiting and (len(waiting) >= _GROUPS_A_THREAD * threads or in_flight + cost > _IN_FLIGHT_BYTES):
             yield from first()
-        waiting.append((pool.submit(_read_group, source, group, limits, stop), cost))
+        reader = source.begun(file for file in group if (file.size_bytes or 0) <= limits.max_file_bytes)
+        waiting.append((pool.submit(_read_group, reader, group, limits, stop), cost))
         in_flight += cost
     while waiting:
         yield from first()
 
 
-def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Listed], int]]:
+def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[ListedFile], int]]:
     """Files to hand to a thread at once, with their bytes: a small one costs less to read than to hand over."""
-    group: list[_Listed] = []
+    group: list[ListedFile] = []
     size = 0
-    for file in files.iter_rows():
-        cost = min(file[1] or 0, max_file_bytes)
+    for file in map(ListedFile._make, files.iter_rows()):
+        cost = min(file.size_bytes or 0, max_file_bytes)
         if group and (len(group) == _GROUP_FILES or size + cost > _GROUP_BYTES):
             yield group, size
             group, size = [], 0
@@ -208,10 +209,10 @@ def _groups(files: pl.DataFrame, max_file_bytes: int) -> Iterator[tuple[list[_Li
 
 
 def _read_group(
-    source: ImageSource, files: list[_Listed], limits: ReadLimits, stop: threading.Event
+    source: FileReader, files: list[ListedFile], limits: ReadLimits, stop: threading.Event
 ) -> tuple[list[ImageRecord], Spent]:
     spent = Spent()
-    return [read_record(source, *file, limits, spent, stop) for file in files], spent
+    return [read_record(source, file, limits, spent, stop) for file in files], spent
 
 
 def _batches(records: Iterator[ImageRecord]) -> Iterator[list[ImageRecord]]:

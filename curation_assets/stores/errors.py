@@ -1,0 +1,59 @@
+"""What went wrong with a store: of one object an ``OSError``, of the whole store the end; in one line without secrets."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from curation_assets.errors import CurationError
+from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.options import StorageOptions
+
+_CODE = re.compile(r"<Code>(.*?)</Code>", re.DOTALL)
+_STATUS = re.compile(r"\b([45]\d\d) [A-Z][A-Za-z ]*[a-z]")
+_QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+_TOOK = re.compile(r" in [\d.]+[mµn]?s\b")
+# What a store says to whoever has no valid credentials, whatever object is asked for.
+_NOT_LET_IN = frozenset((
+    *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch"),
+    *("TokenRefreshRequired", "AuthenticationFailed", "InvalidAuthenticationInfo", "NoSuchBucket", "ContainerNotFound"),
+))  # fmt: skip
+
+
+def failure(error: BaseException, address: StoreAddress, options: StorageOptions) -> OSError | CurationError:
+    """An error of ``obstore``, after all its attempts.
+
+    Args:
+        address: of the object.
+
+    Returns:
+        ``OSError`` where it is about this object: it isn't there, or may not be read. Else nothing more can be had of
+        the store for now: ``CurationError``.
+    """
+    said, status = reason(error, options), _status(error)
+    code = _CODE.search(str(error))
+    if code is not None and code[1].strip() in _NOT_LET_IN:
+        return CurationError(f"{address.root} refuses its credentials or isn't there ({said}): what was done stays")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "there is no such object", str(address))
+    if status == 401 or status is None or status >= 500:
+        return CurationError(f"{address.root} can't be read from ({said}): what was done stays; run it again")
+    number = errno.EACCES if status == 403 else errno.EIO
+    return OSError(number, f"the store refuses it ({said})", str(address))
+
+
+def reason(error: BaseException, options: StorageOptions) -> str:
+    """Why, for people: the store's own words where it gave some, else the first line."""
+    whole = str(error)
+    first = whole.partition("\n")[0]
+    code, status = _CODE.search(whole), _STATUS.search(first)
+    said = [match[match.lastindex or 0].strip() for match in (code,) if match is not None]
+    if status is not None:
+        said.insert(0, status[0])
+    return options.hidden(", ".join(said) or _TOOK.sub("", _QUERY.sub(r"\1", first)).strip())
+
+
+def _status(error: BaseException) -> int | None:
+    """Of the last answer; None where there was none."""
+    found = _STATUS.search(str(error).partition("\n")[0])
+    return None if found is None else int(found[1])
