@@ -53,6 +53,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ModulesTogether(config, log)
 
 
+def _read_revisions_once() -> None:
+    """Each instance of Dagster and registry of MLflow would compile and run all revisions of its databases anew."""
+    from alembic import util
+
+    load, revision_of = util.load_python_file, cache(util.load_python_file)
+    util.load_python_file = lambda folder, name: (revision_of if Path(folder).name == "versions" else load)(
+        folder, name
+    )
+
+
+_read_revisions_once()
+
 gc.disable()  # while modules are imported: nearly all of what they make stays
 
 
