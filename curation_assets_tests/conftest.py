@@ -58,9 +58,8 @@ def _read_revisions_once() -> None:
     from alembic import util
 
     load, revision_of = util.load_python_file, cache(util.load_python_file)
-    util.load_python_file = lambda folder, name: (revision_of if Path(folder).name == "versions" else load)(
-        folder, name
-    )
+    of_kind = {True: revision_of, False: load}
+    util.load_python_file = lambda folder, name: of_kind[Path(folder).name == "versions"](folder, name)
 
 
 _read_revisions_once()
