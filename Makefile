@@ -10,7 +10,7 @@ export DAGSTER_HOME := $(CURDIR)/dagster_home
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PYTHONWARNINGS := ignore:Class `SparkDeclarativePipelineScaffolder` is currently in preview
 
-.PHONY: help demo gallery-demo test dev dev-demo lint package format docs benchmark train-model evaluate-model clean
+.PHONY: help demo gallery-demo test dev dev-demo lint style types package format docs benchmark train-model evaluate-model clean
 
 help:  ## Say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,11 +32,15 @@ dev-demo: demo  ## The same, on the demo's images and tables
 	@echo "Dagster on http://127.0.0.1:3000 in some ten seconds; Ctrl-C ends it"
 	@$(DEMO) $(BIN)/dg dev --host 127.0.0.1
 
-lint: $(VENV)/dev-installed  ## Lint, formatting, types, definitions
+lint: style types  ## Lint, formatting, types, definitions
+
+style: $(VENV)/dev-installed  ## Lint, formatting, definitions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/dg check defs
+
+types: $(VENV)/dev-installed  ## Types
+	$(BIN)/mypy
 
 package: $(VENV)/dev-installed  ## Make the source archive and the wheel, in dist/
 	rm -rf build dist

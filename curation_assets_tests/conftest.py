@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from curation_assets.clip.encoders import Encoders
@@ -52,6 +53,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     config.option.loadscopereorder = False
     return ModulesTogether(config, log)
 
+
+def _read_revisions_once() -> None:
+    """Each instance of Dagster and registry of MLflow would compile and run all revisions of its databases anew."""
+    from alembic import util
+
+    load, revision_of = util.load_python_file, cache(util.load_python_file)
+    of_kind = {True: revision_of, False: load}
+    util.load_python_file = lambda folder, name: of_kind[Path(folder).name == "versions"](folder, name)
+
+
+_read_revisions_once()
 
 gc.disable()  # while modules are imported: nearly all of what they make stays
 
@@ -148,15 +160,24 @@ def pipeline(settings: Settings) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def registered_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow folder that holds the demo model, and notes of its files; made once, as it takes seconds."""
+    """An MLflow folder that holds the demo model, and notes of its files; made once for all processes of a run."""
     from mlflow.store.db import utils
 
     # Which revision of the database is the newest, MLflow finds out of sixty files, with each that it opens.
     utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
-    home = tmp_path_factory.mktemp("registered")
-    made = Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo"))
-    made.registry.load_encoder(made.selection.choose().model, "cpu", "float32").embed_texts(["a leaf"])
-    return home / "mlflow"
+    of_run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_run = of_run.parent
+    home, done = of_run / "registered", of_run / "registered" / "done"
+    with FileLock(of_run / "registered.lock"):
+        if not done.exists():
+            made = Pipeline(load_settings(images_root=home, lake_root=home / "lake", model_source="demo"))
+            made.registry.load_encoder(made.selection.choose().model, "cpu", "float32").embed_texts(["a leaf"])
+            done.touch()
+    own = tmp_path_factory.mktemp("registered_model") / "mlflow"
+    copy_registry(home / "mlflow", own)
+    (own / "artifacts").symlink_to(home / "mlflow" / "artifacts")
+    return own
 
 
 def copy_registry(registered_model: Path, target: Path) -> None:

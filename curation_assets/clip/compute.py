@@ -68,7 +68,7 @@ def device_limit(device: str, precision: str) -> float | None:
     """Operations a second that a device can do in a precision.
 
     A GPU's number is its data sheet's. A CPU's is measured, as no data sheet gives it: the best of some runs of a
-    matrix product of ViT-L/14's shape on all threads, a tenth of a second.
+    matrix product of ViT-L/14's shape on all threads, which takes a second on two cores.
 
     Args:
         device: as torch names it.

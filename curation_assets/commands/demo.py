@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from curation_assets.commands.curate import (
     overview_facts,
@@ -38,7 +40,12 @@ QUERIES = (
 HITS = 6
 
 
-def demo(as_json: JsonOption = False) -> None:
+def demo(
+    photographs: Annotated[
+        int, typer.Option("--photographs", min=200, max=10_000, help="How many to draw, where there are none yet.")
+    ] = 300,
+    as_json: JsonOption = False,
+) -> None:
     """Make sample photographs, run the whole pipeline on them with the embedded model, and search them by text."""
     from curation_assets.demo import annotated
     from curation_assets.demo.sample import write_sample
@@ -53,7 +60,7 @@ def demo(as_json: JsonOption = False) -> None:
         recipes=home / "recipes",
     )
     with stoppable() as shown:
-        made = write_sample(settings.images_root, progress=shown)
+        made = write_sample(settings.images_root, photographs, progress=shown)
         annotated.write_splits(settings.images_root, home / "splits.csv")
     if made:
         err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)

@@ -41,6 +41,7 @@ CHUNK_IMAGES = 8192
 _CPU_BATCH = 8  # measured: more images at once fall out of a core's cache, fewer multiply badly
 _DECODE_BATCH = 16  # images a thread decodes at a time for a GPU
 _LANES_A_GPU = 2
+_WORTH_MEASURING = 1e12  # operations: some seconds of a CPU, beside which it is nothing to see what it could do
 _FINISHED_AHEAD = 64  # batches of vectors that may wait while a chunk is committed
 
 
@@ -72,7 +73,7 @@ class LocalEngine:
         if len(work.todo):
             encoders = self._encoders
             loaded = encoders.load_all(work.model)
-            computed = computed_on(loaded)
+            computed = computed_on(loaded, len(work.todo))
             progress.start(f"embed {work.folder}", len(work.todo))
             images = stored_images(work.directory, row_groups(work.directory, work.todo), self._source)
             limits = encoders.batch_size, encoders.decode, len(work.todo)
@@ -211,14 +212,19 @@ def encoded(encoder: Encoder, batch: Batch) -> EncodedBatch:
     return EncodedBatch(contents, vectors, unusable, batch.bytes, batch.stages)
 
 
-def computed_on(encoders: Sequence[Encoder]) -> DeviceUse:
-    """What the encoders are and could do; loads their image towers."""
+def computed_on(encoders: Sequence[Encoder], images: int) -> DeviceUse:
+    """What the encoders are and could do; loads their image towers.
+
+    Args:
+        images: that they are to encode: of few, measuring a CPU would take longer than they do.
+    """
     from curation_assets.clip.compute import device_limit
 
     for encoder in encoders:
         encoder.load_vision()
     first = encoders[0]
-    limit = device_limit(str(first.device), first.precision)
+    is_worth_it = _is_gpu(first) or images * first.image_flops >= _WORTH_MEASURING
+    limit = device_limit(str(first.device), first.precision) if is_worth_it else None
     return DeviceUse(str(first.device), len(encoders), first.precision, first.image_flops, limit)
 
 

@@ -88,7 +88,8 @@ class DeviceUse:
         devices: how many took part.
         precision: of the forward pass.
         flops: floating-point operations of one image's forward pass.
-        limit: operations a second that one device can do in that precision; None where that is unknown.
+        limit: operations a second that one device can do in that precision; None where that is unknown, or was
+            not worth measuring for so few images.
     """
 
     device: str

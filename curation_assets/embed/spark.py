@@ -191,7 +191,7 @@ class Target:
         limit_threads(task.cores)
         encoders = self.encoders
         loaded = encoders.load_all(self.model, task.gpus) if task.gpus else [encoders.load(self.model)]
-        computed = computed_on(loaded)
+        computed = computed_on(loaded, len(self.pending))
         worker = ",".join(task.gpus) if task.gpus else f"process {os.getpid()}"
         result = TaskResult(computed=computed, worker=f"{socket.gethostname()}/{worker}")
         batches = encoded_batches(images, loaded, task.cores, encoders.batch_size, encoders.decode)

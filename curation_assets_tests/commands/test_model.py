@@ -92,7 +92,7 @@ def test_a_promotion_holds_over_a_model_source_that_is_registered_only_later(
     source = Path(other.settings.model_source)
     monkeypatch.setenv("CURATION_MODEL_SOURCE", str(source))
     assert curation("model", "promote", "1")[0] == 0
-    code, text, _ = curation("run", "--json")
+    code, text, _ = curation("run", "--no-curate", "--json")
     said = json.loads(text)["model"]
     assert (code, said["version"], said["new"], said["overrules"]) == (0, "1", True, "2")
     assert ready.registry.champion().version == "1"
@@ -100,7 +100,7 @@ def test_a_promotion_holds_over_a_model_source_that_is_registered_only_later(
     weights = bytearray((source / "model.safetensors").read_bytes())
     weights[-4] ^= 2
     (source / "model.safetensors").write_bytes(weights)
-    said = json.loads(curation("run", "--json")[1])["model"]
+    said = json.loads(curation("run", "--no-curate", "--json")[1])["model"]
     assert (said["version"], said["new"], said["overrules"]) == ("3", True, None), "it really changed"
 
 
@@ -113,24 +113,24 @@ def test_a_champion_chosen_by_hand_is_used_on_when_model_source_is_gone(
     source = other.settings.model_source
     monkeypatch.setenv("CURATION_MODEL_SOURCE", source)
     aside = Path(source).rename(source + " aside")
-    code, _, said = curation("run")
+    code, _, said = curation("run", "--no-curate")
     assert code == 2
     assert said.splitlines()[-1].startswith(f"error: CURATION_MODEL_SOURCE={source}: ")
 
     assert curation("model", "rollback")[0] == 0
-    code, text, _ = curation("run")
+    code, text, _ = curation("run", "--no-curate")
     assert code == 0
     (line,) = (line for line in text.splitlines() if "chosen by hand" in line)
     assert f"CURATION_MODEL_SOURCE={source}: " in line
-    chosen = json.loads(curation("run", "--json")[1])["model"]
+    chosen = json.loads(curation("run", "--no-curate", "--json")[1])["model"]
     assert (chosen["version"], chosen["new"]) == ("1", False)
     assert chosen["source_unavailable"].startswith(f"CURATION_MODEL_SOURCE={source}: ")
 
     aside.rename(source)
-    chosen = json.loads(curation("run", "--json")[1])["model"]
+    chosen = json.loads(curation("run", "--no-curate", "--json")[1])["model"]
     assert (chosen["version"], chosen["overrules"], chosen["source_unavailable"]) == ("1", "2", None)
     monkeypatch.setenv("CURATION_MODEL_SOURCE", source + " too")
-    code, _, said = curation("run")
+    code, _, said = curation("run", "--no-curate")
     assert code == 2, "whoever sets another source must hear that it can't be had"
     assert f"CURATION_MODEL_SOURCE={source} too: " in said
 
@@ -143,9 +143,9 @@ def test_a_promotion_over_a_model_source_that_never_could_be_had_holds_once_it_c
     monkeypatch.setenv("CURATION_MODEL_SOURCE", source)
     aside = Path(source).rename(source + " aside")
     assert curation("model", "promote", "1")[0] == 0
-    assert curation("run")[0] == 0
+    assert curation("run", "--no-curate")[0] == 0
     aside.rename(source)
-    chosen = json.loads(curation("run", "--json")[1])["model"]
+    chosen = json.loads(curation("run", "--no-curate", "--json")[1])["model"]
     assert (chosen["version"], chosen["new"], chosen["overrules"]) == ("1", True, "2")
 
 

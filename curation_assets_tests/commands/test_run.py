@@ -28,7 +28,7 @@ def tree(ready: Pipeline) -> Path:
 
 
 def told(curation: Curation, *arguments: str) -> dict[str, Any]:
-    code, text, error = curation("run", "--json", *arguments)
+    code, text, error = curation("run", "--no-curate", "--json", *arguments)
     assert code == 0, error
     facts: dict[str, Any] = json.loads(text)
     return facts
@@ -51,7 +51,7 @@ def test_another_tree_is_refused_unless_told_to_prune(
     (tmp_path / "other" / "z").mkdir(parents=True)
     (tmp_path / "other" / "z" / "photo.jpg").write_bytes(jpeg(1))
     other = ("--images", str(tmp_path / "other"))
-    assert_one_line(curation("run", *other), "only 0 of the table's", "CURATION_LAKE_ROOT", "--prune")
+    assert_one_line(curation("run", "--no-curate", *other), "only 0 of the table's", "CURATION_LAKE_ROOT", "--prune")
     directory, embeddings = ready.tables.directory, ready.tables.embeddings
     assert directory.snapshot().folders == ["a", "b/c"]
     told(curation, *other, "--prune")
@@ -71,7 +71,7 @@ def test_two_disks_that_went_are_asked_about_and_all_else_is_done(
         (tree / disk).mkdir()
     (tree / "a" / "new.jpg").write_bytes(jpeg(999))
     asked = "8 of the table's 16 images are gone from 'disk2', 'disk3', still there but empty"
-    assert_one_line(curation("run", "--json"), asked, "all else is done", "--prune")
+    assert_one_line(curation("run", "--no-curate", "--json"), asked, "all else is done", "--prune")
     assert ready.tables.directory.snapshot().rows() == ready.tables.embeddings.snapshot().rows() == 17
     assert told(curation, "--prune")["scan"]["vanished"] == 8
     for disk in ("disk2", "disk3"):
@@ -91,10 +91,10 @@ def test_a_folder_that_cannot_be_listed_is_one_line_and_exit_code_1(
         os.close(here)
         here = below
     os.close(here)
-    code, text, error = curation("run")
+    code, text, error = curation("run", "--no-curate")
     assert code == 1, error
     assert "not listed: File name too long; what the table has of it stays" in " ".join(text.split())
-    code, text, _ = curation("run", "--json")
+    code, text, _ = curation("run", "--no-curate", "--json")
     assert code == 1
     (unlisted,) = json.loads(text)["unlisted"]
     assert unlisted["error"] == "File name too long"
@@ -144,7 +144,7 @@ def test_an_edit_that_keeps_size_and_time_is_told_and_read(tree: Path, curation:
     times = path.stat().st_mtime_ns
     path.write_bytes(jpeg(1) + b"\0two")
     os.utime(path, ns=(times, times))
-    code, text, error = curation("run")
+    code, text, error = curation("run", "--no-curate")
     assert code == 0, error
     assert "1 changed" in text
     assert "1 files whose ctime alone changed: 1 compared by their hash" in " ".join(text.split())

@@ -42,7 +42,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -
         (home / "images" / "a" / f"photo_{index:04}.jpg").write_bytes(jpeg(index))
     copy_registry(registered_model, home / "mlflow")
     pipeline = Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo"))
-    run(pipeline, LogProgress())
+    run(pipeline, LogProgress(), curate=False)
     time.sleep(0.2)  # until the registry counts as settled
     of(pipeline, "search", "rust")
     return pipeline

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -35,10 +37,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
+@pytest.fixture(scope="session")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of an instance on disk; made once, as its databases take a while."""
+    home = tmp_path_factory.mktemp("instance")
+    with dg.DagsterInstance.local_temp(str(home)):
+        return home
+
+
 @pytest.fixture
-def on_disk() -> Iterator[dg.DagsterInstance]:
+def on_disk(empty_instance: Path, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """An instance on disk, where events are stored as they are in service."""
-    with dg.DagsterInstance.local_temp() as made:
+    shutil.copytree(empty_instance, tmp_path / "dagster_instance")
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster_instance")) as made:
         yield made
 
 

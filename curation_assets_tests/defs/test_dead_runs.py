@@ -26,10 +26,9 @@ SILENT = json.dumps({"host": "localhost", "socket": "/nowhere/at/all"})
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
+def instance(on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
     """One with Dagster's default launcher, as `dg dev` has."""
-    with dg.DagsterInstance.local_temp() as temporary:
-        yield temporary
+    return on_disk
 
 
 @pytest.fixture

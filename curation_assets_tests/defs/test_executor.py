@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
 import pytest
 
@@ -40,9 +37,8 @@ def together() -> None:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as local:
-        yield local
+def instance(on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
+    return on_disk
 
 
 @pytest.mark.parametrize(("job", "processes"), [(in_turn, 1), (apart, 3)])

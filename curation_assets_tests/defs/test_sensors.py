@@ -538,7 +538,7 @@ def test_what_the_command_made_stands_on_every_page_after_the_first_tick(
     fill: Any, ready: Pipeline, instance: dg.DagsterInstance
 ) -> None:
     fill("maize", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     image_map.refresh(ready.searcher.open(), LogProgress())
     resource = CurationResource.of(ready.settings)
     for build in (build_new_images_sensor, build_search_index_sensor):
@@ -566,7 +566,7 @@ def test_folders_made_by_the_command_line_get_checks_too(tick: Tick, fill: Any, 
         fill("maize", 10)
         (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
         fill("rye", 3)
-        run(ready, LogProgress())
+        run(ready, LogProgress(), curate=False)
         sensor = build_new_images_sensor(ready.settings)
         for _ in range(2):
             context = dg.build_sensor_context(instance=instance)
@@ -605,7 +605,7 @@ def test_a_check_that_a_killed_run_was_to_evaluate_is_evaluated_by_the_sensor(
     fill: Any, ready: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill("maize", 3)
-    run(ready, LogProgress())
+    run(ready, LogProgress(), curate=False)
     images, check = dg.AssetKey("crop_images_directory"), "every_file_is_usable"
     with dg.DagsterInstance.local_temp() as instance:
         report_model(instance, ready)

@@ -729,7 +729,7 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
     devices = (encoder, second)
     monkeypatch.setattr(local, "_is_gpu", lambda _: True)
     monkeypatch.setattr(local, "_on_own_stream", lambda of: lambda batch: local.encoded(of, batch))
-    monkeypatch.setattr(local, "computed_on", lambda _: DeviceUse("cuda:0", 2, "float32", 1.0, None))
+    monkeypatch.setattr(local, "computed_on", lambda *_: DeviceUse("cuda:0", 2, "float32", 1.0, None))
     monkeypatch.setattr(local, "_DECODE_BATCH", 3)
     fill("a", 20)
     scan(pipeline, "a")

@@ -606,8 +606,7 @@ PATHS = ["/", "/?text=rust&folder=coffee&where=width>1&like=rice/photo_000.jpg",
 PATHS += ["/map", "/docs", "/nowhere", "/image?key=" + quote(SCRIPT), "/image?key=kinds/print.tif"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
 def test_nothing_is_wider_than_the_window(visit: Open, width: int, scheme: str) -> None:
     window = visit(width, color_scheme=scheme)
     for path in PATHS:

@@ -73,7 +73,7 @@ def test_clients_that_leave_hold_no_places(server: Server, kind: str, part: floa
                 connection.sendall(request(body[: int(part * len(body))], announced=len(body)))
                 time.sleep(0.02)
 
-        for one in [threads.submit(cancel, i) for i in range(300 if kind == "text" else 40)]:
+        for one in [threads.submit(cancel, i) for i in range(200 if kind == "text" else 40)]:
             one.result()
     begin = time.monotonic()
     assert answered(server) == [200] * 200
@@ -94,7 +94,7 @@ def test_a_client_that_asks_twice_at_once_and_leaves_is_seen_to_leave(server: Se
 def test_a_client_that_leaves_while_its_picture_is_decoded_frees_its_place(serve: Serve) -> None:
     server = serve(CURATION_SERVE_MAX_REQUESTS="2")
     body = json.dumps({"dataframe_records": [{"image": large()}] * 60}).encode()
-    for _ in range(6):
+    for _ in range(3):
         with connected(server) as connection:
             connection.sendall(request(body))
             wait_until(lambda: server.metric("curation_rows_in_flight") > 0)
