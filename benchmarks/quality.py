@@ -39,6 +39,7 @@ from benchmarks import measure
 from curation_assets.curate.problems import KINDS, Thresholds, judged, thresholds
 from curation_assets.curate.tones import tones
 from curation_assets.images import record
+from curation_assets.images.listing import ListedFile
 from curation_assets.images.record import ImageRecord, ReadLimits, read_record
 from curation_assets.images.source import LocalTree
 
@@ -222,7 +223,7 @@ def _rows(root: Path, paths: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _read(tree: LocalTree, path: str) -> ImageRecord:
-    return read_record(tree, path, None, None, None, ReadLimits())
+    return read_record(tree, ListedFile(path, None, None, None), ReadLimits())
 
 
 def _row(read: ImageRecord) -> dict[str, Any]:

@@ -642,7 +642,9 @@ def load_settings(**overrides: Any) -> Settings:
         problems: dict[str, list[str]] = {}  # a setting of two types has a problem for each
         for problem in error.errors():
             name = f"CURATION_{str(problem['loc'][0]).upper()}"
-            if problem["loc"][0] not in _MAY_HOLD_KEYS:
-                name += f"={str(problem['input'])!r}"
+            given = str(problem["input"])
+            has_key = "://" in given and any(mark in given for mark in "@?")  # of an address: credentials, a signature
+            if problem["loc"][0] not in _MAY_HOLD_KEYS and not has_key:
+                name += f"={given!r}"
             problems.setdefault(name, []).append(problem["msg"].removeprefix("Value error, "))
         raise CurationError("; ".join(f"{name}: {', or '.join(why)}" for name, why in problems.items())) from None

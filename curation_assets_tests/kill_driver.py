@@ -114,7 +114,7 @@ def _annotate(pipeline: Pipeline, job: Job) -> dict[str, int]:
 def _embed(pipeline: Pipeline, job: Job, encoder: Encoder) -> dict[str, int]:
     def embed(folder: str) -> EmbedResult:
         pipeline.tables.embeddings.create()
-        engine = local.LocalEngine(GivenEncoders(given=lambda: [encoder]), threads=2)
+        engine = local.LocalEngine(GivenEncoders(given=lambda: [encoder]), pipeline.source, threads=2)
         return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, MODEL, engine, LogProgress())
 
     results = [embed(folder) for folder in job.folders]

@@ -238,7 +238,7 @@ WRONG_CALLS: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
     "folder of clutter": (["run", "--images", "clutter"], {}, ["no images under", "1 other files passed over"]),
     "a file as images folder": (["run", "--images", "a_file"], {}, ["a_file", "Not a directory"]),
     "an unknown user's folder": (["run", "--images", "~nobody-at-all/x"], {}, ["~nobody-at-all"]),
-    "a URL as images folder": (["run"], {"CURATION_IMAGES_ROOT": "s3://bucket/x"}, ["CURATION_IMAGES_ROOT", "URL"]),
+    "a URL as images folder": (["run"], {"CURATION_IMAGES_ROOT": "ftp://host/x"}, ["CURATION_IMAGES_ROOT", "URL"]),
     "a file as lake": (["run", "--lake", "a_file"], {}, ["a_file", "CURATION_LAKE_ROOT"]),
     "a lake below a file": (["run", "--lake", "a_file/lake"], {}, ["a_file", "CURATION_LAKE_ROOT"]),
     "a lake that can't be written": (["run", "--lake", "/sys/lake"], {}, ["/sys/lake", "CURATION_LAKE_ROOT"]),

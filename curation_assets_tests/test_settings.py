@@ -199,7 +199,7 @@ BAD = [
     ("catalog_name", "a/b"),
     ("model_name", "a b"),
     ("directory_table", "../x"),
-    ("images_root", "s3://bucket/images"),
+    ("images_root", "ftp://host/images"),
     ("lake_root", "dbfs:/lake"),
     ("images_root", "~nobody-at-all/images"),
     ("model_source", "~nobody-at-all/model"),

@@ -11,7 +11,7 @@ from curation_assets.curate.duplicates.overview import group_table, groups_of
 from curation_assets.demo import sample
 from curation_assets.demo.sample import write_sample
 from curation_assets.images.exif import read_exif
-from curation_assets.images.listing import list_folders
+from curation_assets.images.listing import ListedFile, list_folders
 from curation_assets.images.record import ReadLimits, read_record
 from curation_assets.images.source import LocalTree
 from curation_assets.pipeline import Pipeline
@@ -70,8 +70,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_dirt_of_real_folders_is_found_by_the_scan(tree: Path) -> None:
     status: Counter[str] = Counter()
     for folder in list_folders(tree).folders.values():
-        for path, size, mtime, ctime in folder.files.iter_rows():
-            status[read_record(LocalTree(tree), path, size, mtime, ctime, ReadLimits()).status] += 1
+        for listed in map(ListedFile._make, folder.files.iter_rows()):
+            status[read_record(LocalTree(tree), listed, ReadLimits()).status] += 1
     assert status == {"ok": PHOTOGRAPHS + 13, "corrupt": 2, "unsupported": 1}
 
 

@@ -76,7 +76,7 @@ def embed_with(
     pipeline.tables.embeddings.create()
     progress, earlier = how.pop("progress", LogProgress()), how.pop("earlier", None)
     threads = how.pop("threads", 2)
-    engine = LocalEngine(GivenEncoders(given=lambda: [load()], **how), threads=threads)
+    engine = LocalEngine(GivenEncoders(given=lambda: [load()], **how), pipeline.source, threads=threads)
     return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, progress, earlier)
 
 
@@ -735,7 +735,7 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
     scan(pipeline, "a")
     change_stored(pipeline.tables.directory, "a", "a/photo_0004.jpg", image_base64="")
     pipeline.tables.embeddings.create()
-    engine = LocalEngine(GivenEncoders(given=lambda: devices, batch_size=4), threads=2)
+    engine = LocalEngine(GivenEncoders(given=lambda: devices, batch_size=4), pipeline.source, threads=2)
     result = embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, "a", MODEL, engine, LogProgress())
     assert (result.encoded, [path for path, _ in result.failed]) == (19, ["a/photo_0004.jpg"])
     assert encoder.seen + second.seen == 19
@@ -749,6 +749,6 @@ def test_where_a_gpu_computes_cores_decode_for_all_of_them_and_nothing_changes(
 
 
 def test_a_folder_of_large_images_is_decoded_in_small_batches() -> None:
-    stored = [StoredImage(str(n), "", pa.py_buffer(b"x" * 12 * 2**20), 0.0) for n in range(7)]
+    stored = [StoredImage(str(n), pa.py_buffer(b"x" * 12 * 2**20), 0.0) for n in range(7)]
     assert [len(batch) for batch in in_batches(iter(stored), 100)] == [3, 3, 1]
     assert [len(batch) for batch in in_batches(iter(stored), 2)] == [2, 2, 2, 1]

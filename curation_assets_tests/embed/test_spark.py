@@ -55,7 +55,7 @@ def embed(
     pipeline: Pipeline, spark: Any, folder: str, model: RegisteredModel, by_name: str | None = None, **how: Any
 ) -> EmbedResult:
     pipeline.tables.embeddings.create()
-    engine = SparkEngine(lambda: spark, encoders_of(pipeline), by_name)
+    engine = SparkEngine(lambda: spark, encoders_of(pipeline), pipeline.source, by_name)
     progress = how.pop("progress", LogProgress())
     return embed_folder(pipeline.tables.directory, pipeline.tables.embeddings, folder, model, engine, progress, **how)
 
@@ -65,7 +65,7 @@ def embedded_here(pipeline: Pipeline, folder: str, model: RegisteredModel, lake:
     other = Pipeline(pipeline.settings.model_copy(update={"lake_root": lake}))
     other.tables.embeddings.create()
     encoder = pipeline.registry.load_encoder(model, "cpu", "float32")
-    engine = LocalEngine(GivenEncoders(given=lambda: [encoder]), threads=2)
+    engine = LocalEngine(GivenEncoders(given=lambda: [encoder]), pipeline.source, threads=2)
     embed_folder(pipeline.tables.directory, other.tables.embeddings, folder, model, engine, LogProgress())
     return rows(other)
 
@@ -201,7 +201,7 @@ def test_a_model_that_executors_cannot_load_is_said_in_one_line(
     fill("a", 3)
     ready.scan(["a"], LogProgress())
     weights = next(ready.registry.folder.parent.rglob("model.safetensors"), None)
-    engine = SparkEngine(lambda: spark, encoders_of(ready, "float16"))
+    engine = SparkEngine(lambda: spark, encoders_of(ready, "float16"), ready.source)
     ready.tables.embeddings.create()
     with pytest.raises(CurationError, match="float16 needs a CUDA device"):
         embed_folder(ready.tables.directory, ready.tables.embeddings, "a", model, engine, LogProgress())

@@ -104,7 +104,7 @@ def test_a_moved_file_is_found_by_its_content_and_a_changed_one_comes_out_of_the
     (home / "images/farm_b/elsewhere.jpg").write_bytes(old)
     pipeline = pipeline_at(home)
     pipeline.scan(["farm_a", "farm_b"], LogProgress())
-    reader = ImageReader(home / "images", pipeline.tables.directory, 2)
+    reader = ImageReader(pipeline.source, pipeline.tables.directory, 2)
     content = hashlib.sha256(old).hexdigest()
     image = pl.DataFrame(
         {"relative_path": ["farm_a/001.jpg"], "content_sha256": [content], "size_bytes": [len(old)], "data_file": ["-"]}

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from curation_assets.images import source
+from curation_assets.images.listing import ListedFile
 from curation_assets.images.preview import PREVIEW_SIDE
 from curation_assets.images.record import ImageRecord, ReadLimits, read_record
 from curation_assets.images.source import LocalTree
@@ -53,7 +54,9 @@ def read(root: Path, data: bytes, name: str = "maize/a.jpg", **limits: Any) -> I
 def read_listed(root: Path, name: str, **limits: Any) -> ImageRecord:
     status = (root / name).stat()
     size = status.st_size
-    return read_record(LocalTree(root), name, size, status.st_mtime_ns, status.st_ctime_ns, ReadLimits(**limits))
+    return read_record(
+        LocalTree(root), ListedFile(name, size, status.st_mtime_ns, status.st_ctime_ns), ReadLimits(**limits)
+    )
 
 
 def preview_of(record: ImageRecord) -> Image.Image:
@@ -253,14 +256,14 @@ def test_a_file_that_vanished_after_the_listing_is_a_row(images: Path, happen: C
     path.parent.mkdir()
     path.write_bytes(jpeg())
     happen(path)
-    record = read_record(LocalTree(images), "maize/a.jpg", 100, 5, 5, ReadLimits())
+    record = read_record(LocalTree(images), ListedFile("maize/a.jpg", 100, 5, 5), ReadLimits())
     assert (record.status, record.size_bytes, record.mtime_ns) == ("unreadable", 100, 5)
     assert record.error == "the file vanished between listing and reading, or is a broken link"
 
 
 def test_a_circular_link_is_unreadable(images: Path) -> None:
     (images / "a.jpg").symlink_to("a.jpg")
-    record = read_record(LocalTree(images), "a.jpg", None, None, None, ReadLimits())
+    record = read_record(LocalTree(images), ListedFile("a.jpg", None, None, None), ReadLimits())
     assert (record.status, record.error) == ("unreadable", "cannot be read: Too many levels of symbolic links")
     assert (record.size_bytes, record.created_at, record.modified_at) == (None, None, None)
 
@@ -276,7 +279,7 @@ def test_a_forbidden_file_is_unreadable(images: Path) -> None:
 def test_a_file_that_grew_after_the_listing_is_described_as_it_was_read(images: Path) -> None:
     data = jpeg(2, (320, 240))
     record = read(images, data)
-    stale = read_record(LocalTree(images), "maize/a.jpg", 100, 5, 5, ReadLimits())
+    stale = read_record(LocalTree(images), ListedFile("maize/a.jpg", 100, 5, 5), ReadLimits())
     assert stale == record
 
 
@@ -294,7 +297,7 @@ def test_a_file_that_grows_while_it_is_read_differs_from_its_next_listing(
         return data
 
     monkeypatch.setattr(source, "read_bytes", read_then_grow)
-    record = read_record(LocalTree(images), "a.jpg", 5, path.stat().st_mtime_ns, 0, ReadLimits())
+    record = read_record(LocalTree(images), ListedFile("a.jpg", 5, path.stat().st_mtime_ns, 0), ReadLimits())
     now = path.stat()
     assert (record.size_bytes, record.mtime_ns) != (now.st_size, now.st_mtime_ns)
     assert record.content_sha256 == hashlib.sha256(jpeg()).hexdigest()
@@ -303,7 +306,7 @@ def test_a_file_that_grows_while_it_is_read_differs_from_its_next_listing(
 def test_a_file_rewritten_at_the_same_size_keeps_the_listed_time(images: Path) -> None:
     path = images / "a.jpg"
     path.write_bytes(jpeg())
-    record = read_record(LocalTree(images), "a.jpg", len(jpeg()), 12345, 0, ReadLimits())
+    record = read_record(LocalTree(images), ListedFile("a.jpg", len(jpeg()), 12345, 0), ReadLimits())
     assert record.mtime_ns == 12345 != path.stat().st_mtime_ns
 
 
@@ -316,7 +319,7 @@ def test_any_time_of_a_file_is_held(images: Path, nanoseconds: int) -> None:
     except OSError as error:
         pytest.skip(f"this file system can't hold the time: {error}")
     held = min(path.stat().st_mtime_ns, 2**63 - 1)
-    record = read_record(LocalTree(images), "a.jpg", None, None, None, ReadLimits())
+    record = read_record(LocalTree(images), ListedFile("a.jpg", None, None, None), ReadLimits())
     assert (record.status, record.mtime_ns) == ("ok", held)
     assert abs(record.modified_at.timestamp() - held / 1e9) < 1e-5
 

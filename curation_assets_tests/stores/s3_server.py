@@ -23,6 +23,7 @@ class S3:
     Attributes:
         asked: requests by method and key; those for pages of keys under ``LIST`` and the prefix.
         before: called with method and key before a request is answered; gives the status of a refusal, or None.
+        after: the same once it was carried out: its answer is lost then, and that status comes instead.
         torn: called with method and key; gives after how many bytes the answer breaks off, or None.
     """
 
@@ -31,6 +32,7 @@ class S3:
     bucket: str = ""
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     before: Callable[[str, str], int | None] | None = None
+    after: Callable[[str, str], int | None] | None = None
     torn: Callable[[str, str], int | None] | None = None
 
     @property
@@ -77,6 +79,11 @@ def s3_server() -> Iterator[S3]:
             of.asked[method, key] += 1
             if of.before is not None and (status := of.before(method, key)) is not None:
                 start(f"{status} refused", [("Content-Length", "0")])
+                return [b""]
+            if of.after is not None and (status := of.after(method, key)) is not None:
+                for _ in app(environ, lambda *_: None):
+                    pass
+                start(f"{status} lost", [("Content-Length", "0")])
                 return [b""]
             if of.torn is not None and (after := of.torn(method, key)) is not None:
                 return _broken_off(app(environ, start), after)

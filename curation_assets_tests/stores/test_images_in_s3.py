@@ -250,5 +250,5 @@ def test_the_command_takes_addresses(s3: S3, curation: Callable[..., tuple[int, 
     code, _, error = curation("run", "--images", "s3://no-such-bucket")
     assert (code, error.count("\n")) == (2, 1)
     assert "s3://no-such-bucket cannot be listed: 404 Not Found, NoSuchBucket" in error
-    code, _, error = curation("run", "--images", "s3://a:b@bucket")
-    assert (code, "CURATION_STORAGE_OPTIONS" in error) == (2, True)
+    code, _, error = curation("run", "--images", "s3://somebody:hush@bucket")
+    assert (code, "CURATION_STORAGE_OPTIONS" in error, "hush" in error) == (2, True, False)
