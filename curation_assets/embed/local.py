@@ -75,7 +75,7 @@ class LocalEngine:
             loaded = encoders.load_all(work.model)
             computed = computed_on(loaded, len(work.todo))
             progress.start(f"embed {work.folder}", len(work.todo))
-            images = stored_images(work.directory, row_groups(work.directory, work.todo), self._source)
+            images = stored_images(work.directory, row_groups(work.directory, work.todo, ["size_bytes"]), self._source)
             limits = encoders.batch_size, encoders.decode, len(work.todo)
             with encoded_batches(images, loaded, self._threads, *limits) as batches:
                 for chunk in chunks(batches, progress):

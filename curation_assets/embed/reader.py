@@ -22,7 +22,7 @@ from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import TableReader
 
 _READ_ROWS = 32  # of one Parquet batch: bounds the base64 text held at once
-_BATCH_BYTES = 32 * 2**20  # of a batch's base64: eight photographs of twelve megapixels
+_BATCH_BYTES = 32 * 2**20  # of a batch's base64 or files: eight photographs of twelve megapixels
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class RowGroup:
     Attributes:
         file: the Parquet file's ``DataFile.path``.
         index: of the group in its file.
-        rows: its images to embed, in the order they are stored: ``relative_path``,
-            ``content_sha256``, ``file_path`` and what else was asked for.
+        rows: its images to embed, in the order they are stored: ``relative_path``, ``content_sha256``,
+            ``file_path`` and what else was asked for.
     """
 
     file: str
@@ -52,12 +52,14 @@ class StoredImage:
     Attributes:
         base64: text of the file's bytes; None where images aren't stored: ``read`` gives them then.
         seconds: that reading it took.
+        read: gives the file's bytes, ``size`` of them.
     """
 
     content_sha256: str
     base64: pa.Buffer | None
     seconds: float
     read: Callable[[], bytes] = _nothing
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def stored_images(table: TableReader, groups: Iterable[RowGroup], source: ImageS
     """The images of some row groups, in the order they are stored.
 
     Args:
+        groups: with ``size_bytes`` in their rows.
         source: of those that the table doesn't hold.
 
     Raises:
@@ -122,26 +125,27 @@ def stored_images(table: TableReader, groups: Iterable[RowGroup], source: ImageS
                 seconds = (perf_counter() - started) / batch.num_rows
                 for name, text in zip(batch["relative_path"].to_pylist(), batch["image_base64"], strict=True):
                     if row := rows.get(name):
-                        yield stored_image(source, row["content_sha256"], row["file_path"], text, seconds)
+                        size = row["size_bytes"] or 0
+                        yield stored_image(source, row["content_sha256"], row["file_path"], text, size, seconds)
                 started = perf_counter()
 
 
 def stored_image(
-    source: ImageSource, content_sha256: str, file_path: str, text: pa.StringScalar, seconds: float = 0.0
+    source: ImageSource, content_sha256: str, file_path: str, text: pa.StringScalar, size: int, seconds: float = 0.0
 ) -> StoredImage:
     """An image of which the table holds a text, or none."""
     if text.is_valid:
         return StoredImage(content_sha256, text.as_buffer(), seconds)
-    return StoredImage(content_sha256, None, seconds, source.begun_at(file_path))
+    return StoredImage(content_sha256, None, seconds, source.begun_at(file_path), size)
 
 
 def in_batches(images: Iterator[StoredImage], size: int) -> Iterator[list[StoredImage]]:
-    """Groups of ``size`` images, fewer at the end and where their base64 is more than ``_BATCH_BYTES``."""
+    """Groups of ``size`` images, fewer at the end and where what they hold is more than ``_BATCH_BYTES``."""
     batch: list[StoredImage] = []
     held = 0
     for image in images:
         batch.append(image)
-        held += image.base64.size if image.base64 is not None else 0
+        held += image.base64.size if image.base64 is not None else image.size
         if len(batch) == size or held >= _BATCH_BYTES:
             yield batch
             batch, held = [], 0

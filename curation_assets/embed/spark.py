@@ -102,7 +102,7 @@ class SparkEngine:
             yield MoveUnit(replace(work, plan=plan, todo=work.todo.clear()), writer)
         if self._table_name is None and len(work.todo):
             images = -(-len(work.todo) // (_TASKS_A_SLOT * slots(spark)))
-            groups = row_groups(work.directory, work.todo)
+            groups = row_groups(work.directory, work.todo, ["size_bytes"])
             for piece in _pieces(groups, max(_LEAST_IMAGES, min(TASK_IMAGES, images))):
                 hashes = pl.concat([group.rows["content_sha256"] for group in piece])
                 yield EmbedUnit(work.directory, piece, self._target(work, writer, hashes))
@@ -251,7 +251,7 @@ class NamedRows:
             small = (names.to_pylist(), hashes.to_pylist(), paths.to_pylist())
             for name, sha256, path, image in zip(*small, images, strict=True):
                 if self.todo.get(name) == sha256:
-                    yield stored_image(self.target.source, sha256, path, image)
+                    yield stored_image(self.target.source, sha256, path, image, 0)
 
 
 @dataclass(frozen=True)
