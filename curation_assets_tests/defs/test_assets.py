@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from curation_assets.definitions import build_defs
+from curation_assets.embed import local
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import load_settings
@@ -27,8 +29,14 @@ def failure_of(result: Any) -> str:
 
 
 def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
-    ready: Pipeline, fill: Any, images: Path, materialize: Callable[..., Any], instance: dg.DagsterInstance
+    ready: Pipeline,
+    fill: Any,
+    images: Path,
+    materialize: Callable[..., Any],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(local, "_WORTH_MEASURING", 0)
     fill("maize", 4)
     (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     (images / "maize" / "notes.txt").touch()
