@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,7 +12,7 @@ from curation_assets.embed.plan import folders_behind
 from curation_assets.embed.result import EmbedResult
 from curation_assets.errors import CurationError, attempted
 from curation_assets.images.listing import LISTING_SCHEMA, TreeListing, at_or_below, directories_of
-from curation_assets.images.names import folder_of, text_from_path
+from curation_assets.images.names import folder_of
 from curation_assets.images.walk import is_within
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress

@@ -59,11 +59,12 @@ def demo(
         annotations=annotated.sources(home / "splits.csv"),
         recipes=home / "recipes",
     )
+    images = home / "images"
     with stoppable() as shown:
-        made = write_sample(settings.images_root, photographs, progress=shown)
-        annotated.write_splits(settings.images_root, home / "splits.csv")
+        made = write_sample(images, photographs, progress=shown)
+        annotated.write_splits(images, home / "splits.csv")
     if made:
-        err.print(f"wrote {made} sample files to {settings.images_root}", markup=False)
+        err.print(f"wrote {made} sample files to {images}", markup=False)
     from curation_assets.curate.overview import as_decided, decided_of, overview
     from curation_assets.datasets.reading import read_recipe
     from curation_assets.pipeline import Pipeline
@@ -112,7 +113,7 @@ def _print_search(found: list[tuple[str, pl.DataFrame]]) -> None:
 
 
 def _say_what_next(settings: Settings, file: str) -> None:
-    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(settings.lake_root)
+    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(str(settings.lake_root))
     out.print(
         f"""
 What next:

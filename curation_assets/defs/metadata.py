@@ -22,8 +22,8 @@ from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
-from curation_assets.stores.address import StoreAddress
 from curation_assets.pipeline import Pipeline
+from curation_assets.stores.address import StoreAddress
 
 Facts = dict[str, dg.MetadataValue]
 

@@ -16,10 +16,10 @@ from curation_assets.images.decode import Picture, orientation_of, upright_size
 from curation_assets.images.errors import ImageError
 from curation_assets.images.exif import read_exif
 from curation_assets.images.guard import DecodeOptions, with_picture
+from curation_assets.images.listing import ListedFile
 from curation_assets.images.names import printable
 from curation_assets.images.preview import preview, upright_at
 from curation_assets.images.sharpness import SHARPNESS_VERSION, SIDE, sharpness
-from curation_assets.images.listing import ListedFile
 from curation_assets.images.source import FileReader
 
 READER_VERSION = 2  # of everything that makes a row of a file; one more whenever a row would say something else

@@ -1,7 +1,8 @@
 """Where photographs lie, and the one way to list and read them. Nothing here knows what is in a file.
 
 A tree of folders on a local or mounted file system (:class:`LocalTree`), or the keys of an object store
-(``images/store_tree.py``); what is above knows only :class:`ImageSource`. A file has a key (``relative_path``) and a location (the tables' ``file_path``), both as text.
+(``images/store_tree.py``); what is above knows only :class:`ImageSource`. A file has a key (``relative_path``) and a
+location (the tables' ``file_path``), both as text.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class KeyListing:
 
     @property
     def _is_sorted(self) -> bool:
-        """Whether keys come in the order of their bytes, from any of them on: not on Azure, nor in directory buckets."""
+        """Whether keys come in the order of their bytes, from any on: not on Azure, nor in directory buckets."""
         return self.address.scheme in ("s3", "gs") and not self.address.bucket.endswith("--x-s3")
 
     def _between(self, start: str, lower: str, upper: str) -> Iterator[pl.DataFrame]:
@@ -226,7 +226,9 @@ class Sorted:
         if odd.any():
             path = pl.col("path").map_elements(text_from_path, return_dtype=pl.String)
             keys = keys.with_columns(path=pl.when(odd).then(path).otherwise("path"))
-        keys = keys.with_columns(_directory=directories_of(keys["path"]), _name=pl.col("path").str.replace("(?s)^.*/", ""))
+        keys = keys.with_columns(
+            _directory=directories_of(keys["path"]), _name=pl.col("path").str.replace("(?s)^.*/", "")
+        )
         folders = {each: self._folder(each) for each in keys["_directory"].unique()}
         keys = keys.with_columns(folder=pl.col("_directory").replace_strict(folders, return_dtype=pl.String))
         keys = keys.filter(pl.col("folder").is_not_null())
@@ -244,8 +246,10 @@ class Sorted:
         folders = {}
         if self._frames:
             rows = pl.concat(self._frames).sort("folder", "relative_path")
-            for (name,), files in rows.partition_by("folder", as_dict=True, maintain_order=True, include_key=False).items():
-                changed = int(files["mtime_ns"].max() or 0)
+            for (name,), files in rows.partition_by(
+                "folder", as_dict=True, maintain_order=True, include_key=False
+            ).items():
+                changed = max(files["mtime_ns"].to_list())
                 folders[str(name)] = FolderListing(str(name), files, self._passed_over[str(name)], changed)
         unlisted = {place: self.unlisted[place] for place in sorted(self.unlisted) if self.scope.holds(place)}
         for place, why in unlisted.items():

@@ -20,7 +20,7 @@ from curation_assets.images.listing import LISTING_SCHEMA, FileTimes, FolderList
 from curation_assets.images.names import ROOT_FOLDER, path_from_text
 from curation_assets.images.source import FileRead, FileReader, read_bytes
 from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted, tag_of
-from curation_assets.images.walk import LEFT_OUT_REASON, OWN_REASON, WalkRules, is_within
+from curation_assets.images.walk import LEFT_OUT_REASON, OWN_REASON, WalkRules
 from curation_assets.stores.address import StoreAddress, is_address
 from curation_assets.stores.errors import failure
 from curation_assets.stores.opening import open_store
@@ -78,12 +78,12 @@ class StoreTree:
         places = {"" if folder == ROOT_FOLDER else folder for folder in wanted if folder}
         places = {place for place in places if self._is_key(place) and self.left_out(place) is None}
         if scope.only is None:
-            inner = {each for each in places if any(each != above and is_within(each, above) for above in places if above)}
-            return listing.of(sorted(places - inner), is_deep=True)
-        deep = {place for place in places if self.depth is not None and place.count("/") + 1 == self.depth and place}
-        return chain(
-            listing.of(sorted(deep), is_deep=True), listing.of(sorted(places - deep), is_deep=False)
-        )
+            deep = {each for each in places if each and not any(above in places for above in _above(each))}
+        else:
+            deep = {each for each in places if each and self.depth == each.count("/") + 1}
+            places -= deep
+        shallow = places & {""} if scope.only is None else places
+        return chain(listing.of(sorted(deep), is_deep=True), listing.of(sorted(shallow), is_deep=False))
 
     @staticmethod
     def _is_key(relative_dir: str) -> bool:
@@ -157,7 +157,7 @@ class StoreTree:
         return None
 
     def left_out(self, relative_dir: str) -> tuple[str, str] | None:
-        """The directory on the way to another, or itself, that is not looked into, and why; None where there is none."""
+        """What on the way to a directory, it included, is not looked into, and why; None where there is nothing."""
         parts = relative_dir.split("/") if relative_dir else []
         for end in range(1, len(parts) + 1):
             above = "/".join(parts[:end])
@@ -210,8 +210,16 @@ class StoreTree:
             data = found.bytes().to_bytes()
             times = _times(found.meta)
         if len(data) != times.size_bytes:
-            raise OSError(errno.EIO, f"{len(data):,} of {times.size_bytes:,} bytes came", self.location_of(relative_path))
+            raise OSError(
+                errno.EIO, f"{len(data):,} of {times.size_bytes:,} bytes came", self.location_of(relative_path)
+            )
         return FileRead(data, times)
+
+
+def _above(relative_dir: str) -> list[str]:
+    """The directories that one lies in, but for the root."""
+    parts = relative_dir.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _times(meta: Mapping[str, Any]) -> FileTimes:

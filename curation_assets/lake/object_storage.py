@@ -1,4 +1,4 @@
-"""A table's files in an object store. There are no locks: the commit is the guarantee, and age tells what is left over."""
+"""A table's files in an object store. There are no locks: the commit is the guarantee, age tells what is left over."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class ObjectStorage:
             opened = obstore.open_writer(self._store, self._key(path), buffer_size=_PART_BYTES)
         return pa.PythonFile(_Written(opened, self, path), mode="w")
 
-    def sync(self, paths: Sequence[str]) -> None:  # noqa: D102
+    def sync(self, paths: Sequence[str]) -> None:
         """Nothing: what was acknowledged is there."""
 
-    def sync_log(self, version: int) -> None:  # noqa: D102
+    def sync_log(self, version: int) -> None:
         """The same."""
 
     def parquet(self, path: str, *, verify: bool = False) -> pq.ParquetFile:  # noqa: D102

@@ -1,8 +1,8 @@
 """Where a table's files lie: put, list, delete, Parquet in and out, and the right to write.
 
 Paths are relative to the table, with ``/``. A local or mounted folder, or a prefix of an object store
-(``object_storage.py``); what is above knows only :class:`Storage`. The commit is the guarantee everywhere; a lock only saves double work, and where there is none,
-what dead writers left is told by its age.
+(``object_storage.py``); what is above knows only :class:`Storage`. The commit is the guarantee everywhere; a lock only
+saves double work, and where there is none, what dead writers left is told by its age.
 """
 
 from __future__ import annotations

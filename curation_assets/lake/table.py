@@ -51,9 +51,7 @@ class LakeTable:
         options: of the object store.
     """
 
-    def __init__(
-        self, path: Path | StoreAddress, spec: TableSpec, options: StorageOptions | None = None
-    ) -> None:
+    def __init__(self, path: Path | StoreAddress, spec: TableSpec, options: StorageOptions | None = None) -> None:
         if found := _IMPOSSIBLE.search(str(path)):
             reason = f"a Delta table can't lie in a path with {found[0]!r}"
             raise CurationError(f"lake {str(path)!r}: {reason}; choose another CURATION_LAKE_ROOT")

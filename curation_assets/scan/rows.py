@@ -17,8 +17,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
 from curation_assets.images.listing import ListedFile
+from curation_assets.images.record import ImageRecord, ReadLimits, Spent, read_record
 from curation_assets.images.source import FileReader, ImageSource
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.snapshot import TableReader

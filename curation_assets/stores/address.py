@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 _SCHEMES = {
-    **{"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "adl": "az"},
-    **{"abfss": "abfss", "abfs": "abfss", "memory": "memory"},
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "azure": "az",
+    "adl": "az",
+    "abfss": "abfss",
+    "abfs": "abfss",
+    "memory": "memory",
 }
 _SAID = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or abfss://container@account/prefix"
 _NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")

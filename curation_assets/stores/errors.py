@@ -1,4 +1,4 @@
-"""What went wrong with a store: of one object an ``OSError``, of the whole store the end; in one line without secrets."""
+"""What went wrong with a store, in one line without secrets: of one object ``OSError``, of the whole store the end."""
 
 from __future__ import annotations
 

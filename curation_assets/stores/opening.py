@@ -69,7 +69,9 @@ def _profile(config: dict[str, str]) -> S3CredentialProvider | None:
     Raises:
         CurationError: a profile was asked for that can't be had.
     """
-    if os.environ.get("AWS_ACCESS_KEY_ID") or any("access_key_id" in name or "skip_signature" in name for name in config):
+    if os.environ.get("AWS_ACCESS_KEY_ID") or any(
+        "access_key_id" in name or "skip_signature" in name for name in config
+    ):
         return None
     name = os.environ.get("AWS_PROFILE")
     files = [os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), "~/.aws/config"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _OF = {"aws_": ("s3",), "google_": ("gs",), "azure_": ("az", "abfss")}
+_SECRET = ("key", "secret", "token", "sas", "password", "account")  # in names of options
 _EXAMPLE = '{"aws_region": "eu-central-1", "aws_endpoint_url": "https://…"}'
 
 
@@ -45,13 +46,15 @@ class StorageOptions:
         return cls(tuple(sorted(items.items())))
 
     def of(self, scheme: str) -> dict[str, str]:
-        """What is meant for stores of a scheme: ``aws_…``, ``google_…`` and ``azure_…`` for theirs, the rest for all."""
+        """What is meant for stores of a scheme: ``aws_…``, ``google_…``, ``azure_…`` for theirs, the rest for all."""
         return {name: value for name, value in self.items if scheme in _schemes(name)}
 
     def hidden(self, text: str) -> str:
         """A text without any of the values that may be secret."""
         for name, value in self.items:
-            if len(value) >= 4 and any(word in name for word in ("key", "secret", "token", "sas", "password", "account")):
+            if len(value) >= 4 and any(
+                word in name for word in ("key", "secret", "token", "sas", "password", "account")
+            ):
                 text = text.replace(value, "…")
         return text
 

@@ -44,7 +44,7 @@ def test_an_address_is_text_and_comes_back_from_it(text: str, said: str) -> None
     ],
 )
 def test_what_is_no_address_is_refused_in_a_line_without_secrets(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match="") as refused:
+    with pytest.raises(ValueError, match=r".") as refused:
         StoreAddress.parse(text)
     said = str(refused.value)
     assert why in said
@@ -64,7 +64,9 @@ def test_places_below_an_address_and_above() -> None:
 
 
 def test_options_show_no_value_and_each_store_gets_its_own() -> None:
-    options = StorageOptions.parse('{"AWS_SECRET_ACCESS_KEY": "hush-hush", "azure_storage_sas_token": "tst", "timeout": "9s"}')
+    options = StorageOptions.parse(
+        '{"AWS_SECRET_ACCESS_KEY": "hush-hush", "azure_storage_sas_token": "tst", "timeout": "9s"}'
+    )
     assert "hush-hush" not in repr(options) + str(options)
     assert options.of("s3") == {"aws_secret_access_key": "hush-hush", "timeout": "9s"}
     assert options.of("abfss") == {"azure_storage_sas_token": "tst", "timeout": "9s"}
@@ -73,11 +75,9 @@ def test_options_show_no_value_and_each_store_gets_its_own() -> None:
 
 
 @pytest.mark.parametrize("value", ["{", "[1]", '{"aws_secret_access_key": {"a": "hush-hush"}}', "hush-hush"])
-def test_options_that_are_none_are_refused_without_being_repeated(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_that_are_none_are_refused_without_being_repeated(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURATION_STORAGE_OPTIONS", value)
-    with pytest.raises(CurationError, match="^CURATION_STORAGE_OPTIONS: ") as refused:
+    with pytest.raises(CurationError, match=r"^CURATION_STORAGE_OPTIONS: ") as refused:
         load_settings()
     assert "hush-hush" not in str(refused.value)
 
@@ -113,7 +113,11 @@ class ObstoreError(Exception):
             CurationError,
             "403 Forbidden, ExpiredToken",
         ),
-        ("x - Server returned non-2xx status code: 503 Service Unavailable: ", CurationError, "503 Service Unavailable"),
+        (
+            "x - Server returned non-2xx status code: 503 Service Unavailable: ",
+            CurationError,
+            "503 Service Unavailable",
+        ),
         (
             "Error performing GET https://a.example/b?sig=hush in 3.1ms - HTTP error: error sending request",
             CurationError,

@@ -22,7 +22,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.conftest import copy_registry, jpeg
-from curation_assets_tests.stores.s3_server import SECRET, S3
+from curation_assets_tests.stores.s3_server import S3, SECRET
 
 FOLDERS = ("maize", "rye/plot 1", "rye/plot ü%20")
 
@@ -45,7 +45,7 @@ def keys(s3: S3) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def make(s3: S3, keys: dict[str, bytes], tmp_path: Path, registered_model: Path) -> Callable[..., Pipeline]:  # noqa: ARG001
+def make(s3: S3, keys: dict[str, bytes], tmp_path: Path, registered_model: Path) -> Callable[..., Pipeline]:
     def made(**settings: Any) -> Pipeline:
         of = load_settings(
             images_root=f"s3://{s3.bucket}/photos",

@@ -21,7 +21,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.conftest import copy_registry, jpeg
-from curation_assets_tests.stores.s3_server import SECRET, S3
+from curation_assets_tests.stores.s3_server import S3, SECRET
 
 FOLDERS = ("maize", "rye/plot 1", "rye/plot ü%20")
 
@@ -149,9 +149,7 @@ def test_who_plans_on_a_folder_that_changed_is_told(make: Callable[..., Pipeline
         table.replace("maize", base, add=stage.files, remove=files)
 
 
-def test_a_file_that_is_missing_is_named_and_its_rows_are_made_anew(
-    make: Callable[..., Pipeline], s3: S3
-) -> None:
+def test_a_file_that_is_missing_is_named_and_its_rows_are_made_anew(make: Callable[..., Pipeline], s3: S3) -> None:
     run(make(), LogProgress(), curate=False)
     (file,) = make().tables.directory.latest().files("maize")
     s3.client.delete_object(Bucket=s3.bucket, Key=f"lake/autobricks/agriculture/crop_images_directory/{file.path}")

@@ -20,7 +20,7 @@ from curation_assets.images.walk import WalkRules
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
-from curation_assets_tests.stores.s3_server import SECRET, S3
+from curation_assets_tests.stores.s3_server import S3, SECRET
 
 KEYS = (
     *("1.jpg", "a/1.jpg", "a/2.JPG", "a/notes.txt", "a/.hidden.jpg", "a/b/1.png", "a/b/c/1.webp", "a!/1.jpg"),
@@ -33,7 +33,7 @@ _NUMBER = itertools.count()
 def in_memory(keys: dict[str, bytes], **how: Any) -> StoreTree:
     """A tree in a store of this process, below a prefix beside which lie others."""
     address = StoreAddress("memory", f"b{next(_NUMBER)}", prefix="photos/all")
-    store = open_store(address, StorageOptions()) if not address.prefix else open_store(address.root, StorageOptions())
+    store = open_store(address.root, StorageOptions())
     for key, data in keys.items():
         obstore.put(store, address.key(key), data)
     obstore.put(store, "photos/all_others/1.jpg", b"x")
@@ -179,7 +179,9 @@ def test_a_root_with_nothing_below_it_is_no_empty_tree(make: Any) -> None:
 
 def test_a_bucket_that_is_not_there_is_one_line(s3: S3) -> None:
     tree = StoreTree(StoreAddress("s3", "no-such-bucket"), StorageOptions.parse(s3.options))
-    with pytest.raises(CurationError, match="^images root s3://no-such-bucket cannot be listed: 404 Not Found, NoSuch"):
+    with pytest.raises(
+        CurationError, match=r"^images root s3://no-such-bucket cannot be listed: 404 Not Found, NoSuch"
+    ):
         tree.list_folders()
 
 
