@@ -11,10 +11,11 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from curation_assets.settings import Settings, project_dir
+from curation_assets.stores.options import StorageOptions
 
 # Each subject, and what the names of its settings begin with; the first that fits holds a setting.
 _SUBJECTS = (
-    ("Images and tables", ("images_", "lake_", "catalog_", "schema_", "directory_", "embeddings_", "folder_", "store_",
+    ("Images and tables", ("images_", "lake_", "catalog_", "schema_", "directory_", "embeddings_", "folder_", "stor",
                            "max_", "bands", "decode_", "bad_", "leave_", "follow_")),
     ("Model", ("model_",)),
     ("Where and how fast", ("engine", "device", "precision", "batch_", "threads", "spark_")),
@@ -58,7 +59,7 @@ def markdown() -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), StorageOptions()):
         return "none"
     if isinstance(value, tuple):
         value = ", ".join(value)

@@ -25,6 +25,7 @@ def installed(tmp_path: Path) -> Path:
     for name in ("__init__.py", "errors.py", "settings.py"):
         (site / "curation_assets").mkdir(exist_ok=True)
         shutil.copy(PACKAGE / name, site / "curation_assets")
+    shutil.copytree(PACKAGE / "stores", site / "curation_assets" / "stores")
     return site
 
 

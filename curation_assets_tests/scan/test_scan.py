@@ -26,7 +26,7 @@ from polars.testing import assert_frame_equal
 
 from curation_assets.errors import CurationError
 from curation_assets.images import source
-from curation_assets.images.listing import FolderListing, list_folder, list_folders
+from curation_assets.images.listing import FolderListing, ListedFile, list_folder, list_folders
 from curation_assets.images.names import file_path, path_from_text
 from curation_assets.images.record import ImageRecord, ReadLimits
 from curation_assets.images.source import LocalTree
@@ -113,9 +113,9 @@ def _scanned(root: Path, lake: Path, monkeypatch: pytest.MonkeyPatch) -> Scanned
     scanned = Scanned(root, table)
     really_read = scan_rows.read_record
 
-    def counted(tree: LocalTree, relative_path: str, *rest: Any) -> ImageRecord:
-        scanned.opened.append(relative_path.removeprefix(FOLDER + "/"))
-        return really_read(tree, relative_path, *rest)
+    def counted(tree: LocalTree, listed: ListedFile, *rest: Any) -> ImageRecord:
+        scanned.opened.append(listed.relative_path.removeprefix(FOLDER + "/"))
+        return really_read(tree, listed, *rest)
 
     for module in (job, scan_rows):  # the plan tries unreadable files
         monkeypatch.setattr(module, "read_record", counted)
