@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -76,7 +77,18 @@ def _place(value: Any) -> Any:
 
 
 # A local or mounted folder, or a prefix of a bucket.
-Place = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_place)]
+Place = Annotated[
+    Path | StoreAddress,
+    NoDecode,
+    BeforeValidator(_place),
+    PlainSerializer(lambda place: str(place) if isinstance(place, StoreAddress) else place),
+]
+Options = Annotated[
+    StorageOptions,
+    NoDecode,
+    BeforeValidator(StorageOptions.parse),
+    PlainSerializer(lambda options: dict(options.items)),
+]
 
 
 def _json_object(value: Any) -> Any:
@@ -219,7 +231,7 @@ class Settings(BaseSettings):
         Path("images"),
         description="tree of image folders: a folder, or `s3://bucket/prefix`, `gs://…`, `az://…`, `abfss://…`",
     )
-    storage_options: Annotated[StorageOptions, NoDecode, BeforeValidator(StorageOptions.parse)] = Field(
+    storage_options: Options = Field(
         default_factory=StorageOptions,
         description=(
             "credentials and settings of object stores where the cloud's own environment doesn't give them: a JSON "

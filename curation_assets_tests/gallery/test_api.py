@@ -1107,7 +1107,7 @@ def test_a_slow_upload_is_given_up(lake: Pipeline, monkeypatch: pytest.MonkeyPat
 
 def test_a_preview_that_does_not_come_is_read_by_whoever_waits(lake: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.05)
-    made = files.Files(lake.searcher, lake.settings)
+    made = files.Files(lake.searcher, lake.settings, lake.source)
     index = lake.searcher.open()
     row = index.rows.row(index.row_number("rice/photo_000.jpg") or 0, named=True)
     made._coming[row["content_sha256"]] = Future()

@@ -131,3 +131,14 @@ def test_errors_are_of_an_object_or_of_the_whole_store(said: str, kind: type[Exc
     assert isinstance(found, kind)
     assert told in str(found)
     assert "hush" not in str(found) + reason(ObstoreError(said), StorageOptions())
+
+
+def test_dagsters_resource_shows_the_address_and_no_credentials() -> None:
+    from curation_assets.defs.resources import CurationResource
+
+    options = {"aws_secret_access_key": "hush-hush"}
+    settings = load_settings(images_root="s3://photos/coffee", storage_options=options)
+    shown = CurationResource.of(settings).settings
+    assert shown["images_root"] == "s3://photos/coffee"
+    assert "hush-hush" not in str(shown)
+    assert load_settings(**settings.model_dump()) == settings
