@@ -182,7 +182,7 @@ def at_or_below(paths: pl.Series, places: Collection[str]) -> pl.Series:
     if "" in places:
         return pl.repeat(True, len(paths), dtype=pl.Boolean, eager=True)
     directories = directories_of(paths)
-    inside = [each for each in directories.unique() if any(above in places for above in _and_above(each))]
+    inside = [each for each in directories.unique() if any(above in places for above in and_above(each))]
     return directories.is_in(inside) | paths.is_in(list(places))
 
 
@@ -191,7 +191,8 @@ def directories_of(paths: pl.Series) -> pl.Series:
     return paths.str.replace("/?[^/]*$", "")
 
 
-def _and_above(relative_dir: str) -> list[str]:
+def and_above(relative_dir: str) -> list[str]:
+    """The directories on the way to one, and that itself; not the root."""
     parts = relative_dir.split("/")
     return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
@@ -213,7 +214,7 @@ class Scope:
         reached = {start for start in starts if is_reached(root, rules, start)}
         if self.only is not None:
             return sorted(reached), self._is_same_folder
-        below_another = {start for start in reached if not reached.isdisjoint(_and_above(start)[:-1])}
+        below_another = {start for start in reached if not reached.isdisjoint(and_above(start)[:-1])}
         return sorted(reached - below_another), _is_below_the_root
 
     def _is_same_folder(self, below: str, above: str) -> bool:
@@ -227,7 +228,7 @@ class Scope:
         if self.within is None or folder in self.within:
             return folder
         levels = len(relative_dir.split("/")) if self.depth is None else self.depth
-        above = _and_above(relative_dir)[:levels]
+        above = and_above(relative_dir)[:levels]
         return folder if any(each in self.within for each in above) else None
 
     def holds(self, place: str) -> bool:
@@ -257,7 +258,7 @@ def _list(walk: Walk, scope: Scope) -> TreeListing:
     unlisted = {
         place: reason
         for place, reason in unlisted.items()
-        if not any(above in unlisted for above in _and_above(place)[:-1])
+        if not any(above in unlisted for above in and_above(place)[:-1])
     }
     folders = {name: collected[name].listing() for name in sorted(collected) if collected[name].paths}
     for place, reason in unlisted.items():

@@ -178,11 +178,8 @@ class KeyListing:
             named = f" ({key[1]!r})" if key else ""
             said = f"a key{named} has an empty part, '.', '..' or a control character"
             raise OddKeyError(f"{said}: rename it, or delete it") from None
-        except (BaseError, OSError, ValueError) as error:
-            said = reason(error, self.options)
-            raise CurationError(f"images root {self.address} cannot be listed: {said}") from None
         except BaseException as error:
-            if not is_panic(error):
+            if not isinstance(error, BaseError | OSError | ValueError) and not is_panic(error):
                 raise
             raise CurationError(f"images root {self.address} cannot be listed: {reason(error, self.options)}") from None
 

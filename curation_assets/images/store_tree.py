@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curation_assets.errors import CurationError, is_panic
-from curation_assets.images.listing import LISTING_SCHEMA, FileTimes, FolderListing, ListedFile, Scope, TreeListing
+from curation_assets.images.listing import (
+    LISTING_SCHEMA,
+    FileTimes,
+    FolderListing,
+    ListedFile,
+    Scope,
+    TreeListing,
+    and_above,
+)
 from curation_assets.images.names import ROOT_FOLDER, path_from_text
 from curation_assets.images.source import FileRead, FileReader, read_bytes
 from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted, tag_of
@@ -78,7 +86,7 @@ class StoreTree:
         places = {"" if folder == ROOT_FOLDER else folder for folder in wanted if folder}
         places = {place for place in places if self._is_key(place) and self.left_out(place) is None}
         if scope.only is None:
-            deep = {each for each in places if each and not any(above in places for above in _above(each))}
+            deep = {each for each in places if each and not any(above in places for above in and_above(each)[:-1])}
         else:
             deep = {each for each in places if each and self.depth == each.count("/") + 1}
             places -= deep
@@ -158,10 +166,8 @@ class StoreTree:
 
     def left_out(self, relative_dir: str) -> tuple[str, str] | None:
         """What on the way to a directory, it included, is not looked into, and why; None where there is nothing."""
-        parts = relative_dir.split("/") if relative_dir else []
-        for end in range(1, len(parts) + 1):
-            above = "/".join(parts[:end])
-            if parts[end - 1].startswith("."):
+        for above in and_above(relative_dir) if relative_dir else ():
+            if above.rpartition("/")[2].startswith("."):
                 return above, "hidden"
             if self.rules.leaves_out(above):
                 return above, LEFT_OUT_REASON
@@ -195,10 +201,8 @@ class StoreTree:
 
         try:
             yield
-        except (BaseError, OSError, ValueError) as error:
-            raise failure(error, self.address / relative_path, self.options) from None
         except BaseException as error:
-            if not is_panic(error):
+            if not isinstance(error, BaseError | OSError | ValueError) and not is_panic(error):
                 raise
             raise failure(error, self.address / relative_path, self.options) from None
 
@@ -214,12 +218,6 @@ class StoreTree:
                 errno.EIO, f"{len(data):,} of {times.size_bytes:,} bytes came", self.location_of(relative_path)
             )
         return FileRead(data, times)
-
-
-def _above(relative_dir: str) -> list[str]:
-    """The directories that one lies in, but for the root."""
-    parts = relative_dir.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _times(meta: Mapping[str, Any]) -> FileTimes:
