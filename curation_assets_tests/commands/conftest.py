@@ -19,14 +19,11 @@ from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograp
 Curation = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Curation:
-    """Run the command in this process on the test's lake; gives exit code, standard output and standard error."""
-    for name in ("images_root", "lake_root", "model_source"):
-        monkeypatch.setenv(f"CURATION_{name.upper()}", str(getattr(ready.settings, name)))
+def called(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *first: str) -> Curation:
+    """Calls the command in this process, with some arguments before those it is given."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["curation", *arguments])
+        monkeypatch.setattr("sys.argv", ["curation", *first, *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -34,6 +31,15 @@ def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
         return int(end.value.code or 0), said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def curation(ready: Pipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Curation:
+    """Run the command in this process on the test's lake; gives exit code, standard output and standard error."""
+    for name in ("images_root", "lake_root", "model_source"):
+        monkeypatch.setenv(f"CURATION_{name.upper()}", str(getattr(ready.settings, name)))
+
+    return called(monkeypatch, capfd)
 
 
 def pipeline_of(home: Path, registered_model: Path) -> Pipeline:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from curation_assets import cli
 from curation_assets.commands.datasets import FORMATS, LINKS
 from curation_assets.export import formats, protocol
+from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.export.conftest import Export
 
 Command = Callable[..., tuple[int, str, str]]
@@ -28,15 +28,7 @@ def command(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.setenv("CURATION_RECIPES", str(home / "recipes"))
     monkeypatch.chdir(home)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["curation", "dataset", "export", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capfd.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
+    return called(monkeypatch, capfd, "dataset", "export")
 
 
 def test_the_help_names_the_formats_and_links_there_are() -> None:

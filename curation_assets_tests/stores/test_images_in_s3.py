@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from curation_assets import cli
 from curation_assets.errors import CurationError
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
+from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.conftest import copy_registry, jpeg
 from curation_assets_tests.stores.s3_server import S3, SECRET
 
@@ -226,15 +226,7 @@ def curation(
     monkeypatch.setenv("CURATION_MODEL_SOURCE", "demo")
     monkeypatch.setenv("CURATION_STORAGE_OPTIONS", json.dumps(s3.options))
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["curation", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = capfd.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
+    return called(monkeypatch, capfd)
 
 
 def test_the_command_takes_addresses(s3: S3, curation: Callable[..., tuple[int, str, str]]) -> None:
