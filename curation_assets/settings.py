@@ -239,8 +239,9 @@ class Settings(BaseSettings):
             "[storage.md](storage.md)"
         ),
     )
-    lake_root: LocalPath = Field(
-        Path("lake"), description="tables at `<LAKE_ROOT>/<catalog>/<schema>/<table>`; a local or mounted folder"
+    lake_root: Place = Field(
+        Path("lake"),
+        description="tables at `<LAKE_ROOT>/<catalog>/<schema>/<table>`: a folder, or an address as of the images",
     )
     catalog_name: Name = Field("autobricks", description="catalog, as in Unity Catalog")
     schema_name: Name = Field("agriculture", description="schema, as in Unity Catalog")
@@ -545,8 +546,8 @@ class Settings(BaseSettings):
             raise ValueError(f"without a witness it can't be less than with one: CURATION_BURST_AGREEMENT is {burst:g}")
         return value
 
-    def table_path(self, table: str) -> Path:
-        """Folder of a Delta table of this catalog and schema."""
+    def table_path(self, table: str) -> Path | StoreAddress:
+        """Where a Delta table of this catalog and schema lies."""
         return self.lake_root / self.catalog_name / self.schema_name / table
 
     def full_name(self, name: str) -> str:
@@ -568,7 +569,7 @@ class Settings(BaseSettings):
     @property
     def mlflow_dir(self) -> Path:
         """Where MLflow's SQLite file and artifacts lie unless MLflow's own variables say otherwise."""
-        return self.lake_root.parent / "mlflow"
+        return self._beside / "mlflow"
 
     @property
     def index_dir(self) -> Path:
@@ -592,7 +593,12 @@ class Settings(BaseSettings):
 
     @property
     def _indexes(self) -> Path:
-        return self.index_root or self.lake_root.parent / f"{self.lake_root.name}_index"
+        return self.index_root or self._beside / f"{self.lake_root.name}_index"
+
+    @property
+    def _beside(self) -> Path:
+        """Folder for what belongs to the lake and lies on this machine; of a lake in a store, the project's own."""
+        return self.lake_root.parent if isinstance(self.lake_root, Path) else project_dir()
 
     @property
     def walk_rules(self) -> WalkRules:
@@ -600,12 +606,12 @@ class Settings(BaseSettings):
         from curation_assets.images.walk import WalkRules
 
         # The catalog too: a lake may be given the very folder that the images lie in.
-        own = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
-        own += [project_dir() / "demo_workspace"]
+        places = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
+        places += [project_dir() / "demo_workspace"]
         if home := os.environ.get("DAGSTER_HOME"):
-            own.append(Path(home))
-        real = tuple(os.path.realpath(_expanded(folder)) for folder in own)
-        return WalkRules(self.leave_out, real, self.follow_links)
+            places.append(Path(home))
+        own = (os.path.realpath(_expanded(each)) if isinstance(each, Path) else str(each) for each in places)
+        return WalkRules(self.leave_out, tuple(own), self.follow_links)
 
     @property
     def depth(self) -> int | None:

@@ -28,6 +28,7 @@ from curation_assets.lake.schemas import (
     SAMPLES,
     SCORES,
     ZERO_SHOT_LABELS,
+    TableSpec,
 )
 from curation_assets.lake.snapshot import partitions_in_parts
 from curation_assets.lake.table import LakeTable
@@ -60,22 +61,25 @@ class Tables:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.directory = LakeTable(settings.table_path(settings.directory_table), DIRECTORY)
-        self.embeddings = LakeTable(settings.table_path(settings.embeddings_table), EMBEDDINGS)
-        self.zero_shot_labels = LakeTable(settings.table_path(settings.labels_table), ZERO_SHOT_LABELS)
-        self.quality = LakeTable(settings.table_path(settings.quality_table), QUALITY)
-        self.pairs = LakeTable(settings.table_path(settings.pairs_table), PAIRS)
-        self.compared = LakeTable(settings.table_path(settings.compared_table), COMPARED)
-        self.groups = LakeTable(settings.table_path(settings.groups_table), GROUPS)
-        self.annotations = LakeTable(settings.table_path(settings.annotations_table), ANNOTATIONS)
-        self.decisions = LakeTable(settings.table_path(settings.decisions_table), DECISIONS)
-        self.samples = LakeTable(settings.table_path(settings.samples_table), SAMPLES)
-        self.cluster_names = LakeTable(settings.table_path(settings.cluster_names_table), CLUSTER_NAMES)
-        self.scores = LakeTable(settings.table_path(settings.scores_table), SCORES)
-        self.predictions = LakeTable(settings.table_path(settings.predictions_table), PREDICTIONS)
-        self.label_issues = LakeTable(settings.table_path(settings.label_issues_table), LABEL_ISSUES)
-        self.datasets = LakeTable(settings.table_path(settings.datasets_table), DATASETS)
-        self.exports = LakeTable(settings.table_path(settings.exports_table), EXPORTS)
+        def of(name: str, spec: TableSpec) -> LakeTable:
+            return LakeTable(settings.table_path(name), spec, settings.storage_options)
+
+        self.directory = of(settings.directory_table, DIRECTORY)
+        self.embeddings = of(settings.embeddings_table, EMBEDDINGS)
+        self.zero_shot_labels = of(settings.labels_table, ZERO_SHOT_LABELS)
+        self.quality = of(settings.quality_table, QUALITY)
+        self.pairs = of(settings.pairs_table, PAIRS)
+        self.compared = of(settings.compared_table, COMPARED)
+        self.groups = of(settings.groups_table, GROUPS)
+        self.annotations = of(settings.annotations_table, ANNOTATIONS)
+        self.decisions = of(settings.decisions_table, DECISIONS)
+        self.samples = of(settings.samples_table, SAMPLES)
+        self.cluster_names = of(settings.cluster_names_table, CLUSTER_NAMES)
+        self.scores = of(settings.scores_table, SCORES)
+        self.predictions = of(settings.predictions_table, PREDICTIONS)
+        self.label_issues = of(settings.label_issues_table, LABEL_ISSUES)
+        self.datasets = of(settings.datasets_table, DATASETS)
+        self.exports = of(settings.exports_table, EXPORTS)
 
     def with_others(self, others: Mapping[str, LakeTable]) -> Tables:
         """The same, but for some, by their attributes' names: as they were at a version, say."""

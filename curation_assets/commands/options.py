@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 ImagesOption = Annotated[
     str | None, typer.Option("--images", help="Tree of image folders, on a disk or in a store [CURATION_IMAGES_ROOT].")
 ]
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="Folder of the tables [CURATION_LAKE_ROOT].")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", help="Where the tables lie, a folder or in a store [CURATION_LAKE_ROOT].")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary.")]
 FolderOption = Annotated[
     list[str] | None, typer.Option("--folder", help="Only this folder and what is below it; repeatable.")
@@ -50,7 +52,7 @@ ModelOption = Annotated[
 AsOfOption = Annotated[int | None, typer.Option("--as-of", help="Version of the embeddings table to search as of.")]
 
 
-def settings_of(images: str | None, lake: Path | None, **given: Any) -> Settings:
+def settings_of(images: str | None, lake: str | None, **given: Any) -> Settings:
     """Settings, with what is given on the command line before them; None is not given.
 
     Paths are taken from the working directory, as a shell user means them.
@@ -58,7 +60,7 @@ def settings_of(images: str | None, lake: Path | None, **given: Any) -> Settings
     from curation_assets.settings import load_settings
 
     paths = {"images_root": images, "lake_root": lake}
-    absolute = {k: _absolute(str(v)) for k, v in paths.items() if v is not None}
+    absolute = {k: _absolute(v) for k, v in paths.items() if v is not None}
     return load_settings(**absolute, **{k: v for k, v in given.items() if v is not None})
 
 

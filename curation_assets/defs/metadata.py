@@ -23,6 +23,7 @@ from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS, TableSpec
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
+from curation_assets.stores.address import StoreAddress
 
 Facts = dict[str, dg.MetadataValue]
 
@@ -57,7 +58,7 @@ def column_lineage(upstream: dg.AssetKey) -> dg.TableColumnLineage:
     )
 
 
-def table_facts(path: Path, name: str, snapshot: Snapshot, folder: str) -> Facts:
+def table_facts(path: Path | StoreAddress, name: str, snapshot: Snapshot, folder: str) -> Facts:
     """Where the table is and how large the folder's part of it."""
     return {
         "dagster/uri": dg.MetadataValue.text(path.as_uri()),

@@ -14,11 +14,12 @@ from curation_assets.datasets.forgetting import Held, find_held, forget_in_versi
 from curation_assets.datasets.versions import held_by
 from curation_assets.errors import CurationError, explained
 from curation_assets.export.record import NotedExport, exports_of
-from curation_assets.files import waiting_lock, write_whole
+from curation_assets.files import waiting_lock
 from curation_assets.forgetting.removing import Found, delete_earlier, find, remove_rows, save_pinned
 from curation_assets.forgetting.wanted import Wanted, find_wanted
 from curation_assets.images.names import printable
 from curation_assets.lake.earlier import earlier_files, read_earlier
+from curation_assets.lake.storage import Storage, storage_of
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress
@@ -77,8 +78,9 @@ def forget(
         CurationError: nothing is known of an image, its file is still there, or something can't be read or written.
     """
     source = pipeline.source
-    note = pipeline.tables.directory.path.parent / _NOTE
-    unfinished = _noted(note)
+    directory = pipeline.tables.directory
+    beside = storage_of(directory.path.parent, directory.options)
+    unfinished = _noted(beside)
     paths, contents = [*paths], [*contents]
     if not paths and not contents and unfinished is None:
         raise CurationError("name the images to forget: by their paths, or --content and the SHA-256 of their bytes")
@@ -88,7 +90,7 @@ def forget(
         wanted = wanted.with_others(unfinished)
     told = _found(pipeline, wanted, progress)
     if not told.tables and unfinished is None:
-        raise CurationError(f"nothing is known of {', '.join(told.contents)} in {note.parent}")
+        raise CurationError(f"nothing is known of {', '.join(told.contents)} in {beside.location}")
     if dry_run:
         return told
     if not source.stands(""):
@@ -103,19 +105,19 @@ def forget(
         for path in told.files:
             source.delete(path)
     facts = {"contents": told.contents, "paths": told.paths}
-    with explained((OSError,), lambda reason: f"{note} can't be written: {reason}"):
-        write_whole(note, json.dumps(facts).encode())
+    with explained((OSError,), lambda reason: f"{beside.uri(_NOTE)} can't be written: {reason}"):
+        beside.put_whole(_NOTE, json.dumps(facts).encode())
     _remove(pipeline, told, wanted, progress)
-    with explained((OSError,), lambda reason: f"{note} can't be deleted: {reason}"):
-        note.unlink()
+    with explained((OSError,), lambda reason: f"{beside.uri(_NOTE)} can't be deleted: {reason}"):
+        beside.delete(_NOTE)
     return told
 
 
-def _noted(note: Path) -> Wanted | None:
+def _noted(beside: Storage) -> Wanted | None:
     """What was not finished."""
-    with explained((ValueError, KeyError, OSError), lambda reason: f"{note} can't be read: {reason}"):
+    with explained((ValueError, KeyError, OSError), lambda reason: f"{beside.uri(_NOTE)} can't be read: {reason}"):
         try:
-            facts = json.loads(note.read_bytes())
+            facts = json.loads(beside.get(_NOTE))
         except FileNotFoundError:
             return None
         return Wanted.of(facts["contents"], facts["paths"])

@@ -18,7 +18,7 @@ class TableAt(LakeTable):
     """
 
     def __init__(self, table: LakeTable, version: int | None, table_id: str | None = None) -> None:
-        super().__init__(table.path, table.spec)
+        super().__init__(table.path, table.spec, table.options)
         self._table = table
         self._version = version
         self._table_id = table_id

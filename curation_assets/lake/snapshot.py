@@ -271,6 +271,7 @@ def scan_files(storage: Storage, paths: Sequence[str], types: Mapping[str, pl.Da
     uris = [storage.uri(path) for path in paths]
     frame = pl.scan_parquet(
         uris,
+        storage_options=dict(storage.library_options) or None,
         schema=dict(types),
         glob=False,
         hive_partitioning=False,

@@ -1,8 +1,8 @@
 """Where a table's files lie: put, list, delete, Parquet in and out, and the right to write.
 
-Paths are relative to the table, with ``/``. The one implementation is a local or mounted folder; what is above knows
-only :class:`Storage`. The commit is the guarantee everywhere; a lock only saves double work, and where there is none,
-what dead writers left is told by its age.
+Paths are relative to the table, with ``/``. A local or mounted folder, or a prefix of an object store
+(``object_storage.py``); what is above knows only :class:`Storage`. The commit is the guarantee everywhere; a lock only
+saves double work, and where there is none, what dead writers left is told by its age.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from filelock import Timeout
 
 from curation_assets.files import free_lock, sync, waiting_lock, write_whole
+from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.options import StorageOptions
 
 _SYNCING = 16  # files at once
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -48,7 +50,11 @@ class Storage(Protocol):
         """Of the table, as settings and messages name it."""
 
     def uri(self, path: str) -> str:
-        """How libraries that read by themselves name a file."""
+        """How libraries that read by themselves name a file; ``""`` is the table."""
+
+    @property
+    def library_options(self) -> Mapping[str, str]:
+        """What they have to be told for it (``storage_options``)."""
 
     def scratch(self, prefix: str) -> Path:
         """Folder for files that the processes of one job hand each other, below a directory."""
@@ -64,6 +70,9 @@ class Storage(Protocol):
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Files right below a directory; none where it isn't there."""
+
+    def names(self, prefix: str) -> Sequence[str]:
+        """Names of what lies right below a directory; none where it isn't there."""
 
     def directories(self, prefix: str) -> Sequence[str]:
         """Names of the directories right below one; none where it isn't there."""
@@ -85,6 +94,9 @@ class Storage(Protocol):
 
     def sync(self, paths: Sequence[str]) -> None:
         """Bring finished files to the disk, and the directories' entries that lead to them."""
+
+    def sync_log(self, version: int) -> None:
+        """Bring a version's commit to the disk, and the checkpoint that may have come with it."""
 
     def parquet(self, path: str, *, verify: bool = False) -> pq.ParquetFile:
         """Open a Parquet file: the footer is read, and what is asked for then.
@@ -123,6 +135,10 @@ class LocalStorage:
     def uri(self, path: str) -> str:  # noqa: D102
         return str(self.root / path)
 
+    @property
+    def library_options(self) -> Mapping[str, str]:  # noqa: D102
+        return {}
+
     def size(self, path: str) -> int:  # noqa: D102
         return (self.root / path).stat().st_size
 
@@ -131,7 +147,7 @@ class LocalStorage:
             status = (self.root / path).stat()
         except OSError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def exists(self, path: str) -> bool:  # noqa: D102
         return (self.root / path).exists()
@@ -143,6 +159,12 @@ class LocalStorage:
             if entry.is_file():
                 status = entry.stat()
                 yield StoredFile(f"{prefix}/{entry.name}", status.st_size, now - status.st_mtime)
+
+    def names(self, prefix: str) -> Sequence[str]:  # noqa: D102
+        try:
+            return os.listdir(self.root / prefix)
+        except OSError:
+            return []
 
     def directories(self, prefix: str) -> Sequence[str]:  # noqa: D102
         directory = self.root / prefix
@@ -183,6 +205,12 @@ class LocalStorage:
             if directory == self.root or self.root in directory.parents:
                 sync(directory)
 
+    def sync_log(self, version: int) -> None:  # noqa: D102
+        names = [name for name in self.names("_delta_log") if name.startswith(f"{version:020}.")]
+        if any("checkpoint" in name for name in names):
+            names.append("_last_checkpoint")
+        self.sync([f"_delta_log/{name}" for name in names])
+
     def parquet(self, path: str, *, verify: bool = False) -> pq.ParquetFile:  # noqa: D102
         return pq.ParquetFile(self.root / path, page_checksum_verification=verify)
 
@@ -215,3 +243,12 @@ class LocalStorage:
                     raise
                 is_held = False
             yield is_held
+
+
+def storage_of(place: Path | StoreAddress, options: StorageOptions) -> Storage:
+    """The files of a table, where it lies."""
+    if isinstance(place, Path):
+        return LocalStorage(place)
+    from curation_assets.lake.object_storage import ObjectStorage
+
+    return ObjectStorage(place, options)

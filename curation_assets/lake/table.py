@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import threading
 import time
@@ -23,14 +22,15 @@ from deltalake.transaction import AddAction, RemoveAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from curation_assets.errors import CurationError
-from curation_assets.files import waiting_lock
 from curation_assets.lake import hive
 from curation_assets.lake.problems import COMMIT_PATIENCE_SECONDS, explained_log, explained_table
 from curation_assets.lake.removed import removed_lately
 from curation_assets.lake.schemas import Column, TableSpec
 from curation_assets.lake.snapshot import DataFile, Snapshot, scan_files
 from curation_assets.lake.staging import PartitionWriter, StagedFile, right_to_write, sweep_free
-from curation_assets.lake.storage import LocalStorage, Storage
+from curation_assets.lake.storage import storage_of
+from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.options import StorageOptions
 
 # deltalake 1.6 decodes %20 and \ in the path of a table, and refuses control characters and bytes that aren't UTF-8.
 _IMPOSSIBLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -43,27 +43,29 @@ class PartitionChangedError(Exception):
 
 
 class LakeTable:
-    """A Delta table on a local or mounted file system. Threads may share it.
+    """A Delta table on a local or mounted file system, or in an object store. Threads may share it.
 
     Args:
         path: the table's folder, ``<LAKE_ROOT>/<catalog>/<schema>/<table>``.
         spec: its columns and properties.
+        options: of the object store.
     """
 
-    def __init__(self, path: Path, spec: TableSpec) -> None:
+    def __init__(self, path: Path | StoreAddress, spec: TableSpec, options: StorageOptions | None = None) -> None:
         if found := _IMPOSSIBLE.search(str(path)):
             reason = f"a Delta table can't lie in a path with {found[0]!r}"
             raise CurationError(f"lake {str(path)!r}: {reason}; choose another CURATION_LAKE_ROOT")
         self.path = path
         self.spec = spec
-        self.storage: Storage = LocalStorage(path)
+        self.options = options or StorageOptions()
+        self.storage = storage_of(path, self.options)
         self._lock = threading.Lock()
         self._next_sweep = -math.inf
-        self._latest: tuple[tuple[int, int], DeltaTable, Snapshot] | None = None  # by identity of its commit's file
+        self._latest: tuple[object, DeltaTable, Snapshot] | None = None  # by identity of its commit's file
 
     def exists(self) -> bool:
         """Whether the table has been created."""
-        return DeltaTable.is_deltatable(str(self.path))
+        return DeltaTable.is_deltatable(self.storage.uri(""), self._options)
 
     def create(self) -> None:
         """Create the table where it doesn't exist, and give an older one the columns that came since.
@@ -77,12 +79,12 @@ class LakeTable:
         with explained_table(self.storage):
             if self.exists() and not self._lacking(self.latest()):
                 return
-            self.path.mkdir(parents=True, exist_ok=True)
-            with waiting_lock(self.path / "_create.lock"):
+            with self.storage.lock("_create.lock"):
                 partition_by = None if self.spec.partition_column is None else [self.spec.partition_column]
                 if not self.exists():
                     DeltaTable.create(
-                        str(self.path),
+                        self.storage.uri(""),
+                        storage_options=self._options,
                         schema=Schema.from_arrow(self.spec.arrow_schema),
                         partition_by=partition_by,
                         mode="ignore",
@@ -92,7 +94,7 @@ class LakeTable:
                     )
                 if lacking := self._lacking(self.snapshot()):
                     self._add_columns(lacking)
-                self._sync_log(self.newest_version())
+                self.storage.sync_log(self.newest_version())
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """The newest version, or an earlier one, read from the log.
@@ -137,15 +139,12 @@ class LakeTable:
         """
         with explained_table(self.storage):
             # Of the newest version: deltalake 1.6.6 counts the history of an earlier one wrongly.
-            commits = DeltaTable(str(self.path)).history()
+            commits = DeltaTable(self.storage.uri(""), storage_options=self._options).history()
             return {c["version"]: datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in commits}
 
     def newest_version(self) -> int:
         """Number of the newest version, from the names in the log alone: asked at every query; -1 without a table."""
-        try:
-            names = os.listdir(self.path / "_delta_log")
-        except OSError:
-            return -1
+        names = self.storage.names("_delta_log")
         return max((int(name[:20]) for name in names if _COMMIT.fullmatch(name)), default=-1)
 
     def cells(self, file: str, column: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -286,7 +285,11 @@ class LakeTable:
             for attempt in _retrying():
                 with attempt, self._lock:
                     table, current = self._newest()
-                    if {file.path for file in current.named_files(chosen)} != expected:
+                    now = {file.path for file in current.named_files(chosen)}
+                    if add and now.issuperset(file.path for file in add):  # it landed, and its answer was lost
+                        done = current
+                        break
+                    if now != expected:
                         raise PartitionChangedError(", ".join(chosen))
                     self._latest = None  # until it is known what became of the commit
                     # No retries inside: delta-rs would rebase an append onto any version without looking again.
@@ -298,7 +301,7 @@ class LakeTable:
                         commit_properties=properties,
                     )
                     done = self._committed(table, current, add, remove)
-            self._sync_log(done.version)  # before the markers go, which say what may be deleted
+            self.storage.sync_log(done.version)  # before the markers go, which say what may be deleted
         for file in add:
             file.committed(self.storage)
         return done
@@ -332,7 +335,7 @@ class LakeTable:
 
     def _opened(self, version: int | None = None) -> DeltaTable:
         with explained_log(self.storage):
-            return DeltaTable(str(self.path), version=version)
+            return DeltaTable(self.storage.uri(""), version=version, storage_options=self._options)
 
     def _newest(self) -> tuple[DeltaTable, Snapshot]:
         """The table opened at its newest version; for who holds ``_lock``."""
@@ -355,25 +358,18 @@ class LakeTable:
         added = [DataFile(file.path, file.partition, file.size_bytes, file.rows) for file in add]
         return self._remember(table, before.after(table.version(), added, remove))
 
-    def _sync_log(self, version: int) -> None:
-        """Bring a version's commit to the disk, and the checkpoint that may have come with it."""
-        names = [name for name in os.listdir(self.path / "_delta_log") if name.startswith(f"{version:020}.")]
-        if any("checkpoint" in name for name in names):
-            names.append("_last_checkpoint")
-        self.storage.sync([f"_delta_log/{name}" for name in names])
-
     def _remember(self, table: DeltaTable, snapshot: Snapshot) -> Snapshot:
         mark = self._mark(snapshot.version)
         self._latest = None if mark is None else (mark, table, snapshot)
         return snapshot
 
-    def _mark(self, version: int) -> tuple[int, int] | None:
+    def _mark(self, version: int) -> object:
         """What tells a commit's file from one of the same number in a table that was made anew; None without one."""
-        try:
-            status = os.stat(self.path / "_delta_log" / f"{version:020}.json")
-        except FileNotFoundError:
-            return None
-        return status.st_ino, status.st_mtime_ns
+        return self.storage.stamp(f"_delta_log/{version:020}.json")
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return dict(self.storage.library_options) or None
 
     def _sweep(self, writer: PartitionWriter) -> None:
         if writer.has_leftovers():
@@ -395,7 +391,7 @@ class LakeTable:
         fields = Schema.from_arrow(pa.schema([column.field for column in columns])).fields
         for attempt in _retrying():
             with attempt:
-                DeltaTable(str(self.path)).alter.add_columns(fields)
+                DeltaTable(self.storage.uri(""), storage_options=self._options).alter.add_columns(fields)
 
 
 def _retrying() -> Retrying:

@@ -12,6 +12,7 @@ from mlflow.utils.time import get_current_time_millis
 
 from curation_assets.clip.connection import Connection
 from curation_assets.datasets.versions import Version, as_manifest
+from curation_assets.stores.address import StoreAddress
 from curation_assets.tracking.sources import VersionDataset, VersionSource
 
 EXPERIMENT = "curation_datasets"
@@ -19,7 +20,11 @@ _CONTENT, _MOST_VALUE = "curation.content_id", 500
 
 
 def log_version(
-    connection: Connection, version: Version, table: Path, manifest: Mapping[str, Any], cards: Mapping[str, str]
+    connection: Connection,
+    version: Version,
+    table: Path | StoreAddress,
+    manifest: Mapping[str, Any],
+    cards: Mapping[str, str],
 ) -> str:
     """Log a version, once.
 
@@ -65,7 +70,7 @@ def log_version(
     return str(key)
 
 
-def empty_cards(connection: Connection, table: Path, but: Collection[str]) -> None:
+def empty_cards(connection: Connection, table: Path | StoreAddress, but: Collection[str]) -> None:
     """Let the pictures and names of images go that runs of a lake's versions show, also of withdrawn ones.
 
     Args:

@@ -1,0 +1,179 @@
+"""A lake in a bucket: tables are written, read and changed by several at once without locks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from curation_assets import settings as settings_module
+from curation_assets.errors import CurationError
+from curation_assets.ingest import run
+from curation_assets.lake.table import PartitionChangedError
+from curation_assets.maintain import maintain
+from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry, jpeg
+from curation_assets_tests.stores.s3_server import S3, SECRET
+
+FOLDERS = ("maize", "rye/plot 1", "rye/plot ü%20")
+
+
+@pytest.fixture
+def make(
+    s3: S3, images: Path, tmp_path: Path, registered_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Pipeline]:
+    """Makes a pipeline of images on a disk and a lake in the bucket."""
+    for place, folder in enumerate(FOLDERS):
+        (images / folder).mkdir(parents=True)
+        for name in range(4):
+            (images / folder / f"{name:02}.jpg").write_bytes(jpeg(100 * place + name))
+    monkeypatch.setattr(settings_module, "project_dir", lambda: tmp_path / "project")
+    copy_registry(registered_model, _made(tmp_path / "project") / "mlflow")
+
+    def made(**settings: Any) -> Pipeline:
+        return Pipeline(
+            load_settings(
+                images_root=images,
+                lake_root=f"s3://{s3.bucket}/lake",
+                model_source="demo",
+                settle_seconds=0,
+                storage_options=s3.options,
+                **settings,
+            )
+        )
+
+    return made
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def rows(pipeline: Pipeline) -> pl.DataFrame:
+    table = pipeline.tables.directory.latest()
+    return table.read([column.name for column in table.spec.columns]).drop("_file").sort("relative_path")
+
+
+def test_a_run_writes_what_it_writes_to_a_disk(make: Callable[..., Pipeline], tmp_path: Path) -> None:
+    pipeline = make()
+    run(pipeline, LogProgress())
+    disk = Pipeline(pipeline.settings.model_copy(update={"lake_root": tmp_path / "disk" / "lake"}))
+    run(disk, LogProgress())
+    assert rows(pipeline).equals(rows(disk))
+    for name in ("embeddings", "quality", "groups", "scores"):
+        one, other = (getattr(each.tables, name).latest() for each in (pipeline, disk))
+        assert one.rows() == other.rows() > 0, name
+    found = pipeline.searcher.search("leaf", 20).rows["relative_path"].to_list()
+    assert found == disk.searcher.search("leaf", 20).rows["relative_path"].to_list()
+    again = run(make(), LogProgress())
+    assert sum(scan.read for scan in again.scans) == 0
+    assert make().tables.directory.path.name == "crop_images_directory"
+
+
+def test_images_and_lake_may_both_lie_there(make: Callable[..., Pipeline], s3: S3, images: Path) -> None:
+    for path in images.rglob("*.jpg"):
+        s3.put(f"lake/photos/{path.relative_to(images)}", path.read_bytes())
+    settings = make().settings.model_copy(update={"images_root": make().settings.lake_root / "photos"})
+    run(Pipeline(settings), LogProgress(), curate=False)
+    assert len(rows(make())) == 12
+    tree = Pipeline(settings.model_copy(update={"images_root": settings.lake_root.parent})).source.list_folders()
+    assert not tree.folders, "the lake's own folder is not walked into"
+
+
+def test_two_who_write_one_folder_leave_each_row_once(make: Callable[..., Pipeline], images: Path) -> None:
+    run(make(), LogProgress(), curate=False)
+    for number in range(10, 20):
+        (images / "maize" / f"{number}.jpg").write_bytes(jpeg(500 + number))
+    with ThreadPoolExecutor(4) as threads:
+        done = [threads.submit(run, make(), LogProgress(), curate=False) for _ in range(4)]
+        ended = [one.exception() for one in done]
+    assert all(error is None or isinstance(error, CurationError) for error in ended), ended
+    run(make(), LogProgress(), curate=False)
+    assert Counter(rows(make())["relative_path"]).most_common(1)[0][1] == 1
+    assert len(rows(make())) == 22
+    vectors = make().tables.embeddings.latest().read(["relative_path"])["relative_path"]
+    assert Counter(vectors).most_common(1)[0][1] == 1
+    assert len(vectors) == 22
+
+
+def test_eight_who_write_eight_folders_all_land(make: Callable[..., Pipeline], images: Path) -> None:
+    make().tables.directory.create()
+    names = [f"field_{number}" for number in range(8)]
+    for name in names:
+        (images / name).mkdir()
+        (images / name / "1.jpg").write_bytes(jpeg(hash(name) % 1000))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: make().scan([name], LogProgress()), names))
+    assert sorted(rows(make())["relative_path"]) == [f"{name}/1.jpg" for name in names]
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_commit_whose_answer_is_lost_is_known_as_ones_own(
+    lost: int, make: Callable[..., Pipeline], s3: S3, images: Path
+) -> None:
+    run(make(), LogProgress(), curate=False)
+    (images / "maize" / "new.jpg").write_bytes(jpeg(999))
+    asked = itertools.count()
+
+    def lose(method: str, key: str) -> int | None:
+        is_commit = method == "PUT" and "crop_images_directory/_delta_log/" in key and key.endswith(".json")
+        return 500 if is_commit and next(asked) < lost else None
+
+    s3.after = lose
+    run(make(), LogProgress(), curate=False)
+    assert next(asked) > 0
+    assert Counter(rows(make())["relative_path"])["maize/new.jpg"] == 1
+    assert len(rows(make())) == 13
+    assert rows(make())["status"].to_list() == ["ok"] * 13
+
+
+def test_who_plans_on_a_folder_that_changed_is_told(make: Callable[..., Pipeline]) -> None:
+    pipeline = make()
+    run(pipeline, LogProgress(), curate=False)
+    table, base = make().tables.directory, make().tables.directory.latest()
+    files = base.files("maize")
+    with table.writer("maize") as writer, writer.file() as stage:
+        for batch in base.reader.batches(files, 64):
+            stage.write(batch)
+    other = make().tables.directory
+    other.replace("maize", base, add=[], remove=files)
+    with pytest.raises(PartitionChangedError):
+        table.replace("maize", base, add=stage.files, remove=files)
+
+
+def test_a_file_that_is_missing_is_named_and_its_rows_are_made_anew(make: Callable[..., Pipeline], s3: S3) -> None:
+    run(make(), LogProgress(), curate=False)
+    (file,) = make().tables.directory.latest().files("maize")
+    s3.client.delete_object(Bucket=s3.bucket, Key=f"lake/autobricks/agriculture/crop_images_directory/{file.path}")
+    assert len(rows(make())) == 8
+    done = run(make(), LogProgress(), curate=False)
+    assert [one["file"] for one in done.broken] == [file.path]
+
+
+def test_maintaining_deletes_what_nobody_names(make: Callable[..., Pipeline], s3: S3, images: Path) -> None:
+    run(make(), LogProgress(), curate=False)
+    for number in range(30, 34):
+        (images / "maize" / f"{number}.jpg").write_bytes(jpeg(number))
+        run(make(), LogProgress(), curate=False)
+    report = maintain(make(), LogProgress(), retention_hours=0)
+    assert sum(table.vacuumed for table in report.tables) > 0
+    assert len(rows(make())) == 16
+
+
+def test_a_bucket_that_is_not_there_is_one_line_without_secrets(make: Callable[..., Pipeline]) -> None:
+    settings = make().settings
+    other = settings.model_copy(update={"lake_root": type(settings.lake_root).parse("s3://no-such-bucket/lake")})
+    with pytest.raises(CurationError) as refused:
+        run(Pipeline(other), LogProgress(), curate=False)
+    assert "s3://no-such-bucket/lake" in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert "\n" not in str(refused.value)
