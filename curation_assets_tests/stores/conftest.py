@@ -20,7 +20,7 @@ def s3_of_session() -> Iterator[S3]:
 def s3(s3_of_session: S3) -> S3:
     """An empty bucket on an S3 server."""
     server = s3_of_session
-    server.bucket, server.before, server.after, server.torn = f"bucket-{uuid.uuid4().hex[:12]}", None, None, None
+    server.bucket = f"bucket-{uuid.uuid4().hex[:12]}"
     server.client.create_bucket(Bucket=server.bucket)
-    server.asked.clear()
+    server.fail()
     return server

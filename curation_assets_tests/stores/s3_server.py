@@ -1,39 +1,58 @@
-"""An S3 server in this process, whose requests are counted and can be made to fail."""
+"""An S3 server in a process of its own, whose requests are counted and can be made to fail.
+
+It has to be another process: deltalake asks a store while it holds Python's lock, so a thread could never answer it.
+"""
 
 from __future__ import annotations
 
-import threading
+import base64
+import json
+import re
+import subprocess
+import sys
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import boto3
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-
 SECRET = "not-to-be-seen"
+_CONTROL = "/_control"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What becomes of requests that it fits.
+
+    Attributes:
+        method: of HTTP; pages of keys are ``LIST``; "" fits all.
+        key: regular expression, found anywhere in the key (of ``LIST``: the bucket's name and no key).
+        status: of the answer that comes instead.
+        landed: the request is carried out all the same, and only its answer is lost.
+        cut: bytes after which the answer breaks off.
+        put: content that the object is given before it is asked for, in base64.
+        skip: requests that fit and are answered as they should be, before.
+        times: requests that fail then.
+    """
+
+    method: str = ""
+    key: str = ""
+    status: int | None = None
+    landed: bool = False
+    cut: int | None = None
+    put: str | None = None
+    skip: int = 0
+    times: int = sys.maxsize
 
 
 @dataclass
 class S3:
-    """A bucket on the server.
-
-    Attributes:
-        asked: requests by method and key; those for pages of keys under ``LIST`` and the prefix.
-        before: called with method and key before a request is answered; gives the status of a refusal, or None.
-        after: the same once it was carried out: its answer is lost then, and that status comes instead.
-        torn: called with method and key; gives after how many bytes the answer breaks off, or None.
-    """
+    """A bucket on the server."""
 
     url: str
     client: Any
     bucket: str = ""
-    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    before: Callable[[str, str], int | None] | None = None
-    after: Callable[[str, str], int | None] | None = None
-    torn: Callable[[str, str], int | None] | None = None
 
     @property
     def options(self) -> dict[str, str]:
@@ -50,9 +69,100 @@ class S3:
         """Write an object, not counted."""
         self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
+    def fail(self, *faults: Fault) -> None:
+        """From now on these, and no others."""
+        self._tell({"bucket": self.bucket, "faults": [asdict(fault) for fault in faults]})
+
+    def replace_at(self, key: str, data: bytes) -> None:
+        """Give an object other content at the moment it is asked for."""
+        self.fail(Fault("GET", f"^{re.escape(key)}$", put=base64.b64encode(data).decode(), times=1))
+
+    def forget(self) -> None:
+        """Count anew."""
+        self._tell({"bucket": self.bucket, "forget": True})
+
+    def asked(self) -> Counter[tuple[str, str]]:
+        """Requests by method and key; those for pages of keys under ``LIST``."""
+        return Counter({(method, key): count for method, key, count in self._tell({"bucket": self.bucket})})
+
     def of(self, method: str) -> dict[str, int]:
         """How often each key was asked for with a method."""
-        return {key: count for (made, key), count in self.asked.items() if made == method}
+        return {key: count for (made, key), count in self.asked().items() if made == method}
+
+    def _tell(self, told: dict[str, Any]) -> Any:
+        with urllib.request.urlopen(self.url + _CONTROL, json.dumps(told).encode(), timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def s3_server() -> Iterator[S3]:
+    """Start a server on a port of its own."""
+    import boto3
+
+    command = [sys.executable, "-m", "curation_assets_tests.stores.s3_server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        known = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+        try:
+            yield S3(url, boto3.client("s3", endpoint_url=url, **known))
+        finally:
+            process.stdin.close()
+
+
+class _Failing:
+    """The server's application behind faults."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]], client: Any) -> None:
+        self.app = app
+        self.client = client
+        self.bucket = ""
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.faults: list[Fault] = []
+        self.seen: Counter[int] = Counter()  # requests that fitted a fault, by its place
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == _CONTROL:
+            return self._told(environ, start)
+        _, bucket, key = (environ["PATH_INFO"].encode("latin-1").decode() + "/").split("/", 2)
+        key, query = key.removesuffix("/"), environ.get("QUERY_STRING", "")
+        method = "LIST" if environ["REQUEST_METHOD"] == "GET" and "list-type" in query else environ["REQUEST_METHOD"]
+        if "Boto" in environ.get("HTTP_USER_AGENT", "") or bucket != self.bucket:
+            return self.app(environ, start)
+        self.asked[method, key] += 1
+        fault = self._fitting(method, key)
+        if fault is None:
+            return self.app(environ, start)
+        if fault.put is not None:
+            self.client.put_object(Bucket=bucket, Key=key, Body=base64.b64decode(fault.put))
+        if fault.landed:
+            for _ in self.app(environ, lambda *_: None):
+                pass
+        if fault.status is not None:
+            start(f"{fault.status} refused", [("Content-Length", "0")])
+            return [b""]
+        answer = self.app(environ, start)
+        return answer if fault.cut is None else _broken_off(answer, fault.cut)
+
+    def _fitting(self, method: str, key: str) -> Fault | None:
+        for place, fault in enumerate(self.faults):
+            if fault.method in ("", method) and re.search(fault.key, key):
+                self.seen[place] += 1
+                if fault.skip < self.seen[place] <= fault.skip + fault.times:
+                    return fault
+        return None
+
+    def _told(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        told = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        if told["bucket"] != self.bucket or told.get("forget"):
+            self.bucket = told["bucket"]
+            self.asked.clear()
+        if "faults" in told:
+            self.faults = [Fault(**fault) for fault in told["faults"]]
+            self.seen.clear()
+        start("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps([[*key, count] for key, count in self.asked.items()]).encode()]
 
 
 def _broken_off(body: Iterable[bytes], after: int) -> Iterator[bytes]:
@@ -63,42 +173,24 @@ def _broken_off(body: Iterable[bytes], after: int) -> Iterator[bytes]:
         after -= len(part)
 
 
-@contextmanager
-def s3_server() -> Iterator[S3]:
-    """Start a server on a port of its own."""
-    app = DomainDispatcherApplication(create_backend_app)
-    told: list[S3] = []
+def _serve() -> None:
+    import logging
+    import threading
 
-    def counted(environ: dict[str, Any], start: Any) -> Any:
-        of = told[0]
-        _, bucket, key = (environ["PATH_INFO"].encode("latin-1").decode() + "/").split("/", 2)
-        key, query = key.removesuffix("/"), environ.get("QUERY_STRING", "")
-        method = "LIST" if environ["REQUEST_METHOD"] == "GET" and "list-type" in query else environ["REQUEST_METHOD"]
-        is_ours = "Boto" not in environ.get("HTTP_USER_AGENT", "")
-        if is_ours and bucket == of.bucket:
-            of.asked[method, key] += 1
-            if of.before is not None and (status := of.before(method, key)) is not None:
-                start(f"{status} refused", [("Content-Length", "0")])
-                return [b""]
-            if of.after is not None and (status := of.after(method, key)) is not None:
-                for _ in app(environ, lambda *_: None):
-                    pass
-                start(f"{status} lost", [("Content-Length", "0")])
-                return [b""]
-            if of.torn is not None and (after := of.torn(method, key)) is not None:
-                return _broken_off(app(environ, start), after)
-        return app(environ, start)
+    import boto3
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = make_server("127.0.0.1", 0, counted, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    failing = _Failing(DomainDispatcherApplication(create_backend_app), None)
+    server = make_server("127.0.0.1", 0, failing, threaded=True)
     url = f"http://127.0.0.1:{server.server_port}"
-    client = boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    told.append(S3(url, client))
-    try:
-        yield told[0]
-    finally:
-        server.shutdown()
-        thread.join()
+    known = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    failing.client = boto3.client("s3", endpoint_url=url, **known)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_port, flush=True)
+    sys.stdin.read()  # until whoever started it is gone
+
+
+if __name__ == "__main__":
+    _serve()

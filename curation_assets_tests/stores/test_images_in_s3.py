@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable
 from io import BytesIO
@@ -22,7 +21,7 @@ from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.conftest import copy_registry, jpeg
-from curation_assets_tests.stores.s3_server import S3, SECRET
+from curation_assets_tests.stores.s3_server import S3, SECRET, Fault
 
 FOLDERS = ("maize", "rye/plot 1", "rye/plot ü%20")
 
@@ -97,7 +96,7 @@ def test_what_did_not_change_is_not_read_again_and_what_did_is(
     s3: S3, keys: dict[str, bytes], make: Callable[..., Pipeline]
 ) -> None:
     run(make(), LogProgress(), curate=False)
-    s3.asked.clear()
+    s3.forget()
     run(make(), LogProgress(), curate=False)
     assert not s3.of("GET")
     first, second, *_ = sorted(keys)
@@ -116,17 +115,12 @@ def test_an_object_that_is_replaced_between_listing_and_reading_is_a_changed_fil
     key = "photos/maize/00.jpg"
     old, new = keys["maize/00.jpg"], jpeg(997, (80, 60))
 
-    def replace(method: str, asked: str) -> None:
-        if method == "GET" and asked == key:
-            s3.before = None
-            s3.put(key, new)
-
-    s3.before = replace
+    s3.replace_at(key, new)
     run(make(), LogProgress(), curate=False)
     row = rows(make()).row(by_predicate=pl.col("relative_path") == "maize/00.jpg", named=True)
     assert (row["status"], row["content_sha256"]) == ("ok", hashlib.sha256(new).hexdigest())
     assert row["content_sha256"] != hashlib.sha256(old).hexdigest()
-    s3.asked.clear()
+    s3.forget()
     run(make(), LogProgress(), curate=False)
     assert not s3.of("GET")
 
@@ -134,12 +128,11 @@ def test_an_object_that_is_replaced_between_listing_and_reading_is_a_changed_fil
 def test_a_run_whose_credentials_expire_ends_in_a_line_and_the_next_one_goes_on(
     s3: S3, keys: dict[str, bytes], make: Callable[..., Pipeline]
 ) -> None:
-    seen = itertools.count()
-    s3.before = lambda method, _: 401 if method == "GET" and next(seen) >= 6 else None
+    s3.fail(Fault("GET", status=401, skip=6))
     with pytest.raises(CurationError, match="what was done stays") as ended:
         run(make(), LogProgress(), curate=False)
     assert SECRET not in str(ended.value)
-    s3.before = None
+    s3.fail()
     done = run(make(), LogProgress(), curate=False)
     assert not len(done.bad)
     assert set(rows(make())["status"]) == {"ok"}
@@ -149,12 +142,12 @@ def test_a_run_whose_credentials_expire_ends_in_a_line_and_the_next_one_goes_on(
 def test_a_broken_object_is_a_row_with_a_reason(s3: S3, keys: dict[str, bytes], make: Callable[..., Pipeline]) -> None:
     s3.put("photos/maize/broken.jpg", keys["maize/00.jpg"][:200])
     s3.put("photos/maize/empty.jpg", b"")
-    s3.before = lambda _, key: 403 if key.endswith("maize/01.jpg") else None
+    s3.fail(Fault(key="maize/01.jpg$", status=403))
     run(make(), LogProgress(), curate=False)
     told = dict(rows(make()).select("relative_path", "error").drop_nulls().iter_rows())
     assert set(told) == {"maize/broken.jpg", "maize/empty.jpg", "maize/01.jpg"}
     assert "403 Forbidden" in told["maize/01.jpg"]
-    s3.before = None
+    s3.fail()
     run(make(), LogProgress(), curate=False)
     assert "maize/01.jpg" not in dict(rows(make()).select("relative_path", "error").drop_nulls().iter_rows())
 

@@ -20,7 +20,7 @@ from curation_assets.images.walk import WalkRules
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
-from curation_assets_tests.stores.s3_server import S3, SECRET
+from curation_assets_tests.stores.s3_server import S3, SECRET, Fault
 
 KEYS = (
     *("1.jpg", "a/1.jpg", "a/2.JPG", "a/notes.txt", "a/.hidden.jpg", "a/b/1.png", "a/b/c/1.webp", "a!/1.jpg"),
@@ -124,9 +124,9 @@ def test_an_unchanged_object_has_the_same_fingerprint_and_one_put_again_has_not(
 def test_an_object_is_read_with_one_request_and_told_of_if_it_is_another_by_now(s3: S3) -> None:
     tree = on_s3(s3, {"a/1.jpg": b"one"})
     (listed,) = map(ListedFile._make, tree.list_folder("a").files.iter_rows())
-    s3.asked.clear()
+    s3.forget()
     assert tree.read_listed(listed).now is None
-    assert s3.asked == {("GET", "photos/all/a/1.jpg"): 1}
+    assert s3.asked() == {("GET", "photos/all/a/1.jpg"): 1}
     s3.put("photos/all/a/1.jpg", b"eno")
     read = tree.read_listed(listed)
     assert read.data == b"eno"
@@ -147,25 +147,24 @@ def test_reads_that_have_begun_are_those_of_their_files(s3: S3) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_refusal_of_the_moment_is_tried_again(s3: S3, status: int) -> None:
-    tree, asked = on_s3(s3, {"a/1.jpg": b"one"}), itertools.count()
-    s3.before = lambda _method, _key: status if next(asked) < 2 else None
+    tree = on_s3(s3, {"a/1.jpg": b"one"})
+    s3.fail(Fault(status=status, times=2))
     assert tree.read("a/1.jpg") == b"one"
 
 
 def test_a_body_that_breaks_off_is_gone_on_with(s3: S3) -> None:
     data = bytes(range(256)) * 4000
     tree = on_s3(s3, {"a/1.jpg": data})
-    asked = itertools.count()
-    s3.torn = lambda _method, _key: 300_000 if next(asked) < 2 else None
+    s3.fail(Fault(cut=300_000, times=2))
     assert tree.read("a/1.jpg") == data
 
 
 def test_an_object_that_may_not_be_read_is_its_own_fault_and_a_token_that_expired_everybodys(s3: S3) -> None:
     tree = on_s3(s3, {"a/1.jpg": b"one"})
-    s3.before = lambda _method, key: 403 if key.endswith(".jpg") else None
+    s3.fail(Fault(key="[.]jpg$", status=403))
     with pytest.raises(PermissionError, match="403 Forbidden"):
         tree.read("a/1.jpg")
-    s3.before = lambda _method, _key: 401
+    s3.fail(Fault(status=401))
     with pytest.raises(CurationError, match=f"s3://{s3.bucket} can't be read from"):
         tree.read("a/1.jpg")
 
