@@ -21,13 +21,16 @@ class CurationError(Exception):
 
 @contextmanager
 def explained(
-    kinds: type[BaseException] | tuple[type[BaseException], ...], sentence: Callable[[str], str]
+    kinds: type[BaseException] | tuple[type[BaseException], ...],
+    sentence: Callable[[str], str],
+    reason: Callable[[BaseException], str] | None = None,
 ) -> Iterator[None]:
     """Turn what libraries raise in the block into one line for the user.
 
     Args:
         kinds: of exceptions; any other passes through, but for the panics of libraries written in Rust.
-        sentence: makes the line of the reason (:func:`reason_of`), saying what was being done and what to do next.
+        sentence: makes the line of the reason, saying what was being done and what to do next.
+        reason: why, instead of :func:`reason_of`.
 
     Raises:
         CurationError: in the place of one of those.
@@ -35,7 +38,7 @@ def explained(
     try:
         yield
     except kinds as error:
-        raise CurationError(sentence(reason_of(error))) from error
+        raise CurationError(sentence((reason or reason_of)(error))) from error
     except BaseException as error:
         if not is_panic(error):
             raise

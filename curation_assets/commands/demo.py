@@ -113,7 +113,7 @@ def _print_search(found: list[tuple[str, pl.DataFrame]]) -> None:
 
 
 def _say_what_next(settings: Settings, file: str) -> None:
-    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(settings.lake_root)
+    curation, lake = os.path.relpath(sys.argv[0]), os.path.relpath(str(settings.lake_root))
     out.print(
         f"""
 What next:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from curation_assets.errors import is_panic
 from curation_assets.lake.storage import StoredFile
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import failure
+from curation_assets.stores.errors import failure, reason
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 
@@ -47,6 +47,9 @@ class ObjectStorage:
     def uri(self, path: str) -> str:  # noqa: D102
         return f"{self.address.as_uri()}/{path}" if path else self.address.as_uri()
 
+    def reason(self, error: BaseException) -> str:  # noqa: D102
+        return reason(error, self.options)
+
     def scratch(self, prefix: str) -> Path:  # noqa: ARG002, D102
         return Path(tempfile.mkdtemp(prefix="curation-"))
 
@@ -68,8 +71,16 @@ class ObjectStorage:
         for found in self._listed(prefix)["objects"]:
             yield StoredFile(found["path"][start:], found["size"], now - found["last_modified"].timestamp())
 
-    def names(self, prefix: str) -> Sequence[str]:  # noqa: D102
-        return [found["path"].rpartition("/")[2] for found in self._listed(prefix)["objects"]]
+    def names(self, prefix: str, after: str = "") -> Sequence[str]:  # noqa: D102
+        if not after:
+            return [found["path"].rpartition("/")[2] for found in self._listed(prefix)["objects"]]
+        import obstore
+
+        key = self._key(prefix)
+        with self._explained(prefix):
+            pages = obstore.list(self._store, key, offset=f"{key}/{after}")
+            names = [found["path"].removeprefix(f"{key}/") for page in pages for found in page]
+        return [name for name in names if "/" not in name]
 
     def directories(self, prefix: str) -> Sequence[str]:  # noqa: D102
         return [found.rpartition("/")[2] for found in self._listed(prefix)["common_prefixes"]]

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from curation_assets.errors import CurationError, disk_full, explained, reason_of
+from curation_assets.errors import CurationError, disk_full, explained
 from curation_assets.lake.storage import Storage
 
 COMMIT_PATIENCE_SECONDS = 300
@@ -34,8 +34,12 @@ def explained_table(storage: Storage) -> Iterator[None]:
         CurationError: naming the table and the reason. Errors of the system that have nothing to do with a lake pass.
     """
     table = storage.location
+
+    def sentence(reason: str) -> str:
+        return f"table {table} can't be read or written: {reason}"
+
     try:
-        with explained(_LIBRARIES, lambda reason: f"table {table} can't be read or written: {reason}"):
+        with explained(_LIBRARIES, sentence, storage.reason):
             try:
                 yield
             except CommitFailedError as error:
@@ -46,7 +50,8 @@ def explained_table(storage: Storage) -> Iterator[None]:
         if (full := disk_full(error)) is not None:  # pyarrow names no file, and says first what it was writing
             raise CurationError(f"lake {full.filename or table}: {os.strerror(full.errno or 0)}") from error
         if error.errno in (None, errno.ENOENT):  # a library in Rust gives no number; or a file of the table is gone
-            raise CurationError(f"table {table} can't be read or written: {_full_reason(error)}") from error
+            reason = str(error) if error.errno is not None else storage.reason(error)
+            raise CurationError(sentence(reason)) from error
         if error.errno not in _SYSTEM:
             raise
         raise CurationError(f"lake {error.filename or table}: {error.strerror}; check CURATION_LAKE_ROOT") from error
@@ -66,9 +71,5 @@ def explained_log(storage: Storage) -> Iterator[None]:
             "`curation repair` says what can be mended"
         )
 
-    with explained(DeltaError, said):
+    with explained(DeltaError, said, storage.reason):
         yield
-
-
-def _full_reason(error: OSError) -> str:
-    return str(error) if error.errno is not None else reason_of(error)

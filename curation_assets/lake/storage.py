@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import Timeout
 
+from curation_assets.errors import reason_of
 from curation_assets.files import free_lock, sync, waiting_lock, write_whole
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.options import StorageOptions
@@ -56,6 +57,9 @@ class Storage(Protocol):
     def library_options(self) -> Mapping[str, str]:
         """What they have to be told for it (``storage_options``)."""
 
+    def reason(self, error: BaseException) -> str:
+        """Why a library that reads by itself failed, in a line without secrets."""
+
     def scratch(self, prefix: str) -> Path:
         """Folder for files that the processes of one job hand each other, below a directory."""
 
@@ -71,8 +75,12 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Files right below a directory; none where it isn't there."""
 
-    def names(self, prefix: str) -> Sequence[str]:
-        """Names of what lies right below a directory; none where it isn't there."""
+    def names(self, prefix: str, after: str = "") -> Sequence[str]:
+        """Names of what lies right below a directory; none where it isn't there.
+
+        Args:
+            after: those that come before it in the order of their bytes, and itself, may be left out.
+        """
 
     def directories(self, prefix: str) -> Sequence[str]:
         """Names of the directories right below one; none where it isn't there."""
@@ -139,6 +147,9 @@ class LocalStorage:
     def library_options(self) -> Mapping[str, str]:  # noqa: D102
         return {}
 
+    def reason(self, error: BaseException) -> str:  # noqa: D102
+        return reason_of(error)
+
     def size(self, path: str) -> int:  # noqa: D102
         return (self.root / path).stat().st_size
 
@@ -160,7 +171,7 @@ class LocalStorage:
                 status = entry.stat()
                 yield StoredFile(f"{prefix}/{entry.name}", status.st_size, now - status.st_mtime)
 
-    def names(self, prefix: str) -> Sequence[str]:  # noqa: D102
+    def names(self, prefix: str, after: str = "") -> Sequence[str]:  # noqa: ARG002, D102
         try:
             return os.listdir(self.root / prefix)
         except OSError:

@@ -64,8 +64,13 @@ class LakeTable:
         self._latest: tuple[object, DeltaTable, Snapshot] | None = None  # by identity of its commit's file
 
     def exists(self) -> bool:
-        """Whether the table has been created."""
-        return DeltaTable.is_deltatable(self.storage.uri(""), self._options)
+        """Whether the table has been created.
+
+        Raises:
+            CurationError: the lake can't be read.
+        """
+        with explained_table(self.storage):
+            return DeltaTable.is_deltatable(self.storage.uri(""), self._options)
 
     def create(self) -> None:
         """Create the table where it doesn't exist, and give an older one the columns that came since.
@@ -144,8 +149,14 @@ class LakeTable:
 
     def newest_version(self) -> int:
         """Number of the newest version, from the names in the log alone: asked at every query; -1 without a table."""
-        names = self.storage.names("_delta_log")
-        return max((int(name[:20]) for name in names if _COMMIT.fullmatch(name)), default=-1)
+        latest = self._latest
+        known = "" if latest is None else f"{latest[2].version:020}"
+        # In a store, each thousand names is a request.
+        for after in sorted({known, ""}, reverse=True):
+            numbers = [int(name[:20]) for name in self.storage.names("_delta_log", after) if _COMMIT.fullmatch(name)]
+            if numbers:
+                return max(numbers)
+        return -1
 
     def cells(self, file: str, column: str, keys: Sequence[str]) -> dict[str, Any]:
         """One column of some rows of a data file.

@@ -12,6 +12,7 @@ from curation_assets.stores.options import StorageOptions
 _CODE = re.compile(r"<Code>(.*?)</Code>", re.DOTALL)
 _STATUS = re.compile(r"\b([45]\d\d) [A-Z][A-Za-z ]*[a-z]")
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
+_COLOURS = re.compile(r"\x1b\[\d*m|↳")
 _TOOK = re.compile(r" in [\d.]+[mµn]?s\b")
 # What a store says to whoever has no valid credentials, whatever object is asked for.
 _NOT_LET_IN = frozenset((
@@ -43,17 +44,23 @@ def failure(error: BaseException, address: StoreAddress, options: StorageOptions
 
 
 def reason(error: BaseException, options: StorageOptions) -> str:
-    """Why, for people: the store's own words where it gave some, else the first line."""
-    whole = str(error)
-    first = whole.partition("\n")[0]
-    code, status = _CODE.search(whole), _STATUS.search(first)
-    said = [match[match.lastindex or 0].strip() for match in (code,) if match is not None]
-    if status is not None:
-        said.insert(0, status[0])
-    return options.hidden(", ".join(said) or _TOOK.sub("", _QUERY.sub(r"\1", first)).strip())
+    """Why, for people: the store's own words where it gave some, else what the library says first.
+
+    Args:
+        error: of ``obstore`` (a line, and more behind it), ``deltalake`` (a line a level, in colours) or ``polars``.
+    """
+    code, status, head = _CODE.search(str(error)), _STATUS.search(_head(error)), _head(error)
+    said = [match[match.lastindex or 0].strip() for match in (status, code) if match is not None]
+    return options.hidden(", ".join(said) or _TOOK.sub("", _QUERY.sub(r"\1", head)).strip())
 
 
 def _status(error: BaseException) -> int | None:
     """Of the last answer; None where there was none."""
-    found = _STATUS.search(str(error).partition("\n")[0])
+    found = _STATUS.search(_head(error))
     return None if found is None else int(found[1])
+
+
+def _head(error: BaseException) -> str:
+    """What a library says before the answer's body and its own details."""
+    whole = _COLOURS.sub("", str(error))
+    return " ".join(re.split(r"<|\n\nDebug", whole, maxsplit=1)[0].split())

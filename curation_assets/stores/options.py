@@ -52,9 +52,7 @@ class StorageOptions:
     def hidden(self, text: str) -> str:
         """A text without any of the values that may be secret."""
         for name, value in self.items:
-            if len(value) >= 4 and any(
-                word in name for word in ("key", "secret", "token", "sas", "password", "account")
-            ):
+            if len(value) >= 4 and any(word in name for word in _SECRET):
                 text = text.replace(value, "…")
         return text
 

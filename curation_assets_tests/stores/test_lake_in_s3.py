@@ -62,7 +62,8 @@ def rows(pipeline: Pipeline) -> pl.DataFrame:
     return table.read([column.name for column in table.spec.columns]).drop("_file").sort("relative_path")
 
 
-def test_a_run_writes_what_it_writes_to_a_disk(make: Callable[..., Pipeline], tmp_path: Path) -> None:
+def test_a_run_writes_what_it_writes_to_a_disk(make: Callable[..., Pipeline], images: Path, tmp_path: Path) -> None:
+    (images / "rye" / "copy.jpg").write_bytes((images / "maize" / "00.jpg").read_bytes())
     pipeline = make()
     run(pipeline, LogProgress())
     disk = Pipeline(pipeline.settings.model_copy(update={"lake_root": tmp_path / "disk" / "lake"}))
