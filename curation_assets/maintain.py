@@ -163,7 +163,15 @@ def _mask(batch: pa.RecordBatch, unused: pl.Expr) -> pa.Array:
 
 def _drop_indexes(pipeline: Pipeline, in_use: list[RegisteredModel], report: MaintenanceReport, dry_run: bool) -> None:
     kept = {pipeline.searcher.location_of(model) for model in in_use}
-    name = in_use[0].name
+    name, mirror = in_use[0].name, pipeline.settings.index_mirror
+    if mirror is not None:
+        for shared in mirror.names():
+            if shared.startswith(f"{name}-") and shared not in {folder.name for folder in kept}:
+                report.indexes.append(shared)
+                report.index_bytes += mirror.size(shared)
+                if not dry_run:
+                    mirror.delete(shared)
+        return
     for folder in sorted(pipeline.settings.index_dir.glob(f"{name}-*-*")):
         if folder in kept or not (folder / "current.json").exists():
             continue

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from curation_assets.export.exporting import Exported, ImagesWritten
     from curation_assets.export.protocol import Options
     from curation_assets.scan.spark import SparkScan
+    from curation_assets.search.image_map import MapRefresh
     from curation_assets.search.index import SearchIndex
     from curation_assets.search.refresh import IndexRefresh
     from curation_assets.search.searcher import Searcher
@@ -182,6 +183,7 @@ class Pipeline:
                 DatasetSource(self.tables.datasets),
                 warning_source(self.tables.directory),
             ],
+            self.settings.index_mirror,
         )
 
     @cached_property
@@ -420,7 +422,10 @@ class Pipeline:
         if (found := self.champion_index()) is None:
             return None
         exact, spark = self.settings.search_exact_vectors, self._spark_lists
-        return *found, refresh_neighbours(found[1], progress, exact_vectors=exact, spark=spark).neighbours
+        done = refresh_neighbours(found[1], progress, exact_vectors=exact, spark=spark)
+        if done.changed:
+            self.searcher.share_index(found[0])
+        return *found, done.neighbours
 
     def champion_index(self) -> tuple[RegisteredModel, SearchIndex] | None:
         """The champion, and its search index as far as it goes; None where nothing is embedded or indexed."""
@@ -440,6 +445,19 @@ class Pipeline:
         if not self.tables.embeddings.exists() or self.selection.current() is None:
             return None
         return self.searcher.refresh(progress)
+
+    def refresh_map(self, progress: Progress) -> tuple[SearchIndex, MapRefresh]:
+        """Bring the map in line with the champion's search index, and that with the tables.
+
+        Raises:
+            CurationError: nothing is embedded yet, or one of them can't be written.
+        """
+        from curation_assets.search import image_map
+
+        index = self.searcher.refresh(progress).index
+        done = image_map.refresh(index, progress)
+        self.searcher.share_index(self.searcher.model(index.info.model_version))
+        return index, done
 
     def score(self, progress: Progress) -> Scoring | None:
         """Bring outlier scores and clusters in line with the champion's vectors, as far as its search index goes.

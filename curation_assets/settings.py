@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -34,6 +35,7 @@ from curation_assets.stores.options import StorageOptions
 if TYPE_CHECKING:
     from curation_assets.images.guard import DecodeOptions
     from curation_assets.images.walk import WalkRules
+    from curation_assets.stores.mirror import Mirror
 
 # What disks, operating systems and network storage put beside photographs; thumbnails are made of other files.
 LEFT_OUT = (
@@ -372,11 +374,19 @@ class Settings(BaseSettings):
     serve_max_requests: int = Field(128, ge=1, description="requests that `curation serve` works at at once")
     serve_max_queue: int = Field(2048, ge=1, description="rows that `curation serve` works at at once")
     serve_timeout_seconds: float = Field(60.0, gt=0, description="that a request to `curation serve` may take")
-    index_root: LocalPath | None = Field(
+    index_root: Place | None = Field(
         None,
         description=(
-            "where search indexes and the map lie, which can be made anew from the tables; unset: `<LAKE_ROOT>_index`"
+            "where search indexes and the map lie, which can be made anew from the tables: a folder, or an address as "
+            "of the images; unset: `<LAKE_ROOT>_index`"
         ),
+    )
+    cache_root: LocalPath = Field(
+        Path("~/.cache/curation_assets"),
+        description="folder of this machine for copies of search indexes that lie in a store",
+    )
+    cache_bytes: int = Field(
+        50_000_000_000, ge=0, description="of such copies: of more, those that were not used for longest are deleted"
     )
     search_exact_vectors: int = Field(
         200_000, ge=0, description="of more vectors than this an approximate index is made beside the exact search"
@@ -573,8 +583,21 @@ class Settings(BaseSettings):
 
     @property
     def index_dir(self) -> Path:
-        """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it."""
+        """Where search indexes of the embeddings table lie: beside the lake, as they can be made anew from it.
+
+        Of indexes in a store, where this machine's copies lie.
+        """
         return self._indexes / self.catalog_name / self.schema_name / self.embeddings_table
+
+    @property
+    def index_mirror(self) -> Mirror | None:
+        """What keeps :attr:`index_dir` and the indexes in a store the same; None where they lie on a disk."""
+        from curation_assets.stores.mirror import Mirror
+
+        if (address := self._index_address) is None:
+            return None
+        below = address / self.catalog_name / self.schema_name / self.embeddings_table
+        return Mirror(below, self.storage_options, self.index_dir, self.cache_bytes)
 
     @property
     def pictures_dir(self) -> Path:
@@ -593,7 +616,18 @@ class Settings(BaseSettings):
 
     @property
     def _indexes(self) -> Path:
-        return self.index_root or self._beside / f"{self.lake_root.name}_index"
+        if (address := self._index_address) is not None:
+            return self.cache_root / hashlib.sha256(str(address).encode()).hexdigest()[:24]
+        if isinstance(self.index_root, Path):
+            return self.index_root
+        return self._beside / f"{self.lake_root.name}_index"
+
+    @property
+    def _index_address(self) -> StoreAddress | None:
+        place = self.index_root
+        if place is None and isinstance(self.lake_root, StoreAddress):
+            return self.lake_root.parent / f"{self.lake_root.name}_index"
+        return place if isinstance(place, StoreAddress) else None
 
     @property
     def _beside(self) -> Path:
@@ -607,6 +641,7 @@ class Settings(BaseSettings):
 
         # The catalog too: a lake may be given the very folder that the images lie in.
         places = [self.lake_root, self.lake_root / self.catalog_name, self._indexes, self.mlflow_dir]
+        places += [self._index_address] if self._index_address is not None else []
         places += [project_dir() / "demo_workspace"]
         if home := os.environ.get("DAGSTER_HOME"):
             places.append(Path(home))

@@ -68,7 +68,6 @@ def demo(
     from curation_assets.curate.overview import as_decided, decided_of, overview
     from curation_assets.datasets.reading import read_recipe
     from curation_assets.pipeline import Pipeline
-    from curation_assets.search import image_map
     from curation_assets.search.page import write_search_page
 
     # Never the user's own registry: the embedded model would become its champion.
@@ -76,7 +75,7 @@ def demo(
     summary = run_shown(pipeline)
     searcher = pipeline.searcher
     with stoppable() as shown:
-        image_map.refresh(searcher.open(), shown)
+        pipeline.refresh_map(shown)
     found = [(query, searcher.search(query, HITS).rows) for query in QUERIES]
     page = home / "search.html"
     keys = {key for _, rows in found for key in rows["relative_path"]}

@@ -27,11 +27,8 @@ def index(model_version: ModelOption = None, lake: LakeOption = None, as_json: J
 def image_map(lake: LakeOption = None, as_json: JsonOption = False) -> None:
     """Lay the images out on a map, for `curation gallery`; what is on it stays where it is."""
     pipeline = pipeline_of(settings_of(None, lake))
-    from curation_assets.search import image_map as maps
-
     with stoppable() as shown:
-        index = pipeline.searcher.refresh(shown).index
-        done = maps.refresh(index, shown)
+        _, done = pipeline.refresh_map(shown)
     facts: dict[str, Any] = {
         "images": done.info.images,
         "new": done.new,

@@ -115,8 +115,7 @@ def map_refresh(pipeline: Pipeline, said: Progress) -> AssetReport:
     Raises:
         CurationError: nothing is embedded yet, or one of them can't be written.
     """
-    index = pipeline.searcher.refresh(said).index
-    done = maps.refresh(index, said)
+    index, done = pipeline.refresh_map(said)
     facts = {
         "images": done.info.images,
         "new": done.new,

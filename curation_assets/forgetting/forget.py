@@ -225,7 +225,13 @@ def _derived(pipeline: Pipeline) -> list[Path]:
 
 
 def _empty_derived(pipeline: Pipeline) -> None:
-    """Delete them, each folder's while no other process writes to it; the file that names the others first."""
+    """Delete them, each folder's while no other process writes to it; the file that names the others first.
+
+    Of indexes in a store, other machines' copies go when those look at it next.
+    """
+    if (mirror := pipeline.settings.index_mirror) is not None:
+        for name in mirror.names():
+            mirror.delete(name)
     by_folder: dict[Path, list[Path]] = {}
     for file in _derived(pipeline):
         by_folder.setdefault(file.parent, []).append(file)

@@ -20,6 +20,7 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress, Progress
 from curation_assets.search.index import SearchIndex, read_info
 from curation_assets.search.refresh import IndexRefresh, as_of, refresh
+from curation_assets.stores.mirror import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Indexes:
     Args:
         directory, embeddings: the tables.
         path: where the indexes lie.
+        mirror: of those in a store, what keeps that folder the same.
         exact_vectors: of more vectors than this an approximate index is made.
         probes: a model → (q, dimension) vectors of texts, on which an approximate index is measured.
     """
@@ -43,19 +45,30 @@ class Indexes:
         path: Path,
         exact_vectors: int,
         probes: Callable[[RegisteredModel], NDArray[np.float32]],
+        mirror: Mirror | None = None,
     ) -> None:
         self._directory = directory
         self._embeddings = embeddings
         self._path = path
         self._exact_vectors = exact_vectors
         self._probes = probes
+        self._mirror = mirror
         self._opening, self._assembling = threading.Lock(), threading.Lock()
         self._current: LRUCache[tuple[str, int | None], SearchIndex] = LRUCache(_HELD)
         self._earlier: LRUCache[tuple[str, int | None], SearchIndex] = LRUCache(_HELD)
 
-    def location_of(self, model: RegisteredModel) -> Path:
-        """Where the index of a model version lies."""
-        return self._path / f"{model.name}-{model.version}-{model.fingerprint[:12]}"
+    def location_of(self, model: RegisteredModel, *, shared: bool = False) -> Path:
+        """Where the index of a model version lies.
+
+        Of one in a store, it is this machine's copy, brought in line with it if that was not done in the last seconds.
+
+        Args:
+            shared: bring it in line now, because it was changed here.
+        """
+        name = f"{model.name}-{model.version}-{model.fingerprint[:12]}"
+        if self._mirror is not None:
+            self._mirror.bring(name, now=shared)
+        return self._path / name
 
     def refresh(self, model: RegisteredModel, progress: Progress | None = None) -> IndexRefresh:
         """Bring a model version's index in line with the tables, or build it.
@@ -64,7 +77,10 @@ class Indexes:
             CurationError: nothing is embedded yet, or the index can't be written.
         """
         self._require_table()
-        return passing_over(lambda: self._refresh(model, progress or LogProgress()))
+        done = passing_over(lambda: self._refresh(model, progress or LogProgress()))
+        if self._mirror is not None and done.changed:
+            self.location_of(model, shared=True)
+        return done
 
     def _refresh(self, model: RegisteredModel, progress: Progress) -> IndexRefresh:
         # The embeddings first: whatever they hold, the rows of its images are older.

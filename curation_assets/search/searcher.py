@@ -50,6 +50,7 @@ from curation_assets.search.query import Picture, Query, Text
 from curation_assets.search.ranking import best_photographs, best_rows
 from curation_assets.search.refresh import IndexRefresh
 from curation_assets.search.zero_shot import check_labels, label_vectors
+from curation_assets.stores.mirror import Mirror
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
@@ -146,6 +147,7 @@ class Searcher:
         path: where indexes lie, one a model version.
         exact_vectors: of more vectors than this an approximate index is made.
         sources: of further columns of images, beside their place on the map.
+        mirror: of indexes in a store, what keeps ``path`` the same.
     """
 
     def __init__(
@@ -157,12 +159,13 @@ class Searcher:
         path: Path,
         exact_vectors: int,
         sources: Iterable[Source] = (),
+        mirror: Mirror | None = None,
     ) -> None:
         self._directory = directory
         self._registry = registry
         self._encoder = QueryEncoder(encoder)
         self._indexes = Indexes(
-            directory, embeddings, path, exact_vectors, lambda model: self._encoder.texts(PROBE_TEXTS, model)
+            directory, embeddings, path, exact_vectors, lambda model: self._encoder.texts(PROBE_TEXTS, model), mirror
         )
         self._attachments = Attachments([MapSource(), *sources])
         self._champion: tuple[float, RegisteredModel] | None = None
@@ -184,8 +187,16 @@ class Searcher:
         return champion
 
     def location_of(self, model: RegisteredModel) -> Path:
-        """Where the index of a model version lies."""
+        """Where the index of a model version lies; of one in a store, this machine's copy."""
         return self._indexes.location_of(model)
+
+    def share_index(self, model: RegisteredModel) -> None:
+        """Bring what was made beside an index (its graph, the map) to where other machines find it.
+
+        Raises:
+            CurationError: the store refuses.
+        """
+        self._indexes.location_of(model, shared=True)
 
     def refresh(self, progress: Progress | None = None, model_version: str | None = None) -> IndexRefresh:
         """Bring the index in line with the tables, or build it.

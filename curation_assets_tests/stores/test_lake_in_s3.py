@@ -45,7 +45,7 @@ def make(
                 model_source="demo",
                 settle_seconds=0,
                 storage_options=s3.options,
-                **settings,
+                **{"cache_root": tmp_path / "cache", **settings},
             )
         )
 
