@@ -62,7 +62,9 @@ def rows(pipeline: Pipeline) -> pl.DataFrame:
     return table.read([column.name for column in table.spec.columns]).drop("_file").sort("relative_path")
 
 
-def test_a_run_writes_what_it_writes_to_a_disk(make: Callable[..., Pipeline], images: Path, tmp_path: Path) -> None:
+def test_a_run_writes_what_it_writes_to_a_disk(
+    make: Callable[..., Pipeline], s3: S3, images: Path, tmp_path: Path
+) -> None:
     (images / "rye" / "copy.jpg").write_bytes((images / "maize" / "00.jpg").read_bytes())
     pipeline = make()
     run(pipeline, LogProgress())
@@ -76,6 +78,10 @@ def test_a_run_writes_what_it_writes_to_a_disk(make: Callable[..., Pipeline], im
     assert found == disk.searcher.search("leaf", 20).rows["relative_path"].to_list()
     again = run(make(), LogProgress())
     assert sum(scan.read for scan in again.scans) == 0
+    s3.forget()
+    other_machine = make(cache_root=tmp_path / "cache of another machine")
+    assert other_machine.searcher.search("leaf", 20).rows["relative_path"].to_list() == found
+    assert not s3.of("PUT"), "it has fetched the index, and made none"
     assert make().tables.directory.path.name == "crop_images_directory"
 
 
