@@ -71,12 +71,14 @@ if TYPE_CHECKING:
     from curation_assets.datasets.recipe import Recipe
     from curation_assets.export.exporting import Exported, ImagesWritten
     from curation_assets.export.protocol import Options
+    from curation_assets.export.store_staging import StoreTarget
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.image_map import MapRefresh
     from curation_assets.search.index import SearchIndex
     from curation_assets.search.refresh import IndexRefresh
     from curation_assets.search.searcher import Searcher
     from curation_assets.search.zero_shot_table import LabelResult
+    from curation_assets.stores.address import StoreAddress
 
 
 _OF_TABLES = ("searcher", "findings", "leaks")  # cached properties that hold tables
@@ -917,7 +919,7 @@ class Pipeline:
         dataset: str,
         version: int | None,
         to: str,
-        target: Path,
+        target: Path | StoreAddress,
         options: Options,
         progress: Progress,
     ) -> Exported:
@@ -926,7 +928,8 @@ class Pipeline:
         Args:
             version: None: the newest.
             to: name of the format.
-            target: folder that isn't there or is empty, or file that isn't there; absolute.
+            target: folder that isn't there or is empty, or file that isn't there; absolute; or the same in a
+                store.
 
         Raises:
             CurationError: there is no such version or format, the format can't hold it, an image can't be had, or the
@@ -944,16 +947,16 @@ class Pipeline:
             self._refuse_images_root("--out", target)
         said = card_now(settings.recipes, dataset)
         content = content_of(self.tables, dataset, version, self.annotation_order, options, said)
-        threads = settings.worker_threads
+        threads, place = settings.worker_threads, self._target(target)
         reader = ImageReader(self.source, directory, threads)
         previews = partial(previews_of, directory=directory)
 
         def note(told: Exported) -> None:
             about = {"dataset": told.dataset, "version": told.version, "content_id": told.content_id}
-            self._note_export(about | {"format": told.format, "images": told.images}, target, progress)
+            self._note_export(about | {"format": told.format, "images": told.images}, place, progress)
 
         decode = settings.decode_options
-        return export(content, format, target, reader, previews, threads, decode, progress, note)
+        return export(content, format, place, reader, previews, threads, decode, progress, note)
 
     def write_list(
         self, dataset: str, version: int, to: str, target: Path, card: Mapping[str, Any] | None = None
@@ -979,14 +982,14 @@ class Pipeline:
         write_list(content, format_of(to), target)
 
     def export_found(
-        self, rows: pl.DataFrame, about: Mapping[str, Any], target: Path, progress: Progress
+        self, rows: pl.DataFrame, about: Mapping[str, Any], target: Path | StoreAddress, progress: Progress
     ) -> ImagesWritten:
         """Write what a search found as files, with a list.
 
         Args:
             rows: of the images, in their order.
             about: the query.
-            target: folder that isn't there or is empty; absolute.
+            target: folder that isn't there or is empty; absolute; or the same in a store.
 
         Raises:
             CurationError: an image can't be had, or the place can't be written to.
@@ -996,17 +999,21 @@ class Pipeline:
 
         settings, directory = self.settings, self.tables.directory
         self._refuse_images_root("--export-images", target)
-        threads = settings.worker_threads
+        threads, place = settings.worker_threads, self._target(target)
         reader = ImageReader(self.source, directory, threads)
 
         def note(told: ImagesWritten) -> None:
-            self._note_export({"format": "images", "images": told.images}, target, progress, rows["content_sha256"])
+            self._note_export({"format": "images", "images": told.images}, place, progress, rows["content_sha256"])
 
         decode = settings.decode_options
-        return export_found(rows, about, target, directory, reader, threads, decode, progress, note)
+        return export_found(rows, about, place, directory, reader, threads, decode, progress, note)
 
     def _note_export(
-        self, about: Mapping[str, Any], target: Path, progress: Progress, contents: pl.Series | None = None
+        self,
+        about: Mapping[str, Any],
+        target: Path | StoreTarget,
+        progress: Progress,
+        contents: pl.Series | None = None,
     ) -> None:
         """Note where images are, for who has to find them later; of a lake that can't be written it can't be."""
         from curation_assets.export.record import note_export
@@ -1016,9 +1023,22 @@ class Pipeline:
         except CurationError as error:
             progress.note(f"that this export was made can't be noted in the lake: {error}")
 
-    def _refuse_images_root(self, option: str, target: Path) -> None:
+    def _target(self, place: Path | StoreAddress) -> Path | StoreTarget:
+        from curation_assets.export.store_staging import StoreTarget
+
+        if isinstance(place, Path):
+            return place
+        return StoreTarget(place, self.settings.storage_options, self.settings.cache_root / "exports")
+
+    def _refuse_images_root(self, option: str, target: Path | StoreAddress) -> None:
         root = self.settings.images_root
-        if isinstance(root, Path) and target.resolve().is_relative_to(root.resolve()):
+        if isinstance(root, Path) or isinstance(target, Path):
+            is_below = (
+                isinstance(root, Path) and isinstance(target, Path) and target.resolve().is_relative_to(root.resolve())
+            )
+        else:
+            is_below = target == root or root.below(str(target)) is not None
+        if is_below:
             raise CurationError(f"{option} {target} lies in {root}: `curation run` would take its images for new ones")
 
     def mine(

@@ -381,6 +381,13 @@ class Settings(BaseSettings):
             "of the images; unset: `<LAKE_ROOT>_index`"
         ),
     )
+    mlflow_root: LocalPath | None = Field(
+        None,
+        description=(
+            "folder of MLflow's SQLite file and artifacts, where `MLFLOW_TRACKING_URI` names no other place; unset: "
+            "`mlflow` beside the lake, and of a lake in a store `mlflow` in the project"
+        ),
+    )
     cache_root: LocalPath = Field(
         Path("~/.cache/curation_assets"),
         description="folder of this machine for copies of search indexes that lie in a store",
@@ -579,7 +586,7 @@ class Settings(BaseSettings):
     @property
     def mlflow_dir(self) -> Path:
         """Where MLflow's SQLite file and artifacts lie unless MLflow's own variables say otherwise."""
-        return self._beside / "mlflow"
+        return self.mlflow_root or self._beside / "mlflow"
 
     @property
     def index_dir(self) -> Path:

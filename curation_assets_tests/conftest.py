@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import shutil
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,7 @@ from curation_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
+    from curation_assets_tests.stores.s3_server import S3
 
 # Tests choose every setting themselves, whatever the shell or a .env file says.
 for name in [n for n in os.environ if n.startswith(("CURATION_", "MLFLOW_"))]:
@@ -230,3 +232,21 @@ def spark() -> Iterator[Any]:
     session = open_session(load_settings(engine="spark", spark_master="local[2,3]"))
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_of_session() -> Iterator[S3]:
+    from curation_assets_tests.stores.s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_of_session: S3) -> S3:
+    """An empty bucket on an S3 server of this machine, whose requests can be counted and made to fail."""
+    server = s3_of_session
+    server.bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+    server.client.create_bucket(Bucket=server.bucket)
+    server.fail()
+    return server

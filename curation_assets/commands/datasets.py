@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, settings_of
+from curation_assets.commands.options import ImagesOption, JsonOption, LakeOption, pipeline_of, place_of, settings_of
 from curation_assets.commands.output import err, out, print_json, refuse_folder
 from curation_assets.commands.progress import quiet_libraries, stoppable
 from curation_assets.errors import CurationError
@@ -322,7 +321,10 @@ def export(
     name: NameArgument,
     to: Annotated[str, typer.Option("--to", help=f"Format: {', '.join(FORMATS)}.")],
     target: Annotated[
-        Path, typer.Option("--out", help="Folder, or file, that isn't there yet; a folder may be empty.")
+        str,
+        typer.Option(
+            "--out", help="Folder, or file, that isn't there yet; a folder may be empty. Or s3://…, gs://…, az://…"
+        ),
     ],
     link: Annotated[
         str, typer.Option("--link", help="copy, hard or symlink: how a file of the disk comes into the folder.")
@@ -348,7 +350,7 @@ def export(
     pipeline = pipeline_of(settings_of(images, lake, recipes=_absolute(recipes)))
     options = Options(link=link, upright=upright, strip_metadata=strip)  # type: ignore[arg-type]
     with stoppable() as shown:
-        done = pipeline.export_dataset(dataset, number, to, Path(os.path.abspath(target)), options, shown)
+        done = pipeline.export_dataset(dataset, number, to, place_of("--out", target), options, shown)
     if as_json:
         print_json(asdict(done))
         return

@@ -68,6 +68,20 @@ def _absolute(place: str) -> Path | str:
     return place if is_address(place) else Path(os.path.abspath(os.path.expanduser(place)))
 
 
+def place_of(option: str, text: str) -> Path | StoreAddress:
+    """What an option names: a file or folder, from the working directory, or something in a store.
+
+    Raises:
+        CurationError: it is no address.
+    """
+    if not is_address(text):
+        return Path(os.path.abspath(text))
+    try:
+        return StoreAddress.parse(text)
+    except ValueError as error:
+        raise CurationError(f"{option}: {error}") from None
+
+
 def pipeline_of(settings: Settings) -> Pipeline:
     """The pipeline, whose modules are imported only now: ``--help`` needs none of them."""
     from curation_assets.pipeline import Pipeline

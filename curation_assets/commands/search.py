@@ -32,6 +32,7 @@ from curation_assets.commands.options import (
     filter_of,
     keys_of,
     pipeline_of,
+    place_of,
     settings_of,
     texts_of,
 )
@@ -93,8 +94,10 @@ def search(
     html: Annotated[Path | None, typer.Option("--html", help="Write the images found as a page, in one file.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
     export_images: Annotated[
-        Path | None,
-        typer.Option("--export-images", help="Write the image files found, and their list, to a new or empty folder."),
+        str | None,
+        typer.Option(
+            "--export-images", help="Write the image files found, and their list, to a new or empty folder, or s3://…"
+        ),
     ] = None,
 ) -> None:
     """Find images by words, by an example, or by both, the best first; without either, list what meets the filters.
@@ -214,14 +217,14 @@ def _kinds(names: list[str]) -> tuple[str, ...]:
     return check_filter(names)
 
 
-def _export(pipeline: Pipeline, found: SearchResult, labels: list[str] | None, target: Path) -> None:
+def _export(pipeline: Pipeline, found: SearchResult, labels: list[str] | None, target: str) -> None:
     """Write the images, and say so beside what is printed."""
     if not len(found.numbers):
         raise CurationError("--export-images: no image was found")
     rows = _rows(pipeline.searcher, found, labels).drop("position")
     about = found.provenance() | {"total": found.total}
     with stoppable() as shown:
-        done = pipeline.export_found(rows, about, target.absolute(), shown)
+        done = pipeline.export_found(rows, about, place_of("--export-images", target), shown)
     told = f"wrote {done.images:,} images ({done.bytes / 1e6:,.1f} MB) and images.csv to {target}"
     told += f"; {done.from_table:,} came out of the table, as their files are gone or others" if done.from_table else ""
     err.print(told, markup=False, soft_wrap=True)

@@ -24,7 +24,8 @@ from curation_assets.export.lists import write_csv_list
 from curation_assets.export.protocol import WRITTEN, Content, Format, Image, Options
 from curation_assets.export.reading import ImageReader, Read
 from curation_assets.export.rewriting import check_rewriting, rewritten
-from curation_assets.export.staging import ONLY_FILE, Stage, Written, new_file, staged
+from curation_assets.export.staging import ONLY_FILE, Stage, Written, new_file
+from curation_assets.export.store_staging import StoreTarget, stage_of
 from curation_assets.files import hash_of, write_whole
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.images.names import printable
@@ -73,7 +74,7 @@ class Exported(ImagesWritten):
 def export(
     content: Content,
     format: Format,
-    target: Path,
+    target: Path | StoreTarget,
     reader: ImageReader,
     previews: Previews,
     threads: int,
@@ -84,7 +85,7 @@ def export(
     """Write a version as a format has it. Nothing stands under the final name before all of it is on the disk.
 
     Args:
-        target: folder that isn't there or is empty, or file that isn't there; absolute.
+        target: folder that isn't there or is empty, or file that isn't there; absolute; or the same in a store.
         previews: of some rows, JPEGs by path, for the card.
         note: is told of the export before it gets its name, so that none is there that isn't known of.
 
@@ -100,6 +101,8 @@ def export(
             f"--to {format.name} puts many images in a file: --link is of formats whose images are files"
         )
     notes = [*content.notes, *format.check(content)]
+    if options.link != "copy" and not isinstance(target, Path):
+        raise CurationError(f"--link {options.link}: nothing in a store can be a link to a file; leave it out")
     check_rewriting(content)
     content = replace(content, notes=notes)
     told = Exported(
@@ -114,7 +117,7 @@ def export(
     said = {"layout": _LAYOUT, "code": __version__, "format": format.name, "options": asdict(options)}
     # Of the manifest, as images of a version may be forgotten, which it then tells.
     key = as_manifest(said | {"name": content.name, "manifest": content.manifest, "target": str(target)})
-    with staged(target, key, is_file=format.suffix is not None) as stage:
+    with stage_of(target, key, is_file=format.suffix is not None) as stage:
         if not format.has_images:
             format.finish(content, stage)
             _write_beside(target, croissant(content, format, target.name, hash_of(stage.path(ONLY_FILE))))
@@ -175,12 +178,18 @@ def write_images(
     return replace(content, rows=planned.drop("on_disk").join(facts, on="file", how="left", maintain_order="left"))
 
 
-def _write_beside(target: Path, text: str) -> None:
+def _write_beside(target: Path | StoreTarget, text: str) -> None:
     """What says what a list holds, beside it; a killed run may have left the same.
 
     Raises:
         CurationError: another file is there.
     """
+    if not isinstance(target, Path):
+        there = replace(target, address=target.address.parent / f"{target.name}.{CROISSANT}")
+        if there.get("") not in (None, text.encode()):
+            raise CurationError(f"--out {target}: {there} is there already")
+        there.put("", text.encode())
+        return
     beside = target.with_name(f"{target.name}.{CROISSANT}")
     if os.path.lexists(beside) and (beside.is_symlink() or beside.read_bytes() != text.encode()):
         raise CurationError(f"--out {target}: {beside} is there already")

@@ -17,7 +17,8 @@ from curation_assets.export.gathering import with_facts
 from curation_assets.export.lists import write_csv
 from curation_assets.export.protocol import BOX, IMAGES, WRITTEN, Content, Options
 from curation_assets.export.reading import ImageReader
-from curation_assets.export.staging import new_file, staged
+from curation_assets.export.staging import new_file
+from curation_assets.export.store_staging import StoreTarget, stage_of
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -28,7 +29,7 @@ QUERY = "search.json"
 def export_found(
     rows: pl.DataFrame,
     about: Mapping[str, Any],
-    target: Path,
+    target: Path | StoreTarget,
     directory: LakeTable,
     reader: ImageReader,
     threads: int,
@@ -41,7 +42,7 @@ def export_found(
     Args:
         rows: ``relative_path``, ``content_sha256``, and whatever else the list should have, ``score`` for example.
         about: the query and the versions that it was asked of; JSON.
-        target: folder that isn't there or is empty; absolute.
+        target: folder that isn't there or is empty; absolute; or the same in a store.
         note: is told of the export before it gets its name.
 
     Raises:
@@ -59,7 +60,7 @@ def export_found(
     told = ImagesWritten()
     asked = {name: value for name, value in about.items() if name != "exported_at"}
     said = {"code": __version__, "about": asked, "images": rows["relative_path"].to_list()}
-    with staged(target, as_manifest(said | {"target": str(target)}), is_file=False) as stage:
+    with stage_of(target, as_manifest(said | {"target": str(target)}), is_file=False) as stage:
         done = write_images(content, Folders(), stage, reader, told, threads, decoding, progress)
         files = done.rows.select(*image, "file", *WRITTEN)
         listed = rows.join(files, on=image, how="left", maintain_order="left").select("file", pl.all().exclude("file"))

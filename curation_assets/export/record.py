@@ -12,12 +12,16 @@ from typing import Any
 
 import polars as pl
 
+from curation_assets.errors import attempted
+from curation_assets.export.store_staging import StoreTarget
 from curation_assets.images.names import path_from_text, text_from_path
 from curation_assets.lake import hive
 from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import EXPORTS
 from curation_assets.lake.table import LakeTable
+from curation_assets.stores.address import StoreAddress, is_address
+from curation_assets.stores.options import StorageOptions
 
 _SCHEMA = pl.Schema(EXPORTS.arrow_schema.remove_metadata())
 _SMALL_FILES = 32
@@ -40,7 +44,9 @@ class NotedExport:
     is_there: bool
 
 
-def note_export(table: LakeTable, about: Mapping[str, Any], target: Path, contents: pl.Series | None = None) -> None:
+def note_export(
+    table: LakeTable, about: Mapping[str, Any], target: Path | StoreTarget, contents: pl.Series | None = None
+) -> None:
     """Add an export, in one commit; creates the table where there is none.
 
     Args:
@@ -83,9 +89,15 @@ def exports_of(table: LakeTable, versions: Iterable[tuple[str, int]], contents: 
     of_versions = rows.filter(pl.col("content_sha256").is_null()).join(kept, on=["dataset", "version"], how="semi")
     found = pl.concat([of_versions, rows.filter(pl.col("content_sha256").is_in(contents.implode()))])
     newest = found.sort("exported_at", descending=True).unique("place", keep="first", maintain_order=True)
-    return [_noted(row) for row in newest.sort("place").iter_rows(named=True)]
+    return [_noted(row, table.options) for row in newest.sort("place").iter_rows(named=True)]
 
 
-def _noted(row: Mapping[str, Any]) -> NotedExport:
-    is_there = Path(path_from_text(row["place"])).exists()
+def _noted(row: Mapping[str, Any], options: StorageOptions) -> NotedExport:
+    place = path_from_text(row["place"])
+    if is_address(place):
+        target = StoreTarget(StoreAddress.parse(place), options, Path())
+        is_there, _ = attempted(lambda: target.is_taken)
+        is_there = is_there is not False  # a store that can't be asked may have it
+    else:
+        is_there = Path(place).exists()
     return NotedExport(row["place"], row["format"], row["dataset"], row["version"], row["exported_at"], is_there)

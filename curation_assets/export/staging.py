@@ -1,4 +1,4 @@
-"""Where an export is made until it is whole: a hidden folder beside its final place, where a killed run goes on.
+"""Where an export to a disk is made until it is whole: a hidden folder beside its place, where a killed run goes on.
 
 ``.<name>.curation-export-<key>`` holds ``lock``, ``journal.jsonl`` (a line for each file that was written whole: name,
 bytes, SHA-256) and ``files``, which becomes the export by one rename. The key is made of all that decides what is
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -142,6 +142,11 @@ class Stage:
                 name, size, digest = json.loads(line)
                 noted[name] = Written(size, digest)
         noted = {name: written for name, written in noted.items() if name in wanted}
+        self.resumed |= {name: noted[name] for name in self._whole(noted, threads)}
+        return self.resumed
+
+    def _whole(self, noted: dict[str, Written], threads: int) -> Iterable[str]:
+        """Names of files that are there as the journal says."""
 
         def is_whole(name: str) -> bool:
             try:
@@ -154,10 +159,7 @@ class Stage:
                 return False
 
         with ThreadPoolExecutor(max(4, threads), "export") as pool:
-            for name, found in zip(noted, pool.map(is_whole, noted), strict=True):
-                if found:
-                    self.resumed[name] = noted[name]
-        return self.resumed
+            return [name for name, found in zip(noted, pool.map(is_whole, noted), strict=True) if found]
 
     def publish(self) -> None:
         """Bring all of it to the disk, and give it its final name.

@@ -20,6 +20,7 @@ from curation_assets.export.protocol import Options
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
+from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.conftest import jpeg
 
 # path → label, side; None: no label
@@ -33,6 +34,7 @@ IMAGES = {
 }
 BOX = [4.0, 8.0, 20.0, 30.0]  # on turned.jpg, in pixels of the upright picture
 Export = Callable[..., Exported]
+Command = Callable[..., tuple[int, str, str]]
 
 
 def turned(seed: int = 50) -> bytes:
@@ -109,3 +111,14 @@ def export(home: Path) -> Export:
         return pipeline_at(home).export_dataset("leaves", None, to, home / out, Options(**options), LogProgress())
 
     return call
+
+
+@pytest.fixture
+def command(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run ``curation dataset export`` in this process; gives exit code, standard output and standard error."""
+    for name in ("images", "lake"):
+        monkeypatch.setenv(f"CURATION_{name.upper()}_ROOT", str(home / name))
+    monkeypatch.setenv("CURATION_RECIPES", str(home / "recipes"))
+    monkeypatch.chdir(home)
+
+    return called(monkeypatch, capfd, "dataset", "export")

@@ -7,28 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from curation_assets.commands.datasets import FORMATS, LINKS
 from curation_assets.export import formats, protocol
-from curation_assets_tests.commands.conftest import called
-from curation_assets_tests.export.conftest import Export
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run it in this process; gives exit code, standard output and standard error."""
-    for name in ("images", "lake"):
-        monkeypatch.setenv(f"CURATION_{name.upper()}_ROOT", str(home / name))
-    monkeypatch.setenv("CURATION_RECIPES", str(home / "recipes"))
-    monkeypatch.chdir(home)
-
-    return called(monkeypatch, capfd, "dataset", "export")
+from curation_assets_tests.export.conftest import Command, Export
 
 
 def test_the_help_names_the_formats_and_links_there_are() -> None:

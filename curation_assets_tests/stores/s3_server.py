@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import re
+import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +51,23 @@ class Fault:
     times: int = sys.maxsize
 
 
+@dataclass(frozen=True)
+class Chaos:
+    """Faults by chance: the same for the same seed and requests.
+
+    Attributes:
+        rate: share of requests that something happens to; of commits to tables, half of them.
+        most_seconds: that an answer is late.
+    """
+
+    seed: int
+    rate: float
+    most_seconds: float = 0.2
+
+
+KINDS = ("late", "reset", "503", "torn", "stale", "lost", "lost reset")
+
+
 @dataclass
 class S3:
     """A bucket on the server."""
@@ -72,6 +94,14 @@ class S3:
     def fail(self, *faults: Fault) -> None:
         """From now on these, and no others."""
         self._tell({"bucket": self.bucket, "faults": [asdict(fault) for fault in faults]})
+
+    def go_wrong(self, chaos: Chaos | None) -> None:
+        """From now on faults by chance, or none."""
+        self._tell({"bucket": self.bucket, "chaos": None if chaos is None else asdict(chaos)})
+
+    def went_wrong(self) -> Counter[str]:
+        """How often each of ``KINDS`` happened in the bucket."""
+        return Counter(dict(self._tell({"bucket": self.bucket, "which": "went_wrong"})))
 
     def replace_at(self, key: str, data: bytes) -> None:
         """Give an object other content at the moment it is asked for."""
@@ -117,10 +147,14 @@ class _Failing:
     def __init__(self, app: Callable[..., Iterable[bytes]], client: Any) -> None:
         self.app = app
         self.client = client
+        self.lock = threading.Lock()
         self.bucket = ""
         self.asked: Counter[tuple[str, str]] = Counter()
         self.faults: list[Fault] = []
         self.seen: Counter[int] = Counter()  # requests that fitted a fault, by its place
+        self.chaos: tuple[Chaos, random.Random] | None = None
+        self.went_wrong: Counter[str] = Counter()
+        self.listed: dict[str, list[tuple[Any, ...]]] = {}  # answers of listings by their query, the last ones
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == _CONTROL:
@@ -131,6 +165,8 @@ class _Failing:
         if "Boto" in environ.get("HTTP_USER_AGENT", "") or bucket != self.bucket:
             return self.app(environ, start)
         self.asked[method, key] += 1
+        if self.chaos is not None:
+            return self._by_chance(method, key, environ, start)
         fault = self._fitting(method, key)
         if fault is None:
             return self.app(environ, start)
@@ -145,6 +181,53 @@ class _Failing:
         answer = self.app(environ, start)
         return answer if fault.cut is None else _broken_off(answer, fault.cut)
 
+    def _by_chance(self, method: str, key: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        assert self.chaos is not None
+        chaos, chance = self.chaos
+        is_commit = method == "PUT" and "/_delta_log/" in key
+        with self.lock:
+            happens = chance.random() < (0.5 if is_commit else chaos.rate)
+            late = chance.random() * chaos.most_seconds
+            allowed = [kind for kind in KINDS if _can(kind, method)]
+            kind = chance.choice(allowed[-2:] if is_commit and chance.random() < 0.7 else allowed)
+            after = chance.randrange(1, 2000)
+        if not happens:
+            return self._listing(method, environ, start)
+        if kind == "stale" and environ["QUERY_STRING"] not in self.listed:
+            kind = "503"
+        self.went_wrong[kind] += 1
+        if kind == "late":
+            time.sleep(late)
+            return self._listing(method, environ, start)
+        if kind == "stale":
+            status, headers, body = self.listed[environ["QUERY_STRING"]][0]
+            start(status, headers)
+            return [body]
+        if kind == "torn":
+            return _broken_off(self.app(environ, start), after)
+        if kind.startswith("lost"):
+            for _ in self.app(environ, lambda *_: None):
+                pass
+        if kind.endswith("reset"):
+            connection = environ["werkzeug.socket"]
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            raise ConnectionResetError
+        start("503 Slow Down", [("Content-Length", "0")])
+        return [b""]
+
+    def _listing(self, method: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        """Answer, and remember a listing: it may be given again when it isn't true any more."""
+        if method != "LIST":
+            return self.app(environ, start)
+        head: list[Any] = []
+        body = b"".join(self.app(environ, lambda *said: head.extend(said)))
+        kept = self.listed.setdefault(environ["QUERY_STRING"], [])
+        kept.append((head[0], head[1], body))
+        del kept[:-2]
+        start(head[0], head[1])
+        return [body]
+
     def _fitting(self, method: str, key: str) -> Fault | None:
         for place, fault in enumerate(self.faults):
             if fault.method in ("", method) and re.search(fault.key, key):
@@ -156,13 +239,32 @@ class _Failing:
     def _told(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         told = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
         if told["bucket"] != self.bucket or told.get("forget"):
+            if told["bucket"] != self.bucket:
+                self.went_wrong.clear()
+                self.listed.clear()
             self.bucket = told["bucket"]
             self.asked.clear()
         if "faults" in told:
             self.faults = [Fault(**fault) for fault in told["faults"]]
             self.seen.clear()
+        if "chaos" in told:
+            chaos = None if told["chaos"] is None else Chaos(**told["chaos"])
+            self.chaos = None if chaos is None else (chaos, random.Random(chaos.seed))
         start("200 OK", [("Content-Type", "application/json")])
+        if told.get("which") == "went_wrong":
+            return [json.dumps([*self.went_wrong.items()]).encode()]
         return [json.dumps([[*key, count] for key, count in self.asked.items()]).encode()]
+
+
+def _can(kind: str, method: str) -> bool:
+    """Whether a fault is one of such a request."""
+    if kind == "torn":
+        return method == "GET"
+    if kind == "stale":
+        return method == "LIST"
+    if kind.startswith("lost"):
+        return method in ("PUT", "POST", "DELETE")
+    return True
 
 
 def _broken_off(body: Iterable[bytes], after: int) -> Iterator[bytes]:
@@ -175,7 +277,6 @@ def _broken_off(body: Iterable[bytes], after: int) -> Iterator[bytes]:
 
 def _serve() -> None:
     import logging
-    import threading
 
     import boto3
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app

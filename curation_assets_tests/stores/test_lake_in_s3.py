@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curation_assets import settings as settings_module
 from curation_assets.errors import CurationError
 from curation_assets.ingest import run
 from curation_assets.lake.table import PartitionChangedError
@@ -26,16 +25,13 @@ FOLDERS = ("maize", "rye/plot 1", "rye/plot ü%20")
 
 
 @pytest.fixture
-def make(
-    s3: S3, images: Path, tmp_path: Path, registered_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Pipeline]:
+def make(s3: S3, images: Path, tmp_path: Path, registered_model: Path) -> Callable[..., Pipeline]:
     """Makes a pipeline of images on a disk and a lake in the bucket."""
     for place, folder in enumerate(FOLDERS):
         (images / folder).mkdir(parents=True)
         for name in range(4):
             (images / folder / f"{name:02}.jpg").write_bytes(jpeg(100 * place + name))
-    monkeypatch.setattr(settings_module, "project_dir", lambda: tmp_path / "project")
-    copy_registry(registered_model, _made(tmp_path / "project") / "mlflow")
+    copy_registry(registered_model, tmp_path / "mlflow")
 
     def made(**settings: Any) -> Pipeline:
         return Pipeline(
@@ -45,16 +41,11 @@ def make(
                 model_source="demo",
                 settle_seconds=0,
                 storage_options=s3.options,
-                **{"cache_root": tmp_path / "cache", **settings},
+                **{"cache_root": tmp_path / "cache", "mlflow_root": tmp_path / "mlflow", **settings},
             )
         )
 
     return made
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def rows(pipeline: Pipeline) -> pl.DataFrame:
