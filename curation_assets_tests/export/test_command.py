@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from curation_assets.commands.datasets import FORMATS, LINKS
 from curation_assets.export import formats, protocol
 from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.export.conftest import Export
+from curation_assets_tests.processes import run_script
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -98,10 +96,8 @@ pipeline_at(home).export_dataset("leaves", None, "folders", home / "out", Option
 def test_a_killed_process_leaves_nothing_under_the_final_name_and_the_next_one_goes_on(
     home: Path, export: Export, place: str
 ) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(home), place], env=os.environ, capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_script(_KILLED, str(home), place)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (home / "out").exists()
     done = export("folders")
     assert done.resumed >= 1 if place == "note" else done.resumed == 6
