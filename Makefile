@@ -67,12 +67,14 @@ clean:  ## Remove the environment and the demo's files
 
 # What is never imported needs no compiling, which would take longer than the rest.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraints.txt
+# Spark comes as a source archive, of which pip makes a wheel that lives for some seconds: compressing it takes most of them.
+INSTALL := DIST_EXTRA_CONFIG=$(CURDIR)/$(VENV)/wheels.cfg $(BIN)/pip install --disable-pip-version-check --no-compile -c constraints.txt
 SAY := @echo "Installing into $(VENV): some minutes the first time, most of them for downloads (torch, Spark)"
 
 $(VENV)/bin/pip:
 	@echo "Making an environment in $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
+	@printf '[bdist_wheel]\ncompression = stored\n' > $(VENV)/wheels.cfg
 
 $(VENV)/run-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(SAY)

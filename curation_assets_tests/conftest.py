@@ -65,7 +65,28 @@ def _read_revisions_once() -> None:
     util.load_python_file = lambda folder, name: of_kind[Path(folder).name == "versions"](folder, name)
 
 
+def _compile_statements_once() -> None:
+    """And compile all statements for each of its databases anew."""
+    from sqlalchemy import Engine
+    from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite as Dialect
+    from sqlalchemy.util import LRUCache
+
+    compiled: LRUCache[Any, Any] = LRUCache(5000)
+    begin = Engine.__init__
+
+    def sharing(engine: Engine, *args: Any, **kwargs: Any) -> None:
+        begin(engine, *args, **kwargs)
+        if type(engine.dialect) is Dialect:
+            engine._compiled_cache = compiled
+
+    Engine.__init__ = sharing  # type: ignore[method-assign]
+    # Statements are compiled for a dialect; those of all SQLite files are alike.
+    Dialect.__eq__ = lambda one, other: type(one) is type(other)  # type: ignore[assignment,method-assign]
+    Dialect.__hash__ = lambda one: hash(type(one))  # type: ignore[assignment,method-assign]
+
+
 _read_revisions_once()
+_compile_statements_once()
 
 gc.disable()  # while modules are imported: nearly all of what they make stays
 

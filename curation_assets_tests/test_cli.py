@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 import curation_assets
-from curation_assets import cli, settings
+from curation_assets import cli
 from curation_assets.lake.schemas import DIRECTORY, EMBEDDINGS
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.conftest import copy_registry, jpeg
+from curation_assets_tests.processes import run_script
 
 pytestmark = pytest.mark.slow
 CURATION = Path(sys.executable).with_name("curation")
@@ -56,14 +57,20 @@ def home(tmp_path: Path, registered_model: Path) -> Path:
     return make_home(tmp_path, registered_model)
 
 
-@pytest.fixture
-def curation(home: Path, site: Path) -> Curation:
-    """Run the installed command in ``home``."""
+_COMMAND = """
+from pathlib import Path
+from curation_assets import settings
+settings.project_dir = Path.cwd
+settings.Settings.model_config["env_file"] = Path(".env")
+from curation_assets.cli import main
+main()
+"""
 
-    def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        return run_in(home, site, *arguments, **env)
 
-    return call
+def run_apart(home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a directory, in a process that knows nothing of earlier ones."""
+    given = os.environ | {"CURATION_MODEL_SOURCE": "demo"} | env
+    return run_script(_COMMAND, *arguments, env=given, cwd=home)
 
 
 @pytest.fixture
@@ -87,6 +94,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def run_in(home: Path, site: Path, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command."""
     command = [str(CURATION), *map(str, arguments)]
     return subprocess.run(command, cwd=home, env=environment(site, **env), capture_output=True, text=True, timeout=300)
 
@@ -223,13 +231,12 @@ def test_a_run_without_bad_files_ends_well_and_says_so_for_people(home: Path, he
     assert (said["scan"]["read"], said["scan"]["commits"], said["embed"]["commits"]) == (0, 0, 0)
 
 
-def test_settings_come_from_the_environment_the_env_file_and_the_options(
-    curation: Curation, home: Path, tmp_path: Path
-) -> None:
+def test_settings_come_from_the_environment_the_env_file_and_the_options(home: Path) -> None:
     (home / ".env").write_text("CURATION_IMAGES_ROOT=from_env_file\n")
-    assert_one_line(curation("run"), str(home / "from_env_file"))
-    assert_one_line(curation("run", CURATION_IMAGES_ROOT="from_env"), str(home / "from_env"))
-    assert_one_line(curation("run", "--images", "given", CURATION_IMAGES_ROOT="from_env"), str(home / "given"))
+    assert_one_line(run_apart(home, "run"), str(home / "from_env_file"))
+    given = {"CURATION_IMAGES_ROOT": "from_env"}
+    assert_one_line(run_apart(home, "run", **given), str(home / "from_env"))
+    assert_one_line(run_apart(home, "run", "--images", "given", **given), str(home / "given"))
 
 
 WRONG_CALLS: dict[str, tuple[list[str], dict[str, str], list[str]]] = {
@@ -262,9 +269,9 @@ def test_a_wrong_call_is_one_line_and_exit_code_2(
     assert not (home / "lake").exists() or not table(home).exists()
 
 
-def test_a_wrong_option_is_explained_without_a_traceback(curation: Curation) -> None:
+def test_a_wrong_option_is_explained_without_a_traceback(here: Curation, home: Path) -> None:
     for arguments in (["run", "--imagse", "x"], ["walk"], ["show"]):
-        done = curation(*arguments)
+        done = here(home, *arguments)
         assert done.returncode == 2
         assert "Usage" in done.stderr
         assert "Traceback" not in done.stderr
@@ -297,10 +304,10 @@ MODELS = {
 
 @pytest.mark.parametrize(("env", "fragments"), MODELS.values(), ids=MODELS)
 def test_a_model_that_cannot_be_had_is_one_line_before_the_scan(
-    env: dict[str, str], fragments: list[str], curation: Curation, here: Curation, home: Path
+    env: dict[str, str], fragments: list[str], here: Curation, home: Path, site: Path
 ) -> None:
     # The hub's address is read once a process.
-    done = curation("run", **env) if "HF_ENDPOINT" in env else here(home, "run", **env)
+    done = run_in(home, site, "run", **env) if "HF_ENDPOINT" in env else here(home, "run", **env)
     assert_one_line(done, *fragments)
     assert table(home).snapshot().rows() == 0
 
@@ -327,24 +334,20 @@ BREAKAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_table_is_one_line_of_status_that_names_it(
-    breakage: str, breakable: Path, here: Curation, site: Path
-) -> None:
+def test_a_broken_table_is_one_line_of_status_that_names_it(breakage: str, breakable: Path, here: Curation) -> None:
     break_it, fragment = BREAKAGES[breakage]
     break_it(breakable)
     # MLflow keeps a database open for the rest of a process.
-    done = run_in(breakable, site, "status") if breakage == "a broken registry" else here(breakable, "status")
+    done = run_apart(breakable, "status") if breakage == "a broken registry" else here(breakable, "status")
     assert_one_line(done, fragment)
 
 
 @pytest.mark.parametrize("breakage", ["garbage in the log", "a broken registry"])
-def test_a_broken_table_is_one_line_of_a_run_that_names_it(
-    breakage: str, breakable: Path, here: Curation, site: Path
-) -> None:
+def test_a_broken_table_is_one_line_of_a_run_that_names_it(breakage: str, breakable: Path, here: Curation) -> None:
     break_it, fragment = BREAKAGES[breakage]
     break_it(breakable)
     call = ["run", "--prune"]  # the lake is of another tree
-    done = run_in(breakable, site, *call) if breakage == "a broken registry" else here(breakable, *call)
+    done = run_apart(breakable, *call) if breakage == "a broken registry" else here(breakable, *call)
     assert_one_line(done, fragment)
 
 
@@ -361,49 +364,6 @@ def test_a_broken_data_file_is_named_by_status_and_costs_its_own_rows(
     assert "`curation repair`" in done.stdout
     (said,) = json.loads(here(breakable, "status", "--json").stdout)["broken"]
     assert (said["folder"], path.name in said["file"]) == ("a", True)
-
-
-def test_the_demo_runs_and_a_second_time_does_nothing(
-    tmp_path: Path, site: Path, here: Curation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = run_in(tmp_path, site, "demo", "--json", "--photographs", "200")
-    assert first.returncode == 0, first.stderr
-    said = json.loads(first.stdout)
-    assert said["total"]["files"] == 216
-    assert said["total"]["embedded"] == said["total"]["ok"] == 213
-    assert {bad["relative_path"] for bad in said["bad"]} == {
-        "coffee/plot_03/healthy/IMG_0399.JPG",
-        "coffee/plot_03/healthy/leaf (1).jpg",
-        "coffee/plot_03/rust/transfer_broke_off.jpg",
-    }
-    found = {kind["kind"]: kind for kind in said["problems"]["kinds"]}
-    assert found["dark"]["examples"] == ["vegetables/tomato/after sunset.jpg"]
-    assert found["blurry"]["images"] > 0
-    assert "coffee/plot_03/healthy/DSC_0977.jpg" in found["mislabelled"]["examples"]
-    assert "coffee/plot_07/leaf_spots/IMG-20240614-WA0003.jpg" in found["conflicting"]["examples"]
-    assert found["leak"]["images"] > 0
-    assert (said["dataset"]["published"]["version"], said["dataset"]["leaks"]) == (1, 0)
-    assert {name for name, rows in said["dataset"]["left_out"].items() if rows} == {"problems", "near"}
-    page = Path(said["contact_sheet"]).read_text()
-    images = tmp_path / "demo_workspace" / "images"
-    files = {str(path.relative_to(images)) for path in images.rglob("*")}
-    for search in said["search"]:
-        assert search["query"] in page
-        scores = [hit["score"] for hit in search["hits"]]
-        assert scores == sorted(scores, reverse=True)
-        assert {hit["relative_path"] for hit in search["hits"]} <= files
-    assert [path.name for path in tmp_path.iterdir()] == ["demo_workspace"]
-    monkeypatch.setattr(settings, "project_dir", lambda: tmp_path)
-    second = here(tmp_path, "demo")
-    assert second.returncode == 0, second.stderr
-    assert "wrote" not in second.stderr
-    assert "scan   0 files read (0 new, 0 changed), 0 gone" in second.stdout
-    assert "embed  0 images, 0 copies" in second.stdout
-    assert "for demonstration, not for decisions" in second.stdout
-    assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
-    assert "213 images measured, " in second.stdout
-    assert "leaves@1  unchanged" in second.stdout
-    assert "What next:" in second.stdout
 
 
 def test_an_interrupted_run_says_that_it_can_go_on(home: Path, site: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import stat
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from curation_assets.files import sync, waiting_lock, write_whole
+from curation_assets_tests.processes import FORKED
 
 
 def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -38,9 +38,8 @@ def _hold(path: Path, held: Event, let_go: Event) -> None:
 
 
 def test_whoever_finds_the_lock_taken_says_so_once_and_waits(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, let_go = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path / "lock", held, let_go))
+    held, let_go = FORKED.Event(), FORKED.Event()
+    other = FORKED.Process(target=_hold, args=(tmp_path / "lock", held, let_go))
     other.start()
     assert held.wait(60)
     said: list[float] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -27,22 +26,19 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.kill_driver import Job, drive
+from curation_assets_tests.processes import FORKED
 
 pytestmark = pytest.mark.slow
 
 KILLS = 5
-
-# Each driver is a fork of a server that has imported torch and transformers, which takes longer than the job.
-SPAWNING = multiprocessing.get_context("forkserver")
-SPAWNING.set_forkserver_preload(["curation_assets_tests.kill_preload"])
 
 
 class Driver:
     """A process with everything imported, that begins when told to."""
 
     def __init__(self, job: Job) -> None:
-        self._connection, other = SPAWNING.Pipe()
-        self._process = SPAWNING.Process(target=drive, args=(job, other), daemon=True)
+        self._connection, other = FORKED.Pipe()
+        self._process = FORKED.Process(target=drive, args=(job, other), daemon=True)
         self._process.start()
         other.close()
 

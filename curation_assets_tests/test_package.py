@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from curation_assets_tests.conftest import jpeg
-
 pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +31,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
     return target
+
+
+# What the demo does a second time, and the pages that are loaded from the package.
+AGAIN = """
+import sys
+from curation_assets.cli import main
+sys.argv = ["curation", "demo"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+import curation_assets
+from curation_assets.definitions import defs
+from curation_assets.gallery.app import create_app
+from curation_assets.gallery.gallery import Gallery
+from curation_assets.pipeline import Pipeline
+from curation_assets.settings import load_settings
+from starlette.testclient import TestClient
+pipeline = Pipeline(load_settings(images_root="demo_workspace/images", lake_root="demo_workspace/lake"))
+page = TestClient(create_app(Gallery(pipeline)), base_url="http://127.0.0.1:8080").get("/")
+print(curation_assets.__file__, page.status_code, len(list(defs.resolve_asset_graph().get_all_asset_keys())))
+"""
 
 
 def run(site: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,33 +75,45 @@ def test_the_wheel_holds_no_tests_and_all_that_is_not_code(site: Path) -> None:
     assert {path.relative_to(site) for path in (site / "curation_assets").rglob("*") if path.is_file()} == in_checkout
 
 
-def test_the_installed_package_runs_searches_and_shows_pages_where_it_is_called(site: Path, tmp_path: Path) -> None:
-    (tmp_path / "images" / "maize").mkdir(parents=True)
-    for number in range(3):
-        (tmp_path / "images" / "maize" / f"{number}.jpg").write_bytes(jpeg(number))
-    done = run(site, tmp_path, "run", "--json")
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = json.loads(done.stdout)
-    assert said["embed"]["encoded"] == 3
-    assert said["tables"]["directory"].startswith(str(tmp_path / "lake")), "relative paths start where it is called"
-    page = tmp_path / "found.html"
-    done = run(site, tmp_path, "search", "a leaf", "--html", str(page))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "maize/" in page.read_text()
-    code = (
-        "import curation_assets\n"
-        "from curation_assets.definitions import defs\n"
-        "from curation_assets.gallery.app import create_app\n"
-        "from curation_assets.gallery.gallery import Gallery\n"
-        "from curation_assets.pipeline import Pipeline\n"
-        "from curation_assets.settings import load_settings\n"
-        "from starlette.testclient import TestClient\n"
-        "page = TestClient(create_app(Gallery(Pipeline(load_settings()))), base_url='http://127.0.0.1:8080').get('/')\n"
-        "print(curation_assets.__file__, page.status_code, len(list(defs.resolve_asset_graph().get_all_asset_keys())))"
-    )
-    done = run(site, tmp_path, "-c", code)
-    assert done.returncode == 0, done.stderr[-2000:]
-    file, status, assets = done.stdout.split()[-3:]
+def test_the_installed_packages_demo_runs_and_a_second_time_does_nothing(site: Path, tmp_path: Path) -> None:
+    first = run(site, tmp_path, "demo", "--json", "--photographs", "200")
+    assert first.returncode == 0, first.stderr[-2000:]
+    said = json.loads(first.stdout)
+    assert said["total"]["files"] == 216
+    assert said["total"]["embedded"] == said["total"]["ok"] == 213
+    assert {bad["relative_path"] for bad in said["bad"]} == {
+        "coffee/plot_03/healthy/IMG_0399.JPG",
+        "coffee/plot_03/healthy/leaf (1).jpg",
+        "coffee/plot_03/rust/transfer_broke_off.jpg",
+    }
+    found = {kind["kind"]: kind for kind in said["problems"]["kinds"]}
+    assert found["dark"]["examples"] == ["vegetables/tomato/after sunset.jpg"]
+    assert found["blurry"]["images"] > 0
+    assert "coffee/plot_03/healthy/DSC_0977.jpg" in found["mislabelled"]["examples"]
+    assert "coffee/plot_07/leaf_spots/IMG-20240614-WA0003.jpg" in found["conflicting"]["examples"]
+    assert found["leak"]["images"] > 0
+    assert (said["dataset"]["published"]["version"], said["dataset"]["leaks"]) == (1, 0)
+    assert {name for name, rows in said["dataset"]["left_out"].items() if rows} == {"problems", "near"}
+    page = Path(said["contact_sheet"]).read_text()
+    images = tmp_path / "demo_workspace" / "images"
+    files = {str(path.relative_to(images)) for path in images.rglob("*")}
+    for search in said["search"]:
+        assert search["query"] in page
+        scores = [hit["score"] for hit in search["hits"]]
+        assert scores == sorted(scores, reverse=True)
+        assert {hit["relative_path"] for hit in search["hits"]} <= files
+    assert [path.name for path in tmp_path.iterdir()] == ["demo_workspace"]
+    second = run(site, tmp_path, "-c", AGAIN)
+    assert second.returncode == 0, second.stderr[-2000:]
+    assert "wrote" not in second.stderr
+    assert "scan   0 files read (0 new, 0 changed), 0 gone" in second.stdout
+    assert "embed  0 images, 0 copies" in second.stdout
+    assert "for demonstration, not for decisions" in second.stdout
+    assert str(tmp_path / "demo_workspace" / "search.html") in second.stdout
+    assert "213 images measured, " in second.stdout
+    assert "leaves@1  unchanged" in second.stdout
+    assert "What next:" in second.stdout
+    file, status, assets = second.stdout.split()[-3:]
     assert file.startswith(str(site))
     assert status == "200"
     assert int(assets) >= 6

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from curation_assets.clip.source import DEMO_FOLDER, resolve
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings
 from curation_assets_tests.conftest import downloaded, register
+from curation_assets_tests.processes import FORKED, run_script
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -183,79 +185,41 @@ def test_a_promotion_that_was_cut_off_is_rolled_back_to_the_champion_before_it(
     assert ready.registry.rollback() == second
 
 
+def _champions(settings: Settings, kinds: Sequence[str]) -> list[str]:
+    """What processes that begin at once say of the champion: a writer registers the model, a reader waits for it."""
+    together, said = FORKED.Barrier(len(kinds)), FORKED.SimpleQueue()
+    processes = [FORKED.Process(target=_say_champion, args=(settings, kind, together, said)) for kind in kinds]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+    assert [process.exitcode for process in processes] == [0] * len(kinds)
+    return [said.get() for _ in processes]
+
+
+def _say_champion(settings: Settings, kind: str, together: Barrier, said: SimpleQueue[str]) -> None:
+    pipeline = Pipeline(settings)
+    together.wait(120)
+    if kind == "writer":
+        pipeline.selection.choose()
+    while True:  # a reader sees the database from its first byte on
+        try:
+            said.put(pipeline.registry.champion().version)
+            return
+        except NotRegisteredError:
+            time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_processes_that_register_the_same_model_at_once_make_one_version(ready: Pipeline, other_weights: Path) -> None:
-    script = (
-        "from curation_assets.pipeline import Pipeline; from curation_assets.settings import load_settings; "
-        "import torch, mlflow.pyfunc; pipeline = Pipeline(load_settings()); print('ready', flush=True); input(); "
-        "print(pipeline.selection.choose().model.version)"
-    )
-    settings = ready.settings
-    env = os.environ | {
-        "CURATION_IMAGES_ROOT": str(settings.images_root),
-        "CURATION_LAKE_ROOT": str(settings.lake_root),
-        "CURATION_MODEL_SOURCE": str(other_weights),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert said == ["2\n", "2\n"]
+    settings = ready.settings.model_copy(update={"model_source": str(other_weights)})
+    assert _champions(settings, ["writer", "writer"]) == ["2", "2"]
     assert versions(ready) == [1, 2]
 
 
 @pytest.mark.slow
 def test_processes_that_start_at_once_on_a_fresh_registry_all_use_it(pipeline: Pipeline) -> None:
-    script = """
-import sys, time
-import mlflow.pyfunc
-if sys.argv[1] == "writer":
-    import torch
-from curation_assets.clip.registry import NotRegisteredError
-from curation_assets.pipeline import Pipeline
-from curation_assets.settings import load_settings
-pipeline = Pipeline(load_settings())
-print("ready", flush=True)
-input()
-if sys.argv[1] == "writer":
-    pipeline.selection.choose()
-while True:  # a reader sees the database from its first byte on
-    try:
-        print(pipeline.registry.champion().version)
-        break
-    except NotRegisteredError:
-        time.sleep(0.005)
-"""
-    env = os.environ | {
-        "CURATION_IMAGES_ROOT": str(pipeline.settings.images_root),
-        "CURATION_LAKE_ROOT": str(pipeline.settings.lake_root),
-        "CURATION_MODEL_SOURCE": "demo",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, kind], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for kind in ("writer", "reader", "writer")
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=200)[0] for process in processes]
-    assert said == ["1\n"] * 3
+    assert _champions(pipeline.settings, ["writer", "reader", "writer"]) == ["1"] * 3
     assert versions(pipeline) == [1]
 
 
@@ -487,6 +451,7 @@ def test_what_a_killed_registration_left_goes_with_the_next(
     script = f"""
 import os, signal, mlflow.pyfunc, mlflow
 from curation_assets.pipeline import Pipeline
+from curation_assets.settings import Settings
 from curation_assets.settings import load_settings
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if {place!r} == "log_model":
@@ -502,7 +467,7 @@ Pipeline(load_settings()).selection.choose()
         "CURATION_LAKE_ROOT": str(pipeline.settings.lake_root),
         "CURATION_MODEL_SOURCE": str(other_weights),
     }
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    done = run_script(script, env=env)
     assert done.returncode == -9, done.stderr
     left = {path.name for path in models.iterdir()} - before
     assert len(left) == 1

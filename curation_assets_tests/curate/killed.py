@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 
 from curation_assets.settings import Settings
+from curation_assets_tests.processes import run_script
 
 Place = tuple[str, str, str]  # module, class or "", and what is called there when the process is killed
 
@@ -44,7 +42,5 @@ def kill(settings: Settings, work: str, place: Place, calls: int = 0) -> None:
         calls: that go well before.
     """
     arguments = (str(settings.images_root), str(settings.lake_root), work, *place, str(calls))
-    killed = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, *arguments], env=os.environ, capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_script(_SCRIPT, *arguments)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,7 @@ from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, Place
+from curation_assets_tests.processes import run_script
 
 
 @pytest.fixture
@@ -189,9 +187,8 @@ def test_a_killed_process_leaves_all_of_a_version_or_none_and_the_next_one_finis
     table: LakeTable, what: str, place: Place
 ) -> None:
     put(table, rows(a="train"), 0)
-    arguments = [sys.executable, "-c", _KILLED, str(table.path), what, *place]
-    killed = subprocess.run(arguments, env=os.environ, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_script(_KILLED, str(table.path), what, *place)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     is_done = place == AFTER_THE_COMMIT
     there = [(one.version, one.images) for one in versions(table)]
     if what == "publish":

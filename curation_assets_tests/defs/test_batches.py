@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from curation_assets.defs.ingest import folders_config
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
+from curation_assets_tests.processes import FORKED
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 INDEX, QUALITY = dg.AssetKey("image_search_index"), dg.AssetKey("image_quality")
@@ -186,9 +186,7 @@ def test_a_run_whose_process_was_killed_loses_no_folder(
         fill(folder, 2)
     home = tmp_path / "dagster"
     home.mkdir()
-    killed = multiprocessing.get_context("spawn").Process(
-        target=die_in_the_second_folder, args=(ready.settings, str(home))
-    )
+    killed = FORKED.Process(target=die_in_the_second_folder, args=(ready.settings, str(home)))
     killed.start()
     killed.join(120)
     assert killed.exitcode == -signal.SIGKILL

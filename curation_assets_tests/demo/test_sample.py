@@ -18,7 +18,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 
-PHOTOGRAPHS = 64
+PHOTOGRAPHS = 32
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from curation_assets.commands.datasets import FORMATS, LINKS
 from curation_assets.export import formats, protocol
 from curation_assets_tests.export.conftest import Command, Export
+from curation_assets_tests.processes import run_script
 
 
 def test_the_help_names_the_formats_and_links_there_are() -> None:
@@ -83,10 +81,8 @@ pipeline_at(home).export_dataset("leaves", None, "folders", home / "out", Option
 def test_a_killed_process_leaves_nothing_under_the_final_name_and_the_next_one_goes_on(
     home: Path, export: Export, place: str
 ) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(home), place], env=os.environ, capture_output=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = run_script(_KILLED, str(home), place)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (home / "out").exists()
     done = export("folders")
     assert done.resumed >= 1 if place == "note" else done.resumed == 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -20,8 +19,8 @@ from curation_assets.lake.staging import StagedFile
 from curation_assets.lake.table import LakeTable, PartitionChangedError
 from curation_assets.progress import LogProgress
 from curation_assets_tests.lake.test_table import add, batch, rows
+from curation_assets_tests.processes import FORKED
 
-SPAWN = multiprocessing.get_context("spawn")
 WITHOUT = replace(DIRECTORY, partition_column=None)
 BY_CAMERA = replace(DIRECTORY, partition_column="camera")
 
@@ -158,9 +157,9 @@ def _change_both(path: Path, order: list[str], together: Barrier) -> None:
 
 
 def test_two_who_want_the_same_partitions_in_another_order_do_not_wait_for_ever(table: LakeTable) -> None:
-    together = SPAWN.Barrier(2)
+    together = FORKED.Barrier(2)
     processes = [
-        SPAWN.Process(target=_change_both, args=(table.path, order, together)) for order in (["a", "b"], ["b", "a"])
+        FORKED.Process(target=_change_both, args=(table.path, order, together)) for order in (["a", "b"], ["b", "a"])
     ]
     for process in processes:
         process.start()

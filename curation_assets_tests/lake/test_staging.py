@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import pickle
 import re
@@ -22,8 +21,7 @@ from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable
 from curation_assets_tests.lake.test_table import ODD_FOLDERS, add, batch, rows
-
-SPAWN = multiprocessing.get_context("spawn")
+from curation_assets_tests.processes import FORKED
 
 
 @pytest.fixture
@@ -189,7 +187,7 @@ def _die(path: Path, scenario: str) -> None:
 def test_what_a_killed_process_left_is_swept_and_what_it_committed_stays(table: LakeTable, scenario: str) -> None:
     add(table, "a", ["old"])
     add(table, "b", ["other"])
-    process = SPAWN.Process(target=_die, args=(table.path, scenario))
+    process = FORKED.Process(target=_die, args=(table.path, scenario))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -210,7 +208,7 @@ def test_what_a_killed_process_left_is_swept_and_what_it_committed_stays(table: 
 @pytest.mark.parametrize("is_earlier", [False, True], ids=["now", "an empty marker of 0.1.0"])
 def test_what_is_left_of_a_folder_that_never_comes_again_goes_too(table: LakeTable, is_earlier: bool) -> None:
     add(table, "b", ["other"])
-    process = SPAWN.Process(target=_die, args=(table.path, "before the commit"))
+    process = FORKED.Process(target=_die, args=(table.path, "before the commit"))
     process.start()
     process.join(60)
     if is_earlier:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +25,9 @@ from curation_assets.lake.snapshot import Snapshot
 from curation_assets.lake.staging import StagedFile
 from curation_assets.lake.storage import LocalStorage
 from curation_assets.lake.table import LakeTable, PartitionChangedError
+from curation_assets_tests.processes import FORKED
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-SPAWN = multiprocessing.get_context("spawn")  # deltalake panics after a fork
 
 ODD_FOLDERS = [
     ".",
@@ -149,8 +148,8 @@ def _create_all(paths: list[Path], together: Barrier) -> None:
 
 
 def _run_together(target: Callable[..., None], arguments: Sequence[tuple[object, ...]]) -> None:
-    together = SPAWN.Barrier(len(arguments))
-    processes = [SPAWN.Process(target=target, args=(*args, together)) for args in arguments]
+    together = FORKED.Barrier(len(arguments))
+    processes = [FORKED.Process(target=target, args=(*args, together)) for args in arguments]
     for process in processes:
         process.start()
     for process in processes:

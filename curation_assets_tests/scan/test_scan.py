@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -41,8 +40,8 @@ from curation_assets.scan.result import ScanResult
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.images.test_decode import encoded, four_corners, png_header
 from curation_assets_tests.images.test_names import NAMES
+from curation_assets_tests.processes import FORKED
 
-SPAWN = multiprocessing.get_context("spawn")
 FOLDER = "maize"
 
 
@@ -614,9 +613,9 @@ def test_two_processes_scanning_the_same_and_different_folders_leave_every_image
 ) -> None:
     for folder in ("a", "b", "c", "d"):
         fill(folder, 5)
-    together = SPAWN.Barrier(2)
+    together = FORKED.Barrier(2)
     orders = (["a", "b", "c"], ["a", "c", "d", "b"])
-    processes = [SPAWN.Process(target=_scan_all, args=(images, tmp_path / "lake", o, together)) for o in orders]
+    processes = [FORKED.Process(target=_scan_all, args=(images, tmp_path / "lake", o, together)) for o in orders]
     for process in processes:
         process.start()
     for process in processes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from curation_assets.search import refresh as refreshing
 from curation_assets.search import segments
 from curation_assets.search.index import CURRENT, SearchIndex
 from curation_assets.search.refresh import as_of
+from curation_assets_tests.processes import run_script
 from curation_assets_tests.search.conftest import DIMENSION, MODEL, Lake, vector_of
 
 FOLDERS = ("a", "b/c", "d")
@@ -269,8 +268,8 @@ def test_a_killed_refresh_leaves_the_index_as_it_was_and_the_next_one_leaves_not
     lake.refresh()
     before = (lake.index / CURRENT).read_bytes()
     lake.put("b", {"1.jpg": "q"})
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), place], env={**os.environ}, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killed = run_script(KILLED, str(tmp_path), place)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (lake.index / CURRENT).read_bytes() == before
     opened = SearchIndex.open(lake.index)
     assert opened is not None
