@@ -138,7 +138,12 @@ class Pipeline:
     def registry(self) -> Registry:
         """The model registry."""
         name, folder, own = self._registry_arguments
-        return Registry(name, folder, own=own)
+        return Registry(name, folder, own=own, artifacts=self._artifacts)
+
+    @property
+    def _artifacts(self) -> str | None:
+        place = self.settings.artifacts_root
+        return None if place is None else place.as_uri()
 
     @cached_property
     def selection(self) -> ModelSelection:
@@ -876,7 +881,7 @@ class Pipeline:
         table = self.tables.datasets
         (told,) = [each for each in versions(table, dataset) if each.version == version]
         manifest, cards = read_manifest(table, dataset, version), self.version_card(dataset, version)
-        return log_version(Connection(folder, own), told, table.path, manifest, cards)
+        return log_version(Connection(folder, own, self._artifacts), told, table.path, manifest, cards)
 
     def empty_cards(self, versions: Collection[tuple[str, int]]) -> None:
         """Let MLflow's cards of versions go that show an image which is forgotten, and those of withdrawn versions.
@@ -894,7 +899,7 @@ class Pipeline:
         _, folder, own = self._registry_arguments
         stay = {(each.dataset, each.version) for each in live(self.tables.datasets)}.difference(versions)
         names = {f"{dataset}@{number}" for dataset, number in stay}
-        empty_cards(Connection(folder, own), self.tables.datasets.path, names)
+        empty_cards(Connection(folder, own, self._artifacts), self.tables.datasets.path, names)
 
     def version_card(self, dataset: str, version: int | None) -> dict[str, str]:
         """The card of a version, as ``card.md`` and ``card.html``.

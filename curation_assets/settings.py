@@ -388,6 +388,13 @@ class Settings(BaseSettings):
             "`mlflow` beside the lake, and of a lake in a store `mlflow` in the project"
         ),
     )
+    artifacts_root: Place | None = Field(
+        None,
+        description=(
+            "where MLflow puts the files of models and versions: a folder, `s3://…` (MLflow needs boto3 for it) or "
+            "`gs://…` (google-cloud-storage); unset: `artifacts` beside its SQLite file, or what a tracking server says"
+        ),
+    )
     cache_root: LocalPath = Field(
         Path("~/.cache/curation_assets"),
         description="folder of this machine for copies of search indexes that lie in a store",

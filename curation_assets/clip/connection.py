@@ -33,6 +33,8 @@ class Connection:
     Args:
         folder: of the SQLite file ``mlflow.db`` and ``artifacts``, where there is no tracking URI.
         own: ignore MLflow's variables and use the folder.
+        artifacts: where the files of runs and models of new experiments go; None: into the folder, or where the
+            tracking server says.
 
     Attributes:
         tracking_uri: where runs and experiments are.
@@ -42,9 +44,10 @@ class Connection:
         CurationError: the folder can't be used, as its path has a character that a database's URI can't have.
     """
 
-    def __init__(self, folder: Path, own: bool = False) -> None:
+    def __init__(self, folder: Path, own: bool = False, artifacts: str | None = None) -> None:
         tracking, registry = (None if own else os.environ.get(variable) or None for variable in _URI_VARIABLES)
         self.folder = folder
+        self._artifacts = artifacts
         self.tracking_uri = tracking or f"sqlite:///{folder / 'mlflow.db'}"
         self.is_default = tracking is None
         self._registry_uri = self.tracking_uri if own else registry
@@ -155,7 +158,7 @@ class Connection:
         found = client.get_experiment_by_name(wanted)
         if found is not None:
             return str(found.experiment_id)
-        location = (self.folder / "artifacts").as_uri() if self.is_default else None
+        location = self._artifacts or ((self.folder / "artifacts").as_uri() if self.is_default else None)
         return str(client.create_experiment(wanted, artifact_location=location))
 
     def experiment_name(self, name: str) -> str:

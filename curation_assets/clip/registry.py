@@ -54,14 +54,15 @@ class Registry:
         folder: of the registry where MLflow's variables name none, and of ``downloads``, where a version's files lie
             elsewhere; see ``Connection``.
         own: ignore MLflow's variables and use the folder.
+        artifacts: where files of models that are registered go, rather than into the folder.
 
     Raises:
         CurationError: the folder can't be used, as its path has a character that a database's URI can't have.
     """
 
-    def __init__(self, name: str, folder: Path, own: bool = False) -> None:
+    def __init__(self, name: str, folder: Path, own: bool = False, artifacts: str | None = None) -> None:
         self.name = name
-        self._connection = Connection(folder, own)
+        self._connection = Connection(folder, own, artifacts)
 
     @property
     def folder(self) -> Path:
