@@ -85,3 +85,7 @@ $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(SAY)
 	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/run-installed
+
+# Azure's storage for tests, where there is npm; without it they skip.
+$(VENV)/azurite: | $(VENV)/bin/pip
+	@npm install --silent --no-audit --no-fund --prefix $@ azurite@3.37.0
