@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -169,3 +170,39 @@ def test_a_bucket_that_is_not_there_is_one_line_without_secrets(make: Callable[.
     assert "s3://no-such-bucket/lake" in str(refused.value)
     assert SECRET not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_credentials_that_expire_end_a_run_in_a_line_and_the_next_one_goes_on(
+    make: Callable[..., Pipeline], s3: S3
+) -> None:
+    s3.fail(Fault("PUT", "/lake/|lake/", status=401, skip=8))
+    with pytest.raises(CurationError) as ended:
+        run(make(), LogProgress(), curate=False)
+    assert "401" in str(ended.value)
+    assert "\n" not in str(ended.value)
+    assert SECRET not in str(ended.value)
+    s3.fail()
+    run(make(), LogProgress(), curate=False)
+    assert rows(make())["status"].to_list() == ["ok"] * 12
+    assert make().tables.embeddings.latest().rows() == 12
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_an_hour_off_loses_nothing_of_other_writers(
+    hours: int, make: Callable[..., Pipeline], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(make(), LogProgress(), curate=False)
+    slow, table = make().tables.directory, make().tables.directory
+    base = table.latest()
+    with table.writer("maize") as writer, writer.file() as stage:
+        for batch in base.reader.batches(base.files("maize"), 64):
+            stage.write(batch)
+        really = time.time
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: really() + 3600 * hours)
+            (images / "rye" / "plot 1" / "new.jpg").write_bytes(jpeg(999))
+            run(make(), LogProgress(), curate=False)
+            slow.sweep()
+    table.replace("maize", base, add=stage.files, remove=base.files("maize"))
+    assert Counter(rows(make())["relative_path"]).most_common(1)[0][1] == 1
+    assert len(rows(make())) == 13
