@@ -45,7 +45,11 @@ class ObjectStorage:
         return self.options.of(self.address.scheme)
 
     def uri(self, path: str) -> str:  # noqa: D102
-        return f"{self.address.as_uri()}/{path}" if path else self.address.as_uri()
+        return str(self.address / path)  # polars decodes nothing
+
+    @property
+    def table_uri(self) -> str:  # noqa: D102
+        return self.address.as_uri()
 
     def reason(self, error: BaseException) -> str:  # noqa: D102
         return reason(error, self.options)

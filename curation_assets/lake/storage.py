@@ -51,7 +51,11 @@ class Storage(Protocol):
         """Of the table, as settings and messages name it."""
 
     def uri(self, path: str) -> str:
-        """How libraries that read by themselves name a file; ``""`` is the table."""
+        """How polars names a file."""
+
+    @property
+    def table_uri(self) -> str:
+        """How delta-rs names the table."""
 
     @property
     def library_options(self) -> Mapping[str, str]:
@@ -142,6 +146,10 @@ class LocalStorage:
 
     def uri(self, path: str) -> str:  # noqa: D102
         return str(self.root / path)
+
+    @property
+    def table_uri(self) -> str:  # noqa: D102
+        return str(self.root)
 
     @property
     def library_options(self) -> Mapping[str, str]:  # noqa: D102

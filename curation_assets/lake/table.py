@@ -70,7 +70,7 @@ class LakeTable:
             CurationError: the lake can't be read.
         """
         with explained_table(self.storage):
-            return DeltaTable.is_deltatable(self.storage.uri(""), self._options)
+            return DeltaTable.is_deltatable(self.storage.table_uri, self._options)
 
     def create(self) -> None:
         """Create the table where it doesn't exist, and give an older one the columns that came since.
@@ -88,7 +88,7 @@ class LakeTable:
                 partition_by = None if self.spec.partition_column is None else [self.spec.partition_column]
                 if not self.exists():
                     DeltaTable.create(
-                        self.storage.uri(""),
+                        self.storage.table_uri,
                         storage_options=self._options,
                         schema=Schema.from_arrow(self.spec.arrow_schema),
                         partition_by=partition_by,
@@ -144,7 +144,7 @@ class LakeTable:
         """
         with explained_table(self.storage):
             # Of the newest version: deltalake 1.6.6 counts the history of an earlier one wrongly.
-            commits = DeltaTable(self.storage.uri(""), storage_options=self._options).history()
+            commits = DeltaTable(self.storage.table_uri, storage_options=self._options).history()
             return {c["version"]: datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in commits}
 
     def newest_version(self) -> int:
@@ -346,7 +346,7 @@ class LakeTable:
 
     def _opened(self, version: int | None = None) -> DeltaTable:
         with explained_log(self.storage):
-            return DeltaTable(self.storage.uri(""), version=version, storage_options=self._options)
+            return DeltaTable(self.storage.table_uri, version=version, storage_options=self._options)
 
     def _newest(self) -> tuple[DeltaTable, Snapshot]:
         """The table opened at its newest version; for who holds ``_lock``."""
@@ -402,7 +402,7 @@ class LakeTable:
         fields = Schema.from_arrow(pa.schema([column.field for column in columns])).fields
         for attempt in _retrying():
             with attempt:
-                DeltaTable(self.storage.uri(""), storage_options=self._options).alter.add_columns(fields)
+                DeltaTable(self.storage.table_uri, storage_options=self._options).alter.add_columns(fields)
 
 
 def _retrying() -> Retrying:

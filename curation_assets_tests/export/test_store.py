@@ -55,10 +55,11 @@ def objects(s3: S3, prefix: str = "exports/out") -> dict[str, bytes]:
 # What a format writes differs by nothing but the place, which some of the files name.
 @pytest.mark.parametrize("to", [name for name in NAMES if name not in ("yolo", "coco")])
 def test_objects_are_the_files_that_a_disk_gets(to: str, home: Path, export: Export, store: Store, s3: S3) -> None:
-    on_disk, in_store = export(to), store(to)
+    name = f"out.{to}" if to in ("csv", "jsonl", "parquet") else "out"
+    on_disk, in_store = export(to, name), store(to, f"exports/{name}")
     assert (on_disk.images, on_disk.files, on_disk.bytes) == (in_store.images, in_store.files, in_store.bytes)
-    assert in_store.out == f"s3://{s3.bucket}/exports/out"
-    found, out = objects(s3), home / "out"
+    assert in_store.out == f"s3://{s3.bucket}/exports/{name}"
+    found, out = objects(s3, f"exports/{name}"), home / name
     if out.is_file():
         assert found[""] == out.read_bytes()
         assert set(found) == {"", ".croissant.json"}

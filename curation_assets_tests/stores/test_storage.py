@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.lake.storage import Storage, storage_of
 from curation_assets.lake.table import LakeTable, PartitionChangedError
@@ -38,6 +37,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Somewhere with nothing in it."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     if request.param == "disk":
+        (tmp_path / "table").mkdir()
         return tmp_path / "table", StorageOptions()
     if request.param == "memory":
         return StoreAddress.parse(f"memory://{name}/lake/table"), StorageOptions()
@@ -124,8 +124,9 @@ def test_a_table_is_written_read_and_changed(table: LakeTable) -> None:
     assert table.snapshot(1).rows() == 2
     assert table.vacuum(0)
     assert rows(table) == wanted
-    with pytest.raises(CurationError, match="can't be read"):
-        table.snapshot(1).read(["relative_path"])
+    vacuumed = table.snapshot(1)
+    assert len(vacuumed.read(["relative_path"])) == 0
+    assert len(vacuumed.broken()) == 1
 
 
 def test_of_two_plans_on_one_folder_the_second_is_refused(table: LakeTable, place: Place) -> None:
@@ -134,19 +135,20 @@ def test_of_two_plans_on_one_folder_the_second_is_refused(table: LakeTable, plac
     with table.writer("maize") as writer, writer.file() as stage:
         for batch in base.reader.batches(base.files("maize"), 64):
             stage.write(batch)
-    LakeTable(place[0], DIRECTORY, place[1]).replace("maize", base, add=[], remove=base.files("maize"))
-    with pytest.raises(PartitionChangedError):
-        table.replace("maize", base, add=stage.files, remove=base.files("maize"))
+        LakeTable(place[0], DIRECTORY, place[1]).replace("maize", base, add=[], remove=base.files("maize"))
+        stage.close()
+        with pytest.raises(PartitionChangedError):
+            table.replace("maize", base, add=stage.files, remove=base.files("maize"))
     assert rows(table) == []
 
 
 def test_eight_writers_of_many_folders_all_land(table: LakeTable, place: Place) -> None:
     def write(number: int) -> None:
         own = LakeTable(place[0], DIRECTORY, place[1])
-        for turn in range(3):
+        for turn in range(2):
             add(own, f"field {number}", [f"{turn}.jpg"])
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(8)))
-    assert rows(table) == sorted((f"field {n}", f"field {n}/{turn}.jpg") for n in range(8) for turn in range(3))
-    assert table.newest_version() == 24
+    assert rows(table) == sorted((f"field {n}", f"field {n}/{turn}.jpg") for n in range(8) for turn in range(2))
+    assert table.newest_version() == 16
