@@ -10,7 +10,6 @@ import json
 import random
 import re
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -209,9 +208,7 @@ class _Failing:
             for _ in self.app(environ, lambda *_: None):
                 pass
         if kind.endswith("reset"):
-            connection = environ["werkzeug.socket"]
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.close()
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         start("503 Slow Down", [("Content-Length", "0")])
         return [b""]

@@ -34,7 +34,7 @@ def curation(
     s3.put("photos/rust/field 9/broken.jpg", jpeg()[:300])
     copy_registry(registered_model, tmp_path / "mlflow")
     (tmp_path / "recipes").mkdir()
-    recipe = 'name = "leaves"\n[labels]\nfrom = "folders"\n[split]\ntrain = 0.6\ntest = 0.4\n'
+    recipe = 'name = "leaves"\n[labels]\npath = "{class}/**"\n[split]\ntrain = 0.6\ntest = 0.4\n'
     (tmp_path / "recipes" / "leaves.toml").write_text(recipe)
     for name, value in {
         "IMAGES_ROOT": f"s3://{s3.bucket}/photos",
