@@ -17,9 +17,9 @@ from curation_assets.stores.options import StorageOptions
 _SUBJECTS = (
     ("Images and tables", ("images_", "lake_", "catalog_", "schema_", "directory_", "embeddings_", "folder_", "stor",
                            "max_", "bands", "decode_", "bad_", "leave_", "follow_")),
-    ("Model", ("model_",)),
+    ("Model", ("model_", "mlflow_", "artifacts_")),
     ("Where and how fast", ("engine", "device", "precision", "batch_", "threads", "spark_")),
-    ("Search and zero-shot labels", ("index_", "search_", "standing_", "labels")),
+    ("Search and zero-shot labels", ("index_", "cache_", "search_", "standing_", "labels")),
     (
         "Curation",
         (
