@@ -50,7 +50,8 @@ def reason(error: BaseException, options: StorageOptions) -> str:
         error: of ``obstore`` (a line, and more behind it), ``deltalake`` (a line a level, in colours) or ``polars``.
     """
     code, status, head = _CODE.search(str(error)), _STATUS.search(_head(error)), _head(error)
-    said = [match[match.lastindex or 0].strip() for match in (status, code) if match is not None]
+    said = [] if status is None else [status[0]]
+    said += [] if code is None else [code[1].strip()]
     return options.hidden(", ".join(said) or _TOOK.sub("", _QUERY.sub(r"\1", head)).strip())
 
 
