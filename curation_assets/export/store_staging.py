@@ -25,7 +25,7 @@ from curation_assets.errors import CurationError, explained
 from curation_assets.export.staging import ONLY_FILE, Stage, Written, staged
 from curation_assets.files import free_lock
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import failure
+from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 
@@ -67,6 +67,21 @@ class StoreTarget:
 
         with self._explained(below):
             obstore.put(self._store, self.address.key(below), data)
+
+    def put_new(self, data: Path) -> None:
+        """Write an object in the address's place.
+
+        Raises:
+            CurationError: there is one.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained(""):
+            try:
+                obstore.put(self._store, self.address.key(""), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                raise CurationError(f"{self} is there already") from None
 
     def get(self, below: str) -> bytes | None:
         """Read one; None where there is none."""
@@ -114,16 +129,8 @@ class StoreTarget:
     def _store(self) -> ObjectStore:
         return open_store(self.address.root, self.options)
 
-    @contextmanager
-    def _explained(self, below: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except (BaseError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk
-                raise
-            raise failure(error, self.address / below if below else self.address, self.options) from None
+    def _explained(self, below: str) -> AbstractContextManager[None]:
+        return explained_store(self.address / below if below else self.address, self.options)
 
 
 class StoreStage(Stage):
@@ -136,7 +143,7 @@ class StoreStage(Stage):
 
     def note(self, name: str, written: Written) -> None:
         """Put a file that is whole. Threads may."""
-        self._there.put("" if self._is_file else name, self._files / name)
+        self._there.put(name, self._files / name)
         super().note(name, written)
         (self._files / name).unlink()
 
@@ -149,7 +156,7 @@ class StoreStage(Stage):
         """Put what is left, what tells of the export last."""
         refuse_store_target(self._there, self._digest, is_file=self._is_file)
         if self._is_file:
-            self._there.put("", self._files / ONLY_FILE)
+            self._there.put_new(self._files / ONLY_FILE)
             return
         left = [
             (Path(above) / name).relative_to(self._files).as_posix()

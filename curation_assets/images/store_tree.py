@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curation_assets.errors import CurationError, is_panic
+from curation_assets.errors import CurationError
 from curation_assets.images.listing import (
     LISTING_SCHEMA,
     FileTimes,
@@ -30,7 +30,7 @@ from curation_assets.images.source import FileRead, FileReader, read_bytes
 from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted, tag_of
 from curation_assets.images.walk import LEFT_OUT_REASON, OWN_REASON, WalkRules
 from curation_assets.stores.address import StoreAddress, is_address
-from curation_assets.stores.errors import failure
+from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 
@@ -195,16 +195,8 @@ class StoreTree:
         keys = KeyListing(self.address, self.options)
         return self._is_key(relative_dir) and any(len(frame) for frame in keys.below(path_from_text(relative_dir)))
 
-    @contextmanager
-    def _explained(self, relative_path: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, BaseError | OSError | ValueError) and not is_panic(error):
-                raise
-            raise failure(error, self.address / relative_path, self.options) from None
+    def _explained(self, relative_path: str) -> AbstractContextManager[None]:
+        return explained_store(self.address / relative_path, self.options)
 
     def _get(self, relative_path: str) -> FileRead:
         import obstore

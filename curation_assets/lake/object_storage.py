@@ -6,7 +6,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation_assets.errors import is_panic
 from curation_assets.lake.storage import StoredFile
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import failure, reason
+from curation_assets.stores.errors import explained_store, reason
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 
@@ -159,18 +158,8 @@ class ObjectStorage:
         with self._explained(prefix):
             return obstore.list_with_delimiter(self._store, self._key(prefix) or None)
 
-    @contextmanager
-    def _explained(self, path: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except (BaseError, OSError, ValueError) as error:
-            raise failure(error, self.address / path, self.options) from None
-        except BaseException as error:
-            if not is_panic(error):
-                raise
-            raise failure(error, self.address / path, self.options) from None
+    def _explained(self, path: str) -> AbstractContextManager[None]:
+        return explained_store(self.address / path, self.options)
 
 
 class _Read(io.RawIOBase):

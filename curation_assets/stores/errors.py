@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from curation_assets.errors import CurationError
+from curation_assets.errors import CurationError, is_panic
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.options import StorageOptions
 
@@ -19,6 +21,28 @@ _NOT_LET_IN = frozenset((
     *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch"),
     *("TokenRefreshRequired", "AuthenticationFailed", "InvalidAuthenticationInfo", "NoSuchBucket", "ContainerNotFound"),
 ))  # fmt: skip
+
+
+@contextmanager
+def explained_store(place: StoreAddress, options: StorageOptions) -> Iterator[None]:
+    """What ``obstore`` raises in the block, after all its attempts, as :func:`failure` has it.
+
+    Args:
+        place: of what is asked for.
+
+    Raises:
+        OSError: it is about this object; or of this machine's own disk, as it came.
+        CurationError: nothing more can be had of the store for now.
+    """
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except BaseException as error:
+        is_of_store = isinstance(error, BaseError | ValueError) or (isinstance(error, OSError) and error.errno is None)
+        if not is_of_store and not is_panic(error):
+            raise
+        raise failure(error, place, options) from None
 
 
 def failure(error: BaseException, address: StoreAddress, options: StorageOptions) -> OSError | CurationError:

@@ -25,7 +25,7 @@ from filelock import Timeout
 from curation_assets.errors import CurationError
 from curation_assets.files import free_lock, waiting_lock, write_whole
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import failure
+from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 
@@ -257,17 +257,14 @@ class Mirror:
 
     @contextmanager
     def _explained(self, below: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
+        place = self.address / below if below else self.address
         try:
-            yield
-        except (BaseError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk
-                raise
-            failed = failure(error, self.address / below, self.options)
-            if isinstance(failed, FileNotFoundError):
-                raise failed from None
-            raise CurationError(f"{self.address / below}: {failed}") from None
+            with explained_store(place, self.options):
+                yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise CurationError(f"search index {place}: {error}; copies lie in {self.folder}") from None
 
 
 def _known(tag: str, status: os.stat_result) -> _Known:
