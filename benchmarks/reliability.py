@@ -53,23 +53,13 @@ def main() -> None:
 
 def _part(kind: str, seed: int) -> dict[str, object]:
     """One small lake, in a bucket of its own."""
-    from curation_assets.settings import load_settings
-    from curation_assets_tests.stores.reliability import meet_faults, meet_kills
+    from curation_assets_tests.stores.reliability import meet_faults, meet_kills, small_lake
     from curation_assets_tests.stores.s3_server import s3_server
 
     with tempfile.TemporaryDirectory() as folder, s3_server() as store:
-        home = Path(folder)
         store.bucket = f"bucket-{uuid.uuid4().hex[:12]}"
         store.client.create_bucket(Bucket=store.bucket)
-        settings = load_settings(
-            images_root=home / "photographs",
-            lake_root=f"s3://{store.bucket}/lake",
-            cache_root=home / "cache",
-            mlflow_root=home / "mlflow",
-            model_source="demo",
-            settle_seconds=0,
-            storage_options=store.options,
-        )
+        settings = small_lake(store, Path(folder))
         if kind == "faults":
             told = meet_faults(settings, store, seed, FAULTS_A_SEED)
         else:

@@ -1237,7 +1237,7 @@ class Pipeline:
 
     @cached_property
     def _spark_verification(self) -> SparkVerification | None:
-        if self.settings.engine != "spark":
+        if self.settings.engine != "spark" or self.settings.index_mirror is not None:  # then pictures are here alone
             return None
         from curation_assets.curate.duplicates.spark import SparkVerification
 
@@ -1245,7 +1245,7 @@ class Pipeline:
 
     @cached_property
     def _spark_lists(self) -> SparkLists | None:
-        if self.settings.engine != "spark":
+        if self.settings.engine != "spark" or self.settings.index_mirror is not None:  # then copies are here alone
             return None
         from curation_assets.curate.neighbours.spark import SparkLists
 

@@ -36,7 +36,7 @@ class SparkMeasuring(SparkJob):
         """Staged files and what measuring them did, a row group at a time, after all are done."""
         units = [MeasuringUnit(table, group, source, writer, options, added) for group in groups]
         advance = Advance(progress, sum(len(unit.group.rows) for unit in units))
-        yield from run_units(self._session(), writer.scratch, units, advance)
+        yield from run_units(self._session(), writer.shared, units, advance)
 
 
 @dataclass(frozen=True)

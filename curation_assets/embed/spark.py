@@ -12,7 +12,6 @@ Images root (where images aren't stored), lake and model have to be reachable by
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ from curation_assets.lake.snapshot import DataFile, TableReader
 from curation_assets.lake.staging import PartitionWriter, StagedFile
 from curation_assets.progress import Advance, Progress
 from curation_assets.spark.session import slots
-from curation_assets.spark.units import RESULT, Task, carried_out, collect, run_units
+from curation_assets.spark.units import RESULT, Handover, Task, carried_out, collect, run_units
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -90,7 +89,7 @@ class SparkEngine:
         named = (
             [] if self._table_name is None else self._encoded_by_name(spark, self._table_name, work, writer, advance)
         )
-        for result in chain(named, run_units(spark, writer.scratch, self._units(spark, work, writer), advance)):
+        for result in chain(named, run_units(spark, writer.shared, self._units(spark, work, writer), advance)):
             if result.computed is not None:
                 devices[result.worker] = result.computed.devices
                 result.computed = replace(result.computed, devices=sum(devices.values()))
@@ -110,7 +109,7 @@ class SparkEngine:
     def merge(self, work: Work, writer: PartitionWriter, bins: Sequence[Sequence[DataFile]]) -> list[StagedFile]:
         """Join each list of files of the embeddings table into one, on the executors."""
         units = [MergeUnit(work.embeddings, list(files), writer) for files in bins]
-        results = run_units(self._session(), writer.scratch, units, lambda _: None)
+        results = run_units(self._session(), writer.shared, units, lambda _: None)
         return [staged for result in results for staged in result.staged]
 
     def _encoded_by_name(
@@ -121,21 +120,20 @@ class SparkEngine:
 
         if not len(work.todo):
             return []
-        unit = writer.scratch / "by_name.unit"
         todo = dict(work.todo.select("relative_path", "content_sha256").iter_rows())
-        unit.write_bytes(pickle.dumps(NamedRows(todo, self._target(work, writer, work.todo["content_sha256"]))))
+        handover = Handover(writer.shared)
+        unit = handover.put(NamedRows(todo, self._target(work, writer, work.todo["content_sha256"])))
         try:
             frame = spark.table(name)
             wanted = frame.where(frame["folder"] == work.folder).where(frame["status"] == "ok").select(*_NAMED)
         except PySparkException as error:
             raise CurationError(f"Spark can't read {name} by its name: {first_line(error)}") from error
-        given_up = unit.with_suffix(".error")
 
         def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            yield carried_out(unit, given_up, lambda named: named.carry_out(batches, Task.current()))
+            yield carried_out(handover, unit, lambda named: named.carry_out(batches, Task.current()))
 
         parts: list[TaskResult] = collect(spark, wanted.mapInArrow(carry_out, RESULT), advance)
-        unit.unlink()
+        handover.delete([unit])
         seen = {sha256 for part in parts for sha256 in part.seen}
         missing = [sha256 for sha256 in todo.values() if sha256 not in seen]
         return [*parts, TaskResult(unusable=dict.fromkeys(missing, _NOT_FOUND))]

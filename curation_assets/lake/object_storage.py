@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -52,9 +50,6 @@ class ObjectStorage:
 
     def reason(self, error: BaseException) -> str:  # noqa: D102
         return reason(error, self.options)
-
-    def scratch(self, prefix: str) -> Path:  # noqa: ARG002, D102
-        return Path(tempfile.mkdtemp(prefix="curation-"))
 
     def size(self, path: str) -> int:  # noqa: D102
         return int(self._head(path)["size"])

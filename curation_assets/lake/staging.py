@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +23,7 @@ from curation_assets.lake.columns import conformed
 from curation_assets.lake.layout import FILE_BYTES, FILE_ROWS, is_full, is_large_enough
 from curation_assets.lake.problems import explained_table
 from curation_assets.lake.schemas import TableSpec
-from curation_assets.lake.storage import Storage, StoredFile
+from curation_assets.lake.storage import SharedFiles, Storage, StoredFile
 
 ROW_GROUP_BYTES = 32 * 2**20
 ROW_GROUP_ROWS = 2048
@@ -129,9 +128,9 @@ class PartitionWriter:
         return any(True for _ in _left(self._storage, self._markers))
 
     @property
-    def scratch(self) -> Path:
-        """Folder for files that whoever holds the right to write may need; a sweep empties it."""
-        return self._storage.scratch(self._markers)
+    def shared(self) -> SharedFiles:
+        """Files that the processes of whoever holds the right to write hand each other; a sweep deletes them."""
+        return SharedFiles(self._storage, self._markers)
 
 
 class ParquetStage:

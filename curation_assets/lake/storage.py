@@ -64,9 +64,6 @@ class Storage(Protocol):
     def reason(self, error: BaseException) -> str:
         """Why a library that reads by itself failed, in a line without secrets."""
 
-    def scratch(self, prefix: str) -> Path:
-        """Folder for files that the processes of one job hand each other, below a directory."""
-
     def size(self, path: str) -> int:
         """Bytes of a file."""
 
@@ -140,9 +137,6 @@ class LocalStorage:
     @property
     def location(self) -> str:  # noqa: D102
         return str(self.root)
-
-    def scratch(self, prefix: str) -> Path:  # noqa: D102
-        return self.root / prefix
 
     def uri(self, path: str) -> str:  # noqa: D102
         return str(self.root / path)
@@ -262,6 +256,38 @@ class LocalStorage:
                     raise
                 is_held = False
             yield is_held
+
+
+@dataclass(frozen=True)
+class SharedFiles:
+    """Small files right below a directory of a table, in which the processes of one job hand each other work."""
+
+    storage: Storage
+    directory: str
+
+    def where(self, name: str) -> str:
+        """Of a file, for people."""
+        return f"{self.storage.location}/{self.directory}/{name}"
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file."""
+        self.storage.put(f"{self.directory}/{name}", data)
+
+    def get(self, name: str) -> bytes:
+        """Read one.
+
+        Raises:
+            OSError: it isn't there, or can't be read.
+        """
+        return self.storage.get(f"{self.directory}/{name}")
+
+    def exists(self, name: str) -> bool:
+        """Whether one is there."""
+        return self.storage.exists(f"{self.directory}/{name}")
+
+    def delete(self, name: str) -> None:
+        """Remove one; one that isn't there is no error."""
+        self.storage.delete(f"{self.directory}/{name}")
 
 
 def storage_of(place: Path | StoreAddress, options: StorageOptions) -> Storage:

@@ -40,7 +40,7 @@ class SparkScan(SparkJob):
         """
         units = [ScanUnit(unit, table, writer, source, limits) for unit in plan.units if not unit.drops_only]
         scanned = ScanPiece(remove=[file for unit in plan.units if unit.drops_only for file in unit.replaces])
-        for written in run_units(self._session(), writer.scratch, units, Advance(progress, plan.to_read)):
+        for written in run_units(self._session(), writer.shared, units, Advance(progress, plan.to_read)):
             scanned.add += written.add
             scanned.remove += written.remove
             scanned.counts.add(written.counts)

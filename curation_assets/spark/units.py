@@ -1,30 +1,34 @@
 """Units of work on Spark's executors: each is a task, what it returns comes back, and nothing else does.
 
-A unit travels through a file in a folder that the driver and the executors share, so that the driver holds one of
-them at a time and a task reads its own. A task that is lost is begun again by Spark, on the same unit; the result of
-whichever attempt came first counts.
+A unit travels through a file that the driver and the executors share, so that the driver holds some of them at a time
+and a task reads its own; credentials aren't in it, but in what Spark sends. A task that is lost is begun again by
+Spark, on the same unit; the result of whichever attempt came first counts.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
 import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from curation_assets.errors import CurationError, first_line
+from curation_assets.lake.storage import SharedFiles
+from curation_assets.stores.options import StorageOptions
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _LOOK_SECONDS = 0.5
+_AT_ONCE = 16  # units that are written: in a store each takes the time of an answer
 RESULT = "result binary"  # schema of what a task gives back
 
 
@@ -66,13 +70,71 @@ class Task:
         return cls(context.cpus(), tuple(gpus.addresses) if gpus else ())
 
 
+@dataclass(frozen=True)
+class Handover:
+    """Units in shared files. It is sent to the executors, and what is secret with it.
+
+    Attributes:
+        options: of the stores that the units know.
+        given_up: file that says that a unit can't be carried out, and why.
+    """
+
+    files: SharedFiles
+    options: list[StorageOptions] = field(default_factory=list, repr=False)
+    given_up: str = field(default_factory=lambda: f"{uuid.uuid4().hex}.error")
+
+    def put(self, unit: Any) -> str:
+        """Write a unit; gives its name."""
+        name, file = f"{uuid.uuid4().hex}.unit", io.BytesIO()
+        _Pickler(file, self.options).dump(unit)
+        self.files.put(name, file.getvalue())
+        return name
+
+    def get(self, name: str) -> Any:
+        """Read a unit.
+
+        Raises:
+            OSError: it isn't there, or can't be read.
+        """
+        return _Unpickler(io.BytesIO(self.files.get(name)), self.options).load()
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Remove units, and what was given up."""
+        with ThreadPoolExecutor(_AT_ONCE, "handover") as pool:
+            list(pool.map(self.files.delete, [*names, self.given_up]))
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves options out: in their place stands their number."""
+
+    def __init__(self, file: io.BytesIO, options: list[StorageOptions]) -> None:
+        super().__init__(file)
+        self._options = options
+
+    def persistent_id(self, part: Any) -> int | None:
+        if not isinstance(part, StorageOptions):
+            return None
+        if part not in self._options:
+            self._options.append(part)
+        return self._options.index(part)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, options: list[StorageOptions]) -> None:
+        super().__init__(file)
+        self._options = options
+
+    def persistent_load(self, number: int) -> StorageOptions:
+        return self._options[number]
+
+
 def run_units(
-    spark: SparkSession, scratch: Path, units: Iterable[Unit], on_part: Callable[[float], object]
+    spark: SparkSession, files: SharedFiles, units: Iterable[Unit], on_part: Callable[[float], object]
 ) -> list[Any]:
     """Carry out units on the executors, and wait for all of them.
 
     Args:
-        scratch: folder that the executors see under the same path.
+        files: that the executors see as well.
         on_part: called on this thread with the part of the units that have been carried out since the last call; may
             raise to stop the job.
 
@@ -82,21 +144,25 @@ def run_units(
     Raises:
         CurationError: a unit raised it, or the job failed for good.
     """
-    files = [_write(scratch, unit) for unit in units]
-    if not files:
-        return []
-    given_up = scratch / f"{uuid.uuid4().hex}.error"
-
-    def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for index in batch.column(0).to_pylist():
-                yield carried_out(Path(files[index]), given_up, lambda unit: unit.carry_out(Task.current()))
-
+    handover = Handover(files)
+    names: list[str] = []
     try:
-        return collect(spark, spark.range(0, len(files), 1, len(files)).mapInArrow(carry_out, RESULT), on_part)
+        with ThreadPoolExecutor(_AT_ONCE, "handover") as pool:
+            waiting = iter(units)
+            while some := list(islice(waiting, _AT_ONCE)):
+                names += pool.map(handover.put, some)
+        if not names:
+            return []
+
+        def carry_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for index in batch.column(0).to_pylist():
+                    yield carried_out(handover, names[index], lambda unit: unit.carry_out(Task.current()))
+
+        return collect(spark, spark.range(0, len(names), 1, len(names)).mapInArrow(carry_out, RESULT), on_part)
     finally:
-        for file in (*map(Path, files), given_up):
-            file.unlink(missing_ok=True)
+        if names:
+            handover.delete(names)
 
 
 def collect(spark: SparkSession, frame: Any, on_part: Callable[[float], object]) -> list[Any]:
@@ -135,36 +201,28 @@ def collect(spark: SparkSession, frame: Any, on_part: Callable[[float], object])
     return results
 
 
-def carried_out(file: Path, given_up: Path, work: Callable[[Any], Any]) -> pa.RecordBatch:
-    """What ``work`` makes of the unit in a file, as the one row that a task gives back.
+def carried_out(handover: Handover, name: str, work: Callable[[Any], Any]) -> pa.RecordBatch:
+    """What ``work`` makes of a unit, as the one row that a task gives back.
 
     A CurationError is a result too, since trying again would not mend it; tasks that begin after one only repeat it.
-
-    Args:
-        given_up: file that says that there was one.
     """
+    files = handover.files
     try:
-        if given_up.exists():
-            raise CurationError(given_up.read_text())
+        if files.exists(handover.given_up):
+            raise CurationError(files.get(handover.given_up).decode())
         try:
-            unit = pickle.loads(file.read_bytes())
+            unit = handover.get(name)
         except FileNotFoundError:
             raise CurationError(
-                f"executor {socket.gethostname()} does not see {file}: lake, images and registry have to be there "
-                "under the same paths"
+                f"executor {socket.gethostname()} does not see {files.where(name)}: lake, images and registry have to "
+                "be there under the same paths"
             ) from None
         value = work(unit)
     except CurationError as error:
-        with suppress(OSError):
-            given_up.write_text(str(error))
+        with suppress(OSError, CurationError):
+            files.put(handover.given_up, str(error).encode())
         value = error
     return pa.record_batch([pa.array([pickle.dumps(value)], pa.binary())], names=["result"])
-
-
-def _write(scratch: Path, unit: Unit) -> str:
-    file = scratch / f"{uuid.uuid4().hex}.unit"
-    file.write_bytes(pickle.dumps(unit))
-    return str(file)
 
 
 def _part_done(context: Any, group: str) -> float:

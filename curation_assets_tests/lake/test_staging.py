@@ -147,10 +147,10 @@ def test_what_is_finished_but_not_committed_goes_with_its_writer(table: LakeTabl
     with table.writer("a") as writer:
         with writer.file() as file:
             file.write(batch(DIRECTORY, "a", ["2"]))
-        (writer.scratch / "of an executor.unit").touch()
+        writer.shared.put("of an executor.unit", b"")
         assert file.staged is not None
     assert list((table.path / "folder=a").iterdir()) == [kept]
-    assert [path.name for path in writer.scratch.iterdir()] == ["lock"]
+    assert [path.name for path in (table.path / writer.shared.directory).iterdir()] == ["lock"]
 
 
 def test_a_pickled_writer_stages_files_for_the_one_who_holds_the_right(table: LakeTable) -> None:

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from curation_assets.errors import CurationError
+from curation_assets.lake.object_storage import ObjectStorage
+from curation_assets.lake.storage import LocalStorage, SharedFiles
 from curation_assets.spark.session import slots
-from curation_assets.spark.units import Task, run_units
+from curation_assets.spark.units import Handover, Task, run_units
+from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.options import StorageOptions
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +58,13 @@ class Refuses:
         raise CurationError("the model is another one than was registered")
 
 
+def shared(folder: Path) -> SharedFiles:
+    return SharedFiles(LocalStorage(folder), ".")
+
+
 def test_results_come_in_the_order_of_the_units_from_other_processes(spark: Any, tmp_path: Path) -> None:
     parts: list[float] = []
-    results = run_units(spark, tmp_path, [Echo(f"a b%é {n}", 0.2) for n in range(10)], parts.append)
+    results = run_units(spark, shared(tmp_path), [Echo(f"a b%é {n}", 0.2) for n in range(10)], parts.append)
     assert [value for value, *_ in results] == [f"a b%é {n}" for n in range(10)]
     assert {(cores, gpus) for _, cores, gpus, _ in results} == {(1, ())}
     assert os.getpid() not in {pid for *_, pid in results}
@@ -65,22 +73,35 @@ def test_results_come_in_the_order_of_the_units_from_other_processes(spark: Any,
     assert slots(spark) == 2
 
 
+def test_credentials_are_not_in_the_file_of_a_unit(tmp_path: Path) -> None:
+    options = StorageOptions.parse({"aws_secret_access_key": "hush-hush", "aws_region": "eu-central-1"})
+    storage = ObjectStorage(StoreAddress.parse("s3://bucket/lake"), options)
+    handover = Handover(shared(tmp_path))
+    names = [handover.put((each, storage, options)) for each in range(2)]
+    for name in names:
+        assert b"hush-hush" not in (tmp_path / name).read_bytes()
+    assert [handover.get(name) for name in names] == [(each, storage, options) for each in range(2)]
+    assert "hush-hush" not in repr(handover)
+    handover.delete(names)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_to_do_begins_nothing(tmp_path: Path) -> None:
-    assert run_units(None, tmp_path, [], lambda _: pytest.fail("no part")) == []  # type: ignore[arg-type]
+    assert run_units(None, shared(tmp_path), [], lambda _: pytest.fail("no part")) == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["killed", "raises"])
 def test_a_task_that_is_lost_is_tried_again(how: str, spark: Any, tmp_path: Path) -> None:
     tries = tmp_path / "tries"
     tries.mkdir()
-    assert run_units(spark, tmp_path, [FailsUntil(tries, 3, how)], lambda _: None) == [3]
+    assert run_units(spark, shared(tmp_path), [FailsUntil(tries, 3, how)], lambda _: None) == [3]
 
 
 def test_a_task_that_fails_too_often_ends_the_job_with_its_reason(spark: Any, tmp_path: Path) -> None:
     tries = tmp_path / "tries"
     tries.mkdir()
     with pytest.raises(CurationError, match="nothing was committed: ValueError: not yet"):
-        run_units(spark, tmp_path, [Echo(1), FailsUntil(tries, 9, "raises")], lambda _: None)
+        run_units(spark, shared(tmp_path), [Echo(1), FailsUntil(tries, 9, "raises")], lambda _: None)
     assert len(list(tries.iterdir())) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["tries"]
 
@@ -89,7 +110,7 @@ def test_an_error_that_trying_again_does_not_mend_is_not_tried_again(spark: Any,
     tries = tmp_path / "tries"
     tries.mkdir()
     with pytest.raises(CurationError, match=r"^the model is another one"):
-        run_units(spark, tmp_path, [Refuses(tries)], lambda _: None)
+        run_units(spark, shared(tmp_path), [Refuses(tries)], lambda _: None)
     assert len(list(tries.iterdir())) == 1
 
 
@@ -103,10 +124,10 @@ def test_a_job_is_stopped_by_its_progress(spark: Any, tmp_path: Path) -> None:
 
     started = time.monotonic()
     with pytest.raises(Stop):
-        run_units(spark, tmp_path, [Echo(n, 1.0) for n in range(60)], stop)
+        run_units(spark, shared(tmp_path), [Echo(n, 1.0) for n in range(60)], stop)
     assert time.monotonic() - started < 20
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("spark")]
-    assert run_units(spark, tmp_path, [Echo(1)], lambda _: None)[0][0] == 1
+    assert run_units(spark, shared(tmp_path), [Echo(1)], lambda _: None)[0][0] == 1
 
 
 @dataclass(frozen=True)
@@ -122,7 +143,7 @@ def test_after_an_error_that_does_not_mend_no_other_unit_is_begun(spark: Any, tm
     ran = tmp_path / "ran"
     ran.mkdir()
     with pytest.raises(CurationError, match=r"^the model is another one"):
-        run_units(spark, tmp_path, [Refuses(ran), *[Slow(ran)] * 30], lambda _: None)
+        run_units(spark, shared(tmp_path), [Refuses(ran), *[Slow(ran)] * 30], lambda _: None)
     assert len(list(ran.iterdir())) < 10
 
 
@@ -134,7 +155,7 @@ def test_an_executor_that_does_not_see_the_lake_says_so(spark: Any, tmp_path: Pa
             return Echo, (1,)
 
     with pytest.raises(CurationError, match="does not see"):
-        run_units(spark, tmp_path, [Echo(1), Gone(2)], lambda _: None)
+        run_units(spark, shared(tmp_path), [Echo(1), Gone(2)], lambda _: None)
 
 
 def test_what_java_says_is_told() -> None:

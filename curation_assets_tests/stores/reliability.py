@@ -18,7 +18,7 @@ from curation_assets.errors import CurationError
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.settings import Settings
+from curation_assets.settings import Settings, load_settings
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.processes import FORKED
 from curation_assets_tests.stores.s3_server import S3, Chaos
@@ -73,6 +73,19 @@ class Photographs:
             path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.root.rglob("*.jpg")
         }
+
+
+def small_lake(store: S3, home: Path) -> Settings:
+    """Settings of photographs on a disk and a lake in the store's bucket."""
+    return load_settings(
+        images_root=home / "photographs",
+        lake_root=f"s3://{store.bucket}/lake",
+        cache_root=home / "cache",
+        mlflow_root=home / "mlflow",
+        model_source="demo",
+        settle_seconds=0,
+        storage_options=store.options,
+    )
 
 
 def meet_faults(settings: Settings, store: S3, seed: int, faults: int, rate: float = 0.05) -> Told:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from curation_assets.settings import Settings, load_settings
+from curation_assets.settings import Settings
 from curation_assets_tests.conftest import copy_registry
-from curation_assets_tests.stores.reliability import meet_faults, meet_kills
+from curation_assets_tests.stores.reliability import meet_faults, meet_kills, small_lake
 from curation_assets_tests.stores.s3_server import S3
 
 pytestmark = pytest.mark.slow
@@ -17,15 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def in_store(s3: S3, tmp_path: Path, registered_model: Path) -> Settings:
     copy_registry(registered_model, tmp_path / "mlflow")
-    return load_settings(
-        images_root=tmp_path / "photographs",
-        lake_root=f"s3://{s3.bucket}/lake",
-        cache_root=tmp_path / "cache",
-        mlflow_root=tmp_path / "mlflow",
-        model_source="demo",
-        settle_seconds=0,
-        storage_options=s3.options,
-    )
+    return small_lake(s3, tmp_path)
 
 
 def test_thirty_faults_lose_and_double_nothing(in_store: Settings, s3: S3) -> None:

@@ -29,7 +29,7 @@ class SparkVerification(SparkJob):
         for begin in range(0, len(candidates), _A_JOB):
             starts = range(begin, min(begin + _A_JOB, len(candidates)), _A_TASK)
             units = (JudgingUnit(judge, candidates.part(start, _A_TASK)) for start in starts)
-            done = run_units(self._session(), writer.scratch, units, Advance(progress, 0))
+            done = run_units(self._session(), writer.shared, units, Advance(progress, 0))
             for start, rows in zip(starts, done, strict=True):
                 yield min(_A_TASK, len(candidates) - start), rows
 

@@ -15,6 +15,7 @@ import numpy as np
 from curation_assets.curate.neighbours import approximate_lists, exact_lists
 from curation_assets.curate.neighbours.vectors import Ids, NodeVectors
 from curation_assets.errors import CurationError
+from curation_assets.lake.storage import LocalStorage, SharedFiles
 from curation_assets.progress import Advance, LogProgress, Progress
 from curation_assets.search.index import IndexInfo, SearchIndex
 from curation_assets.spark.job import SparkJob
@@ -48,7 +49,8 @@ class SparkLists(SparkJob):
                 StripeUnit(index.path, index.info, positions, start, min(start + _STRIPE, number), width, is_exact)
                 for start in range(0, number, _STRIPE)
             ]
-            return np.concatenate(run_units(self._session(), scratch, units, Advance(progress, number)))
+            files = SharedFiles(LocalStorage(scratch), ".")
+            return np.concatenate(run_units(self._session(), files, units, Advance(progress, number)))
         finally:
             positions.unlink(missing_ok=True)
 
