@@ -498,14 +498,25 @@ class LabelClass(BaseModel):
     images: int
 
 
-class LabelField(BaseModel):
-    """A field of labels of which something is doubted."""
+class LabelFieldClasses(BaseModel):
+    """A field of labels, and what images are labelled there."""
 
     field: str
+    classes: list[LabelClass] = Field(description="The most frequent first; at most two hundred.")
+
+
+class LabelFields(BaseModel):
+    """The fields of labels."""
+
+    fields: list[LabelFieldClasses]
+
+
+class LabelField(LabelFieldClasses):
+    """A field of labels of which something is doubted."""
+
     issues: dict[str, int] = Field(description="How many are `mislabelled` and `conflicting`.")
     total: int = Field(description="Labels that something speaks against.")
     undecided: int = Field(description="Those of them of which nobody said anything.")
-    classes: list[LabelClass] = Field(description="The most frequent first; at most two hundred.")
 
 
 class LabelIssuesAnswer(BaseModel):

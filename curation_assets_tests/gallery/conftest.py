@@ -46,7 +46,7 @@ URLISH = "odd/100%20 a+b#c?d=é;.jpg"
 BYTES = "odd/caf\U0010ffe9.jpg"  # the name b"caf\xe9.jpg", as tables write it
 # In place of drawings of their own: a mirrored copy of another, and a scene that was taken twice within seconds.
 NEAR = ("coffee/healthy/photo_036.jpg", "coffee/healthy/photo_039.jpg")
-BURST = ("coffee/healthy/photo_037.jpg", "coffee/healthy/photo_038.jpg")
+BURST = ("coffee/healthy/photo_037.jpg", "coffee/healthy/photo_038 <img src=x onerror=alert(1)>.jpg")
 HOSTILE = (SCRIPT, NEWLINE, QUOTES, HANDLER, URLISH, BYTES)
 
 
@@ -86,6 +86,7 @@ def draw_tree(root: Path) -> None:
             (root / folder / f"photo_{number:03}.jpg").write_bytes(drawn(number + 100 * len(folder)))
     with Image.open(root / NEAR[0]) as photo:
         ImageOps.mirror(photo).save(root / NEAR[1], quality=60)
+    (root / "coffee/healthy/photo_038.jpg").unlink()
     field = Image.open(BytesIO(drawn(600, (300, 225), quality=95)))
     for shot, path in enumerate(BURST):
         exif = Image.Exif()

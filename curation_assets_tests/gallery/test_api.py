@@ -620,6 +620,11 @@ def test_points_are_told_apart_by_what_is_said_of_their_images(client: TestClien
     assert sum(told["counts"]) == USABLE
     for condition, number in zip(told["conditions"], told["counts"], strict=True):
         assert search(client, where=condition)["total"] == number
+    for by, values in (("predicted_class", {"rust", "healthy"}), ("split", {"test"})):
+        told = client.get("/api/map/scores", params={"id": answer["id"], "by": by}).json()
+        assert values & set(told["labels"])
+        for condition, number in zip(told["conditions"], told["counts"], strict=True):
+            assert search(client, where=condition)["total"] == number
     assert "label_class" in refusal(client, "/api/map/scores", id=answer["id"], by="label_size")[1]
 
 
@@ -995,7 +1000,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/search", "/api/images", "/api/image", "/api/exif", "/api/labels", "/api/folders", "/api/map",
         "/api/map/point", "/api/map/labels", "/api/map/scores", "/api/export", "/api/problems", "/api/problems/{kind}",
         "/api/problems/{kind}/evidence",
-        "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-issues",
+        "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-fields", "/api/label-issues",
         "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names",
         "/thumbnail", "/picture", "/original",
         "/api/datasets", "/api/datasets/{name}", "/api/datasets/{name}/versions/{version}",
@@ -1010,8 +1015,8 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "EvidenceAnswer", "EvidenceImage", "Histogram", "ProblemAnswer", "ProblemImage", "ProblemKind",
         "ProblemsAnswer", "SampleBand", "SampleEdge",
         "SampleFacts", "SamplesAnswer", "DuplicateCounts", "DuplicateGroup", "DuplicateImage", "DuplicateName",
-        "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelIssue", "LabelIssuesAnswer",
-        "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer",
+        "DuplicatesAnswer", "BesideAnswer", "Confusion", "LabelClass", "LabelField", "LabelFieldClasses", "LabelFields",
+        "LabelIssue", "LabelIssuesAnswer", "LabelledImage", "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer",
         "DatasetFacts", "Cluster", "ClusterName", "ClusterNameRequest", "ClustersAnswer",
         "DatasetVersion", "DatasetsAnswer", "DiffAnswer", "Fact", "GateValue", "LeakCounts", "LeakImage",
         "LeakNeighbour", "LeakageAnswer", "LeftOut", "NamedImage", "SplitImages", "SubsetMeasure", "VersionAnswer",

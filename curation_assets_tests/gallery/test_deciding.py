@@ -90,6 +90,16 @@ def test_a_selection_is_decided_on_at_once_and_taken_back(
     expect(page.locator("#tiles .tile[data-decided]")).to_have_count(0)
     saved(page)
     assert said(own) == []
+    tiles.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("l")
+    page.get_by_role("dialog").get_by_role("button", name="rust").click()
+    expect(tiles.nth(1)).to_contain_text("rust")
+    saved(page)
+    assert said(own) == [("relabel", "Ann")] * 2
+    page.keyboard.press("z")
+    expect(tiles.nth(1)).to_contain_text("coffee/healthyhealthy")
 
 
 def test_a_selection_outlives_searches_and_reloads_and_becomes_a_set(
@@ -128,6 +138,10 @@ def test_a_selection_outlives_searches_and_reloads_and_becomes_a_set(
     expect(selection).to_contain_text("2 selected")
     page.goto(f"{address}/?tag={quote(SCRIPT)}")
     expect(page.locator("#count")).to_contain_text("4 images")  # one has a copy
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Export all").click()
+    taken.value.save_as(tmp_path / "all.csv")
+    assert len(pl.read_csv(tmp_path / "all.csv")) == 4
     expect(page.locator("[name=tag]")).to_have_value(SCRIPT)
     page.keyboard.press("t")
     page.get_by_role("button", name="×").last.click()
@@ -242,3 +256,9 @@ def test_decisions_stand_beside_an_image_and_are_made_there(
     assert said(own) == [("keep", "Ann")]
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#decisions li")).to_contain_text("can't tell <b>Ben</b>")
+    page.keyboard.press("l")
+    page.get_by_label("Label", exact=True).fill("rust")
+    page.keyboard.press("Enter")
+    expect(page.locator("#decisions")).to_contain_text("it is rust (class) Ann")
+    append(own.tables.decisions, lambda _: [row | {"kind": "remove", "decided_by": "Cleo"}])
+    expect(page.locator("#decisions")).to_contain_text("remove Cleo")  # others' come by themselves

@@ -11,7 +11,7 @@ import pytest
 from curation_assets.decisions.record import read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.gallery.browsing import Open
-from curation_assets_tests.gallery.conftest import NEAR
+from curation_assets_tests.gallery.conftest import BURST, NEAR
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect
@@ -67,6 +67,45 @@ def test_groups_are_decided_by_keyboard_alone(own: Pipeline, visit: Open, serve:
     expect(page.locator(".member")).to_have_count(2)
 
 
+def test_groups_are_decided_by_mouse_with_what_tells_their_images_apart(
+    own: Pipeline, visit: Open, serve: Callable[..., str]
+) -> None:
+    page = visit(at=serve(own), color_scheme="dark").go("/duplicates?kind=near")
+    page.evaluate("localStorage.setItem('curation name', '\"ann\"')")
+    page.locator("#begin").click()
+    members = page.locator(".member")
+    expect(members.first).to_contain_text("keep:")
+    expect(members.first.locator("dl")).to_contain_text("pixels96 × 72")
+    expect(members.last).to_contain_text("the keeper is preferred:")
+    facts = members.last.locator("dl div")
+    told = {each.locator("dt").inner_text(): each.locator("dd").inner_text() for each in facts.all()}
+    assert (told["picture"], told["pixels"], told["date"], told["label"]) == (
+        *("mirrored", "96 × 72", "no date", "healthy"),
+    )
+    assert re.fullmatch(r"[\d.]+ kB", told["size"])
+    expect(facts.locator("b").first).to_have_text(told["picture"])  # what is otherwise than with the keeper stands out
+    expect(members.last.locator("dd b").last).to_have_text(told["size"])
+    members.last.locator("button.picture").click()  # it is chosen already: both in one place
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Own pixels").click()
+    shown = dialog.locator("img:not([hidden])")
+    expect(shown).to_have_js_property("clientWidth", 96)
+    page.keyboard.press("f")
+    expect(shown).not_to_have_js_property("clientWidth", 96)
+    dialog.get_by_role("button", name="Close").click()
+    members.last.get_by_role("button", name="Keep this one").click()
+    expect(page.locator(".review")).to_contain_text("Nothing is left to decide here")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".review")).to_contain_text("Taken back")
+    page.get_by_role("button", name="Keep all").click()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#count")).to_contain_text("0 to decide")
+    rows = read_decisions(own.tables.decisions).rows
+    assert rows.select("kind", "field", "relative_path").sort("relative_path").rows() == [
+        ("keep", "duplicate", path) for path in NEAR
+    ]
+
+
 def test_filters_stay_in_the_address_and_a_phone_shows_all(visit: Open) -> None:
     for width, scheme in ((390, "dark"), (1280, "light")):
         window = visit(width, color_scheme=scheme)
@@ -84,6 +123,7 @@ def test_filters_stay_in_the_address_and_a_phone_shows_all(visit: Open) -> None:
         window.go("/duplicates?view=one&kind=burst")
         expect(page.locator(".member")).to_have_count(2)
         expect(page.locator(".member").last).to_contain_text("+2 s")
+        expect(page.locator(".member").last.locator("a")).to_have_text(BURST[1].rpartition("/")[2])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.go_back()
         page.get_by_label("Folder").fill("no/<b>such</b>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,8 @@ def test_labels_are_told_with_what_lies_beside_them_and_not_asked_again(client: 
     assert set(NEAR) <= set(by_path)
     issue = by_path[NEAR[0]]
     assert "conflicting" in issue["issues"]
+    (known,) = client.get("/api/label-fields").json()["fields"]
+    assert (known["field"], known["classes"]) == ("class", field["classes"])
     found = client.get("/api/label-issues/beside", params={"key": NEAR[0], "field": "class"}).json()
     assert NEAR[1] in {one["image"]["relative_path"] for one in found["evidence"]}
     assert len(found["given"]) == 4
@@ -74,8 +77,14 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
     assert (len(answer["issues"]), answer["images"]) == (made["drawn"], [])
     assert all(one["issues"] == [kind] and one["reason"] for one in answer["issues"])
     contents = {one["image"]["content_sha256"]: one for one in answer["issues"]}
-    beside = {"key": answer["issues"][-1]["image"]["relative_path"], "field": "class"}
-    assert client.get("/api/label-issues/beside", params=beside).status_code == 200
+    for issue in answer["issues"][-1:]:
+        key = issue["image"]["relative_path"]
+        nearest = client.get("/api/label-issues/beside", params={"key": key, "field": "class"}).json()
+        for side in ("given", "suggested") if issue["suggested"] else ("given",):
+            with_it = {"where": f"label_class = '{issue[side]}'", "like": key, "k": 6}
+            found = [one["relative_path"] for one in client.get("/api/search", params=with_it).json()["images"]]
+            assert [one["relative_path"] for one in nearest[side]] == [path for path in found if path != key][:4]
+        assert issue["suggested"] or kind == "conflicting"
     told = []
     for at, (content, one) in enumerate(contents.items()):
         value = one["given"] if at % 2 else "something else"
@@ -154,3 +163,35 @@ def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: C
     page.keyboard.press("Escape")
     expect(page.locator("#issues")).to_be_visible()
     assert "view=one" not in page.url
+
+
+def test_labels_are_filtered_accepted_and_left_and_confusion_leads_to_its_images(
+    visit: Open, doubted: Pipeline, serve: Callable[..., str]
+) -> None:
+    from playwright.sync_api import expect
+
+    settings = doubted.settings.model_copy(update={"problem_thresholds": {"mislabelled": 0.9}})
+    window = visit(at=serve(Pipeline(settings)), color_scheme="dark")
+    page = window.go("/labels")
+    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
+    cell = page.locator("#matrix td a").first
+    number = cell.inner_text()
+    cell.click()
+    expect(page.locator("#count")).to_contain_text(f"{number} image")
+    assert window.asked["where"][0].startswith('"label_class" = \'')
+    page.go_back()
+    page.get_by_label("What speaks against it").select_option("mislabelled")
+    expect(page.locator("#issues .tile").first).to_contain_text("quality of the label")
+    assert window.asked == {"issue": ["mislabelled"]}
+    page.locator("#begin").click()
+    path, verdict = page.locator("#review figcaption a"), page.locator("#review .verdict b")
+    expect(page.locator("#review .facts")).to_contain_text(re.compile(r"\d"))  # how sure the classifier is
+    said = []
+    for name in ("Accept", "Can't tell"):
+        before = path.inner_text()
+        said.append((before, verdict.last.inner_text()))
+        page.get_by_role("button", name=name).click()
+        expect(path).not_to_have_text(before)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    rows = read_rows(doubted.tables.decisions)
+    assert rows.select("kind", "relative_path", "value").rows() == [("relabel", *said[0]), ("unsure", said[1][0], None)]

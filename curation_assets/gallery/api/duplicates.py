@@ -79,7 +79,7 @@ def _group(
     there: list[tuple[dict[str, Any], int]],
     asked: DuplicatesRequest,
 ) -> responses.DuplicateGroup:
-    described, others = there[: asked.images], there[asked.images :]
+    described, others = _described(index, group["kind"], there, asked.images)
     images = [
         responses.DuplicateImage(
             image=found_image(index.rows.row(number, named=True), asked),
@@ -91,10 +91,6 @@ def _group(
         )
         for row, number in described
     ]
-    if group["kind"] == "burst":
-        images.sort(
-            key=lambda one: (one.image.captured_at is None, one.image.captured_at or "", one.image.relative_path)
-        )
     first = there[0][0]
     return responses.DuplicateGroup(
         kind=group["kind"],
@@ -106,3 +102,17 @@ def _group(
         images=images,
         rest=[responses.DuplicateName.model_validate(row) for row, _ in others] if asked.rest else [],
     )
+
+
+_There = list[tuple[dict[str, Any], int]]
+
+
+def _described(index: SearchIndex, kind: str, there: _There, number: int) -> tuple[_There, _There]:
+    """So many images of a group that are shown, and the others: the likest, or of a burst a strip in time."""
+    if kind == "burst":
+        times = index.rows["captured_at"]
+        there = sorted(there, key=lambda one: (times[one[1]] is None, times[one[1]], one[0]["relative_path"]))
+        keeper = next((place for place, (row, _) in enumerate(there) if row["is_keeper"]), 0)
+        start = max(0, keeper - number + 1)
+        return there[start : start + number], there[:start] + there[start + number :]
+    return there[:number], there[number:]

@@ -53,12 +53,18 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
             embedded_at=row["embedded_at"],
         )
     copies = gallery.searcher.exact_duplicates(index, asked.key)
-    number = len(copies)
+    number, place = len(copies), index.row_number(asked.key)
     mark = {"v": row["content_sha256"][:16]} if row["content_sha256"] else {}
     hidden = ("position", "_file", "embedded_at")
     columns = {name: value for name, value in row.items() if name not in hidden}
     return responses.ImageFacts(
-        image=found_image(row, asked, number, decided=gallery.review.said_of_pictures().get(row["content_sha256"])),
+        image=found_image(
+            row,
+            asked,
+            number,
+            decided=gallery.review.said_of_pictures().get(row["content_sha256"]),
+            labels=None if place is None else gallery.review.labels_of(index, place),
+        ),
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,
         copies=found_images(copies.head(_MOST_COPIES), asked, [number] * min(number, _MOST_COPIES)),

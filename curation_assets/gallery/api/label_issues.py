@@ -35,6 +35,14 @@ async def label_issues(
     return await gallery.searching.run(request, _label_issues, gallery, asked)
 
 
+@router.get("/api/label-fields", tags=["review"], summary="Fields of labels")
+async def label_fields(
+    gallery: GalleryOf, request: Request, asked: Annotated[Versions, Query()]
+) -> responses.LabelFields:
+    """Fields of labels, and what images are labelled there."""
+    return await gallery.searching.run(request, _label_fields, gallery, asked)
+
+
 @router.get(
     "/api/label-issues/beside", tags=["review"], summary="What lies beside a doubted label", responses=NOT_THERE
 )
@@ -87,16 +95,26 @@ def as_issue(index: SearchIndex, row: dict[str, Any], versions: Versions) -> res
 def _field(rows: pl.DataFrame, field: str, labels: pl.DataFrame) -> responses.LabelField:
     mine = rows.filter(pl.col("field") == field)
     counts = {kind: int(mine["issues"].list.contains(kind).sum()) for kind in ISSUES}
-    column = f"{LABEL}{field}"
-    classes: list[responses.LabelClass] = []
-    if column in labels.columns:
-        told = labels[column].drop_nulls().value_counts().sort("count", column, descending=[True, False])
-        classes = [
-            responses.LabelClass(name=name, images=count) for name, count in told.head(_MOST_CLASSES).iter_rows()
-        ]
+    classes = _classes(labels[column]) if (column := f"{LABEL}{field}") in labels.columns else []
     return responses.LabelField(
         field=field, issues=counts, total=len(mine), undecided=int(mine["decided"].is_null().sum()), classes=classes
     )
+
+
+def _label_fields(gallery: Gallery, asked: Versions) -> responses.LabelFields:
+    labels = gallery.review.labels(gallery.open(asked))
+    fields = [column for column in labels.columns if column.startswith(LABEL)]
+    return responses.LabelFields(
+        fields=[
+            responses.LabelFieldClasses(field=column.removeprefix(LABEL), classes=_classes(labels[column]))
+            for column in fields
+        ]
+    )
+
+
+def _classes(labels: pl.Series) -> list[responses.LabelClass]:
+    told = labels.drop_nulls().value_counts().sort("count", labels.name, descending=[True, False])
+    return [responses.LabelClass(name=name, images=count) for name, count in told.head(_MOST_CLASSES).iter_rows()]
 
 
 def _beside(gallery: Gallery, asked: BesideRequest) -> responses.BesideAnswer:

@@ -74,7 +74,7 @@ export async function askFor(input, { title, label, text = null, more = [], go =
   const dialog = el("dialog", { "aria-labelledby": "asked-title" }, form);
   document.body.append(dialog);
   dialog.showModal();
-  input.select();
+  input.select?.();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
   dialog.remove();
   return (dialog.returnValue === "ok" && input.value.trim()) || null;
@@ -175,17 +175,16 @@ export function marks(image) {
   return found.length ? el("span", { className: "marks" }, ...found) : null;
 }
 
-/** A tile that leads to an image's page, with lines below its name. */
-export function linkTile(image, ...lines) {
+/** What a tile shows of an image, and that leads to its page, with lines below its name. */
+export function tileLink(image, lines, properties = {}) {
   return el(
-    "li",
-    { className: "tile" },
-    el(
-      "a",
-      { href: image.page, title: image.path },
-      shot(image),
-      el("span", { className: "name", textContent: image.name }),
-      ...lines.map((line) => el("span", { className: "score", textContent: line })),
-    ),
+    "a",
+    { href: image.page, title: image.path, ...properties },
+    shot(image),
+    el("span", { className: "name", textContent: image.name }),
+    ...lines.map((line) => el("span", { className: "score", textContent: line })),
   );
 }
+
+/** A tile of a list. */
+export const linkTile = (image, ...lines) => el("li", { className: "tile" }, tileLink(image, lines));

@@ -258,6 +258,7 @@ function compare(thing) {
   const blink = () => see(shows === "chosen" ? "keeper" : "chosen");
   const differ = () => difference.disabled || see(shows === "difference" ? "keeper" : "difference");
   const difference = button("Difference", "X", differ);
+  const pixels = button("Own pixels", "F", () => pixels.setAttribute("aria-pressed", String(stage.classList.toggle("pixels"))));
   const another = button("Next image", "↓", () => next(1));
   another.hidden = left(thing).length < 3;
 
@@ -297,14 +298,15 @@ function compare(thing) {
     open();
   }
 
+  const stage = el("div", { className: "stage", tabIndex: 0 }, pictures.keeper, pictures.chosen, canvas);
   dialog.append(
-    el("div", { className: "stage" }, pictures.keeper, pictures.chosen, canvas),
+    stage,
     told,
-    el("p", { className: "actions" }, button("Switch", "B", blink), difference, another, button("Close", "Esc", close)),
+    el("p", { className: "actions" }, button("Switch", "B", blink), difference, pixels, another, button("Close", "Esc", close)),
   );
-  dialog.querySelector(".stage").addEventListener("click", blink);
+  stage.addEventListener("click", blink);
   dialog.addEventListener("keydown", (event) => {
-    const does = { escape: close, b: blink, x: differ, arrowdown: () => next(1), arrowup: () => next(-1) }[event.key.toLowerCase()];
+    const does = { escape: close, b: blink, x: differ, f: () => pixels.click(), arrowdown: () => next(1), arrowup: () => next(-1) }[event.key.toLowerCase()];
     if (!does || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     does();
@@ -377,11 +379,12 @@ async function begin() {
       review = null;
       byId("review").hidden = true;
       byId("look").hidden = false;
-      if (state.view) {
-        state.view = "";
-        go();
-      } else start();
       byId("begin").focus();
+      decider.settled().then(() => {
+        if (!state.view) return start();
+        state.view = "";
+        return go();
+      });
     },
   });
   await review.begin();
@@ -406,7 +409,7 @@ byId("after").addEventListener("click", () => {
 });
 addEventListener("keydown", (event) => {
   if (review || event.defaultPrevented || event.key.toLowerCase() !== "z" || event.target.matches?.("input, select")) return;
-  decider.undo().then((step) => step && setTimeout(start, 600));
+  decider.undo().then((step) => step && decider.settled().then(start));
 });
 addEventListener("popstate", () => {
   readAddress();

@@ -2,6 +2,7 @@
 import { askJson, ask, byId, el, keyButton, linkTile, notice, scored, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { ANSWERS, decisionOf } from "./pictures.js";
+import { askForAnyLabel, relabelOf } from "./labelling.js";
 import { askForTag, taggingOf } from "./selection.js";
 import { isTyping } from "./tiles.js";
 
@@ -59,22 +60,27 @@ boxes?.addEventListener("change", () => (byId("boxes").style.display = boxes.che
 
 // Decisions
 
+const tellTrouble = (error) => byId("notices").replaceChildren(notice(error.message, "alert"));
+
 function decideHere(place) {
   const decider = new Decider(byId("saved"));
   decider.latest = place.dataset.latest;
   tellOfTrouble(decider, byId("notices"));
   const image = { relative_path: new URLSearchParams(location.search).get("key"), content_sha256: place.dataset.content };
-  const answer = async (one) => {
-    if (!(await decider.say([decisionOf(image, one)], one.name))) return;
+  const say = async (decision, label) => {
+    if (!(await decider.say([decision], label))) return;
     await decider.settled();
     show();
   };
+  const answer = (one) => say(decisionOf(image, one), one.name);
   const tag = async () => {
     const has = [...byId("decisions").querySelectorAll("[data-tag]")].map((one) => one.dataset.tag);
     const asked = await askForTag("Tag this image", has);
-    if (!asked || !(await decider.say([taggingOf(image.relative_path, image.content_sha256, asked)], told({ ...asked, value: asked.tag })))) return;
-    await decider.settled();
-    show();
+    if (asked) say(taggingOf(image.relative_path, image.content_sha256, asked), told({ ...asked, value: asked.tag }));
+  };
+  const label = async () => {
+    const asked = await askForAnyLabel("What is it?").catch(tellTrouble);
+    if (asked) say(relabelOf(image.relative_path, image.content_sha256, asked), told({ kind: "relabel", ...asked }));
   };
   const undo = async () => {
     if (!(await decider.undo())) return;
@@ -91,11 +97,13 @@ function decideHere(place) {
         ),
       );
     } catch (error) {
-      byId("notices").replaceChildren(notice(error.message, "alert"));
+      tellTrouble(error);
     }
   };
+  decider.addEventListener("others", show);
   const buttons = [
     ...ANSWERS.map((one) => ({ ...one, does: () => answer(one) })),
+    { keys: ["l"], name: "Label", title: "It is labelled otherwise than it should be", does: label },
     { keys: ["t"], name: "Tag", title: "It joins a set, or leaves one", does: tag },
     { keys: ["z"], name: "Undo", title: "Take the last decision of this visit back", does: undo },
   ];

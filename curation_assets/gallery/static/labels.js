@@ -1,6 +1,7 @@
 // Labels that something speaks against: all of them, what is taken for what, and one at a time beside its nearest.
-import { askFor, askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
+import { askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
+import { askForLabel, relabelOf } from "./labelling.js";
 import { measuring, sampled } from "./measuring.js";
 import { askedOnce, Review, undecided } from "./review.js";
 
@@ -162,7 +163,7 @@ function draw(thing) {
 }
 
 const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality });
-const relabel = (thing, value) => (value ? [{ kind: "relabel", field: thing.field, value, key: thing.path, content: thing.image.content_sha256, shown: shownOf(thing) }] : null);
+const relabel = (thing, value) => (value ? [relabelOf(thing.path, thing.image.content_sha256, { field: thing.field, value }, shownOf(thing))] : null);
 const classesOf = (thing) => answer.fields.find((one) => one.field === thing.field)?.classes ?? [];
 
 function say(text) {
@@ -170,24 +171,7 @@ function say(text) {
   return null;
 }
 
-/** Ask for a label; null where none is given. */
-async function another(thing) {
-  const known = classesOf(thing);
-  const list = el("datalist", { id: "classes" }, ...known.map((one) => el("option", { value: one.name })));
-  const input = el("input", { required: true, maxLength: 1000, autocomplete: "off", spellcheck: false });
-  input.setAttribute("list", "classes");
-  const frequent = known.slice(0, 9).map((one) => {
-    const button = el("button", { type: "button", className: "quiet", textContent: one.name });
-    button.addEventListener("click", () => {
-      input.value = one.name;
-      input.form.requestSubmit(input.form.querySelector("[value=ok]"));
-    });
-    return button;
-  });
-  const value = await askFor(input, { title: `What is it? (${thing.field})`, label: "Label", more: [list, el("p", { className: "choices" }, ...frequent)], go: "It is that" });
-  if (value && !known.some((one) => one.name === value) && !confirm(`No image is labelled “${value}” yet. Make it a new label?`)) return null;
-  return value;
-}
+const another = (thing) => askForLabel(`What is it? (${thing.field})`, classesOf(thing));
 
 const ANSWERS = [
   { keys: ["a", "enter"], name: "Accept", title: "It is what is suggested", strong: true, decide: (thing) => relabel(thing, thing.suggested) ?? say("Nothing is suggested: say what it is.") },
@@ -291,5 +275,6 @@ addEventListener("popstate", () => {
   if (review && !state.view) review.end();
   else start();
 });
+decider.addEventListener("others", () => review || start());
 readAddress();
 start();

@@ -21,6 +21,7 @@ export async function tellAnew({ tiles, decider, keys, changed }) {
     try {
       const now = await askJson(`/api/image?${new URLSearchParams({ key: image.relative_path })}`);
       image.decided = now.image.decided;
+      image.labels = now.image.labels;
       image.tags = now.decisions.filter((one) => one.kind === "tag").map((one) => one.value).sort();
     } catch {
       continue; // it can't be asked for now

@@ -53,11 +53,12 @@ function oneKind() {
   const { kind } = byId("line").dataset;
   const hasEvidence = "evidence" in byId("line").dataset;
   const tiles = new Tiles(byId("grid"), byId("tiles"));
-  const state = { threshold: null, folder: "", view: "line" };
+  const state = { threshold: null, folder: "", view: "line", one: false };
   let answer = null; // the last one
   let facts = new Map(); // key → what the answer says of it
   let stop = new AbortController();
   let offset = 0;
+  let review = null;
 
   function readAddress() {
     const asked = new URLSearchParams(location.search);
@@ -65,6 +66,7 @@ function oneKind() {
     state.threshold = asked.get("threshold") && given > 0 ? given : null;
     state.folder = asked.get("folder") ?? "";
     state.view = asked.get("view") === "worst" ? "worst" : "line";
+    state.one = asked.get("one") === "true";
     byId("folder").value = state.folder;
   }
 
@@ -73,6 +75,7 @@ function oneKind() {
     if (state.threshold !== null) asked.set("threshold", String(state.threshold));
     if (state.folder) asked.set("folder", state.folder);
     if (state.view === "worst") asked.set("view", "worst");
+    if (state.one) asked.set("one", "true");
     return asked;
   }
 
@@ -100,6 +103,7 @@ function oneKind() {
       offset = found.offset;
       take(found);
       showLine();
+      if (state.one && !review) await begin();
     } catch (error) {
       if (error.name !== "AbortError") fail(error);
     }
@@ -277,7 +281,7 @@ function oneKind() {
   function decideOneByOne(load, left) {
     byId("look").hidden = true;
     byId("review").hidden = false;
-    const review = new Review({
+    review = new Review({
       place: byId("review"),
       decider,
       draw,
@@ -289,32 +293,41 @@ function oneKind() {
       load,
       answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
       close: () => {
+        review = null;
         byId("review").hidden = true;
         byId("look").hidden = false;
         byId("begin").focus();
         decider.settled().then(() => {
-          start();
           showSamples();
+          if (!state.one) return start();
+          state.one = false;
+          return go();
         });
       },
     });
     return review.begin();
   }
 
-  byId("begin").addEventListener("click", () =>
-    decideOneByOne(
+  function begin() {
+    const open = answer.undecided;
+    return decideOneByOne(
       undecided(async (from) => {
         const found = await askJson(asked({ undecided: "true", k: 50, offset: from }));
         // An image that the index doesn't have yet is counted, and not told.
         return { things: thingsOf(found), next: from + 50 < found.total ? from + 50 : null, total: found.total };
       }),
-      (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle(review)].filter(Boolean).join(" · "),
-    ),
-  );
+      ({ done }) => [`${number(Math.max(0, open - done.size))} to decide`, idle(done)].filter(Boolean).join(" · "),
+    );
+  }
+
+  byId("begin").addEventListener("click", () => {
+    state.one = true;
+    go();
+  });
 
   /** Of the worst first: a hint, and no proof, that going on finds nothing more. */
-  function idle(review) {
-    const last = [...review.done.values()].slice(-IN_A_ROW);
+  function idle(done) {
+    const last = [...done.values()].slice(-IN_A_ROW);
     return last.length === IN_A_ROW && last.every((said) => said === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
   }
 
@@ -323,12 +336,13 @@ function oneKind() {
   const lookAt = (sample) =>
     decideOneByOne(
       sampled(kind, sample, thingsOf),
-      (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
+      ({ done }) => `${number(Math.max(0, sample.drawn - sample.looked_at - done.size))} of the sample to look at`,
     );
   const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer?.threshold ?? null, lookAt }) : () => {};
   addEventListener("popstate", () => {
     readAddress();
-    start();
+    if (review && !state.one) review.end();
+    else start();
   });
   readAddress();
   start();

@@ -1,6 +1,7 @@
 // The bar of what is selected: how many images, what can be done with them, and which they are.
 import { ask, askFor, askJson, byId, download, el, fail, images, linkTile, number } from "./dom.js";
 import { tellAnew } from "./pictures.js";
+import { askForAnyLabel, relabelOf } from "./labelling.js";
 import { isTyping } from "./tiles.js";
 
 /** The gallery's tags as choices: [{tag, images}]; none where they can't be had. */
@@ -66,7 +67,7 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
     const said = away ? `, ${number(away)} of them not here` : "";
     byId("away").textContent = tiles.isKept ? said : `${said}. This browser has no room for it: it is of this page alone`;
     const isThere = [...tiles.selected.values()].some(Boolean); // else no file of them could be read
-    for (const button of bar.querySelectorAll("#say button, #tag")) button.disabled = !isThere;
+    for (const button of bar.querySelectorAll("#say button, #label, #tag")) button.disabled = !isThere;
     if (size && !isThere) byId("away").textContent += ", without a readable file";
   }
 
@@ -81,6 +82,26 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
     const had = new Map(tiles.images.map((image) => [image.relative_path, image.tags ?? []]));
     for (const [key] of chosen) before.set(key, [...(before.get(key) ?? []), had.get(key)]);
     mark(asked, new Set(chosen.map(([key]) => key)));
+  }
+
+  async function label() {
+    const chosen = [...tiles.selected].filter(([, content]) => content);
+    if (!chosen.length) return;
+    const asked = await askForAnyLabel(`What ${chosen.length === 1 ? "is it" : `are these ${images(chosen.length)}`}?`).catch(fail);
+    if (!asked) return;
+    const said = `${asked.value}, ${images(chosen.length)}`;
+    if (!(await decider.say(chosen.map(([key, content]) => ({ ...relabelOf(key, content, asked), ...tiles.seenOf(key) })), said))) return;
+    markLabel(asked, new Set(chosen.map(([key]) => key)));
+  }
+
+  /** Let tiles show the label that they have now. */
+  function markLabel({ field, value }, keys) {
+    tiles.images.forEach((image, at) => {
+      if (!keys.has(image.relative_path)) return;
+      image.labels = { ...image.labels, [field]: value };
+      tiles.redraw(at);
+    });
+    changed();
   }
 
   /** Let tiles show a tag that is given or taken off. */
@@ -153,6 +174,7 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
   }
 
   byId("tag").addEventListener("click", tag);
+  byId("label").addEventListener("click", label);
   byId("show-selected").addEventListener("click", look);
   byId("unselect").addEventListener("click", () => {
     tiles.select([]);
@@ -161,10 +183,11 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
   bar.addEventListener("submit", take);
   addEventListener("keydown", (event) => {
     if (!active() || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (event.key.toLowerCase() !== "t" || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const does = { t: tag, l: label }[event.key.toLowerCase()];
+    if (!does || isTyping(event.target) || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     if (!tiles.selected.size && document.activeElement?.classList.contains("tile")) tiles.toggle(tiles.focused);
-    tag();
+    does();
   });
   tiles.addEventListener("selection", show);
   tiles.addEventListener("images", show);
@@ -172,11 +195,20 @@ export function selectionBar({ tiles, decider, search = () => ({}), changed = ()
   decider.addEventListener("others", (event) => {
     const said = event.detail.filter(isTagging);
     for (const one of said.filter(({ undoes }) => !undoes)) mark({ tag: one.value, kind: one.kind }, new Set([one.relative_path]));
+    anew(event.detail.filter((one) => one.kind === "relabel").map((one) => one.relative_path));
     tellAnew({ tiles, decider, changed, keys: new Set(said.filter(({ undoes }) => undoes).map((one) => one.relative_path)) });
   });
-  const notWritten = ({ detail: { mine, decision } }) => isTagging(mine ?? decision) && before.get((mine ?? decision).key)?.pop();
+  const anew = (keys) => tellAnew({ tiles, decider, changed, keys: new Set(keys) });
+  const notWritten = ({ detail: { mine, decision } }) => {
+    const { key, kind } = mine ?? decision;
+    if (isTagging({ kind })) before.get(key)?.pop();
+    if (kind === "relabel") anew([key]);
+  };
   decider.addEventListener("conflict", notWritten);
   decider.addEventListener("refused", notWritten);
-  decider.addEventListener("undone", ({ detail: { said, keys } }) => isTagging(said) && takeBack(keys));
+  decider.addEventListener("undone", ({ detail: { said, keys } }) => {
+    if (isTagging(said)) takeBack(keys);
+    if (said.kind === "relabel") anew(keys);
+  });
   show();
 }

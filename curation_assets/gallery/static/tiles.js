@@ -1,5 +1,5 @@
 // The grid of images: one tab stop, arrow keys between the tiles, and a selection by mouse and keyboard.
-import { alike, copied, decided, el, labelled, marks, scored, shot } from "./dom.js";
+import { alike, copied, decided, el, labelled, marks, scored, tileLink } from "./dom.js";
 import { keep, ofLake, recall } from "./kept.js";
 
 const TYPING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
@@ -68,14 +68,8 @@ export class Tiles extends EventTarget {
 
   tile(image, at) {
     const chosen = this.selected.has(image.relative_path);
-    const link = el(
-      "a",
-      { href: image.page, tabIndex: -1, title: image.path, draggable: false },
-      shot(image),
-      el("span", { className: "name", textContent: image.name }),
-      el("span", { className: "score", textContent: scored(image) || image.folder }),
-      labelled(image) ? el("span", { className: "score", textContent: labelled(image) }) : null,
-    );
+    const lines = [scored(image) || image.folder, labelled(image)].filter((line, place) => line || !place);
+    const link = tileLink(image, lines, { tabIndex: -1, draggable: false });
     const box = el("input", { type: "checkbox", tabIndex: -1, checked: chosen, "aria-label": `Select ${image.name}` });
     return el(
       "div",
