@@ -4,6 +4,7 @@ Forking is safe as long as none of the libraries has been used: what threads the
 """
 
 import os
+import time
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -16,5 +17,15 @@ import curation_assets.clip.encoder
 import curation_assets.pipeline  # noqa: F401
 
 _HARMLESS = ("jemalloc_bg_thd", "polars-ooc")  # of allocators, which know forks, and one that waits for files to delete
-threads = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()][1:]
-assert all(name.startswith(_HARMLESS) for name in threads), f"a process of the threads {threads} can't be forked safely"
+
+
+def _others() -> list[str]:
+    """Threads that may be at work. One that has just begun bears the program's name until it has given itself one."""
+    names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()][1:]
+    return [name for name in names if not name.startswith(_HARMLESS)]
+
+
+_until = time.monotonic() + 10
+while (threads := _others()) and time.monotonic() < _until:
+    time.sleep(0.01)
+assert not threads, f"a process of the threads {threads} can't be forked safely"

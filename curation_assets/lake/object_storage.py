@@ -1,17 +1,21 @@
-"""A table's files in an object store. There are no locks: the commit is the guarantee, age tells what is left over."""
+"""A table's files in an object store. There are no locks: the commit is the guarantee, age tells what is left over.
+
+A lease (``lease.py``) saves double work, and nothing else.
+"""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation_assets.lake.lease import leased
 from curation_assets.lake.storage import StoredFile
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.errors import explained_store, reason
@@ -128,8 +132,12 @@ class ObjectStorage:
         file = pa.PythonFile(_Read(opened, self, path), mode="r")
         return pq.ParquetFile(file, page_checksum_verification=verify, pre_buffer=True)
 
-    def lock(self, path: str, on_wait: Callable[[], object] | None = None) -> AbstractContextManager[bool]:  # noqa: ARG002, D102
-        return nullcontext(False)
+    @contextmanager
+    def lock(  # noqa: D102
+        self, path: str, on_wait: Callable[[], object] | None = None, *, by_lease: bool = False
+    ) -> Iterator[bool]:
+        with leased(self.address / path, self.options, on_wait) if by_lease else nullcontext():
+            yield False
 
     def lock_if_free(self, path: str) -> AbstractContextManager[bool | None]:  # noqa: ARG002, D102
         return nullcontext(False)

@@ -159,7 +159,9 @@ def rewrite(
     chosen = [partitions] if isinstance(partitions, str) else sorted(set(partitions))
     with ExitStack() as stack:
         on_wait = progress.note if progress is not None else None
-        writers = {each: stack.enter_context(table.writer(each, on_wait)) for each in chosen}
+        # Small partitions come in groups, of which each is done again sooner than asked for.
+        is_alone = len(chosen) == 1
+        writers = {each: stack.enter_context(table.writer(each, on_wait, by_lease=is_alone)) for each in chosen}
         while True:
             change = Rewrite(table, table.latest(), writers, info, together)
             try:

@@ -290,6 +290,8 @@ def right_to_write(
     schema: pa.Schema,
     partition: str,
     on_wait: Callable[[str], Any] | None = None,
+    *,
+    by_lease: bool = False,
 ) -> Iterator[PartitionWriter]:
     """Hold the lock of a partition of a table; see ``LakeTable.writer``."""
     markers = f"{_WRITERS}/{hashlib.sha256(partition.encode()).hexdigest()[:24]}"
@@ -299,7 +301,7 @@ def right_to_write(
             what = f"{spec.partition_column} {partition!r} of " if spec.partition_column and partition else ""
             on_wait(f"waiting for another process that is writing {what}{storage.location.rpartition('/')[2]}")
 
-    with storage.lock(f"{markers}/{_LOCK}", told) as is_sole:
+    with storage.lock(f"{markers}/{_LOCK}", told, by_lease=by_lease) as is_sole:
         yield PartitionWriter(storage, spec, schema, partition, markers, is_sole)
 
 

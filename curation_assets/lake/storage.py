@@ -117,11 +117,14 @@ class Storage(Protocol):
             pa.ArrowException: it is no Parquet file, or a damaged one.
         """
 
-    def lock(self, path: str, on_wait: Callable[[], object] | None = None) -> AbstractContextManager[bool]:
+    def lock(
+        self, path: str, on_wait: Callable[[], object] | None = None, *, by_lease: bool = False
+    ) -> AbstractContextManager[bool]:
         """Wait for a lock and hold it; gives whether it is held, or there are no locks here.
 
         Args:
             on_wait: called once, if somebody else has it.
+            by_lease: where there are no locks, wait for a lease instead, which costs requests and proves nothing.
         """
 
     def lock_if_free(self, path: str) -> AbstractContextManager[bool | None]:
@@ -228,7 +231,11 @@ class LocalStorage:
         return pq.ParquetFile(self.root / path, page_checksum_verification=verify)
 
     def lock(  # noqa: D102
-        self, path: str, on_wait: Callable[[], object] | None = None
+        self,
+        path: str,
+        on_wait: Callable[[], object] | None = None,
+        *,
+        by_lease: bool = False,  # noqa: ARG002
     ) -> AbstractContextManager[bool]:
         return self._lock(path, lambda target: waiting_lock(target, on_wait))
 

@@ -180,7 +180,7 @@ class LakeTable:
 
     @contextmanager
     def writer(
-        self, partition: str = hive.WHOLE, on_wait: Callable[[str], Any] | None = None
+        self, partition: str = hive.WHOLE, on_wait: Callable[[str], Any] | None = None, *, by_lease: bool = False
     ) -> Iterator[PartitionWriter]:
         """Sole right to change a partition's rows, waiting for another process that has it.
 
@@ -190,11 +190,12 @@ class LakeTable:
             partition: value of the partition column; ``hive.WHOLE`` of a table with one: any of them, for who always
                 asks for that, as its rows change in one commit (``PartitionWriter.of``).
             on_wait: called once with a message if another process has to be waited for.
+            by_lease: as of ``Storage.lock``.
         """
         with ExitStack() as stack:
             with explained_table(self.storage):  # of the lock and the sweep, not of whatever the caller does
                 schema = self.latest().file_schema
-                right = right_to_write(self.storage, self.spec, schema, partition, on_wait)
+                right = right_to_write(self.storage, self.spec, schema, partition, on_wait, by_lease=by_lease)
                 writer = stack.enter_context(right)
                 self._sweep(writer)
             try:

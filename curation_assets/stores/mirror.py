@@ -25,6 +25,7 @@ from filelock import Timeout
 from curation_assets.errors import CurationError
 from curation_assets.files import free_lock, waiting_lock, write_whole
 from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.conditional import create, replace
 from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
@@ -112,7 +113,6 @@ class Mirror:
     def _put_changes(self, name: str) -> None:
         """Put what changed here; where another machine was first, forget it."""
         import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         known, here = self._noted(name), _files(self.folder / name)
         changed = [path for path, status in here.items() if not _is_same(known.get(path), status)]
@@ -129,17 +129,16 @@ class Mirror:
         if LEAD in changed:
             before = known.get(LEAD)
             data = (self.folder / name / LEAD).read_bytes()
-            mode: Any = "create" if before is None else {"e_tag": before.tag}
             key = self._key(name, LEAD)
             with self._explained(f"{name}/{LEAD}"):
-                try:
-                    now = obstore.put(self._store, key, data, mode=mode)["e_tag"]
-                except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                store = self._store
+                now = create(store, key, data) if before is None else replace(store, key, data, before.tag)
+                if now is None:
                     if self._content(name, LEAD) != data:  # else the answer to an earlier attempt was lost
                         self._drop_changes(name, known)
                         return
-                    now = obstore.head(self._store, key)["e_tag"]
-            known[LEAD] = _known(str(now), here[LEAD])
+                    now = str(obstore.head(self._store, key)["e_tag"])
+            known[LEAD] = _known(now, here[LEAD])
         for path in gone:
             with self._explained(f"{name}/{path}"):
                 obstore.delete(self._store, self._key(name, path))
