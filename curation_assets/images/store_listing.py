@@ -41,11 +41,6 @@ _KEY = re.compile(r'[Pp]ath "(.*?)"[: ]', re.DOTALL)
 _PRIVATE_USE = "[\U0010ff80-\U0010ffff]"  # characters that stand for bytes in the tables' texts
 
 
-def tag_of(text: str | None) -> str | None:
-    """A tag written the same way in listings, in answers and by every store."""
-    return None if text is None else text.removeprefix("W/").strip('"') or None
-
-
 class OddKeyError(CurationError):
     """A key that no path can stand for: it has an empty part, one that is ``.`` or ``..``, or a control character."""
 

@@ -27,9 +27,10 @@ from curation_assets.images.listing import (
 )
 from curation_assets.images.names import ROOT_FOLDER, path_from_text
 from curation_assets.images.source import FileRead, FileReader, read_bytes
-from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted, tag_of
+from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted
 from curation_assets.images.walk import LEFT_OUT_REASON, OWN_REASON, WalkRules
 from curation_assets.stores.address import StoreAddress, is_address
+from curation_assets.stores.conditional import tag_of
 from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions

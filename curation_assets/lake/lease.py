@@ -20,7 +20,7 @@ from typing import Any
 
 from curation_assets.errors import CurationError
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.conditional import create, replace
+from curation_assets.stores.conditional import create, replace, tag_of
 from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
@@ -137,7 +137,11 @@ class _Lease:
         try:
             with explained_store(self.place, self.options):
                 found = obstore.get(self._store, self.place.prefix)
-                return str(found.meta["e_tag"]), found.bytes().to_bytes(), found.meta["last_modified"].timestamp()
+                return (
+                    str(tag_of(found.meta["e_tag"])),
+                    found.bytes().to_bytes(),
+                    found.meta["last_modified"].timestamp(),
+                )
         except FileNotFoundError:
             return None
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
+    from obstore import PutResult, UpdateVersion
     from obstore.store import ObjectStore
+
+
+def tag_of(text: str | None) -> str | None:
+    """A tag written the same way in listings, in answers and by every store."""
+    return None if text is None else text.removeprefix("W/").strip('"') or None
 
 
 def create(store: ObjectStore, key: str, data: bytes) -> str | None:
     """Write an object where there is none.
 
     Returns:
-        Its tag; None where there is one.
+        Its tag, as :func:`tag_of` writes it; None where there is one.
 
     Raises:
         obstore.exceptions.BaseError, OSError: the store refuses it.
@@ -22,7 +27,7 @@ def create(store: ObjectStore, key: str, data: bytes) -> str | None:
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
     try:
-        return str(obstore.put(store, key, data, mode="create")["e_tag"])
+        return _tag(obstore.put(store, key, data, mode="create"))
     except (AlreadyExistsError, PreconditionError):
         return None
 
@@ -38,15 +43,19 @@ def replace(store: ObjectStore, key: str, data: bytes, tag: str) -> str | None:
     """
     import obstore
     from obstore.exceptions import AlreadyExistsError, PreconditionError
-    from obstore.store import GCSStore
+    from obstore.store import GCSStore, MemoryStore
 
-    mode: UpdateVersion = {"e_tag": tag}
+    mode: UpdateVersion = {"e_tag": tag if isinstance(store, MemoryStore) else f'"{tag}"'}
     try:
         if isinstance(store, GCSStore):  # which compares generations, and no tags
             meta = obstore.head(store, key)
-            if meta["e_tag"] != tag:
+            if tag_of(meta["e_tag"]) != tag:
                 return None
             mode["version"] = meta["version"]
-        return str(obstore.put(store, key, data, mode=mode)["e_tag"])
+        return _tag(obstore.put(store, key, data, mode=mode))
     except (AlreadyExistsError, PreconditionError, FileNotFoundError):
         return None
+
+
+def _tag(answer: PutResult) -> str:
+    return tag_of(answer["e_tag"]) or ""

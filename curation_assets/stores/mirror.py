@@ -25,7 +25,7 @@ from filelock import Timeout
 from curation_assets.errors import CurationError
 from curation_assets.files import free_lock, waiting_lock, write_whole
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.conditional import create, replace
+from curation_assets.stores.conditional import create, replace, tag_of
 from curation_assets.stores.errors import explained_store
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 LEAD = "current.json"
-_NOTE, _LOCK = ".mirrored.json", "_writer.lock"  # held by whoever changes a copy
+_LOCK = "_writer.lock"  # held by whoever changes a copy
+_NOTES = ".mirrored"  # not among the copies, of which whoever changes one deletes what it doesn't know
 _LOOK_SECONDS = 3.0  # a store is asked for changes at most so often
 _FILES_AT_ONCE = 8
 _CHUNK = 8 * 2**20
@@ -108,7 +109,13 @@ class Mirror:
         for path in keys:
             with self._explained(f"{name}/{path}"):
                 obstore.delete(self._store, self._key(name, path))
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Remove a copy; whoever has it open keeps its maps."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
+        with suppress(OSError):
+            self._note_of(name).unlink()
 
     def _put_changes(self, name: str) -> None:
         """Put what changed here; where another machine was first, forget it."""
@@ -137,7 +144,7 @@ class Mirror:
                     if self._content(name, LEAD) != data:  # else the answer to an earlier attempt was lost
                         self._drop_changes(name, known)
                         return
-                    now = str(obstore.head(self._store, key)["e_tag"])
+                    now = str(tag_of(obstore.head(store, key)["e_tag"]))
             known[LEAD] = _known(now, here[LEAD])
         for path in gone:
             with self._explained(f"{name}/{path}"):
@@ -159,14 +166,14 @@ class Mirror:
             lacking = [
                 path
                 for path, found in listed.items()
-                if path not in here or known.get(path) is None or known[path].tag != found["e_tag"]
+                if path not in here or known.get(path) is None or known[path].tag != tag_of(found["e_tag"])
             ]
             try:
                 with ThreadPoolExecutor(_FILES_AT_ONCE, "mirror") as pool:
                     for is_lead in (False, True):
                         part = [path for path in lacking if path.endswith(LEAD) == is_lead]
                         for path, status in zip(part, pool.map(lambda p: self._get(name, p), part), strict=True):
-                            known[path] = _known(str(listed[path]["e_tag"]), status)
+                            known[path] = _known(str(tag_of(listed[path]["e_tag"])), status)
             except FileNotFoundError:  # a newer one took its place meanwhile
                 continue
             for path in [path for path in known if path not in listed]:
@@ -179,26 +186,25 @@ class Mirror:
 
     def _make_room(self, but: str) -> None:
         """Delete copies that were not used for longest, where there are more bytes of them than allowed."""
-        used = sorted(
-            ((os.stat(note).st_mtime, note.parent) for note in self.folder.glob(f"*/{_NOTE}")), key=lambda one: one[0]
-        )
-        sizes = {folder: sum(status.st_size for status in _files(folder).values()) for _, folder in used}
+        notes = sorted((self.folder / _NOTES).glob("*.json"), key=lambda note: note.stat().st_mtime)
+        used = [note.stem for note in notes if (self.folder / note.stem).is_dir()]
+        sizes = {name: sum(status.st_size for status in _files(self.folder / name).values()) for name in used}
         total = sum(sizes.values())
-        for _, folder in used:
+        for name in used:
             if total <= self.most_bytes:
                 return
-            if folder.name == but:
+            if name == but:
                 continue
-            with suppress(OSError, Timeout), free_lock(folder / _LOCK):
-                shutil.rmtree(folder, ignore_errors=True)  # whoever has it open keeps its maps
-                total -= sizes[folder]
+            with suppress(OSError, Timeout), free_lock(self.folder / name / _LOCK):
+                self._drop(name)
+                total -= sizes[name]
 
     def _put(self, name: str, path: str) -> str:
         import obstore
 
         with self._explained(f"{name}/{path}"):
             done = obstore.put(self._store, self._key(name, path), self.folder / name / path)
-        return str(done["e_tag"])
+        return str(tag_of(done["e_tag"]))
 
     def _get(self, name: str, path: str) -> os.stat_result:
         import obstore
@@ -242,10 +248,12 @@ class Mirror:
 
     def _note(self, name: str, known: dict[str, _Known]) -> None:
         text = json.dumps({path: (one.tag, one.size, one.mtime_ns) for path, one in known.items()})
-        write_whole(self._note_of(name), text.encode())
+        note = self._note_of(name)
+        note.parent.mkdir(exist_ok=True)
+        write_whole(note, text.encode())
 
     def _note_of(self, name: str) -> Path:
-        return self.folder / name / _NOTE
+        return self.folder / _NOTES / f"{name}.json"
 
     def _key(self, name: str, path: str) -> str:
         return self.address.key(f"{name}/{path}")

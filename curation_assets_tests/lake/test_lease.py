@@ -71,9 +71,7 @@ def test_a_lease_is_renewed_while_one_works_and_expires_when_nobody_does(
     assert not is_there(s3)
 
 
-def test_a_dead_process_of_this_machine_is_not_waited_for(
-    place: tuple[StoreAddress, StorageOptions], s3: S3
-) -> None:
+def test_a_dead_process_of_this_machine_is_not_waited_for(place: tuple[StoreAddress, StorageOptions], s3: S3) -> None:
     process = FORKED.Process(target=os.getpid)
     process.start()
     process.join()

@@ -1,4 +1,4 @@
-"""An S3 server in a process of its own, whose requests are counted and can be made to fail.
+"""An S3 server in a process of its own, whose requests are counted and can be made to fail; Google's is behind it too.
 
 It has to be another process: deltalake asks a store while it holds Python's lock, so a thread could never answer it.
 """
@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 SECRET = "not-to-be-seen"
-_CONTROL = "/_control"
+_SOMEBODY = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+_CONTROL, _GOOGLE = "/_control", "/_google"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ class S3:
             "aws_secret_access_key": SECRET,
             "aws_allow_http": "true",
         }
+
+    @property
+    def google_options(self) -> dict[str, str]:
+        """The same for ``gs://``."""
+        known = {"gcs_base_url": self.url + _GOOGLE, "disable_oauth": True}
+        known |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        return {"google_service_account_key": json.dumps(known), "allow_http": "true"}
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, not counted."""
@@ -154,10 +163,13 @@ class _Failing:
         self.chaos: tuple[Chaos, random.Random] | None = None
         self.went_wrong: Counter[str] = Counter()
         self.listed: dict[str, list[tuple[Any, ...]]] = {}  # answers of listings by their query, the last ones
+        self.generations: dict[str, str] = {}  # of Google's objects → tag
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == _CONTROL:
             return self._told(environ, start)
+        if environ["PATH_INFO"].startswith(_GOOGLE):
+            return self._as_google(environ, start)
         _, bucket, key = (environ["PATH_INFO"].encode("latin-1").decode() + "/").split("/", 2)
         key, query = key.removesuffix("/"), environ.get("QUERY_STRING", "")
         method = "LIST" if environ["REQUEST_METHOD"] == "GET" and "list-type" in query else environ["REQUEST_METHOD"]
@@ -179,6 +191,28 @@ class _Failing:
             return [b""]
         answer = self.app(environ, start)
         return answer if fault.cut is None else _broken_off(answer, fault.cut)
+
+    def _as_google(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Google's XML API, as clients use it: what it does otherwise than S3 is to say what a put depends on."""
+        path = environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(_GOOGLE)
+        uri = quote(path.encode("latin-1")) + (f"?{query}" if (query := environ.get("QUERY_STRING")) else "")
+        environ |= {"RAW_URI": uri, "REQUEST_URI": uri}
+        environ["HTTP_AUTHORIZATION"] = _SOMEBODY
+        wanted = environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH")
+        if wanted == "0":
+            environ["HTTP_IF_NONE_MATCH"] = "*"
+        elif wanted is not None:
+            environ["HTTP_IF_MATCH"] = self.generations[wanted]
+
+        def told(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            tag = next((value for name, value in headers if name.lower() == "etag"), None)
+            if tag is None:
+                return start(status, headers, *more)
+            generation = str(int.from_bytes(tag.encode()[1:7]))
+            self.generations[generation] = tag
+            return start(status, [*headers, ("x-goog-generation", generation)], *more)
+
+        return self.app(environ, told)
 
     def _by_chance(self, method: str, key: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         assert self.chaos is not None
