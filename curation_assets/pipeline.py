@@ -90,8 +90,9 @@ def _source(settings: Settings) -> ImageSource:
     if isinstance(root, Path):
         return LocalTree(root, settings.depth, settings.walk_rules)
     from curation_assets.images.store_tree import StoreTree
+    from curation_assets.stores.object_keys import ObjectKeys
 
-    return StoreTree(root, settings.storage_options, settings.depth, settings.walk_rules)
+    return StoreTree(ObjectKeys(root, settings.storage_options), settings.depth, settings.walk_rules)
 
 
 class Pipeline:
