@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 
 import polars as pl
 
@@ -67,6 +68,7 @@ class Sorted:
     _passed_over: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _folders: dict[str, str | None] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
+    _closing: Lock = field(default_factory=Lock)  # who lists several directories asks of each in a thread of its own
 
     def enters(self, directory: str) -> bool:
         """Whether keys below a directory can be wanted."""
@@ -124,7 +126,8 @@ class Sorted:
             return False
         place, why = closed
         above = place.rpartition("/")[0]
-        if place not in self._closed and self.scope.folder(above) is not None:
-            self._closed.add(place)
-            self._passed_over[folder_of(above, self.scope.depth)][why] += 1
+        with self._closing:
+            if place not in self._closed and self.scope.folder(above) is not None:
+                self._closed.add(place)
+                self._passed_over[folder_of(above, self.scope.depth)][why] += 1
         return True

@@ -1,0 +1,43 @@
+"""A volume of a Databricks workspace that isn't mounted here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from curation_assets_tests.fake_databricks import TOKEN, Fake, serving
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume whose files lie in a folder of the server, as a mount would show them."""
+
+    workspace: Fake
+    root: str = "/Volumes/farm/crops/photos"
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.file(self.root)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file, not counted."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def read(self, method: str = "GET") -> dict[str, int]:
+        """How often each file was asked for with a method."""
+        start = f"{self.root}/".lstrip("/")
+        return {path.removeprefix(start): count for path, count in self.workspace.asked(method).items()}
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Volume]:
+    with serving(tmp_path / "workspace") as workspace:
+        monkeypatch.setenv("DATABRICKS_HOST", workspace.url)
+        monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "no such file"))
+        yield Volume(workspace)
