@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Barrier, Lock, Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -83,6 +83,7 @@ class Fake:
         calls: method and path of every request.
         denied: requests whose ``METHOD path`` contains this are answered 403.
         faults: what else goes wrong; the first that fits a request happens.
+        gates: part of ``METHOD path`` → what such requests wait for each other at.
         page_size: entries of a directory in one answer.
         models: name → facts of a registered model; ``aliases`` among them.
         versions: (name, number) → facts of a version.
@@ -96,6 +97,7 @@ class Fake:
     calls: list[str] = field(default_factory=list)
     denied: str | None = None
     faults: list[Fault] = field(default_factory=list)
+    gates: dict[str, Barrier] = field(default_factory=dict)
     page_size: int = 1000
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -313,6 +315,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             data = b"".join(self._chunks())
+        asked = f"{self.command} {unquote(urlsplit(self.path).path)}"
+        for gate in [gate for part, gate in self.fake.gates.items() if part in asked]:
+            gate.wait()
         with self.lock:
             self.told: dict[str, str] = {"Content-Type": "application/json"}
             self.cut: int | None = None

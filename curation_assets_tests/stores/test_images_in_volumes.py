@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import polars as pl
@@ -229,6 +230,16 @@ def test_pages_of_a_listing_are_all_read_each_directory_once(volume: Volume, tre
     volume.workspace.calls.clear()
     tree.list_folder("maize")
     assert volume.workspace.asked("GET", f"/api/2.0/fs/directories{volume.root}") == {"/maize": 2}
+
+
+def test_directories_and_files_are_asked_for_many_at_once(
+    volume: Volume, tree: StoreTree, photographs: dict[str, bytes]
+) -> None:
+    gates = {"fs/directories/Volumes/farm/crops/photos/rye/plot": 2, "fs/files/": len(photographs)}
+    volume.workspace.gates = {part: Barrier(number, timeout=20) for part, number in gates.items()}
+    files = [ListedFile._make(row) for each in tree.list_folders().folders.values() for row in each.files.iter_rows()]
+    begun = tree.begun(files)
+    assert {file.relative_path: begun.read_listed(file).data for file in files} == photographs
 
 
 def test_an_empty_folder_is_an_empty_tree_and_one_that_is_not_there_an_error(volume: Volume) -> None:
