@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -48,14 +48,16 @@ class VolumeKeys:
 
     def below(self, directory: str, enter: Enter) -> Iterator[pl.DataFrame]:  # noqa: D102
         found: list[_Row] = []
+        ahead, pending = [directory], set[Future[tuple[list[_Row], list[str]]]]()
         with ThreadPoolExecutor(keys.AT_ONCE, "list") as pool:
             try:
-                pending = {pool.submit(self._entries, directory)}
-                while pending:
+                while ahead or pending:
+                    while ahead and len(pending) < keys.AT_ONCE:
+                        pending.add(pool.submit(self._entries, ahead.pop()))
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for files, directories in (each.result() for each in done):
                         found += files
-                        pending |= {pool.submit(self._entries, each) for each in directories if enter(each)}
+                        ahead += filter(enter, directories)
                     if len(found) >= _FRAME_ROWS:
                         yield _frame(found)
                         found = []
