@@ -43,6 +43,7 @@ class Fault:
     Attributes:
         asked: part of their ``METHOD path``.
         status: of the answer that comes instead.
+        pause: seconds after which to ask again, of 429 and 503.
         cut: bytes after which the answer's body breaks off.
         content: that the file has been given when it is asked for, a minute after it was last written.
         skip: requests that fit and are answered as they should be, before.
@@ -51,6 +52,7 @@ class Fault:
 
     asked: str = ""
     status: int | None = None
+    pause: int = 0
     cut: int | None = None
     content: bytes | None = None
     skip: int = 0
@@ -385,7 +387,7 @@ class _Handler(BaseHTTPRequestHandler):
             os.utime(file, (written + 60, written + 60))
         if fault.status is not None:
             if fault.status in (429, 503):
-                self.told["Retry-After"] = "0"
+                self.told["Retry-After"] = str(fault.pause)
             code = _CODES.get(fault.status, "TEMPORARILY_UNAVAILABLE")
             raise RefusedError(fault.status, code, _SAID.get(fault.status, "The service can't answer now."))
 

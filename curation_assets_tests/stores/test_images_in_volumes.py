@@ -290,13 +290,20 @@ def test_a_file_that_is_gone_is_its_own_fault(volume: Volume, tree: StoreTree) -
         (401, "UNAUTHENTICATED: Credential was not sent .* renew DATABRICKS_TOKEN or the profile"),
         (403, "User does not have READ VOLUME .* USE SCHEMA and USE CATALOG are needed"),
         (500, "INTERNAL_ERROR: The service can't answer now"),
+        (503, "TEMPORARILY_UNAVAILABLE: The service can't answer now"),
     ],
 )
 def test_what_holds_for_the_whole_volume_ends_a_run_in_a_line_and_the_next_one_goes_on(
-    status: int, said: str, volume: Volume, photographs: dict[str, bytes], make: Callable[..., Pipeline]
+    status: int,
+    said: str,
+    volume: Volume,
+    photographs: dict[str, bytes],
+    make: Callable[..., Pipeline],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    of_files = Fault("GET /api/2.0/fs/files", status=status, skip=2)
-    for fault in (Fault("GET", status=status), of_files):
+    monkeypatch.setattr(volume_keys, "_RETRY_SECONDS", 1)
+    of_files = Fault("GET /api/2.0/fs/files", status=status, pause=1, skip=2)
+    for fault in (Fault("GET /api/2.0/fs", status=status, pause=1), of_files):
         volume.workspace.faults = [fault]
         with pytest.raises(CurationError, match=said) as ended:
             scan(make())
