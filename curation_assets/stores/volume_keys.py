@@ -203,7 +203,7 @@ def _open(_process: int, _told: frozenset[tuple[str, str]]) -> FilesAPI:
     )
     # Not ``WorkspaceClient().files``: before each file that asks for a signed address in the cloud, which is a request
     # more, and hangs where only the workspace can be reached (databricks-sdk-py #1148, #1153).
-    return FilesAPI(ApiClient(config))
+    return FilesAPI(ApiClient(config))  # type: ignore[no-untyped-call]
 
 
 def _again(work: Callable[[], T]) -> T:
@@ -220,15 +220,16 @@ def _again(work: Callable[[], T]) -> T:
 
 def _may_pass(error: Exception) -> bool:
     from databricks.sdk import errors
+    from databricks.sdk.errors.base import DatabricksError
     from requests import RequestException
 
     passing = errors.InternalError | errors.DeadlineExceeded | RequestException | _BrokenOffError
-    return isinstance(error, passing) or type(error) is errors.DatabricksError  # of a status without a class: 502
+    return isinstance(error, passing) or type(error) is DatabricksError  # of a status without a class: 502
 
 
 def _of_library() -> tuple[type[Exception], ...]:
     """What Databricks' library raises, and what is raised of its answers."""
-    from databricks.sdk.errors import DatabricksError
+    from databricks.sdk.errors.base import DatabricksError
     from requests import RequestException
 
     return DatabricksError, RequestException, TimeoutError, ValueError, _BrokenOffError
