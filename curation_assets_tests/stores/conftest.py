@@ -35,9 +35,10 @@ class Volume:
 
 
 @pytest.fixture
-def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Volume]:
-    with serving(tmp_path / "workspace") as workspace:
+def volume(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Volume]:
+    home = tmp_path_factory.mktemp("workspace")
+    with serving(home) as workspace:
         monkeypatch.setenv("DATABRICKS_HOST", workspace.url)
         monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
-        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "no such file"))
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(home / "no such file"))
         yield Volume(workspace)
