@@ -57,8 +57,9 @@ def workspace_config(uri: str, **options: Any) -> Config:
             _REACHED.add(host)
         return Config(profile=profile, **{"retry_timeout_seconds": _SECONDS, "http_timeout_seconds": 60} | options)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". Config: ")[0]
+        which = "" if uri == "databricks" else f" of {uri}"
         raise CurationError(
-            f"the Databricks workspace of {uri} can't be used: {reason}; check DATABRICKS_HOST, DATABRICKS_TOKEN or "
+            f"the Databricks workspace{which} can't be used: {reason}; check DATABRICKS_HOST, DATABRICKS_TOKEN or "
             "the profile"
         ) from error

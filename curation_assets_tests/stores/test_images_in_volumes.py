@@ -398,6 +398,7 @@ def test_the_command_takes_paths_in_volumes(
     assert "DATABRICKS_HOST and DATABRICKS_TOKEN" in error
     code, _, error = curation("run", "--images", marked)
     assert (code, error.count("\n"), TOKEN in error) == (2, 1, False)
+    assert "the Databricks workspace can't be used: default auth: cannot configure default credentials" in error
 
 
 def test_settings_say_it_so_that_they_can_be_read_again(
