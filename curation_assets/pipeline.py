@@ -37,7 +37,9 @@ from curation_assets.scan.job import scan_folders
 from curation_assets.scan.prune import PruneQuestion, prune_question
 from curation_assets.scan.result import ScanResult
 from curation_assets.settings import Settings
+from curation_assets.stores.volumes import VolumeAddress, unmounted
 from curation_assets.tables import Tables
+from curation_assets.workspace import is_configured
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -87,11 +89,16 @@ _OF_TABLES = ("searcher", "findings", "leaks")  # cached properties that hold ta
 def _source(settings: Settings) -> ImageSource:
     """Where the photographs lie."""
     root = settings.images_root
+    if isinstance(root, Path) and (volume := unmounted(root)) is not None and is_configured():
+        root = volume
     if isinstance(root, Path):
         return LocalTree(root, settings.depth, settings.walk_rules)
     from curation_assets.images.store_tree import StoreTree
+    from curation_assets.stores.object_keys import ObjectKeys
+    from curation_assets.stores.volume_keys import VolumeKeys
 
-    return StoreTree(root, settings.storage_options, settings.depth, settings.walk_rules)
+    keys = VolumeKeys(root) if isinstance(root, VolumeAddress) else ObjectKeys(root, settings.storage_options)
+    return StoreTree(keys, settings.depth, settings.walk_rules)
 
 
 class Pipeline:
@@ -1037,12 +1044,10 @@ class Pipeline:
 
     def _refuse_images_root(self, option: str, target: Path | StoreAddress) -> None:
         root = self.settings.images_root
-        if isinstance(root, Path) or isinstance(target, Path):
-            is_below = (
-                isinstance(root, Path) and isinstance(target, Path) and target.resolve().is_relative_to(root.resolve())
-            )
+        if isinstance(root, Path):
+            is_below = isinstance(target, Path) and target.resolve().is_relative_to(root.resolve())
         else:
-            is_below = target == root or root.below(str(target)) is not None
+            is_below = str(target) == str(root) or root.below(str(target)) is not None
         if is_below:
             raise CurationError(f"{option} {target} lies in {root}: `curation run` would take its images for new ones")
 

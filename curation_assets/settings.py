@@ -29,8 +29,9 @@ from pydantic_settings import (
 )
 
 from curation_assets.errors import CurationError
-from curation_assets.stores.address import StoreAddress, is_address
+from curation_assets.stores.address import UNMOUNTED, StoreAddress, is_address
 from curation_assets.stores.options import StorageOptions
+from curation_assets.stores.volumes import VolumeAddress
 
 if TYPE_CHECKING:
     from curation_assets.images.guard import DecodeOptions
@@ -78,13 +79,15 @@ def _place(value: Any) -> Any:
     return address
 
 
+def _images_place(value: Any) -> Any:
+    return VolumeAddress.parse(value) if isinstance(value, str) and value.startswith(UNMOUNTED) else _place(value)
+
+
+_as_written = PlainSerializer(lambda place: place.written if isinstance(place, StoreAddress) else place)
 # A local or mounted folder, or a prefix of a bucket.
-Place = Annotated[
-    Path | StoreAddress,
-    NoDecode,
-    BeforeValidator(_place),
-    PlainSerializer(lambda place: str(place) if isinstance(place, StoreAddress) else place),
-]
+Place = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_place), _as_written]
+# The same, or a folder in a volume that is read without its mount.
+ImagesPlace = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_images_place), _as_written]
 Options = Annotated[
     StorageOptions,
     NoDecode,
@@ -229,9 +232,12 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    images_root: Place = Field(
+    images_root: ImagesPlace = Field(
         Path("images"),
-        description="tree of image folders: a folder, or `s3://bucket/prefix`, `gs://…`, `az://…`, `abfss://…`",
+        description=(
+            "tree of image folders: a folder, or `s3://bucket/prefix`, `gs://…`, `az://…`, `abfss://…`; of a Unity "
+            "Catalog volume `/Volumes/catalog/schema/volume`, mounted or not; see [storage.md](storage.md)"
+        ),
     )
     storage_options: Options = Field(
         default_factory=StorageOptions,

@@ -1,10 +1,11 @@
-"""The Databricks workspace that MLflow's variables name, if they do."""
+"""The Databricks workspace that MLflow's variables, or Databricks' own, name, if they do."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curation_assets.errors import CurationError
 
@@ -26,11 +27,19 @@ def is_workspace(uri: str) -> bool:
     return uri.partition(":")[0] in ("databricks", "databricks-uc")
 
 
-def workspace_config(uri: str) -> Config:
+def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether Databricks' own variables or its file of profiles name a workspace."""
+    file = Path(environ.get("DATABRICKS_CONFIG_FILE") or "~/.databrickscfg")
+    named = environ.get("DATABRICKS_HOST") or environ.get("DATABRICKS_CONFIG_PROFILE")
+    return bool(named) or file.expanduser().is_file()
+
+
+def workspace_config(uri: str, **options: Any) -> Config:
     """Address and credentials of a workspace that answers.
 
     Args:
         uri: in MLflow's words: ``databricks``, ``databricks-uc``, ``databricks://profile``.
+        options: of ``Config``, in the place of such as suit few and small requests.
 
     Raises:
         CurationError: it doesn't answer, or no address or no credentials are configured.
@@ -46,10 +55,11 @@ def workspace_config(uri: str) -> Config:
             address = host if "://" in host else f"https://{host}"
             requests.get(address, timeout=_SECONDS, allow_redirects=False).close()
             _REACHED.add(host)
-        return Config(profile=profile, retry_timeout_seconds=_SECONDS, http_timeout_seconds=60)
+        return Config(profile=profile, **{"retry_timeout_seconds": _SECONDS, "http_timeout_seconds": 60} | options)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". Config: ")[0]
+        which = "" if uri == "databricks" else f" of {uri}"
         raise CurationError(
-            f"the Databricks workspace of {uri} can't be used: {reason}; check DATABRICKS_HOST, DATABRICKS_TOKEN or "
+            f"the Databricks workspace{which} can't be used: {reason}; check DATABRICKS_HOST, DATABRICKS_TOKEN or "
             "the profile"
         ) from error

@@ -1,20 +1,24 @@
 """A small server that speaks what the real clients ask of a Unity Catalog and of a Databricks workspace.
 
 It stands in for what can't be had here, and nowhere else: the open-source Unity Catalog's models (``uc:``), a
-workspace's models (``databricks-uc``) with the files that its Files API keeps, and its serving endpoints. State is in
-memory and, for files, in a folder. Answers and error codes are those of the services' public descriptions.
+workspace's models (``databricks-uc``), the files of volumes that its Files API keeps, and its serving endpoints. State
+is in memory and, for files, in a folder. Answers and error codes are those of the services' public descriptions.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Barrier, Lock, Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -33,6 +37,46 @@ class RefusedError(Exception):
 
 
 @dataclass
+class Fault:
+    """What becomes of requests that it fits.
+
+    Attributes:
+        asked: part of their ``METHOD path``.
+        status: of the answer that comes instead.
+        pause: seconds after which to ask again, of 429 and 503.
+        cut: bytes after which the answer's body breaks off.
+        content: that the file has been given when it is asked for, a minute after it was last written.
+        skip: requests that fit and are answered as they should be, before.
+        times: requests that fail then.
+    """
+
+    asked: str = ""
+    status: int | None = None
+    pause: int = 0
+    cut: int | None = None
+    content: bytes | None = None
+    skip: int = 0
+    times: int = sys.maxsize
+
+    def meets(self, asked: str) -> bool:
+        """Whether it happens to a request, which is counted."""
+        if self.asked not in asked or self.times <= 0:
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+_CODES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "REQUEST_LIMIT_EXCEEDED", 500: "INTERNAL_ERROR"}
+_SAID = {
+    401: "Credential was not sent or was of an unsupported type, or has expired.",
+    403: "User does not have READ VOLUME on Volume 'farm.crops.photos'.",
+}
+
+
+@dataclass
 class Fake:
     """What the server holds, and how a test makes it misbehave.
 
@@ -40,6 +84,9 @@ class Fake:
         url: where it listens.
         calls: method and path of every request.
         denied: requests whose ``METHOD path`` contains this are answered 403.
+        faults: what else goes wrong; the first that fits a request happens.
+        gates: part of ``METHOD path`` → what such requests wait for each other at.
+        page_size: entries of a directory in one answer.
         models: name → facts of a registered model; ``aliases`` among them.
         versions: (name, number) → facts of a version.
         endpoints: name → facts of a serving endpoint, as the service describes them.
@@ -51,6 +98,9 @@ class Fake:
     url: str = ""
     calls: list[str] = field(default_factory=list)
     denied: str | None = None
+    faults: list[Fault] = field(default_factory=list)
+    gates: dict[str, Barrier] = field(default_factory=dict)
+    page_size: int = 1000
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -184,20 +234,27 @@ class Fake:
     def file(self, path: str) -> Path:
         return self.files / path.strip("/")
 
-    def directory(self, path: str) -> dict[str, Any]:
+    def directory(self, path: str, token: str = "") -> dict[str, Any]:
         folder = self.file(path)
         if not folder.is_dir():
             raise RefusedError(404, "NOT_FOUND", f"No directory {path}")
-        entries = [
-            {
-                "path": f"{path.rstrip('/')}/{entry.name}",
-                "name": entry.name,
-                "is_directory": entry.is_dir(),
-                "file_size": entry.stat().st_size,
-            }
-            for entry in sorted(folder.iterdir())
-        ]
-        return {"contents": entries}
+        first = int(token.removeprefix("from-") or 0)
+        inside = sorted(folder.iterdir())
+        entries = [self._entry(path, entry) for entry in inside[first : first + self.page_size]]
+        end = first + self.page_size
+        return {"contents": entries} | ({"next_page_token": f"from-{end}"} if end < len(inside) else {})
+
+    @staticmethod
+    def _entry(path: str, entry: Path) -> dict[str, Any]:
+        told = {"path": f"{path.rstrip('/')}/{entry.name}", "name": entry.name, "is_directory": entry.is_dir()}
+        status = entry.stat()
+        facts = {"file_size": status.st_size, "last_modified": status.st_mtime_ns // 1_000_000}
+        return told if entry.is_dir() else told | facts
+
+    def asked(self, method: str, below: str = "/api/2.0/fs/files/") -> Counter[str]:
+        """How often each path was asked for with a method, without what they begin with."""
+        start = f"{method} {below}"
+        return Counter(call.removeprefix(start) for call in self.calls if call.startswith(start))
 
     # Serving endpoints
 
@@ -260,7 +317,12 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             data = b"".join(self._chunks())
+        asked = f"{self.command} {unquote(urlsplit(self.path).path)}"
+        for gate in [gate for part, gate in self.fake.gates.items() if part in asked]:
+            gate.wait()
         with self.lock:
+            self.told: dict[str, str] = {"Content-Type": "application/json"}
+            self.cut: int | None = None
             try:
                 status, answer = 200, self._answer(data)
             except RefusedError as refusal:
@@ -270,10 +332,13 @@ class _Handler(BaseHTTPRequestHandler):
                 )
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
-        self.send_header("Content-Type", "application/json")
+        for name, value in self.told.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer)
+            self.wfile.write(answer[: self.cut])
+        if self.cut is not None:
+            self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_DELETE = _handle  # noqa: N815
 
@@ -291,6 +356,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(403, "PERMISSION_DENIED", "User does not have CREATE MODEL on Schema 'agriculture'.")
         if path == "/":
             return b"{}"
+        if (fault := next((each for each in fake.faults if each.meets(fake.calls[-1])), None)) is not None:
+            self._fail(fault, path)
         if path == "/.well-known/databricks-config":
             return json.dumps({"oidc_endpoint": f"{fake.url}/oidc"}).encode()
         if not path.startswith(OSS) and self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -298,7 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/2.0/fs/files/"):
             return self._file(path.removeprefix("/api/2.0/fs/files/"), data)
         if path.startswith("/api/2.0/fs/directories/"):
-            return json.dumps(fake.directory(path.removeprefix("/api/2.0/fs/directories"))).encode()
+            token = dict(parse_qsl(url.query)).get("page_token", "")
+            return json.dumps(fake.directory(path.removeprefix("/api/2.0/fs/directories"), token)).encode()
         body = json.loads(data) if data else dict(parse_qsl(url.query))
         routes: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
             (f"{OSS}/models", lambda rest: fake.oss_models(self.command, _parts(rest), body)),
@@ -310,6 +378,19 @@ class _Handler(BaseHTTPRequestHandler):
                 return json.dumps(route(path.removeprefix(prefix))).encode()
         raise RefusedError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{self.command} {path}'")
 
+    def _fail(self, fault: Fault, path: str) -> None:
+        self.cut = fault.cut
+        if fault.content is not None:
+            file = self.fake.file(path.removeprefix("/api/2.0/fs/files/"))
+            written = file.stat().st_mtime
+            file.write_bytes(fault.content)
+            os.utime(file, (written + 60, written + 60))
+        if fault.status is not None:
+            if fault.status in (429, 503):
+                self.told["Retry-After"] = str(fault.pause)
+            code = _CODES.get(fault.status, "TEMPORARILY_UNAVAILABLE")
+            raise RefusedError(fault.status, code, _SAID.get(fault.status, "The service can't answer now."))
+
     def _file(self, path: str, data: bytes) -> bytes:
         file = self.fake.file(path)
         if self.command == "PUT":
@@ -318,6 +399,13 @@ class _Handler(BaseHTTPRequestHandler):
             return b""
         if not file.is_file():
             raise RefusedError(404, "NOT_FOUND", f"No file {path}")
+        if self.command == "DELETE":
+            file.unlink()
+            return b""
+        self.told = {
+            "Content-Type": "application/octet-stream",
+            "Last-Modified": formatdate(file.stat().st_mtime_ns // 10**9, usegmt=True),
+        }
         return file.read_bytes()
 
 

@@ -13,6 +13,7 @@ from curation_assets.commands.output import err
 from curation_assets.errors import CurationError
 from curation_assets.images.names import text_from_path
 from curation_assets.stores.address import StoreAddress, is_address
+from curation_assets.stores.volumes import without_mark
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,6 +114,7 @@ def meeting(pipeline: Pipeline, rows: pl.DataFrame, chosen: Filter) -> pl.DataFr
 
 def folder_of(given: str, root: str) -> str:
     """The name of a folder as the tables have it, of the ways in which a shell may write it."""
+    given = without_mark(given)
     if is_address(given):
         return given.rstrip("/").removeprefix(root).lstrip("/") or "."
     path = os.path.normpath(given) if given else "."
@@ -141,6 +143,7 @@ def folders_of(pipeline: Pipeline, given: list[str]) -> list[str]:
 
 def keys_of(settings: Settings, file: str) -> list[str]:
     """Keys that an argument may mean: as given, and the path on disk made relative to the root."""
+    file = without_mark(file)
     keys = [text_from_path(file)]
     if isinstance(settings.images_root, StoreAddress):
         below = settings.images_root.below(file)

@@ -26,6 +26,7 @@ from curation_assets.gallery.held import Held, HeldSome
 from curation_assets.images.names import printable, text_from_path
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings, load_settings
+from curation_assets.stores.address import StoreAddress
 
 _HELD = 3  # versions, and differences of two
 _MOST_TEXT = 200_000  # characters of a recipe
@@ -212,11 +213,15 @@ def options_of(settings: Settings) -> str:
     with suppress(CurationError):
         usual = load_settings()
     told = [
-        f"{option} {shlex.quote(str(getattr(settings, name)))}"
+        f"{option} {shlex.quote(_written(getattr(settings, name)))}"
         for name, option in _PLACES.items()
         if usual is None or getattr(usual, name) != getattr(settings, name)
     ]
     return " ".join(told)
+
+
+def _written(place: Path | StoreAddress) -> str:
+    return place.written if isinstance(place, StoreAddress) else str(place)
 
 
 def _recipe(name: str, file: Path) -> RecipeFile:

@@ -27,6 +27,7 @@ from curation_assets.images.walk import (
     is_within,
     joined,
 )
+from curation_assets.stores.volumes import needed
 
 CANDIDATE_SUFFIXES = frozenset(
     (
@@ -393,5 +394,5 @@ def _check_root(root: Path) -> None:
         if os.path.islink(root):
             what = "it is a broken link to" if not os.path.exists(root) else "it is a link to"
             reason = f"{reason}; {what} {os.readlink(root)}"
-        hint = "; set CURATION_IMAGES_ROOT or --images to a folder of image folders"
-        raise CurationError(f"images root {root} cannot be listed: {reason}{hint}") from None
+        hint = needed(root) or "set CURATION_IMAGES_ROOT or --images to a folder of image folders"
+        raise CurationError(f"images root {root} cannot be listed: {reason}; {hint}") from None

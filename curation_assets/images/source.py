@@ -201,10 +201,10 @@ class LocalTree:
         return self
 
     def begun_at(self, location: str) -> Callable[[], bytes]:  # noqa: D102
-        return lambda: read_bytes(_local(location))
+        return lambda: read_bytes(local_path(location))
 
     def size_at(self, location: str) -> int:  # noqa: D102
-        return os.stat(_local(location)).st_size
+        return os.stat(local_path(location)).st_size
 
     def times(self, relative_path: str) -> FileTimes:  # noqa: D102
         return FileTimes.of(os.stat(file_path(self.root, relative_path)))
@@ -219,7 +219,12 @@ class LocalTree:
         return file_path(self.root, relative_path)
 
 
-def _local(location: str) -> str:
+def local_path(location: str) -> str:
+    """Path of the file at a location that a table tells.
+
+    Raises:
+        OSError: it lies on no disk.
+    """
     if is_address(location):
         raise OSError(errno.ENOENT, "it lay in an object store when it was scanned; scan the folder again", location)
     return path_from_text(location)

@@ -1,20 +1,14 @@
-"""Which images a prefix of an object store holds: pages of keys, many at once, put into folders column by column."""
+"""Which images the keys of a store are: put into folders, column by column, as they come."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from threading import Lock
 
 import polars as pl
-import pyarrow as pa
 
-from curation_assets.errors import CurationError, is_panic
 from curation_assets.images.listing import (
     CANDIDATE_SUFFIXES,
     LISTING_SCHEMA,
@@ -25,168 +19,32 @@ from curation_assets.images.listing import (
     why_no_candidate,
 )
 from curation_assets.images.names import folder_of, text_from_path
-from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import reason
-from curation_assets.stores.opening import open_store
-from curation_assets.stores.options import StorageOptions
+from curation_assets.stores.keys import Enter, KeyStore, OddKeyError, at_once
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
-
-_PAGE = 1000  # keys, as the stores give them
-_AT_ONCE = 16  # requests
-_LOOKED_DOWN = 4  # levels below the root, for one that has several directories
-_KEYS = {"path": pl.String, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String}
-_KEY = re.compile(r'[Pp]ath "(.*?)"[: ]', re.DOTALL)
 _PRIVATE_USE = "[\U0010ff80-\U0010ffff]"  # characters that stand for bytes in the tables' texts
 
 
-class OddKeyError(CurationError):
-    """A key that no path can stand for: it has an empty part, one that is ``.`` or ``..``, or a control character."""
+def of_folders(keys: KeyStore, folders: Iterable[str], enter: Enter, *, is_deep: bool) -> Iterator[pl.DataFrame]:
+    """Keys in some directories, or below them; raises as :meth:`KeyStore.everything`."""
+    yield from at_once(lambda each: keys.below(each, enter) if is_deep else [keys.right_in(each)[0]], folders)
 
 
-@dataclass(frozen=True)
-class KeyListing:
-    """Lists keys of a bucket below an address: frames with the columns of ``_KEYS``, paths relative to the address."""
+def walked(keys: KeyStore) -> Iterator[tuple[str, pl.DataFrame | str]]:
+    """All keys directory by directory, where some are odd: each with its keys, or why they can't be listed.
 
-    address: StoreAddress
-    options: StorageOptions
-
-    def below(self, directory: str = "") -> Iterator[pl.DataFrame]:
-        """All keys below a directory, page by page.
-
-        Raises:
-            CurationError: they can't be listed; :class:`OddKeyError` because of one of them.
-        """
-        import obstore
-
-        with self._explained():
-            prefix = self.address.key(directory) or None
-            for batch in obstore.list(self._store, prefix, chunk_size=_PAGE, return_arrow=True):
-                yield self._frame(batch)
-
-    def right_in(self, directory: str) -> tuple[pl.DataFrame, list[str]]:
-        """Keys right in a directory, and the directories in it, sorted.
-
-        Raises:
-            CurationError: as :meth:`below`.
-        """
-        import obstore
-
-        with self._explained():
-            found = obstore.list_with_delimiter(self._store, self.address.key(directory) or None, return_arrow=True)
-            start = len(self.address.key("x")) - 1
-            return self._frame(found["objects"]), sorted(each[start:] for each in found["common_prefixes"])
-
-    def everything(self) -> Iterator[pl.DataFrame]:
-        """All keys, several pages at once where the tree has several directories.
-
-        Raises:
-            CurationError: as :meth:`below`.
-        """
-        start = ""
-        for _ in range(_LOOKED_DOWN):
-            files, directories = self.right_in(start)
-            if len(directories) != 1 or len(files):
-                break
-            (start,) = directories
-        if not directories:
-            yield files
-        elif self._is_sorted:
-            bounds = sorted(directories, key=lambda each: f"{each}/")[:: -(-len(directories) // _AT_ONCE)]
-            ranges = list(pairwise(["", *bounds[1:], ""]))
-            yield from _at_once(lambda each: self._between(start, *each), ranges)
-        elif len(directories) <= 16 * _AT_ONCE:
-            yield files
-            yield from _at_once(self.below, directories)
-        else:
-            yield from self.below(start)
-
-    def walked(self, directory: str = "") -> Iterator[tuple[str, pl.DataFrame | str]]:
-        """The same directory by directory, where keys are odd: each with its keys, or why they can't be listed.
-
-        Raises:
-            CurationError: as :meth:`below`, for any other reason.
-        """
-        pending = [directory]
-        while pending:
-            one = pending.pop()
-            try:
-                keys, directories = self.right_in(one)
-            except OddKeyError as error:
-                yield one, str(error)
-                continue
-            yield one, keys
-            pending += directories
-
-    def of(self, folders: Iterable[str], *, is_deep: bool) -> Iterator[pl.DataFrame]:
-        """Keys in some directories, or below them.
-
-        Raises:
-            CurationError: as :meth:`below`.
-        """
-        yield from _at_once(self.below if is_deep else lambda each: [self.right_in(each)[0]], folders)
-
-    @property
-    def _is_sorted(self) -> bool:
-        """Whether keys come in the order of their bytes, from any on: not on Azure, nor in directory buckets."""
-        return self.address.scheme in ("s3", "gs") and not self.address.bucket.endswith("--x-s3")
-
-    def _between(self, start: str, lower: str, upper: str) -> Iterator[pl.DataFrame]:
-        """Keys below ``start`` from a directory's first one on, before another's; ``""`` is no bound."""
-        import obstore
-
-        with self._explained():
-            prefix, offset = self.address.key(start) or None, self.address.key(lower) if lower else None
-            for batch in obstore.list(self._store, prefix, offset=offset, chunk_size=_PAGE, return_arrow=True):
-                frame = self._frame(batch)
-                if lower:
-                    frame = frame.filter(pl.col("path") >= f"{lower}/")
-                inside = frame.filter(pl.col("path") < f"{upper}/") if upper else frame
-                yield inside
-                if len(inside) < len(frame):
-                    return
-
-    def _frame(self, batch: Any) -> pl.DataFrame:
-        keys = pl.DataFrame(pl.from_arrow(pa.table(batch)))
-        path = pl.col("path").str.slice(len(self.address.key("x")) - 1)
-        tag = pl.col("e_tag").str.strip_prefix("W/").str.strip_chars('"')
-        return keys.filter(path != "").select(  # the root's own mark
-            path=path,
-            size_bytes=pl.col("size").cast(pl.Int64),
-            mtime_ns=pl.col("last_modified").dt.epoch("ns"),
-            etag=pl.coalesce(pl.when(tag != "").then(tag), "version"),
-        )
-
-    @property
-    def _store(self) -> ObjectStore:
-        return open_store(self.address.root, self.options)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        from obstore.exceptions import BaseError, InvalidPathError
-
+    Raises:
+        NotListedError: as :meth:`KeyStore.everything`.
+    """
+    pending = [""]
+    while pending:
+        one = pending.pop()
         try:
-            yield
-        except InvalidPathError as error:
-            key = _KEY.search(str(error))
-            named = f" ({key[1]!r})" if key else ""
-            said = f"a key{named} has an empty part, '.', '..' or a control character"
-            raise OddKeyError(f"{said}: rename it, or delete it") from None
-        except BaseException as error:
-            if not isinstance(error, BaseError | OSError | ValueError) and not is_panic(error):
-                raise
-            raise CurationError(f"images root {self.address} cannot be listed: {reason(error, self.options)}") from None
-
-
-def _at_once(work: Callable[[Any], Iterable[pl.DataFrame]], each: Iterable[Any]) -> Iterator[pl.DataFrame]:
-    """What some work gives of each, several at once."""
-    with ThreadPoolExecutor(_AT_ONCE, "list") as pool:
-        try:
-            for frames in pool.map(lambda one: [frame for frame in work(one) if len(frame)], each):
-                yield from frames
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            found, directories = keys.right_in(one)
+        except OddKeyError as error:
+            yield one, str(error)
+            continue
+        yield one, found
+        pending += directories
 
 
 @dataclass
@@ -210,6 +68,11 @@ class Sorted:
     _passed_over: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _folders: dict[str, str | None] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
+    _closing: Lock = field(default_factory=Lock)  # who lists several directories asks of each in a thread of its own
+
+    def enters(self, directory: str) -> bool:
+        """Whether keys below a directory can be wanted."""
+        return not self._is_closed(text_from_path(directory))
 
     def add(self, keys: pl.DataFrame) -> None:
         """Take some keys."""
@@ -253,11 +116,18 @@ class Sorted:
         """The image folder that a directory is of; None where it isn't wanted."""
         if directory not in self._folders:
             self._folders[directory] = self.scope.folder(directory)
-            if (closed := self.left_out(directory)) is not None:
+            if self._is_closed(directory):
                 self._folders[directory] = None
-                place, why = closed
-                above = place.rpartition("/")[0]
-                if place not in self._closed and self.scope.folder(above) is not None:
-                    self._closed.add(place)
-                    self._passed_over[folder_of(above, self.scope.depth)][why] += 1
         return self._folders[directory]
+
+    def _is_closed(self, directory: str) -> bool:
+        """Whether a directory is left out, which is counted once."""
+        if (closed := self.left_out(directory)) is None:
+            return False
+        place, why = closed
+        above = place.rpartition("/")[0]
+        with self._closing:
+            if place not in self._closed and self.scope.folder(above) is not None:
+                self._closed.add(place)
+                self._passed_over[folder_of(above, self.scope.depth)][why] += 1
+        return True

@@ -1,4 +1,4 @@
-"""Photographs in an object store: keys below a prefix, read many at once."""
+"""Photographs among the keys of a store: an object store, or a volume that isn't mounted. Many are read at once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -26,64 +24,64 @@ from curation_assets.images.listing import (
     and_above,
 )
 from curation_assets.images.names import ROOT_FOLDER, path_from_text
-from curation_assets.images.source import FileRead, FileReader, read_bytes
-from curation_assets.images.store_listing import KeyListing, OddKeyError, Sorted
+from curation_assets.images.source import FileRead, FileReader, local_path, read_bytes
+from curation_assets.images.store_listing import Sorted, of_folders, walked
 from curation_assets.images.walk import LEFT_OUT_REASON, OWN_REASON, WalkRules
-from curation_assets.stores.address import StoreAddress, is_address
-from curation_assets.stores.conditional import tag_of
-from curation_assets.stores.errors import explained_store
-from curation_assets.stores.opening import open_store
-from curation_assets.stores.options import StorageOptions
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+from curation_assets.stores.keys import Enter, KeyFacts, KeyStore, NotListedError, OddKeyError
 
 _READS = 64  # files at once
 
 
 @dataclass(frozen=True)
 class StoreTree:
-    """Photographs in an object store; what lies between two ``/`` of a key is a folder.
+    """Photographs among the keys of a store; what lies between two ``/`` of a key is a folder.
 
     Attributes:
-        address: the images root.
+        keys: below the images root.
         depth: as of :class:`LocalTree`.
-        rules: the same; ``own`` are addresses here.
+        rules: the same; ``own`` are locations here.
     """
 
-    address: StoreAddress
-    options: StorageOptions
+    keys: KeyStore
     depth: int | None = None
     rules: WalkRules = field(default_factory=WalkRules)
 
     @property
     def location(self) -> str:  # noqa: D102
-        return str(self.address)
+        return str(self.keys.address)
 
     def list_folders(  # noqa: D102
         self, only: Iterable[str] | None = None, *, within: Iterable[str] | None = None
     ) -> TreeListing:
         scope = Scope(self.depth, None if only is None else set(only), None if within is None else set(within))
-        listing, found = KeyListing(self.address, self.options), Sorted(scope, self.left_out)
-        try:
-            for keys in self._wanted(listing, scope):
-                found.add(keys)
-        except OddKeyError:
-            found = Sorted(scope, self.left_out)
-            for place, keys_or_why in listing.walked():
-                if isinstance(keys_or_why, str):
-                    found.unlisted[place] = keys_or_why
-                else:
-                    found.add(keys_or_why)
-        if not found.keys and not found.unlisted and not self._holds(""):
-            raise CurationError(f"images root {self.address} cannot be listed: there is nothing below it")
+        found = Sorted(scope, self.left_out)
+        with self._listed():
+            try:
+                for keys in self._wanted(scope, found.enters):
+                    found.add(keys)
+            except OddKeyError:
+                found = Sorted(scope, self.left_out)
+                for place, keys_or_why in walked(self.keys):
+                    if isinstance(keys_or_why, str):
+                        found.unlisted[place] = keys_or_why
+                    else:
+                        found.add(keys_or_why)
+            if not found.keys and not found.unlisted and not self.keys.holds(""):
+                raise NotListedError("there is nothing below it")
         return found.tree()
 
-    def _wanted(self, listing: KeyListing, scope: Scope) -> Iterator[pl.DataFrame]:
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        try:
+            yield
+        except NotListedError as error:
+            raise CurationError(f"images root {self.location} cannot be listed: {error}") from None
+
+    def _wanted(self, scope: Scope, enter: Enter) -> Iterator[pl.DataFrame]:
         """Keys among which are all of a scope."""
         wanted = scope.only if scope.only is not None else scope.within
         if wanted is None or any("~" in folder for folder in wanted):
-            return listing.everything()
+            return self.keys.everything(enter)
         places = {"" if folder == ROOT_FOLDER else folder for folder in wanted if folder}
         places = {place for place in places if self._is_key(place) and self.left_out(place) is None}
         if scope.only is None:
@@ -92,7 +90,10 @@ class StoreTree:
             deep = {each for each in places if each and self.depth == each.count("/") + 1}
             places -= deep
         shallow = places & {""} if scope.only is None else places
-        return chain(listing.of(sorted(deep), is_deep=True), listing.of(sorted(shallow), is_deep=False))
+        return chain(
+            of_folders(self.keys, sorted(deep), enter, is_deep=True),
+            of_folders(self.keys, sorted(shallow), enter, is_deep=False),
+        )
 
     @staticmethod
     def _is_key(relative_dir: str) -> bool:
@@ -105,7 +106,10 @@ class StoreTree:
         return listing
 
     def stands(self, relative_dir: str) -> bool:  # noqa: D102
-        return self._holds(relative_dir) and self.why_not_listed(relative_dir) is None
+        if not self._is_key(relative_dir) or self.why_not_listed(relative_dir) is not None:
+            return False
+        with self._listed():
+            return self.keys.holds(path_from_text(relative_dir))
 
     def broken_link(self, relative_dir: str) -> str | None:  # noqa: ARG002, D102
         return None
@@ -115,7 +119,7 @@ class StoreTree:
         return None if why is None else f"{why[0]!r}: {why[1]}"
 
     def location_of(self, relative_path: str) -> str:  # noqa: D102
-        return f"{self.address}/{relative_path}"
+        return f"{self.location}/{relative_path}"
 
     def read(self, relative_path: str) -> bytes:  # noqa: D102
         return self._get(relative_path).data
@@ -130,22 +134,19 @@ class StoreTree:
         return _Begun(self, {file.relative_path: pool.submit(self.read_listed, file) for file in files})
 
     def begun_at(self, location: str) -> Callable[[], bytes]:  # noqa: D102
-        if not is_address(location):
-            return lambda: read_bytes(path_from_text(location))
-        tree, name = self._holding(location)
-        return _readers(os.getpid()).submit(tree.read, name).result
+        if (held := self.keys.holding(location)) is None:
+            return lambda: read_bytes(local_path(location))
+        keys, name = held
+        return _readers(os.getpid()).submit(replace(self, keys=keys).read, name).result
 
     def size_at(self, location: str) -> int:  # noqa: D102
-        if not is_address(location):
-            return os.stat(path_from_text(location)).st_size
-        tree, name = self._holding(location)
-        return tree.times(name).size_bytes
+        if (held := self.keys.holding(location)) is None:
+            return os.stat(local_path(location)).st_size
+        keys, name = held
+        return keys.head(path_from_text(name)).size_bytes
 
     def times(self, relative_path: str) -> FileTimes:  # noqa: D102
-        import obstore
-
-        with self._explained(relative_path):
-            return _times(obstore.head(self._store, self._key(relative_path)))
+        return _times(self.keys.head(path_from_text(relative_path)))
 
     def is_there(self, relative_path: str) -> bool:  # noqa: D102
         try:
@@ -157,10 +158,8 @@ class StoreTree:
         return True
 
     def delete(self, relative_path: str) -> None:  # noqa: D102
-        import obstore
-
-        with suppress(FileNotFoundError), self._explained(relative_path):
-            obstore.delete(self._store, self._key(relative_path))
+        with suppress(FileNotFoundError):
+            self.keys.delete(path_from_text(relative_path))
 
     def on_disk(self, relative_path: str) -> str | None:  # noqa: ARG002, D102
         return None
@@ -176,50 +175,16 @@ class StoreTree:
                 return above, OWN_REASON
         return None
 
-    def _holding(self, location: str) -> tuple[StoreTree, str]:
-        """A tree that a location lies in, and what it is called there."""
-        below = self.address.below(location)
-        if below is not None:
-            return self, below
-        above, _, name = location.rpartition("/")
-        return replace(self, address=StoreAddress.parse(above)), name
-
-    @property
-    def _store(self) -> ObjectStore:
-        return open_store(self.address.root, self.options)
-
-    def _key(self, relative_path: str) -> str:
-        return self.address.key(path_from_text(relative_path))
-
-    def _holds(self, relative_dir: str) -> bool:
-        """Whether any key lies below a directory."""
-        keys = KeyListing(self.address, self.options)
-        return self._is_key(relative_dir) and any(len(frame) for frame in keys.below(path_from_text(relative_dir)))
-
-    def _explained(self, relative_path: str) -> AbstractContextManager[None]:
-        return explained_store(self.address / relative_path, self.options)
-
     def _get(self, relative_path: str) -> FileRead:
-        import obstore
-
-        with self._explained(relative_path):
-            found = obstore.get(self._store, self._key(relative_path))
-            data = found.bytes().to_bytes()
-            times = _times(found.meta)
-        if len(data) != times.size_bytes:
-            raise OSError(
-                errno.EIO, f"{len(data):,} of {times.size_bytes:,} bytes came", self.location_of(relative_path)
-            )
-        return FileRead(data, times)
+        data, facts = self.keys.get(path_from_text(relative_path))
+        if len(data) != facts.size_bytes:
+            said = f"{len(data):,} of {facts.size_bytes:,} bytes came"
+            raise OSError(errno.EIO, said, self.location_of(relative_path))
+        return FileRead(data, _times(facts))
 
 
-def _times(meta: Mapping[str, Any]) -> FileTimes:
-    ns = _ns(meta["last_modified"])
-    return FileTimes(meta["size"], ns, ns, tag_of(meta["e_tag"] or meta["version"]))
-
-
-def _ns(time: datetime) -> int:
-    return round(time.timestamp() * 1_000_000) * 1000
+def _times(facts: KeyFacts) -> FileTimes:
+    return FileTimes(facts.size_bytes, facts.mtime_ns, facts.mtime_ns, facts.etag)
 
 
 def _same(now: FileTimes, listed: ListedFile) -> bool:
@@ -228,7 +193,7 @@ def _same(now: FileTimes, listed: ListedFile) -> bool:
         return False
     if now.etag is not None and listed.etag is not None:
         return now.etag == listed.etag
-    return listed.mtime_ns is not None and now.mtime_ns // 10**9 == listed.mtime_ns // 10**9
+    return listed.mtime_ns is not None and abs(now.mtime_ns - listed.mtime_ns) < 10**9
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from curation_assets.images.source import ImageSource
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.scan.comparison import TIMES_COLUMNS, ComparedNotes, may_differ, to_compare
 from curation_assets.scan.plan import now_admitted, read_otherwise
+from curation_assets.scan.volume_times import as_known
 
 ABSENT = "absent"
 
@@ -54,6 +55,8 @@ def folder_changes(
         if listed is None:
             changes.append(FolderChange(folder, ABSENT, "gone"))
             continue
+        if in_table is not None:
+            listed = replace(listed, files=as_known(listed.files, in_table.rows, source.location))
         now = listed.fingerprint
         if in_table is None:
             changes.append(FolderChange(folder, now, "new"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -25,6 +25,7 @@ from curation_assets.scan.comparison import Allowance, Compared, ComparedNotes, 
 from curation_assets.scan.plan import ScanPlan, dropped, known_rows, plan_scan, read_otherwise, unreadable
 from curation_assets.scan.result import ScanPiece, ScanResult
 from curation_assets.scan.rows import write_unit, written_piece
+from curation_assets.scan.volume_times import as_known
 
 if TYPE_CHECKING:
     from curation_assets.scan.spark import SparkScan
@@ -134,6 +135,7 @@ class _Job:
 
     def _plan(self, base: Snapshot, listing: FolderListing, result: ScanResult) -> ScanPlan:
         known = known_rows(base, listing.folder)
+        listing = replace(listing, files=as_known(listing.files, known, self.source.location))
         paths = known["relative_path"]
         stays = at_or_below(paths, listing.unlisted)
         if self.staying is not None:

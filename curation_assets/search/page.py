@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.files import write_whole
 from curation_assets.images.names import path_from_text, printable
+from curation_assets.stores.address import is_address
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def write_search_page(
 
 def tile(row: Mapping[str, Any], preview: bytes | None, label: str | None = None, score: str | None = None) -> Tile:
     """An image on the page, of its ``relative_path`` and ``file_path``."""
-    link = Path(path_from_text(str(row["file_path"]))).as_uri()
+    location = str(row["file_path"])
+    link = location if is_address(location) else Path(path_from_text(location)).as_uri()
     return Tile(printable(str(row["relative_path"])), link, thumbnail(preview), label, score)
 
 

@@ -19,6 +19,7 @@ _SCHEMES = {
     "memory": "memory",
 }
 _SAID = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or abfss://container@account/prefix"
+UNMOUNTED = "dbfs:/Volumes/"  # what Databricks' own tools write before a volume's path; images alone can lie there
 _NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 _AZURE_HOST = ".dfs.core.windows.net"
 
@@ -46,6 +47,11 @@ class StoreAddress:
         Raises:
             ValueError: it is none, in one line that holds nothing secret.
         """
+        if text.startswith(UNMOUNTED):
+            raise ValueError(
+                "only images are read from a volume that isn't mounted: mount it and write /Volumes/…, or write the "
+                "address of its external location (s3://…, abfss://…, gs://…)"
+            )
         scheme, separator, rest = text.partition("://")
         if not separator or scheme.lower() not in _SCHEMES:
             raise ValueError(f"not an address of an object store that is known; write {_SAID}")
@@ -75,6 +81,11 @@ class StoreAddress:
 
     def __truediv__(self, below: str) -> StoreAddress:
         return replace(self, prefix=self.key(below))
+
+    @property
+    def written(self) -> str:
+        """As a setting says it."""
+        return str(self)
 
     @property
     def name(self) -> str:
@@ -107,4 +118,4 @@ class StoreAddress:
 
 def is_address(text: str) -> bool:
     """Whether a text names something in a store, rather than a file."""
-    return text.partition("://")[0].lower() in _SCHEMES and "://" in text
+    return text.startswith(UNMOUNTED) or (text.partition("://")[0].lower() in _SCHEMES and "://" in text)

@@ -14,7 +14,7 @@ from PIL import Image
 from curation_assets.clip.versions import RegisteredModel
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets.search.page import write_search_page
+from curation_assets.search.page import tile, write_search_page
 from curation_assets_tests.conftest import jpeg
 
 MODEL = RegisteredModel("c.s.m", "7", "f", 64, 224, 1, "demo", True, "run")
@@ -75,6 +75,11 @@ def test_every_link_leads_to_its_file(pipeline: Pipeline) -> None:
     files = [Path(unquote(urlsplit(link).path)) for link in links if link.startswith("file:")]
     assert [str(file) for file in files] == hits["file_path"].to_list()
     assert all(file.is_file() for file in files)
+
+
+def test_an_image_in_a_bucket_is_linked_by_its_address() -> None:
+    row = {"relative_path": "a b/1.jpg", "file_path": "s3://photos/a b/1.jpg"}
+    assert tile(row, None).link == "s3://photos/a b/1.jpg"
 
 
 def test_every_search_has_a_heading_that_the_navigation_leads_to(pipeline: Pipeline) -> None:

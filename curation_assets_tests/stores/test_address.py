@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from curation_assets.stores.address import StoreAddress, is_address
 from curation_assets.stores.errors import failure, reason
 from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
+from curation_assets.stores.volumes import VolumeAddress, unmounted
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,35 @@ def test_what_is_no_address_is_refused_in_a_line_without_secrets(text: str, why:
     assert why in said
     assert "secret-word" not in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("mark", ["", "dbfs:"])
+def test_an_address_in_a_volume_is_the_path_that_a_mount_gives_it(mark: str) -> None:
+    address = VolumeAddress.parse(f"{mark}/Volumes/farm/crops/photos/2024 ü/")
+    assert str(address) == "/Volumes/farm/crops/photos/2024 ü"
+    assert address.written == "dbfs:/Volumes/farm/crops/photos/2024 ü"
+    assert VolumeAddress.parse(address.written) == pickle.loads(pickle.dumps(address)) == address
+    assert str(address.root) == "/Volumes/farm/crops/photos"
+    assert str(address / "a#b.jpg") == "/Volumes/farm/crops/photos/2024 ü/a#b.jpg"
+    assert address.below("/Volumes/farm/crops/photos/2024 ü/a#b.jpg") == "a#b.jpg"
+    assert unmounted(Path(str(address))) == address
+    assert unmounted(Path("/mnt/farm/crops/photos")) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["dbfs:/Volumes/farm/crops", "/Volumes/farm//photos", "dbfs:/Volumes/a/b/c/../d", "/a/b/c"]
+)
+def test_what_is_no_folder_in_a_volume_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"volume"):
+        VolumeAddress.parse(text)
+
+
+@pytest.mark.parametrize("setting", ["lake_root", "index_root", "artifacts_root"])
+def test_images_alone_may_lie_in_a_volume_that_is_not_mounted(setting: str) -> None:
+    with pytest.raises(CurationError, match=r"mount it and write /Volumes/…, or write the address") as told:
+        load_settings(**{setting: "dbfs:/Volumes/farm/crops/photos"})
+    assert "\n" not in str(told.value)
+    assert getattr(load_settings(**{setting: "/Volumes/farm/crops/lake"}), setting) == Path("/Volumes/farm/crops/lake")
 
 
 def test_places_below_an_address_and_above() -> None:
