@@ -43,9 +43,9 @@ def replace(store: ObjectStore, key: str, data: bytes, tag: str) -> str | None:
     """
     import obstore
     from obstore.exceptions import AlreadyExistsError, PreconditionError
-    from obstore.store import GCSStore, MemoryStore
+    from obstore.store import GCSStore
 
-    mode: UpdateVersion = {"e_tag": tag if isinstance(store, MemoryStore) else f'"{tag}"'}
+    mode: UpdateVersion = {"e_tag": f'"{tag}"'}
     try:
         if isinstance(store, GCSStore):  # which compares generations, and no tags
             meta = obstore.head(store, key)
