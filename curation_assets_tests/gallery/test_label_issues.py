@@ -81,9 +81,13 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
         value = one["given"] if at % 2 else "something else"
         told.append(
             {"token": f"{at:016x}", "kind": "relabel", "field": "class", "value": value, "content": content}
-            | {"key": one["image"]["relative_path"]}
+            | {"key": one["image"]["relative_path"], "shown": {"sample": made["sample"]}}
         )
     told[-1] = {name: value for name, value in told[-1].items() if name != "value"} | {"kind": "unsure"}
+    free = [one | {"token": f"f{one['token'][1:]}", "shown": {"given": None}} for one in told]
+    assert decide(client, *free).status_code == 200
+    (unchanged,) = client.get("/api/samples", params=about).json()["samples"]
+    assert unchanged == made, "what was not said of the sample tells nothing of it"
     assert decide(client, *told).status_code == 200
     done = client.get("/api/samples", params=about).json()
     (sample,) = done["samples"]
@@ -100,14 +104,14 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
 
 
 def test_only_what_a_label_conflicts_with_says_that_it_does_not(client: TestClient, doubted: Pipeline) -> None:
-    client.post("/api/samples", json={"kind": "conflicting", "by": "Ann", "size": 59})
+    made = client.post("/api/samples", json={"kind": "conflicting", "by": "Ann", "size": 59}).json()
 
     def wrong() -> int:
         (sample,) = client.get("/api/samples", params={"kind": "conflicting"}).json()["samples"]
         assert sample["looked_at"] == sum(band["wrong"] for band in sample["bands"])
         return int(sample["looked_at"])
 
-    apart = {"kind": "different", "key": NEAR[0]}
+    apart = {"kind": "different", "key": NEAR[0], "shown": {"sample": made["sample"]}}
     assert decide(client, apart | {"token": "1" * 16, "other": "rice/photo_001.jpg"}).status_code == 200
     assert wrong() == 0
     assert decide(client, apart | {"token": "2" * 16, "other": NEAR[1]}).status_code == 200

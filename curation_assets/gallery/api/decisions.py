@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.exceptions import HTTPException
 
 from curation_assets.decisions.kinds import field_of
+from curation_assets.decisions.record import Row
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.whole_body import WholeBody
@@ -19,6 +20,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import Decided, DecisionsRequest, SinceRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.images.names import printable
+from curation_assets.review.group_answers import shown_of
 from curation_assets.review.recording import Answer, Asked, NotWrittenError
 from curation_assets.search.index import SearchIndex
 
@@ -33,7 +35,7 @@ def decisions(gallery: GalleryOf, asked: Annotated[SinceRequest, Query()]) -> re
     rows = gallery.review.rows()
     found = rows.filter(pl.col("decision_id") > asked.after).sort("decision_id").tail(_MOST_SINCE)
     return responses.DecisionsSince(
-        decisions=[responses.Decision.model_validate(row) for row in found.iter_rows(named=True)],
+        decisions=[as_decision(row) for row in found.iter_rows(named=True)],
         latest=str(found["decision_id"].max() or asked.after),
     )
 
@@ -141,5 +143,10 @@ def _content(index: SearchIndex, key: str, content: str | None) -> str:
 
 
 def _answer(token: str, answer: Answer) -> responses.DecisionAnswer:
-    decision = responses.Decision.model_validate(answer.row)
-    return responses.DecisionAnswer(token=token, status=answer.status, decision=decision)
+    return responses.DecisionAnswer(token=token, status=answer.status, decision=as_decision(answer.row))
+
+
+def as_decision(row: Row) -> responses.Decision:
+    """A row of the table of decisions, as answers tell it."""
+    sample = shown_of(row["shown"]).get("sample")
+    return responses.Decision.model_validate(row | {"sample": sample if isinstance(sample, str) else None})

@@ -1,7 +1,7 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
 import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
-import { measuring, sampled } from "./measuring.js";
+import { leftOf, measuring, sampled } from "./measuring.js";
 import { namedTile } from "./named.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { askedOnce, Review, undecided } from "./review.js";
@@ -217,7 +217,7 @@ function oneKind() {
 
   // Decisions
 
-  const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold });
+  const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold, sample: one.sample });
 
   selectionBar({ tiles, decider, changed: mark, active: () => byId("review").hidden });
   decideOnTiles({
@@ -241,7 +241,8 @@ function oneKind() {
     const figure = el("figure", { className: "large" }, picture,
       el("figcaption", {},
         el("a", { href: image.page, textContent: image.path }),
-        el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` }),
+        // Who measures isn't told what the score says.
+        one.sample ? null : el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` }),
         words));
     if (!hasEvidence) return figure;
     const beside = el("div", { className: "beside" });
@@ -271,10 +272,10 @@ function oneKind() {
     }
     return drawn;
   }
-  const thingsOf = (found) => found.images.map((one) => ({ ...one, key: one.image.relative_path }));
+  const thingsOf = (found, sample) => found.images.map((one) => ({ ...one, sample, key: one.image.relative_path }));
 
-  /** One by one, of what `load` gives (as for a Review); and then back to the grid. */
-  function decideOneByOne(load, left) {
+  /** One by one, of what `load` gives (as for a Review), perhaps of a sample; and then back to the grid. */
+  function decideOneByOne(load, left, sample) {
     byId("look").hidden = true;
     byId("review").hidden = false;
     const review = new Review({
@@ -287,6 +288,7 @@ function oneKind() {
       },
       left: () => left(review),
       load,
+      concerns: sample ? (one) => one.sample === sample : undefined,
       answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
       close: () => {
         byId("review").hidden = true;
@@ -320,11 +322,8 @@ function oneKind() {
 
   // Measuring
 
-  const lookAt = (sample) =>
-    decideOneByOne(
-      sampled(kind, sample, thingsOf),
-      (review) => `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`,
-    );
+  const lookAt = (sample, by) =>
+    decideOneByOne(sampled(kind, sample, thingsOf, by), (review) => leftOf(sample, review, by), sample.sample);
   const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer?.threshold ?? null, lookAt }) : () => {};
   addEventListener("popstate", () => {
     readAddress();
