@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from math import isfinite
 
 import numpy as np
 import polars as pl
 
 from curation_assets.curate.duplicates.overview import group_table
 from curation_assets.curate.labels.overview import FieldReport, prediction_rows, report_of
+from curation_assets.curate.labels.questions import ISSUES as LABEL_ISSUES
 from curation_assets.curate.overview import measured_rows
 from curation_assets.curate.problems import KINDS, MISLABELLED, judged
 from curation_assets.decisions.kinds import RELABEL
@@ -20,7 +22,6 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
 from curation_assets.review.following import follow_decisions
-from curation_assets.review.label_queue import ISSUES as LABEL_ISSUES
 from curation_assets.review.label_queue import LabelQueue, doubted_labels, label_queue
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
@@ -74,6 +75,19 @@ class Review:
             self._version(),
             lambda: judged(measured_rows(self._tables.quality, self._pipeline.findings), self._pipeline.thresholds),
         )
+
+    def scores_of(self, paths: Collection[str]) -> dict[str, dict[str, float]]:
+        """Of each of some images by kind of problem what tells of it, as far as that is known."""
+        try:
+            measured = self.measured()
+        except CurationError:  # whoever decides waits for no measure
+            return {}
+        rows = measured.filter(pl.col("relative_path").is_in(list(paths)))
+        scores = rows.select(pl.col(f"{kind}_score").cast(pl.Float64).alias(kind) for kind in KINDS)
+        told = (
+            {kind: one for kind, one in row.items() if one is not None and isfinite(one)} for row in scores.to_dicts()
+        )
+        return dict(zip(rows["relative_path"], told, strict=True))
 
     def queue(self, kind: str) -> ProblemQueue:
         """Images of a kind of problem, the worst first.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from curation_assets.curate.labels.questions import IS_OF_LABEL, ISSUES
 from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED
 from curation_assets.decisions.kinds import KEEP, REMOVE, UNSURE
 from curation_assets.decisions.standing import in_force, standing
@@ -20,7 +21,7 @@ from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
-from curation_assets.review.label_queue import IS_OF_LABEL, ISSUES, is_apart
+from curation_assets.review.label_queue import is_apart
 from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())

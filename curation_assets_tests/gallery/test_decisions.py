@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +41,10 @@ def test_what_is_decided_is_written_and_others_see_it(own: Pipeline, client: Tes
     (said,) = answer.json()["decisions"]
     assert (said["status"], said["decision"]["field"]) == ("recorded", "quality")
     (row,) = read_decisions(own.tables.decisions).rows.iter_rows(named=True)
-    assert (row["decided_by"], row["content_sha256"], row["shown"]) == ("ann", content, '{"score": 0.1}')
+    shown = json.loads(row["shown"])
+    assert (row["decided_by"], row["content_sha256"], shown["score"]) == ("ann", content, 0.1)
+    sharpness = own.judged_rows().filter(relative_path=NEAR[0])["sharpness"].item()
+    assert shown["scores"]["blurry"] == pytest.approx(sharpness), "what is known is kept, wherever it is decided"
     odd = '{"by": "ann", "decisions": [{"token": "%s", "kind": "keep", "key": "%s", "shown": {"score": NaN}}]}'
     refused = client.post(
         "/api/decisions", content=odd % ("2" * 16, NEAR[0]), headers={"Content-Type": "application/json"}

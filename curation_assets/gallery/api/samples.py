@@ -8,6 +8,7 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
 
+from curation_assets.curate.labels.questions import ISSUES
 from curation_assets.curate.problems import KINDS, check_kind, shortly
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.decisions import check_may_decide
@@ -17,7 +18,6 @@ from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import DrawRequest, SampleRequest
 from curation_assets.review.calibration import CONFIDENCE, Band, Suggestion, part_of, suggestions
-from curation_assets.review.label_queue import ISSUES
 from curation_assets.review.samples import Sample, draw_sample
 
 router = APIRouter()

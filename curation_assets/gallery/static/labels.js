@@ -162,7 +162,7 @@ function draw(thing) {
   );
 }
 
-const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality, sample: thing.sample });
+const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality, number: thing.number, sample: thing.sample });
 const relabel = (thing, value) => (value ? [{ kind: "relabel", field: thing.field, value, key: thing.path, content: thing.image.content_sha256, shown: shownOf(thing) }] : null);
 const classesOf = (thing) => answer.fields.find((one) => one.field === thing.field)?.classes ?? [];
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from deltalake import DeltaTable, Field
 from curation_assets.annotations.record import change_rows
 from curation_assets.annotations.said import SCHEMA as ANNOTATED
 from curation_assets.annotations.sources import make_source
+from curation_assets.curate.findings import IssuesOfLabels
 from curation_assets.curate.labels import issues
 from curation_assets.curate.labels.issues import LabelIssues
 from curation_assets.decisions.record import append
@@ -60,10 +62,13 @@ def rows(pipeline: Pipeline, *columns: str) -> list[tuple[Any, ...]]:
     return found.sort("relative_path", "kind").select(columns or ("relative_path", "kind", "given", "suggested")).rows()
 
 
-def decide(pipeline: Pipeline, kind: str, path: str, field: str = "class", value: str | None = None) -> None:
+def decide(
+    pipeline: Pipeline, kind: str, path: str, field: str = "class", value: str | None = None, **shown: Any
+) -> None:
     content = pipeline.tables.contents([path])[path]
     row = {"kind": kind, "relative_path": path, "content_sha256": content, "field": field, "value": value}
-    append(pipeline.tables.decisions, lambda _: [row | {"decided_by": "me"}])
+    row |= {"decided_by": "me", "shown": json.dumps(shown) if shown else None}
+    append(pipeline.tables.decisions, lambda _: [row])
 
 
 def predict(pipeline: Pipeline, *said: tuple[str, str, str | None, float]) -> None:
@@ -119,9 +124,9 @@ def test_where_nothing_changed_nothing_is_read_and_the_note_may_go(
     read: list[str] = []
     really = issues.label_issues
 
-    def counted(tables: Any, order: Any) -> pl.DataFrame:
+    def counted(*asked: Any) -> pl.DataFrame:
         read.append("all")
-        return really(tables, order)
+        return really(*asked)
 
     monkeypatch.setattr(issues, "label_issues", counted)
     assert (find(lake).kinds["conflicting"], read) == (2, [])
@@ -190,6 +195,25 @@ def test_what_a_person_answered_is_not_asked_again(lake: Pipeline) -> None:
     decide(lake, "unsure", THREE)
     find(lake)
     assert rows(lake) == []
+
+
+def test_what_is_another_question_by_now_is_asked_again_and_no_problem_until_it_is_answered(lake: Pipeline) -> None:
+    predict(lake, (TWO, "rust", "miner", 0.04), (THREE, "miner", "rust", 0.04))
+    find(lake)
+    shown = {"issues": ["mislabelled"], "label_quality": 0.04}
+    decide(lake, "relabel", TWO, value="rust", given="rust", suggested="miner", **shown)
+    decide(lake, "unsure", THREE, given="miner", suggested="rust", **shown)
+    find(lake)
+    assert [path for path, *_ in rows(lake)] == [ONE, COPY]
+    predict(lake, (TWO, "rust", "phoma", 0.03), (THREE, "miner", "rust", 0.03))
+    done = find(lake)
+    told = rows(lake, "relative_path", "kind", "suggested", "asked_again")
+    assert [row for row in told if row[3]] == [(TWO, "mislabelled", "phoma", True)]
+    assert (len(told), done.likely_wrong) == (3, 0)
+    assert [*IssuesOfLabels(lake.tables.label_issues).read()["relative_path"].sort()] == [ONE, COPY]
+    decide(lake, "relabel", TWO, value="rust", given="rust", suggested="phoma", **shown)
+    find(lake)
+    assert [path for path, *_ in rows(lake)] == [ONE, COPY]
 
 
 def test_a_label_that_a_person_gave_is_asked_about_in_others_that_are_near(lake: Pipeline, tmp_path: Path) -> None:
