@@ -18,6 +18,7 @@ from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.errors import CurationError
 from curation_assets.gallery.held import Held
+from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
@@ -150,9 +151,9 @@ class Review:
         """Labels that something speaks against, the likeliest wrong first.
 
         Raises:
-            CurationError: the table can't be read.
+            CurationError: nothing was found out of labels yet, or the table can't be read.
         """
-        table, limit = self._tables.label_issues, self._pipeline.thresholds[MISLABELLED]
+        table, limit = self._looked_at(), self._pipeline.thresholds[MISLABELLED]
         return self._label_issues.of(table.newest_version(), lambda: label_queue(table, limit))
 
     def measurable(self, kind: str) -> ProblemQueue:
@@ -163,9 +164,7 @@ class Review:
         """
         if kind not in LABEL_ISSUES:
             return self.queue(kind)
-        table = self._tables.label_issues
-        if table.newest_version() < 0:
-            raise CurationError("labels were not looked at yet; `curation curate` does that")
+        table = self._looked_at()
         held = self._doubted.setdefault(kind, Held())
         return held.of(table.newest_version(), lambda: doubted_labels(table, kind))
 
@@ -214,6 +213,14 @@ class Review:
         """What was drawn to measure kinds of problem, the latest first."""
         table = self._tables.samples
         return self._samples.of(table.newest_version(), lambda: read_samples(table))
+
+    def _looked_at(self) -> LakeTable:
+        """The table of label issues, which is there once labels were looked at."""
+        if self._tables.label_issues.newest_version() >= 0:
+            return self._tables.label_issues
+        if not self._tables.annotations.exists():
+            raise CurationError("there are no labels yet; `curation annotate` brings them in")
+        raise CurationError("labels were not looked at yet; `curation curate` does that")
 
     def _version_of_groups(self) -> Hashable:
         return (self._tables.groups.newest_version(), self._tables.pairs.newest_version())

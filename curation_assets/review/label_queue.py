@@ -104,10 +104,6 @@ def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:
     Raises:
         CurationError: the table can't be read.
     """
-    if label_issues.newest_version() < 0:
-        names = dict.fromkeys([*_LABEL, *TOLD, "reason"], pl.String)
-        lists = dict.fromkeys(["issues", "evidence"], pl.List(pl.String))
-        return LabelQueue(pl.DataFrame(schema=names | lists | {"number": pl.Int64}))
     columns = [*_LABEL, "kind", *TOLD, "reason"]
     both = questions(label_issues.latest().read(columns, where=likely(limit)).drop("_file"))
     order = [-pl.col("number").fill_null(0), "label_quality", "relative_path", "field"]
