@@ -68,6 +68,14 @@ export function measuring({ decider, kind, threshold, lookAt }) {
   return show;
 }
 
+const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
+
+/** Of the worst first, what was said in its order: a hint, and no proof, that going on finds nothing more. */
+export function idle(said) {
+  const last = said.slice(-IN_A_ROW);
+  return last.length === IN_A_ROW && last.every((one) => one === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
+}
+
 /** What of a sample nobody looked at yet, or one person didn't, as `load` of a Review; `thingsOf` gets the answer and the sample's id. */
 export function sampled(kind, sample, thingsOf, by) {
   return async (given) => {

@@ -1,7 +1,7 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
 import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
-import { leftOf, measuring, sampled } from "./measuring.js";
+import { idle, leftOf, measuring, sampled } from "./measuring.js";
 import { namedTile } from "./named.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { askedOnce, Review, undecided } from "./review.js";
@@ -9,7 +9,6 @@ import { selectionBar } from "./selection.js";
 import { Tiles } from "./tiles.js";
 
 const PAGE = 60;
-const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
 const SVG = "http://www.w3.org/2000/svg";
 const decider = new Decider(byId("saved"));
 const words = (kind) => kind.replaceAll("_", " ");
@@ -310,15 +309,9 @@ function oneKind() {
         // An image that the index doesn't have yet is counted, and not told.
         return { things: thingsOf(found), next: from + 50 < found.total ? from + 50 : null, total: found.total };
       }),
-      (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle(review)].filter(Boolean).join(" · "),
+      (review) => [`${number(Math.max(0, answer.undecided - review.done.size))} to decide`, idle([...review.done.values()])].filter(Boolean).join(" · "),
     ),
   );
-
-  /** Of the worst first: a hint, and no proof, that going on finds nothing more. */
-  function idle(review) {
-    const last = [...review.done.values()].slice(-IN_A_ROW);
-    return last.length === IN_A_ROW && last.every((said) => said === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
-  }
 
   // Measuring
 
