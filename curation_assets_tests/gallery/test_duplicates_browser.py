@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from curation_assets.decisions.record import append, read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.gallery.browsing import Open
-from curation_assets_tests.gallery.conftest import NEAR
+from curation_assets_tests.gallery.conftest import BURST, NEAR
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect
@@ -108,6 +110,43 @@ def test_of_a_group_of_three_one_leaves_and_two_reviewers_never_overwrite(
     banner.get_by_role("button").click()
     expect(ben.locator("#saved")).to_have_text("All saved")
     assert len(read_decisions(own.tables.decisions).kept_duplicates()) == 3
+
+
+def test_groups_that_are_others_meanwhile_are_not_decided_by_what_was_there(
+    visit: Open, own: Pipeline, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(own.settings.images_root, images)
+    own = Pipeline(own.settings.model_copy(update={"images_root": images}))
+    window = visit(at=serve(own))
+    page = window.go("/folders")
+    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
+    window.go("/duplicates?view=one")
+    group = page.get_by_role("region")
+    expect(group).to_contain_text("the same bytes")
+    (images / NEAR[1]).unlink()
+    shutil.copyfile(images / "rice/photo_001.jpg", images / BURST[1])  # another picture by now
+    own.scan(["coffee/healthy"], LogProgress())
+    own.compare_all(LogProgress())
+    own.searcher.refresh()
+    page.keyboard.press("Enter")
+    expect(group).to_contain_text("the same photograph")
+    page.keyboard.press("2")
+    expect(page.get_by_role("alert")).to_contain_text(f"Not written: there is no image '{NEAR[1]}' to decide on")
+    expect(group).to_contain_text("the same scene")
+    page.keyboard.press("a")
+    expect(page.get_by_role("alert").last).to_contain_text(f"Not written: {BURST[1]} is another image by now")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    said = read_decisions(own.tables.decisions).rows
+    assert said["kind"].to_list() == ["keeper", "keep"]
+    assert said["relative_path"][1] == BURST[0]
+    assert NEAR[1] not in said["relative_path"].to_list()
+    page.reload()
+    expect(group).to_contain_text("the same bytes")  # of the new picture
+    expect(page.locator(".member")).to_have_count(2)
+    page.keyboard.press("Escape")
+    expect(page.locator("#count")).to_contain_text("2 groups of 4 images: 1 to decide")
+    window.problems.clear()  # the browser tells of the answers 404 and 409
 
 
 def test_filters_stay_in_the_address_and_a_phone_shows_all(visit: Open) -> None:
