@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ from curation_assets.curate.labels.issues import LabelIssues
 from curation_assets.decisions.record import append
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
+from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import rewrite
 from curation_assets.lake.schemas import ANNOTATIONS, LABEL_ISSUES, PREDICTIONS
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets.review.label_queue import doubted_labels, label_queue
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 Fill = Callable[..., list[Path]]
@@ -214,6 +218,25 @@ def test_what_is_another_question_by_now_is_asked_again_and_no_problem_until_it_
     decide(lake, "relabel", TWO, value="rust", given="rust", suggested="phoma", **shown)
     find(lake)
     assert [path for path, *_ in rows(lake)] == [ONE, COPY]
+
+
+def test_a_table_of_a_version_that_asked_nothing_again_is_read_and_goes_on(lake: Pipeline) -> None:
+    find(lake)
+    table = lake.tables.label_issues
+    there = table.latest().read(list(LABEL_ISSUES.arrow_schema.names)).drop("_file", "asked_again")
+    shutil.rmtree(table.path)
+    columns = tuple(column for column in LABEL_ISSUES.columns if column.name != "asked_again")
+    earlier = LakeTable(table.path, replace(LABEL_ISSUES, columns=columns))
+    earlier.create()
+    rewrite(earlier, hive.WHOLE, lambda change: append_rows(change, there), info={})
+    lake = Pipeline(lake.settings)
+    assert len(IssuesOfLabels(lake.tables.label_issues).read()) == 2
+    assert len(label_queue(lake.tables.label_issues, 0.05).rows) == len(doubted_labels(table, "conflicting").rows) == 2
+    assert lake.label_issues_behind() == 0
+    assert find(lake).changed == 0
+    decide(lake, "unsure", ONE, given="phoma", issues=["conflicting"])
+    find(lake)
+    assert rows(lake, "relative_path", "asked_again") == [(ONE, True), (COPY, True)]
 
 
 def test_a_label_that_a_person_gave_is_asked_about_in_others_that_are_near(lake: Pipeline, tmp_path: Path) -> None:
