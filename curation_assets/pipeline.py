@@ -820,8 +820,10 @@ class Pipeline:
             CurationError: a table can't be read.
         """
         from curation_assets.curate.labels.issues import label_issues_behind
+        from curation_assets.curate.problems import MISLABELLED
 
-        return label_issues_behind(self.tables, self.annotation_order, self.settings.label_issues_note)
+        note, limit = self.settings.label_issues_note, self.thresholds[MISLABELLED]
+        return label_issues_behind(self.tables, self.annotation_order, note, limit)
 
     def build_dataset(
         self,

@@ -95,6 +95,7 @@ def pytest_collection_finish() -> None:
     """Leave all of that out of the garbage collections to come, each of which would look through it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 10, 10)  # most of what tests make is gone with them
     gc.enable()
 
 

@@ -51,7 +51,7 @@ class OutlierScores:
 
 
 class IssuesOfLabels:
-    """What speaks against labels and boxes, of all fields."""
+    """What speaks against labels and boxes, of all fields, but for what a person answered and is asked anew."""
 
     def __init__(self, label_issues: LakeTable) -> None:
         self._issues = label_issues
@@ -63,7 +63,8 @@ class IssuesOfLabels:
 
     def read(self) -> pl.DataFrame:
         """The lowest quality of a label, and how much speaks against others."""
-        rows = self._issues.latest().read([*KEY, "kind", "label_quality", "number"]).drop("_file")
+        columns = [*KEY, "kind", "label_quality", "number", "asked_again"]
+        rows = self._issues.latest().read(columns, where=pl.col("asked_again").is_null()).drop("_file")
         kind, number = pl.col("kind"), pl.col("number").cast(pl.Int64)
 
         def counted(which: pl.Expr) -> pl.Expr:

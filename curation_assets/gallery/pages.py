@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from curation_assets import __version__
 from curation_assets.curate.duplicates.overview import KINDS as GROUP_KINDS
+from curation_assets.curate.labels.questions import ISSUES as LABEL_ISSUES
 from curation_assets.curate.problems import KINDS, check_kind
 from curation_assets.errors import CurationError
 from curation_assets.export.formats import LISTS
@@ -29,7 +30,6 @@ from curation_assets.gallery.scripts import script
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import DIRECTORY
 from curation_assets.review.calibration import SIZES
-from curation_assets.review.label_queue import ISSUES as LABEL_ISSUES
 from curation_assets.search.filters import PROBLEMS
 
 PAGE = 60  # images that static/search.js asks for at a time; static/problems.js and labels.js too

@@ -218,7 +218,9 @@ class Decided(BaseModel):
     field: str | None = Field(None, max_length=200, description="`quality`, `duplicate`, or a field of labels.")
     value: str | None = Field(None, max_length=1000, description="The label, of `relabel`.")
     reason: str | None = Field(None, max_length=2000, description="In your own words.")
-    shown: dict[str, Any] | None = Field(None, description="Scores and versions that were looked at.")
+    shown: dict[str, Any] | None = Field(
+        None, description="Scores and versions that were looked at; `sample`: id of the sample that it was said of."
+    )
     seen: str | None = Field(None, max_length=64, description="Id of the latest decision that you know of.")
     undoes: str | None = Field(None, max_length=64, description="Id or token of the decision to take back.")
 
@@ -237,6 +239,7 @@ class SampleRequest(Versions):
 
     kind: str = Field(max_length=100, description="Of problem.")
     sample: str | None = Field(None, max_length=64, description="Id of one: its images that nobody looked at are told.")
+    by: str | None = Field(None, max_length=100, description="Those that this person didn't look at, to judge anew.")
     k: int = Field(50, ge=0, le=MOST_IMAGES, description="How many of those.")
 
 

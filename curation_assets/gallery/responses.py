@@ -156,6 +156,7 @@ class Decision(BaseModel):
     value: str | None
     reason: str | None
     undoes: str | None = Field(description="Id of the decision that it takes back.")
+    sample: str | None = Field(None, description="Id of the sample that it was said of; null: of none.")
 
 
 class ImageFacts(BaseModel):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from math import isfinite
 
 import numpy as np
 import polars as pl
 
 from curation_assets.curate.duplicates.overview import group_table
 from curation_assets.curate.labels.overview import FieldReport, prediction_rows, report_of
+from curation_assets.curate.labels.questions import ISSUES as LABEL_ISSUES
 from curation_assets.curate.overview import measured_rows
 from curation_assets.curate.problems import KINDS, MISLABELLED, judged
 from curation_assets.decisions.kinds import RELABEL
@@ -16,11 +18,11 @@ from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.errors import CurationError
 from curation_assets.gallery.held import Held
+from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.duplicate_queue import DuplicateQueue, duplicate_queue
 from curation_assets.review.following import follow_decisions
-from curation_assets.review.label_queue import ISSUES as LABEL_ISSUES
 from curation_assets.review.label_queue import LabelQueue, doubted_labels, label_queue
 from curation_assets.review.problem_queue import ProblemQueue, problem_queue, said_of_pictures
 from curation_assets.review.recording import Recorder
@@ -74,6 +76,19 @@ class Review:
             self._version(),
             lambda: judged(measured_rows(self._tables.quality, self._pipeline.findings), self._pipeline.thresholds),
         )
+
+    def scores_of(self, paths: Collection[str]) -> dict[str, dict[str, float]]:
+        """Of each of some images by kind of problem what tells of it, as far as that is known."""
+        try:
+            measured = self.measured()
+        except CurationError:  # whoever decides waits for no measure
+            return {}
+        rows = measured.filter(pl.col("relative_path").is_in(list(paths)))
+        scores = rows.select(pl.col(f"{kind}_score").cast(pl.Float64).alias(kind) for kind in KINDS)
+        told = (
+            {kind: one for kind, one in row.items() if one is not None and isfinite(one)} for row in scores.to_dicts()
+        )
+        return dict(zip(rows["relative_path"], told, strict=True))
 
     def queue(self, kind: str) -> ProblemQueue:
         """Images of a kind of problem, the worst first.
@@ -136,9 +151,9 @@ class Review:
         """Labels that something speaks against, the likeliest wrong first.
 
         Raises:
-            CurationError: the table can't be read.
+            CurationError: nothing was found out of labels yet, or the table can't be read.
         """
-        table, limit = self._tables.label_issues, self._pipeline.thresholds[MISLABELLED]
+        table, limit = self._looked_at(), self._pipeline.thresholds[MISLABELLED]
         return self._label_issues.of(table.newest_version(), lambda: label_queue(table, limit))
 
     def measurable(self, kind: str) -> ProblemQueue:
@@ -149,9 +164,7 @@ class Review:
         """
         if kind not in LABEL_ISSUES:
             return self.queue(kind)
-        table = self._tables.label_issues
-        if table.newest_version() < 0:
-            raise CurationError("labels were not looked at yet; `curation curate` does that")
+        table = self._looked_at()
         held = self._doubted.setdefault(kind, Held())
         return held.of(table.newest_version(), lambda: doubted_labels(table, kind))
 
@@ -200,6 +213,14 @@ class Review:
         """What was drawn to measure kinds of problem, the latest first."""
         table = self._tables.samples
         return self._samples.of(table.newest_version(), lambda: read_samples(table))
+
+    def _looked_at(self) -> LakeTable:
+        """The table of label issues, which is there once labels were looked at."""
+        if self._tables.label_issues.newest_version() >= 0:
+            return self._tables.label_issues
+        if not self._tables.annotations.exists():
+            raise CurationError("there are no labels yet; `curation annotate` brings them in")
+        raise CurationError("labels were not looked at yet; `curation curate` does that")
 
     def _version_of_groups(self) -> Hashable:
         return (self._tables.groups.newest_version(), self._tables.pairs.newest_version())

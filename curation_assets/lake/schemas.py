@@ -397,6 +397,12 @@ LABEL_ISSUES = TableSpec(
         ),
         Column("reason", pa.string(), "why, in one sentence"),
         Column("made_with", pa.string(), "version of the method, and what the prediction was made with"),
+        Column(
+            "asked_again",
+            pa.bool_(),
+            "true: a person answered, which counts until they answer what by now is another question; else null",
+            came_later=True,
+        ),
     ),
     key=("relative_path", "field", "kind", "model_version"),
     dictionary=(

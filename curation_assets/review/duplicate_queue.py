@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -12,6 +10,7 @@ from curation_assets.curate.duplicates.overview import KINDS, with_transforms
 from curation_assets.decisions.kinds import DIFFERENT, KEEP, KEEPER
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake.table import LakeTable
+from curation_assets.review.group_answers import members_of, shown_of
 from curation_assets.search.filters import lies_below
 
 _GROUP = ["kind", "group_id"]
@@ -50,7 +49,7 @@ class DuplicateQueue:
             answers, on=["relative_path", "content_sha256"], how="inner"
         )
         looked_at = pl.DataFrame(
-            [(number, content) for number, shown in enumerate(answers["shown"]) for content in _members(shown)],
+            [(number, content) for number, shown in enumerate(answers["shown"]) for content in members_of(shown)],
             schema={"answer": pl.UInt32, "content_sha256": pl.String},
             orient="row",
         )
@@ -101,19 +100,6 @@ def _said(groups: pl.DataFrame, word: str) -> pl.DataFrame:
     return groups.select(*_GROUP, said=pl.lit(word))
 
 
-def _shown(text: str | None) -> dict[str, object]:
-    try:
-        shown = json.loads(text or "null")
-    except ValueError:
-        return {}
-    return shown if isinstance(shown, dict) else {}
-
-
-def _members(text: str | None) -> Iterator[str]:
-    members = _shown(text).get("members")
-    return (member for member in members if isinstance(member, str)) if isinstance(members, list) else iter(())
-
-
 def _images(text: str | None) -> int | None:
-    images = _shown(text).get("images")
+    images = shown_of(text).get("images")
     return images if isinstance(images, int) and abs(images) < 2**31 else None

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curation_assets.curate.labels.questions import IS_OF_LABEL, TOLD, are_others, likely, questions
 from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED
-from curation_assets.decisions.kinds import DIFFERENT, QUALITY, RELABEL, UNSURE
+from curation_assets.decisions.kinds import DIFFERENT
 from curation_assets.decisions.standing import Decisions
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.problem_queue import ProblemQueue
 
-ISSUES = (MISLABELLED, CONFLICTING)
-# Rows of the table of decisions that say something of a label.
-IS_OF_LABEL = (pl.col("kind") == RELABEL) | ((pl.col("kind") == UNSURE) & (pl.col("field") != QUALITY))
 _OF = ["content_sha256", "field"]
 _LABEL = ["relative_path", "content_sha256", "field"]
-_TOLD = ["given", "suggested", "label_quality", "number", "evidence"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +23,9 @@ class LabelQueue:
 
     Attributes:
         rows: ``relative_path``, ``content_sha256``, ``field``, ``given``, ``suggested``, ``label_quality``, ``number``,
-            ``evidence`` and ``reason`` as the table of label issues has them, and ``issues`` (of :data:`ISSUES`).
-            Conflicting ones first, those that most speaks against; then mislabelled ones by the quality of their
-            label; equals by path.
+            ``evidence`` and ``reason`` as the table of label issues has them, and ``issues`` (of
+            :data:`~curation_assets.curate.labels.questions.ISSUES`). Conflicting ones first, those that most speaks
+            against; then mislabelled ones by the quality of their label; equals by path.
     """
 
     rows: pl.DataFrame
@@ -36,15 +33,16 @@ class LabelQueue:
     def decided(self, decisions: Decisions) -> pl.Series:
         """Of each row what a person said; null: nothing.
 
-        The label, or ``unsure``; ``kept`` where the picture is; ``different`` where the one image that it conflicts
-        with is another photograph (until label issues are found anew).
+        The label, or ``unsure``, unless it is another question by now; ``kept`` where the picture is; ``different``
+        where the one image that it conflicts with is another photograph (until label issues are found anew).
         """
         said = decisions.rows.filter(IS_OF_LABEL).select(*_OF, said=pl.coalesce("value", "kind"))
         kept = decisions.kept().select("content_sha256", kept=pl.lit("kept"))
         rows = self.rows.join(said, on=_OF, how="left", maintain_order="left")
         rows = rows.join(kept, on="content_sha256", how="left", maintain_order="left")
         rows = rows.join(self._taken_apart(decisions), on=_LABEL, how="left", maintain_order="left")
-        return rows.select(decided=pl.coalesce("said", "kept", "apart"))["decided"]
+        rows = rows.with_columns(_other=are_others(self.rows, decisions))
+        return rows.select(decided=pl.coalesce(pl.when(~pl.col("_other")).then("said"), "kept", "apart"))["decided"]
 
     def _taken_apart(self, decisions: Decisions) -> pl.DataFrame:
         """Conflicts of two that are two photographs: the columns of a label, and ``apart``."""
@@ -78,7 +76,7 @@ def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
     """Every label that a kind's score tells something of, also beyond the threshold: to measure the kind.
 
     Args:
-        kind: of :data:`ISSUES`.
+        kind: ``mislabelled`` or ``conflicting``.
 
     Returns:
         A queue whose rows are labels, with ``field``, ``given``, ``suggested``, ``label_quality``, ``number``,
@@ -88,8 +86,9 @@ def doubted_labels(label_issues: LakeTable, kind: str) -> ProblemQueue:
         CurationError: the table can't be read.
     """
     score = "label_quality" if kind == MISLABELLED else "number"
-    columns = [*_LABEL, *_TOLD, "reason"]
-    rows = label_issues.latest().read(columns, where=pl.col("kind") == kind).drop("_file")
+    columns = [*_LABEL, *TOLD, "reason"]
+    is_of_kind = (pl.col("kind") == kind) & pl.col("asked_again").is_null()
+    rows = label_issues.latest().read([*columns, "asked_again"], where=is_of_kind).drop("_file", "asked_again")
     rows = rows.with_columns(score=pl.col(score).cast(pl.Float64)).drop_nulls("score").unique(_LABEL, keep="first")
     rows = rows.sort("score", "relative_path", "field", descending=[not KINDS[kind].is_low, False, False])
     rows = rows.with_columns(other_sha256=_other(rows, rows) if kind == CONFLICTING else pl.lit(None, pl.String))
@@ -105,17 +104,7 @@ def label_queue(label_issues: LakeTable, limit: float) -> LabelQueue:
     Raises:
         CurationError: the table can't be read.
     """
-    if label_issues.newest_version() < 0:
-        names = dict.fromkeys([*_LABEL, *_TOLD, "reason"], pl.String)
-        lists = dict.fromkeys(["issues", "evidence"], pl.List(pl.String))
-        return LabelQueue(pl.DataFrame(schema=names | lists | {"number": pl.Int64}))
-    likely = (pl.col("kind") == CONFLICTING) | ((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit))
-    rows = label_issues.latest().read([*_LABEL, "kind", *_TOLD, "reason"], where=likely).drop("_file")
-    rows = rows.unique([*_LABEL, "kind"], keep="first").sort(*_LABEL, pl.col("kind") == MISLABELLED)
-    both = rows.group_by(_LABEL, maintain_order=True).agg(
-        *(pl.col(name).drop_nulls().first() for name in _TOLD),
-        issues=pl.col("kind"),
-        reason=pl.col("reason").str.join("; "),
-    )
+    columns = [*_LABEL, "kind", *TOLD, "reason"]
+    both = questions(label_issues.latest().read(columns, where=likely(limit)).drop("_file"))
     order = [-pl.col("number").fill_null(0), "label_quality", "relative_path", "field"]
     return LabelQueue(both.sort(order, nulls_last=True))

@@ -81,7 +81,8 @@ class ProblemQueue:
         """
         shown = pl.col("shown").str
         is_of_kind = shown.json_path_match("$.problem") == self.kind.name
-        then = pl.when(is_of_kind).then(shown.json_path_match("$.score").cast(pl.Float64, strict=False))
+        told = pl.when(is_of_kind).then(shown.json_path_match("$.score"))  # else what was known when it was said
+        then = pl.coalesce(told, shown.json_path_match(f"$.scores.{self.kind.name}")).cast(pl.Float64, strict=False)
         said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided="kind", then=then)
         rows = self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
         worse = pl.col("then") - pl.col("score") if self.kind.is_low else pl.col("score") - pl.col("then")

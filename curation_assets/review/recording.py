@@ -19,6 +19,7 @@ from curation_assets.decisions.record import Row, append
 from curation_assets.decisions.standing import COLUMNS, QUESTION, SCHEMA, in_force, standing
 from curation_assets.errors import CurationError, reason_of
 from curation_assets.lake.table import LakeTable
+from curation_assets.review.group_answers import IS_OF_GROUP, GroupAnswers, is_of_group
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Asked:
         token: 16 hexadecimal digits: however often it is asked for with these, it is written down once.
         row: columns of the table of decisions by name, but for ``decision_id``, ``decided_at`` and ``undoes``.
         seen: id of the latest decision that the person could know of; another person's other answer to the same
-            question that is later is a conflict. None: none is looked for.
+            question, or to the same group of duplicates, that is later is a conflict. None: none is looked for.
         undoes: id, or token, of the decision that is taken back; of ``row`` then only ``decided_by`` and ``reason``
             count.
     """
@@ -216,9 +217,12 @@ def answered(asked: Sequence[Asked], there: pl.DataFrame) -> list[Answer]:
     known = _places_of({one.token for one in asked} | {one.undoes for one in asked if one.undoes}, there)
     stands = in_force(there)
     undone: set[str] = set()
-    questions = iter(_standing_of([one.row for one in asked if one.undoes is None], there))
+    said = [one for one in asked if one.undoes is None]
+    counts = standing(there).rows if said else there.clear()
+    questions = iter(_standing_of([one.row for one in said], counts))
     latest = dict[Question, Row]()  # of this batch
     now, nanoseconds = datetime.now(UTC), time.time_ns()
+    groups = _of_groups(said, counts, now)
     answers, made = list[Answer](), dict[str, Row]()
     for number, one in enumerate(asked):
         question, stands_there = (None, None) if one.undoes is not None else next(questions)
@@ -240,20 +244,29 @@ def answered(asked: Sequence[Asked], there: pl.DataFrame) -> list[Answer]:
                 answers.append(Answer("already", before))
                 continue
             undone.add(before["decision_id"])
-            said = {"decided_by": one.row["decided_by"], "reason": one.row.get("reason"), "shown": None}
-            row = before | said | {"undoes": before["decision_id"]}
-        elif stands_there is not None and _is_in_conflict(one, stands_there):
-            answers.append(Answer("conflict", stands_there))
-            continue
+            groups.drop(before)
+            by = {"decided_by": one.row["decided_by"], "reason": one.row.get("reason"), "shown": None}
+            row = before | by | {"undoes": before["decision_id"]}
+            overruled = [before]
         else:
-            before = stands_there
+            overruled = groups.against(one.row)
+            unseen = [other for other in overruled if _is_unseen(one, other)]
+            if stands_there is not None:
+                overruled.append(stands_there)
+                unseen += [stands_there] if _is_unseen(one, stands_there) and _says_else(one, stands_there) else []
+            if unseen:
+                answers.append(Answer("conflict", max(unseen, key=lambda other: str(other["decision_id"]))))
+                continue
             row = dict.fromkeys(COLUMNS) | one.row
         row["decision_id"] = f"{nanoseconds + number:016x}{one.token}"
         # After what it overrules, also where the clock of whoever said that runs ahead.
-        row["decided_at"] = max(at_once, before["decided_at"] + _TICK) if before is not None else at_once
+        row["decided_at"] = max([at_once, *(other["decided_at"] + _TICK for other in overruled)])
         made[one.token] = row
         if question is not None:
             latest[question] = row
+            if stands_there is not None:
+                groups.drop(stands_there)
+            groups.add(row)
         answers.append(Answer("recorded", row))
     return answers
 
@@ -267,12 +280,15 @@ def _places_of(names: set[str], there: pl.DataFrame) -> dict[str, int]:
     return {name: at for at, *both in places.iter_rows() for name in both}
 
 
-def _standing_of(rows: Sequence[Row], there: pl.DataFrame) -> list[tuple[Question, Row | None]]:
-    """Of each answer its question, and the decision that counts now on it."""
+def _standing_of(rows: Sequence[Row], counts: pl.DataFrame) -> list[tuple[Question, Row | None]]:
+    """Of each answer its question, and the decision that counts now on it.
+
+    Args:
+        counts: rows of the table that count now.
+    """
     if not rows:
         return []
     asked = pl.DataFrame([dict.fromkeys(COLUMNS) | row for row in rows], schema=SCHEMA).select(**QUESTION)
-    counts = standing(there).rows
     keys = counts.select(**QUESTION).with_row_index("_at")
     found = asked.join(keys, on=[*QUESTION], how="left", nulls_equal=True, maintain_order="left")
     places = found["_at"].to_list()
@@ -282,10 +298,21 @@ def _standing_of(rows: Sequence[Row], there: pl.DataFrame) -> list[tuple[Questio
     ]
 
 
-def _is_in_conflict(one: Asked, standing_row: Row) -> bool:
-    return (
-        one.seen is not None
-        and standing_row["decision_id"] > one.seen
-        and standing_row["decided_by"] != one.row["decided_by"]
-        and any(standing_row[name] != one.row.get(name) for name in _ANSWER)
-    )
+def _of_groups(asked: Sequence[Asked], counts: pl.DataFrame, now: datetime) -> GroupAnswers:
+    """What counts of groups, as far as an answer may be in conflict with it, or has to be made later than it."""
+    seen = [one.seen for one in asked if is_of_group(one.row)]
+    if not seen:
+        return GroupAnswers()
+    least = min((one for one in seen if one is not None), default=None)
+    is_news = pl.lit(value=False) if least is None else pl.col("decision_id") > least
+    found = counts.filter(IS_OF_GROUP & (is_news | (pl.col("decided_at") >= now)))
+    return GroupAnswers(found.iter_rows(named=True))
+
+
+def _is_unseen(one: Asked, other: Row) -> bool:
+    """Whether a decision is another person's, and later than what whoever answers could know of."""
+    return one.seen is not None and other["decision_id"] > one.seen and other["decided_by"] != one.row["decided_by"]
+
+
+def _says_else(one: Asked, other: Row) -> bool:
+    return any(other[name] != one.row.get(name) for name in _ANSWER)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED, OF_PICTURE
+from curation_assets.curate.labels.questions import IS_OF_LABEL, ISSUES
+from curation_assets.curate.problems import CONFLICTING, KINDS, MISLABELLED
 from curation_assets.decisions.kinds import KEEP, REMOVE, UNSURE
-from curation_assets.decisions.standing import Decisions, in_force
+from curation_assets.decisions.standing import in_force, standing
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
 from curation_assets.lake.appending import append_rows
@@ -20,12 +21,13 @@ from curation_assets.lake.rewrite import Rewrite, rewrite
 from curation_assets.lake.schemas import SAMPLES
 from curation_assets.lake.table import LakeTable
 from curation_assets.review.calibration import SIZES, Band, agreement, draw
-from curation_assets.review.label_queue import IS_OF_LABEL, ISSUES, is_apart
+from curation_assets.review.label_queue import is_apart
 from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
 _QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given", "other_sha256"]
 _BAND = ["band", "first", "last", "flagged", "images"]
+MARK = "$.sample"  # of what was shown: the sample that was looked at when it was said
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,24 @@ class Sample:
     threshold: float
     rows: pl.DataFrame
 
-    def said(self, decisions: Decisions) -> pl.DataFrame:
+    def said(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows with ``decided``: ``remove`` (it has the problem), ``keep``, ``unsure``; null where nobody said.
 
-        A picture that was removed for another problem may have this one or not: it is ``unsure``. Of boxes and leaks
-        only what was said of them tells, not what was said of the picture.
+        Only what was said while this sample was looked at counts (``shown`` names it). Whatever else people decide they
+        chose themselves, and nothing follows from it for the images that nobody looked at.
 
         A label has it when people gave another one (or, where it conflicts, any one), and hasn't when they gave the
         same (or said that the one image that it conflicts with is another photograph).
+
+        Args:
+            rows: all of the table of decisions.
         """
+        decisions = standing(self._said_here(rows))
         if self.kind not in ISSUES:
-            problem = pl.col("shown").str.json_path_match("$.problem")
-            is_of_another = (pl.col("kind") == REMOVE) & (problem != self.kind).fill_null(value=False)
-            decided = pl.when(is_of_another).then(pl.lit(UNSURE)).otherwise("kind")
-            said = decisions.rows.filter(self._is_answer).select("content_sha256", decided=decided)
+            said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided="kind")
             return self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
         labels = decisions.rows.filter(IS_OF_LABEL).select("content_sha256", "field", "kind", "value")
-        rows = self.rows.drop("kind").join(labels, on=["content_sha256", "field"], how="left", maintain_order="left")
+        drawn = self.rows.drop("kind").join(labels, on=["content_sha256", "field"], how="left", maintain_order="left")
         is_one = pl.col("value") != pl.col("given").fill_null("") if self.kind == MISLABELLED else pl.lit(value=True)
         decided = (
             pl.when(pl.col("kind") == UNSURE)
@@ -71,26 +74,30 @@ class Sample:
         )
         decided = pl.when(pl.col("kind").is_not_null()).then(decided)
         if self.kind == CONFLICTING:
-            decided = pl.when(is_apart(rows, decisions)).then(pl.lit(KEEP)).otherwise(decided)
-        return rows.select(*self.rows.drop("kind").columns, kind=pl.lit(self.kind), decided=decided)
+            decided = pl.when(is_apart(drawn, decisions)).then(pl.lit(KEEP)).otherwise(decided)
+        return drawn.select(*self.rows.drop("kind").columns, kind=pl.lit(self.kind), decided=decided)
 
-    @property
-    def _is_answer(self) -> pl.Expr:
-        """Rows of the table of decisions that may tell whether something has the problem."""
-        if self.kind in ISSUES:
-            return IS_OF_LABEL
-        if KINDS[self.kind].told_by in OF_PICTURE:
-            return IS_OF_PICTURE
-        return IS_OF_PICTURE & pl.col("shown").str.json_path_match("$.problem").eq_missing(self.kind)
+    def _said_here(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the table of decisions that were said of this sample, and all that take some back."""
+        takes_back, shown = pl.col("undoes").is_not_null(), pl.col("shown").str
+        rows = rows.filter(takes_back | shown.contains(self.sample_id, literal=True).fill_null(value=False))  # quick
+        return rows.filter(takes_back | (shown.json_path_match(MARK) == self.sample_id).fill_null(value=False))
 
-    def bands(self, decisions: Decisions) -> list[Band]:
-        """The bands, the worst first, with what was found in each."""
-        rows = self.said(decisions)
-        told = rows.group_by(_BAND).agg(
-            drawn=pl.len(),
-            right=(pl.col("decided") == REMOVE).sum(),
-            wrong=(pl.col("decided") == KEEP).sum(),
-            unsure=(pl.col("decided") == UNSURE).sum(),
+    def bands(self, rows: pl.DataFrame) -> list[Band]:
+        """The bands, the worst first, with what was found in each.
+
+        Args:
+            rows: all of the table of decisions.
+        """
+        told = (
+            self.said(rows)
+            .group_by(_BAND)
+            .agg(
+                drawn=pl.len(),
+                right=(pl.col("decided") == REMOVE).sum(),
+                wrong=(pl.col("decided") == KEEP).sum(),
+                unsure=(pl.col("decided") == UNSURE).sum(),
+            )
         )
         return [Band(**row) for row in told.sort("band").drop("band").iter_rows(named=True)]
 
@@ -101,7 +108,9 @@ class Sample:
             rows: all of the table of decisions.
         """
         of = ["content_sha256", "field"] if self.kind in ISSUES else ["content_sha256"]
-        judged = rows.filter(in_force(rows) & self._is_answer & pl.col("undoes").is_null()).join(
+        here = self._said_here(rows)
+        is_answer = IS_OF_LABEL if self.kind in ISSUES else IS_OF_PICTURE
+        judged = here.filter(in_force(here) & is_answer & pl.col("undoes").is_null()).join(
             self.rows.select(of).unique(), on=of, how="semi"
         )
         judged = judged.unique([*of, "decided_by"], keep="last", maintain_order=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from curation_assets.curate.problems import KINDS, Thresholds
-from curation_assets.decisions.record import read_decisions
-from curation_assets.decisions.standing import Decisions
+from curation_assets.decisions.record import read_rows
 from curation_assets.integrity import Outcome
 from curation_assets.review.samples import Sample, read_samples
 from curation_assets.tables import Tables
@@ -29,17 +30,18 @@ class Reviewed:
     precision: float
 
 
-def reviewed(samples: Sequence[Sample], decisions: Decisions, thresholds: Thresholds) -> list[Reviewed]:
+def reviewed(samples: Sequence[Sample], rows: pl.DataFrame, thresholds: Thresholds) -> list[Reviewed]:
     """Every kind that was measured, by name.
 
     Args:
         samples: the latest first.
+        rows: all of the table of decisions.
     """
     found: dict[str, Reviewed] = {}
     for sample in samples:
         kind = KINDS[sample.kind]
         limit = thresholds[kind.name]
-        bands = [band for band in sample.bands(decisions) if band.is_done and band.drawn]
+        bands = [band for band in sample.bands(rows) if band.is_done and band.drawn]
         bands = [band for band in bands if (band.last <= limit if kind.is_low else band.last >= limit)]
         if kind.name in found or not bands:
             continue
@@ -56,9 +58,8 @@ def precision_holds(tables: Tables, thresholds: Thresholds, kinds: Iterable[str]
     Args:
         least: share of them.
     """
-    told = {
-        one.kind: one for one in reviewed(read_samples(tables.samples), read_decisions(tables.decisions), thresholds)
-    }
+    rows = read_rows(tables.decisions)
+    told = {one.kind: one for one in reviewed(read_samples(tables.samples), rows, thresholds)}
     known = [told[kind] for kind in kinds if kind in told]
     if not known:
         return Outcome(True, "no kind of problem was measured yet; the gallery's page of one does that")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from curation_assets.curate.problems import KINDS
 from curation_assets.curate.scores.checks import outliers_as_before, scores_are_finite
+from curation_assets.decisions.record import append
 from curation_assets.defs.scores import build_scores_sensor, image_scores, score_images
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.review.samples import draw_sample
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.defs.conftest import Following, on_disk
 
@@ -43,6 +48,18 @@ def test_the_page_tells_counts_and_shows_pictures(lake: Pipeline, instance: dg.D
     assert told["dagster/row_count"] == 6
     evaluations = {e.check_name: e.passed for e in done.get_asset_check_evaluations()}
     assert evaluations == {"scores_are_finite": True, "outliers_as_before": True, "reviewed_precision": True}
+    outliers = lake.tables.contents([f"maize/{number}.jpg" for number in range(6)])
+    rows = pl.DataFrame({"relative_path": [*outliers], "content_sha256": [*outliers.values()]})
+    queue = ProblemQueue(KINDS["outlier"], rows.with_columns(score=pl.lit(99.0), at=pl.lit(99.0)), 6)
+    sample = draw_sample(lake.tables.samples, queue, lake.thresholds["outlier"], 59, "ann")
+    answer = {"field": "quality", "decided_by": "ann", "shown": json.dumps({"sample": sample.sample_id})}
+    said = [{"kind": "keep" if at else "remove"} | row | answer for at, row in enumerate(rows.to_dicts())]
+    append(lake.tables.decisions, lambda _: said)
+    again = materialize(lake, instance)
+    assert again.success, "it warns, and keeps nothing from going on"
+    (low,) = (e for e in again.get_asset_check_evaluations() if not e.passed)
+    assert (low.check_name, low.severity) == ("reviewed_precision", dg.AssetCheckSeverity.WARN)
+    assert "outlier: of 6 images 6 were looked at, and 17% have it: less than 80%" in str(low.description)
 
 
 def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:

@@ -39,6 +39,7 @@ THIS_MACHINE = ("127.0.0.1", 50_000)
 SCRIPT = "odd/<script>alert(1)</script>.jpg"
 BOXED = "kinds/told.jpg"
 HOSTILE_LABEL = "a <b>leaf</b>'s"
+ALERTING = "<img src=x onerror=alert(1)>"  # a label too
 NEWLINE = "odd/two\nlines.jpg"
 QUOTES = 'odd/it\'s "quoted" & <b>bold<∕b>.jpg'
 HANDLER = 'odd/"><img src=x onerror=alert(1)>.jpg'
@@ -166,6 +167,17 @@ def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> T
 def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
     """A copy of the filled lake, to decide in."""
     return copy_of(lake, tmp_path / "own")
+
+
+@pytest.fixture
+def doubted(own: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy in which a mirrored copy has another label than its photograph, and a hostile one."""
+    table = tmp_path / "labels.csv"
+    table.write_text(f"path,class\n{NEAR[1]},{ALERTING}\ncoffee/rust/photo_003.jpg,healthy\n")
+    source = make_source(source="again", format="csv", path=table, field="class")
+    own.annotate(source, LogProgress())
+    own.find_label_issues(LogProgress())
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import polars as pl
 import pytest
@@ -37,16 +38,26 @@ def saved(page: Page) -> None:
 
 def test_one_key_each_and_the_next_comes_by_itself(visit: Open, own: Pipeline, serve: Callable[..., str]) -> None:
     page = visit(at=serve(own)).go(EVERYTHING)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/picture?" in request.url else None)
     expect(page.locator("#count")).to_contain_text("130 images at sharpness < 10: 130 to decide")
     page.locator("#begin").click()
     page.get_by_label("Name").fill("Ann")
     page.keyboard.press("Enter")
     links = page.locator("#review figcaption a")
+    large = page.locator("#review .large img")
+    expect(large).to_be_visible()
+    deadline = time.monotonic() + 20
+    while len(set(asked)) < 5 and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
+    ahead = {urlsplit(url).query for url in asked}
+    assert len(ahead) == 5, "this one's picture, and those of the next four"
     seen = []
     for key in "krks":
         seen.append(links.inner_text())
         page.keyboard.press(key)
         expect(links).not_to_have_text(seen[-1])
+        assert urlsplit(large.get_attribute("src") or "").query in ahead, "it was asked for before the key was pressed"
     saved(page)
     assert said(own) == [("keep", "Ann"), ("remove", "Ann"), ("keep", "Ann"), ("unsure", "Ann")]
     shown = json.loads(read_rows(own.tables.decisions)["shown"][0])
@@ -61,6 +72,9 @@ def test_one_key_each_and_the_next_comes_by_itself(visit: Open, own: Pipeline, s
     assert len(said(own)) == 3
     page.reload()
     expect(page.locator("#tiles .tile[data-decided]")).to_have_count(3)
+    said_so = "async said => (await import('/static/measuring.js')).idle(said)"
+    assert page.evaluate(said_so, ["Remove"] + ["Keep"] * 59) == "stop here? 59 in a row were kept"
+    assert page.evaluate(said_so, ["Keep"] * 58) == page.evaluate(said_so, ["Keep"] * 58 + ["Can't tell"]) == ""
 
 
 def test_a_selection_is_decided_on_at_once_and_taken_back(
@@ -203,26 +217,32 @@ def test_a_killed_server_loses_nothing_that_was_acknowledged_and_the_rest_is_sen
 
 def test_what_the_disk_has_no_room_for_is_said_and_kept(
     visit: Open,
-    own: Pipeline,
+    doubted: Pipeline,
     serve: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    at = serve(own)
-    window = visit(at=at)
-    page = window.go(EVERYTHING)
-    named(page, "Ann")
-    expect(page.locator("#tiles .tile").first).to_be_visible()
-    with monkeypatch.context() as patch:
-        patch.setattr("curation_assets.review.recording.append", full)
-        page.locator("#tiles .tile").first.focus()
-        page.keyboard.press("k")
-        expect(page.locator("#saved")).to_contain_text("1 not saved: it can't be written: No space")
-    expect(page.locator("#saved")).to_have_text("All saved", timeout=20_000)
-    assert said(own) == [("keep", "Ann")]
-    window.problems.clear()  # the browser tells of the answer 503
+    window = visit(at=serve(doubted))
+    named(window.go("/folders"), "Ann")
+    for place, ready, key, kind in (
+        (EVERYTHING, "#tiles .tile", "k", "keep"),
+        ("/duplicates?view=one&kind=near", ".member", "Enter", "keeper"),
+        ("/labels?view=one", "#review .large img", "k", "relabel"),
+    ):
+        page = window.go(place)
+        expect(page.locator(ready).first).to_be_visible()
+        with monkeypatch.context() as patch:
+            patch.setattr("curation_assets.review.recording.append", full)
+            if place == EVERYTHING:
+                page.locator(ready).first.focus()
+            page.keyboard.press(key)
+            expect(page.locator("#saved")).to_contain_text("1 not saved: it can't be written: No space")
+        expect(page.locator("#saved")).to_have_text("All saved", timeout=20_000)
+        assert said(doubted)[-1] == (kind, "Ann")
+    assert len(said(doubted)) == 3
+    window.problems.clear()  # the browser tells of the answers 503
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "dark"), (390, "light")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +41,10 @@ def test_what_is_decided_is_written_and_others_see_it(own: Pipeline, client: Tes
     (said,) = answer.json()["decisions"]
     assert (said["status"], said["decision"]["field"]) == ("recorded", "quality")
     (row,) = read_decisions(own.tables.decisions).rows.iter_rows(named=True)
-    assert (row["decided_by"], row["content_sha256"], row["shown"]) == ("ann", content, '{"score": 0.1}')
+    shown = json.loads(row["shown"])
+    assert (row["decided_by"], row["content_sha256"], shown["score"]) == ("ann", content, 0.1)
+    sharpness = own.judged_rows().filter(relative_path=NEAR[0])["sharpness"].item()
+    assert shown["scores"]["blurry"] == pytest.approx(sharpness), "what is known is kept, wherever it is decided"
     odd = '{"by": "ann", "decisions": [{"token": "%s", "kind": "keep", "key": "%s", "shown": {"score": NaN}}]}'
     refused = client.post(
         "/api/decisions", content=odd % ("2" * 16, NEAR[0]), headers={"Content-Type": "application/json"}
@@ -62,10 +66,7 @@ def test_what_is_decided_is_written_and_others_see_it(own: Pipeline, client: Tes
 def test_who_may_not_decide_is_told_and_nothing_is_written(own: Pipeline, client: TestClient) -> None:
     with client_of(own, client=("192.0.2.7", 5)) as elsewhere:
         refused = decide(elsewhere, keep(1))
-        assert (refused.status_code, refused.json()["error"]) == (
-            403,
-            "deciding needs the gallery's token, or this machine",
-        )
+        assert (refused.status_code, refused.json()["error"]) == (403, _NEEDED)
         assert elsewhere.get("/api/problems").status_code == 200
     other_site = decide(client, keep(1), headers={"Sec-Fetch-Site": "cross-site"})
     assert (other_site.status_code, other_site.json()["error"]) == (403, "this request comes from another site's page")
@@ -155,8 +156,14 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     assert len(answer["images"]) == made["drawn"] == len({one["image"]["relative_path"] for one in answer["images"]})
     keys = [one["image"]["relative_path"] for one in answer["images"]]
     wrong = keys[0]
-    answers = [keep(n, key) | {"kind": "keep" if key == wrong else "remove"} for n, key in enumerate(keys, 1)]
-    assert decide(client, *answers).status_code == 200
+    free = [keep(10_000 + n, key) for n, key in enumerate(keys)]
+    assert decide(client, *free).status_code == 200
+    (unchanged,) = client.get("/api/samples", params=about).json()["samples"]
+    assert unchanged == made, "what was not said of the sample tells nothing of it"
+    mark = {"shown": {"problem": "blurry", "sample": made["sample"]}}
+    answers = [keep(n, key, **mark) | {"kind": "keep" if key == wrong else "remove"} for n, key in enumerate(keys, 1)]
+    since = decide(client, *answers).json()["decisions"][-1]["decision"]
+    assert since["sample"] == made["sample"]
     done = client.get("/api/samples", params=about).json()
     (sample,) = done["samples"]
     assert (done["images"], sample["looked_at"]) == ([], sample["drawn"])
@@ -166,9 +173,17 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     pasted = tomllib.loads("\n".join(line[1:] for line in last["recipe"].splitlines()))
     assert LeaveOut.model_validate(pasted["leave_out"]).kinds == {"blurry": last["threshold"]}
     assert last["threshold"] == 10, "the line names them all"
-    assert decide(client, keep(999, keys[1]), by="ben").status_code == 200
-    (again,) = client.get("/api/samples", params={"kind": "blurry"}).json()["samples"]
+    assert len(client.get("/api/samples", params=about | {"by": "ben"}).json()["images"]) == made["drawn"]
+    assert decide(client, keep(998, keys[1]), keep(999, keys[2], **mark), by="ben").status_code == 200
+    anew = client.get("/api/samples", params=about | {"by": "ben"}).json()
+    assert len(anew["images"]) == made["drawn"] - 1
+    (again,) = anew["samples"]
     assert (again["judged_by_several"], again["agreement"]) == (1, 0.0)
+    with client_of(own, client=("192.0.2.7", 5)) as elsewhere:
+        refused = elsewhere.post("/api/samples", json=asked)
+        assert (refused.status_code, refused.json()["error"]) == (403, _NEEDED)
+        assert elsewhere.get("/api/samples", params=about).status_code == 200
+    assert len(client.get("/api/samples", params={"kind": "blurry"}).json()["samples"]) == 1
     for change, said in (
         ({"size": 7}, "choose among 59, 140, 300"),
         ({"kind": "leak"}, "no image can be judged by"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from curation_assets.decisions.record import read_decisions, read_rows
+from curation_assets.decisions.record import append, read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
 from curation_assets_tests.gallery.browsing import Open
 from curation_assets_tests.gallery.conftest import BURST, NEAR
 
@@ -104,6 +107,85 @@ def test_groups_are_decided_by_mouse_with_what_tells_their_images_apart(
     assert rows.select("kind", "field", "relative_path").sort("relative_path").rows() == [
         ("keep", "duplicate", path) for path in NEAR
     ]
+
+
+def test_of_a_group_of_three_one_leaves_and_two_reviewers_never_overwrite(
+    visit: Open, own: Pipeline, serve: Callable[..., str]
+) -> None:
+    third = "coffee/healthy/photo_035.jpg"
+    contents = own.tables.contents([*NEAR, third])
+    rows = [{"kind": "same", "content_sha256": contents[third], "other_sha256": contents[one]} for one in NEAR]
+    append(own.tables.decisions, lambda _: [row | {"decided_by": "Cas"} for row in rows])
+    own.group(LogProgress())
+    at = serve(own)
+    ann, ben = (visit(at=at, color_scheme=scheme).go("/folders") for scheme in ("light", "dark"))
+    # What Ann says doesn't reach Ben before he answers.
+    ben.route("**/api/decisions?after=*", lambda route: route.fulfill(json={"decisions": [], "latest": ""}))
+    for page, name in ((ann, "Ann"), (ben, "Ben")):
+        page.evaluate("name => localStorage.setItem('curation name', JSON.stringify(name))", name)
+        page.goto(f"{at}/duplicates?view=one&kind=near")
+        expect(page.locator(".member")).to_have_count(3)
+    apart = ann.locator(".member.apart")
+    ann.keyboard.press("d")
+    expect(apart).to_contain_text("not the same as the keeper")
+    ann.keyboard.press("z")
+    expect(apart).to_have_count(0)
+    ann.keyboard.press("d")
+    expect(apart).to_have_count(1)
+    ann.keyboard.press("Enter")
+    expect(ann.locator(".review")).to_contain_text("Nothing is left to decide here")
+    expect(ann.locator("#saved")).to_have_text("All saved")
+    said = read_rows(own.tables.decisions).filter(decided_by="Ann")
+    assert said["kind"].to_list() == ["different", "different", "different", "keeper"]
+    assert said["undoes"].drop_nulls().to_list() == said["decision_id"].head(1).to_list()
+    assert json.loads(said["shown"][3])["images"] == 2
+    gone = said["content_sha256"][2]
+    assert gone not in json.loads(said["shown"][3])["members"]
+    ben.keyboard.press("a")
+    banner = ben.get_by_role("alert").filter(has_text="Ann said “the one to keep” of")
+    expect(banner).to_contain_text("yours was not written")
+    written = read_decisions(own.tables.decisions).rows.filter(decided_by="Ben")
+    assert written["content_sha256"].to_list() == [gone], "of that one Ann said nothing else"
+    banner.get_by_role("button").click()
+    expect(ben.locator("#saved")).to_have_text("All saved")
+    assert len(read_decisions(own.tables.decisions).kept_duplicates()) == 3
+
+
+def test_groups_that_are_others_meanwhile_are_not_decided_by_what_was_there(
+    visit: Open, own: Pipeline, serve: Callable[..., str], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(own.settings.images_root, images)
+    own = Pipeline(own.settings.model_copy(update={"images_root": images}))
+    window = visit(at=serve(own))
+    page = window.go("/folders")
+    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
+    window.go("/duplicates?view=one")
+    group = page.get_by_role("region")
+    expect(group).to_contain_text("the same bytes")
+    (images / NEAR[1]).unlink()
+    shutil.copyfile(images / "rice/photo_001.jpg", images / BURST[1])  # another picture by now
+    own.scan(["coffee/healthy"], LogProgress())
+    own.compare_all(LogProgress())
+    own.searcher.refresh()
+    page.keyboard.press("Enter")
+    expect(group).to_contain_text("the same photograph")
+    page.keyboard.press("2")
+    expect(page.get_by_role("alert")).to_contain_text(f"Not written: there is no image '{NEAR[1]}' to decide on")
+    expect(group).to_contain_text("the same scene")
+    page.keyboard.press("a")
+    expect(page.get_by_role("alert").last).to_contain_text(f"Not written: {BURST[1]} is another image by now")
+    expect(page.locator("#saved")).to_have_text("All saved")
+    said = read_decisions(own.tables.decisions).rows
+    assert said["kind"].to_list() == ["keeper", "keep"]
+    assert said["relative_path"][1] == BURST[0]
+    assert NEAR[1] not in said["relative_path"].to_list()
+    page.reload()
+    expect(group).to_contain_text("the same bytes")  # of the new picture
+    expect(page.locator(".member")).to_have_count(2)
+    page.keyboard.press("Escape")
+    expect(page.locator("#count")).to_contain_text("2 groups of 4 images: 1 to decide")
+    window.problems.clear()  # the browser tells of the answers 404 and 409
 
 
 def test_filters_stay_in_the_address_and_a_phone_shows_all(visit: Open) -> None:

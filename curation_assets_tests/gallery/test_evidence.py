@@ -65,24 +65,24 @@ def test_an_outlier_has_its_neighbours_beside_it(client: TestClient) -> None:
     assert len({asked["key"], first["image"]["relative_path"], second["image"]["relative_path"]}) == 3
 
 
-def test_of_a_leak_only_what_was_said_of_it_measures_it(at_fault: Pipeline) -> None:
+def test_of_a_leak_only_what_was_said_of_the_sample_measures_it(at_fault: Pipeline) -> None:
     with client_of(at_fault, client=THIS_MACHINE) as client:
 
-        def said(number: int, kind: str, problem: str, by: str) -> list[int]:
+        def said(number: int, kind: str, by: str, **shown: str) -> list[int]:
             answer = {"token": f"{number:016x}", "kind": kind, "field": "quality", "key": NEAR[1]}
-            assert decide(client, answer | {"shown": {"problem": problem}}, by=by).status_code == 200
+            assert decide(client, answer | {"shown": {"problem": "leak"} | shown}, by=by).status_code == 200
             (sample,) = client.get("/api/samples", params={"kind": "leak"}).json()["samples"]
             (band,) = sample["bands"]
             return [band[name] for name in ("right", "wrong", "unsure")] + [sample["judged_by_several"]]
 
         made = client.post("/api/samples", json={"kind": "leak", "by": "Ann"}).json()
         assert [(band["images"], band["drawn"]) for band in made["bands"]] == [(1, 1)]
-        assert said(1, "keep", "blurry", "ann") == [0, 0, 0, 0]
+        assert said(1, "keep", "ann") == [0, 0, 0, 0]
         asked = {"kind": "leak", "sample": made["sample"]}
         (left,) = client.get("/api/samples", params=asked).json()["images"]
         assert left["image"]["relative_path"] == NEAR[1]
-        assert said(2, "remove", "leak", "ann") == [1, 0, 0, 0]
-        assert said(3, "keep", "leak", "ben") == [0, 1, 0, 1]
+        assert said(2, "remove", "ann", sample=made["sample"]) == [1, 0, 0, 0]
+        assert said(3, "keep", "ben", sample=made["sample"]) == [0, 1, 0, 1]
         assert client.get("/api/samples", params=asked).json()["images"] == []
 
 
@@ -107,6 +107,8 @@ def test_evidence_lies_beside_what_is_decided_one_by_one(
     page.get_by_role("button", name="Draw a sample").click()
     page.get_by_role("button", name="Look at 1 of the sample").click()
     expect(page.locator("#review .strip .tile")).to_have_count(1)
+    expect(page.locator("#review figcaption")).to_contain_text(NEAR[1])
+    expect(page.locator("#review figcaption")).not_to_contain_text("pairs")  # who measures isn't told the score
     expect(page.locator("#review .strip a")).to_have_attribute("title", NEAR[0])
     page.set_viewport_size({"width": 380, "height": 800})
     assert fits(page)
@@ -115,5 +117,15 @@ def test_evidence_lies_beside_what_is_decided_one_by_one(
     expect(page.locator("#saved")).to_have_text("All saved")
     (shown,) = read_rows(at_fault.tables.decisions).filter(decided_by="Ann")["shown"].tail(1)
     assert json.loads(shown)["problem"] == "leak"
+    assert len(json.loads(shown)["sample"]) == 32
     page.keyboard.press("Escape")
     expect(page.locator("#samples")).to_contain_text("of 1 images at", ignore_case=True)
+    page.evaluate("localStorage.setItem('curation name', '\"Ben\"')")
+    page.reload()
+    page.get_by_text("Measure how far the rest can be trusted").click()
+    page.get_by_role("button", name="Judge all of it as another person").click()
+    expect(page.locator("#review .strip .tile")).to_have_count(1)
+    page.keyboard.press("k")
+    expect(page.locator("#review")).to_contain_text("Nothing is left to decide here.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#samples")).to_contain_text("1 image was judged by several people, who said the same in 0 %")

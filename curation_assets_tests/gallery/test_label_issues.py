@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from curation_assets.annotations.sources import make_source
 from curation_assets.decisions.record import read_decisions, read_rows
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.gallery.browsing import Open, fits
-from curation_assets_tests.gallery.conftest import NEAR, THIS_MACHINE, client_of, decide
-
-HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def doubted(own: Pipeline, tmp_path: Any) -> Pipeline:
-    """A lake in which a mirrored copy has another label than its photograph, and a hostile one."""
-    table = tmp_path / "labels.csv"
-    table.write_text(f"path,class\n{NEAR[1]},{HOSTILE}\ncoffee/rust/photo_003.jpg,healthy\n")
-    source = make_source(source="again", format="csv", path=table, field="class")
-    own.annotate(source, LogProgress())
-    own.find_label_issues(LogProgress())
-    return own
+from curation_assets_tests.gallery.conftest import ALERTING, NEAR, THIS_MACHINE, client_of, decide
 
 
 @pytest.fixture
@@ -68,6 +54,18 @@ def test_labels_are_told_with_what_lies_beside_them_and_not_asked_again(client: 
     assert len(read_decisions(doubted.tables.decisions).relabelled()) == 1
 
 
+def test_where_labels_were_not_looked_at_nothing_is_said_of_them(own: Pipeline) -> None:
+    def refused(pipeline: Pipeline) -> str:
+        answers = [client_of(pipeline).get(path) for path in ("/api/label-issues", "/api/label-issues?undecided=true")]
+        assert {answer.status_code for answer in answers} == {400}
+        assert client_of(pipeline).get("/labels").status_code == 200
+        return str(answers[0].json()["error"])
+
+    assert refused(Pipeline(own.settings)) == "labels were not looked at yet; `curation curate` does that"
+    shutil.rmtree(own.tables.annotations.path)
+    assert refused(Pipeline(own.settings)) == "there are no labels yet; `curation annotate` brings them in"
+
+
 @pytest.mark.parametrize("kind", ["mislabelled", "conflicting"])
 def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, doubted: Pipeline, kind: str) -> None:
     made = client.post("/api/samples", json={"kind": kind, "by": "Ann", "size": 59}).json()
@@ -90,9 +88,13 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
         value = one["given"] if at % 2 else "something else"
         told.append(
             {"token": f"{at:016x}", "kind": "relabel", "field": "class", "value": value, "content": content}
-            | {"key": one["image"]["relative_path"]}
+            | {"key": one["image"]["relative_path"], "shown": {"sample": made["sample"]}}
         )
     told[-1] = {name: value for name, value in told[-1].items() if name != "value"} | {"kind": "unsure"}
+    free = [one | {"token": f"f{one['token'][1:]}", "shown": {"given": None}} for one in told]
+    assert decide(client, *free).status_code == 200
+    (unchanged,) = client.get("/api/samples", params=about).json()["samples"]
+    assert unchanged == made, "what was not said of the sample tells nothing of it"
     assert decide(client, *told).status_code == 200
     done = client.get("/api/samples", params=about).json()
     (sample,) = done["samples"]
@@ -109,14 +111,14 @@ def test_labels_are_measured_by_what_people_say_they_are(client: TestClient, dou
 
 
 def test_only_what_a_label_conflicts_with_says_that_it_does_not(client: TestClient, doubted: Pipeline) -> None:
-    client.post("/api/samples", json={"kind": "conflicting", "by": "Ann", "size": 59})
+    made = client.post("/api/samples", json={"kind": "conflicting", "by": "Ann", "size": 59}).json()
 
     def wrong() -> int:
         (sample,) = client.get("/api/samples", params={"kind": "conflicting"}).json()["samples"]
         assert sample["looked_at"] == sum(band["wrong"] for band in sample["bands"])
         return int(sample["looked_at"])
 
-    apart = {"kind": "different", "key": NEAR[0]}
+    apart = {"kind": "different", "key": NEAR[0], "shown": {"sample": made["sample"]}}
     assert decide(client, apart | {"token": "1" * 16, "other": "rice/photo_001.jpg"}).status_code == 200
     assert wrong() == 0
     assert decide(client, apart | {"token": "2" * 16, "other": NEAR[1]}).status_code == 200
@@ -128,10 +130,16 @@ def test_only_what_a_label_conflicts_with_says_that_it_does_not(client: TestClie
 def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
-    page = visit(390, at=serve(doubted)).go("/labels")
+    at = serve(doubted)
+    ben = visit(at=at, color_scheme="dark").go("/folders")
+    ben.evaluate("localStorage.setItem('curation name', '\"Ben\"')")
+    # What Ann says doesn't reach Ben before he answers.
+    ben.route("**/api/decisions?after=*", lambda route: route.fulfill(json={"decisions": [], "latest": ""}))
+    ben.goto(f"{at}/labels?view=one")
+    page = visit(390, at=at).go("/labels")
     page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
     expect(page.locator("#count")).to_contain_text("labels that something speaks against")
-    expect(page.locator("#issues")).to_contain_text(HOSTILE)
+    expect(page.locator("#issues")).to_contain_text(ALERTING)
     assert fits(page)
     expect(page.locator("#issue")).to_contain_text("another image or source (")
     page.locator("#begin").click()
@@ -141,6 +149,10 @@ def test_labels_are_decided_by_keyboard(visit: Open, doubted: Pipeline, serve: C
     first = path.inner_text()
     page.keyboard.press("k")
     expect(path).not_to_have_text(first)
+    expect(page.locator("#saved")).to_have_text("All saved")
+    expect(ben.locator("#review figcaption a")).to_have_text(first)
+    ben.keyboard.press("s")
+    expect(ben.get_by_role("alert")).to_contain_text(f"Ann said “it is {ALERTING}” of {first} meanwhile; yours was not")
     second = path.inner_text()
     page.keyboard.press("o")
     page.get_by_label("Label", exact=True).fill("a new one")

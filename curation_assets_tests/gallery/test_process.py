@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
+from curation_assets.decisions.record import read_rows
 from curation_assets.pipeline import Pipeline
 
 pytestmark = pytest.mark.slow
@@ -77,6 +83,56 @@ def test_the_gallery_answers_this_machine_only_and_stops_when_asked(
     assert listening == {"127.0.0.1"}
     process.send_signal(number)
     assert process.wait(30) == 0
+
+
+def test_a_gallery_that_is_killed_in_mid_decision_loses_nothing_that_it_acknowledged(
+    own: Pipeline, start: Callable[..., tuple[subprocess.Popen[bytes], str]]
+) -> None:
+    rng, people = random.Random(5), 4
+    address, gone, acknowledged = "", threading.Event(), dict[str, int]()
+    waiting = {by: deque(f"{by}{number:015x}" for number in range(1000)) for by in range(people)}
+    sent = [set[str]() for _ in range(people)]
+
+    def decide(by: int) -> None:
+        """One after the other, until the gallery is gone: the one that it didn't answer is sent again later."""
+        while not gone.is_set():
+            token = waiting[by][0]
+            key = f"rice/photo_{int(token, 16) % 30:03}.jpg"
+            decision = {"token": token, "kind": "tag", "value": token, "key": key}
+            body = json.dumps({"by": f"person {by}", "decisions": [decision]}).encode()
+            request = urllib.request.Request(f"{address}api/decisions", body, {"Content-Type": "application/json"})
+            sent[by].add(token)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    (told,) = json.load(answer)["decisions"]
+            except (OSError, http.client.HTTPException):
+                return
+            assert told["status"] in ("recorded", "already")
+            acknowledged[token] = acknowledged.get(token, 0) + 1
+            waiting[by].popleft()
+
+    for is_last in (False, False, True):
+        process, address = start(CURATION_LAKE_ROOT=str(own.settings.lake_root))
+        gone.clear()
+        with ThreadPoolExecutor(people) as pool:
+            done = [pool.submit(decide, by) for by in range(people)]
+            least = len(acknowledged) + people * 2
+            while len(acknowledged) < least:
+                time.sleep(0.01)
+                assert not any(one.done() for one in done)
+            if is_last:
+                gone.set()
+            else:
+                time.sleep(rng.uniform(0, 0.5))  # in the midst of a commit, say
+                process.kill()
+            for one in done:
+                one.result()
+    assert process.poll() is None
+    there = read_rows(own.tables.decisions)["decision_id"].str.tail(16).to_list()
+    assert len(there) == len(set(there)), "each is there once, however often it was sent"
+    assert set(there) >= set(acknowledged)
+    assert set(there) <= set().union(*sent)
+    assert set(acknowledged) == set().union(*sent), "what was not answered was sent again"
 
 
 def test_a_second_ctrl_c_ends_it_at_once(start: Callable[..., tuple[subprocess.Popen[bytes], str]]) -> None:

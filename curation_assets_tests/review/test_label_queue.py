@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import polars as pl
+import pytest
 
 from curation_assets.decisions.standing import SCHEMA, standing
 from curation_assets.review.label_queue import LabelQueue
@@ -17,9 +19,8 @@ def queue_of(*rows: tuple[str, str, list[str], int | None, list[str] | None]) ->
     schema = {"relative_path": pl.String, "content_sha256": pl.String, "issues": pl.List(pl.String)}
     schema |= {"number": pl.Int64, "evidence": pl.List(pl.String)}
     frame = pl.DataFrame([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
-    return LabelQueue(
-        frame.with_columns(field=pl.lit("class"), given=pl.lit("rust"), suggested=pl.lit(None, pl.String))
-    )
+    told = {"suggested": pl.lit(None, pl.String), "label_quality": pl.lit(None, pl.Float32)}
+    return LabelQueue(frame.with_columns(field=pl.lit("class"), given=pl.lit("rust"), **told))
 
 
 def said(**row: str) -> dict[str, object]:
@@ -45,3 +46,42 @@ def test_a_label_is_answered_for_every_copy_of_its_content() -> None:
     assert queue.decided(standing(pl.DataFrame([given], schema=SCHEMA))).to_list() == ["healthy", "healthy"]
     other = given | {"field": "variety"}
     assert queue.decided(standing(pl.DataFrame([other], schema=SCHEMA))).to_list() == [None, None]
+
+
+SHOWN = {"issues": ["mislabelled"], "given": "rust", "suggested": "miner", "label_quality": 0.03, "number": None}
+KEPT, MOVED, UNSURE = ({"kind": "relabel", "value": "rust"}, {"kind": "relabel", "value": "miner"}, {"kind": "unsure"})
+
+
+@pytest.mark.parametrize(
+    ("said_so", "shown", "now", "is_open"),
+    [
+        (KEPT, SHOWN, {}, False),
+        (KEPT, SHOWN, {"label_quality": 0.02}, False),
+        (KEPT, SHOWN, {"label_quality": 0.01}, True),
+        (KEPT, SHOWN, {"label_quality": 0.04}, False),
+        (KEPT, SHOWN, {"suggested": "phoma"}, True),
+        (KEPT, SHOWN, {"suggested": None}, False),
+        (KEPT, SHOWN, {"issues": ["conflicting", "mislabelled"], "number": 1}, True),
+        (KEPT, SHOWN | {"sample": "1"}, {"issues": ["conflicting", "mislabelled"], "number": 1}, False),
+        (KEPT, SHOWN | {"issues": ["conflicting"], "number": 2}, {"issues": ["conflicting"], "number": 2}, False),
+        (KEPT, SHOWN | {"issues": ["conflicting"], "number": 2}, {"issues": ["conflicting"], "number": 3}, True),
+        (MOVED, SHOWN, {}, False),  # label issues were not found anew yet
+        (MOVED, SHOWN, {"given": "miner", "suggested": "rust", "label_quality": 0.001}, False),
+        (MOVED, SHOWN, {"given": "miner", "suggested": "phoma"}, True),
+        (UNSURE, SHOWN, {}, False),
+        (UNSURE, SHOWN, {"given": "phoma"}, True),
+        (UNSURE, SHOWN, {"suggested": "phoma"}, True),
+        (UNSURE, SHOWN, {"label_quality": 0.01}, True),
+        (KEPT, None, {"suggested": "phoma", "label_quality": 0.0}, False),
+        (KEPT, {"given": "rust", "label_quality": "much"}, {"suggested": "phoma"}, False),
+    ],
+)
+def test_a_label_is_asked_about_again_where_it_is_another_question(
+    said_so: dict[str, str], shown: dict[str, object] | None, now: dict[str, object], is_open: bool
+) -> None:
+    row = said(field="class", content_sha256=A, **said_so) | {"shown": None if shown is None else json.dumps(shown)}
+    asked = queue_of(("a.jpg", A, ["mislabelled"], None, None)).rows
+    there = {"suggested": "miner", "label_quality": 0.03} | now
+    asked = asked.with_columns(pl.lit(value).cast(asked.schema[name]).alias(name) for name, value in there.items())
+    (answer,) = LabelQueue(asked).decided(standing(pl.DataFrame([row], schema=SCHEMA)))
+    assert answer == (None if is_open else said_so.get("value", "unsure"))

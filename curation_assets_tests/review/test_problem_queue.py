@@ -48,8 +48,10 @@ def said(*answers: tuple[str, str, dict[str, object] | None]) -> Decisions:
     ],
 )
 def test_a_score_that_got_worse_is_a_new_question(kind: str, now: float, then: float, is_open: bool) -> None:
-    answers = queue(kind, [now]).answers(said(("keep", SHAS[0], {"problem": kind, "score": then})))
-    assert answers.rows() == [("keep", is_open)], "what was said counts until it is answered anew"
+    elsewhere = {"problem": "dark", "score": 0.5, "scores": {"dark": 0.5, kind: then}}
+    for shown in ({"problem": kind, "score": then, "scores": {kind: -9}}, {"scores": {kind: then}}, elsewhere):
+        answers = queue(kind, [now]).answers(said(("keep", SHAS[0], shown)))
+        assert answers.rows() == [("keep", is_open)], "what was said counts until it is answered anew"
 
 
 def test_what_was_said_of_another_kind_or_without_a_score_is_no_question_of_this_one() -> None:

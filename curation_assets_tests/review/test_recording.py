@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,14 @@ import polars as pl
 import pytest
 
 from curation_assets.decisions.record import append, read_decisions, read_rows
+from curation_assets.decisions.standing import SCHEMA
 from curation_assets.errors import CurationError
 from curation_assets.lake.schemas import DECISIONS
 from curation_assets.lake.table import LakeTable
 from curation_assets.review import recording
-from curation_assets.review.recording import Asked, NotWrittenError, Recorder
+from curation_assets.review.recording import Asked, NotWrittenError, Recorder, answered
 
-A, B = "a" * 64, "b" * 64
+A, B, C, D = (letter * 64 for letter in "abcd")
 
 
 @pytest.fixture
@@ -92,6 +94,63 @@ def test_another_persons_later_word_is_a_conflict_until_it_was_seen(table: LakeT
     )
     assert (agreed.status, told.status, own.status) == ("recorded",) * 3
     assert kinds(table) == {A: "unsure"}
+
+
+def keeper(path: str, content: str, members: str = A + B, kind: str | None = "near") -> dict[str, Any]:
+    """Of the group of some contents; its kind isn't always known."""
+    shown = {"members": [members[at : at + 64] for at in range(0, len(members), 64)]} | ({"kind": kind} if kind else {})
+    return {"kind": "keeper", "relative_path": path, "content": content, "shown": json.dumps(shown)}
+
+
+FIRST, SECOND = keeper("a.jpg", A), keeper("b.jpg", B)
+KEPT = {"kind": "keep", "field": "duplicate", "relative_path": "b.jpg", "content": B, "shown": '{"kind": "near"}'}
+APART = {"kind": "different", "content": B, "other_sha256": A}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "status"),
+    [
+        (FIRST, SECOND, "conflict"),
+        (FIRST, keeper("b.jpg", B, "", None), "conflict"),
+        (keeper("a.jpg", A, ""), SECOND, "conflict"),
+        (keeper("a.jpg", A, A), keeper("copy.jpg", A, A), "conflict"),
+        (FIRST, KEPT, "conflict"),
+        (KEPT, FIRST, "conflict"),
+        (FIRST, APART, "conflict"),
+        (APART, FIRST, "conflict"),
+        (FIRST, FIRST, "recorded"),
+        (FIRST, keeper("b.jpg", B, kind="burst"), "recorded"),
+        (FIRST, keeper("c.jpg", C, C + D), "recorded"),
+        (FIRST, APART | {"other_sha256": C}, "recorded"),
+        (KEPT | {"field": "quality"}, FIRST, "recorded"),
+        (KEPT, APART, "recorded"),
+        (KEPT | {"content": C}, FIRST, "recorded"),
+    ],
+)
+def test_two_who_answer_one_group_otherwise_are_in_conflict_also_at_once(
+    theirs: dict[str, Any], ours: dict[str, Any], status: str
+) -> None:
+    nothing = pl.DataFrame(schema=SCHEMA)
+    said = answered([asked(1, **theirs, by="ben", seen=""), asked(2, **ours, seen=""), asked(3, **ours)], nothing)
+    assert [answer.status for answer in said] == ["recorded", status, "recorded"]
+    assert [answer.row["decided_by"] for answer in said] == ["ben", "ben" if status == "conflict" else "ann", "ann"]
+    there = pl.DataFrame([said[0].row, said[2].row], SCHEMA)
+    (later,) = answered([asked(4, **theirs, by="ben", seen=said[0].row["decision_id"])], there)
+    assert later.status == status, "what is in the table already is met too"
+
+
+def test_a_groups_answer_is_written_over_what_was_seen_ones_own_and_what_was_taken_back(
+    table: LakeTable, recorder: Recorder
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    row = asked(1, **FIRST, by="ben").row | {"decision_id": "0" * 31 + "1", "decided_at": ahead}
+    append(table, lambda _: [row])
+    own = recorder.record([asked(2, **SECOND, seen="0" * 31 + "1"), asked(3, **KEPT, seen="")])
+    assert [answer.status for answer in own] == ["recorded", "conflict"], "b.jpg is another's, but not one's own"
+    last = read_decisions(table).keepers()["relative_path"][-1]
+    assert last == "b.jpg", "it counts after what it overrules, whatever the clocks say"
+    back = Asked(f"{4:016x}", {"decided_by": "ben"}, undoes="0" * 31 + "1")
+    assert [one.status for one in recorder.record([back, asked(5, **KEPT, seen="")])] == ["recorded"] * 2
 
 
 def test_of_two_who_answer_in_the_same_moment_one_is_told(table: LakeTable, recorder: Recorder) -> None:

@@ -27,6 +27,7 @@ from curation_assets.curate.labels.answered import by_person, unsure_of
 from curation_assets.curate.labels.boxes import FOUND, box_faults
 from curation_assets.curate.labels.boxes import KINDS as BOX_KINDS
 from curation_assets.curate.labels.conflicting import conflicting
+from curation_assets.curate.labels.questions import ISSUES, are_others, likely, questions
 from curation_assets.curate.problems import CONFLICTING, LIKELY_WRONG, MISLABELLED
 from curation_assets.decisions.record import read_decisions
 from curation_assets.decisions.standing import Decisions
@@ -46,7 +47,8 @@ _ROWS = pl.Schema(LABEL_ISSUES.arrow_schema.remove_metadata())
 _KEY = list(LABEL_ISSUES.key)
 _IMAGE = ["relative_path", "content_sha256"]
 _OF = [*_IMAGE, "field"]
-_COUNTED = ["kind", "label_quality", *_IMAGE]
+_COUNTED = ["kind", "label_quality", "asked_again", *_IMAGE]
+_IS_FIRST = pl.col("asked_again").is_null()  # nobody answered it
 _AT_ONCE = 50_000  # rows whose boxes are looked at
 _AS_ONE = "\x1f"  # between labels that are compared as one text; a comma may be within them
 
@@ -85,12 +87,12 @@ def bring_label_issues_in_line(
     """
     started = time.perf_counter()
     result = LabelIssues()
-    made_of = _made_of(tables, order)  # before they are read: who changes one meanwhile is seen the next time
+    made_of = _made_of(tables, order, limit)  # before they are read: who changes one meanwhile is seen the next time
 
     def work(change: Rewrite) -> None:
         in_line = _is_noted(note, made_of, change.base)
-        rows = change.base.read(_COUNTED) if in_line else label_issues(tables, order)
-        changed = rows.clear() if in_line else _changed(rows, change.base, is_whole=_made_of(tables, order) is not None)
+        rows = change.base.read(_COUNTED) if in_line else label_issues(tables, order, limit)
+        changed = rows.clear() if in_line else _changed(rows, change.base, is_whole=_is_whole(tables))
         counts = dict(rows["kind"].value_counts().iter_rows())
         result.rows, result.kinds = len(rows), {kind: counts.get(kind, 0) for kind in KINDS}
         result.likely_wrong = _likely_wrong(rows, tables.decisions, limit)
@@ -116,35 +118,42 @@ def bring_label_issues_in_line(
 
 def _likely_wrong(rows: pl.DataFrame, decisions: LakeTable, limit: float) -> int:
     """Images as ``problems`` counts them: several fields or models make no more of one."""
-    low = rows.filter((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit))
+    low = rows.filter((pl.col("kind") == MISLABELLED) & (pl.col("label_quality") < limit) & _IS_FIRST)
     if not len(low):
         return 0
     kept = read_decisions(decisions).kept()
     return low.join(kept, on="content_sha256", how="anti")["relative_path"].n_unique()
 
 
-def label_issues_behind(tables: Tables, order: Sequence[str], note: Path) -> int:
+def label_issues_behind(tables: Tables, order: Sequence[str], note: Path, limit: float = LIKELY_WRONG) -> int:
     """How many rows :func:`bring_label_issues_in_line` would write or let go."""
-    made_of = _made_of(tables, order)
+    made_of = _made_of(tables, order, limit)
     if tables.label_issues.exists() and _is_noted(note, made_of, tables.label_issues.latest()):
         return 0
-    rows = label_issues(tables, order)
+    rows = label_issues(tables, order, limit)
     if not tables.label_issues.exists():
         return len(rows)
     base = tables.label_issues.latest()
-    return len(_changed(rows, base, is_whole=_made_of(tables, order) is not None)) + sum(
-        max(file.rows, 1) for file, _ in base.broken()
-    )
+    return len(_changed(rows, base, is_whole=_is_whole(tables))) + sum(max(file.rows, 1) for file, _ in base.broken())
 
 
-def _made_of(tables: Tables, order: Sequence[str]) -> dict[str, Any] | None:
-    """The versions of all that the rows are made of; None where a data file can't be read, and is left out."""
+def _inputs(tables: Tables) -> list[Snapshot]:
     inputs = (tables.directory, tables.annotations, tables.decisions, tables.pairs, tables.groups, tables.predictions)
-    there = [table.latest() for table in inputs if table.exists()]
+    return [table.latest() for table in inputs if table.exists()]
+
+
+def _is_whole(tables: Tables) -> bool:
+    """Whether every data file that the rows are made of can be read."""
+    return not any(snapshot.broken() for snapshot in _inputs(tables))
+
+
+def _made_of(tables: Tables, order: Sequence[str], limit: float) -> dict[str, Any] | None:
+    """The versions of all that the rows are made of; None where a data file can't be read, and is left out."""
+    there = _inputs(tables)
     if any(snapshot.broken() for snapshot in there):
         return None
     versions = [[snapshot.table_id, snapshot.version] for snapshot in there]
-    return {"method": ISSUES_VERSION, "sources": list(order), "tables": versions}
+    return {"method": ISSUES_VERSION, "sources": list(order), "limit": limit, "tables": versions}
 
 
 def _own(issues: Snapshot) -> dict[str, Any]:
@@ -156,8 +165,11 @@ def _is_noted(note: Path, made_of: dict[str, Any] | None, issues: Snapshot) -> b
     return made_of is not None and not issues.broken() and read_note(note) == made_of | _own(issues)
 
 
-def label_issues(tables: Tables, order: Sequence[str]) -> pl.DataFrame:
+def label_issues(tables: Tables, order: Sequence[str], limit: float = LIKELY_WRONG) -> pl.DataFrame:
     """The rows as they should be, sorted by their key.
+
+    Args:
+        limit: as of :func:`bring_label_issues_in_line`.
 
     Raises:
         CurationError: a table can't be read.
@@ -180,7 +192,7 @@ def label_issues(tables: Tables, order: Sequence[str]) -> pl.DataFrame:
     ]
     rows = pl.concat([one.select(*_OF, "kind", *_rest(one)) for one in found], how="diagonal_relaxed")
     rows = rows.join(given, on=_OF, how="left") if len(rows) else rows.with_columns(given=pl.lit(None, pl.String))
-    rows = _unanswered(rows, counts, decisions)
+    rows = _unanswered(rows, counts, decisions, limit)
     lacking = [pl.lit(None, of).alias(name) for name, of in _ROWS.items() if name not in rows.columns]
     return rows.with_columns(*lacking).select(_COLUMNS).cast(_ROWS).sort(_KEY)
 
@@ -272,12 +284,22 @@ def _boxes(directory: Snapshot, annotations: LakeTable, order: Sequence[str]) ->
     return pl.concat(found).with_columns(made_with=pl.lit(str(ISSUES_VERSION)))
 
 
-def _unanswered(rows: pl.DataFrame, counts: pl.DataFrame, decisions: Decisions) -> pl.DataFrame:
-    """Rows without what a person has answered: the label that counts is theirs, or they can't tell."""
-    of_labels = pl.col("kind").is_in([MISLABELLED, CONFLICTING])
-    answered = rows.filter(of_labels).join(by_person(counts), on=_OF, how="semi").select(*_OF, "kind").unique()
-    rows = rows.join(answered, on=[*_OF, "kind"], how="anti", maintain_order="left")
-    return rows.join(unsure_of(decisions), on=["content_sha256", "field"], how="anti", maintain_order="left")
+def _unanswered(rows: pl.DataFrame, counts: pl.DataFrame, decisions: Decisions, limit: float) -> pl.DataFrame:
+    """Rows without what a person has answered: the label that counts is theirs, or they can't tell.
+
+    What is another question by now stays, and says so in ``asked_again``.
+    """
+    of_labels = pl.col("kind").is_in(ISSUES)
+    asked = questions(rows.filter(of_labels & likely(limit)))
+    others = asked.filter(are_others(asked, decisions)).select(*_OF, asked_again=pl.lit(value=True))
+    by_someone = by_person(counts).with_columns(_by=pl.lit(value=True))
+    unsure = unsure_of(decisions).with_columns(_unsure=pl.lit(value=True))
+    rows = rows.join(by_someone, on=_OF, how="left", maintain_order="left")
+    rows = rows.join(unsure, on=["content_sha256", "field"], how="left", maintain_order="left")
+    rows = rows.join(others, on=_OF, how="left", maintain_order="left")
+    rows = rows.with_columns(asked_again=pl.when(of_labels).then("asked_again"))
+    is_answered = (of_labels & pl.col("_by")).fill_null(value=False) | pl.col("_unsure").fill_null(value=False)
+    return rows.filter(~is_answered | ~_IS_FIRST).drop("_by", "_unsure")
 
 
 def _read(table: LakeTable, columns: list[str], where: pl.Expr | None = None) -> pl.DataFrame:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
 from starlette.exceptions import HTTPException
 
-from curation_assets.decisions.kinds import field_of
+from curation_assets.decisions.kinds import QUALITY, field_of
+from curation_assets.decisions.record import Row
 from curation_assets.errors import CurationError
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.whole_body import WholeBody
@@ -19,6 +21,7 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import Decided, DecisionsRequest, SinceRequest
 from curation_assets.gallery.security import MOST_BODY_BYTES
 from curation_assets.images.names import printable
+from curation_assets.review.group_answers import shown_of
 from curation_assets.review.recording import Answer, Asked, NotWrittenError
 from curation_assets.search.index import SearchIndex
 
@@ -33,7 +36,7 @@ def decisions(gallery: GalleryOf, asked: Annotated[SinceRequest, Query()]) -> re
     rows = gallery.review.rows()
     found = rows.filter(pl.col("decision_id") > asked.after).sort("decision_id").tail(_MOST_SINCE)
     return responses.DecisionsSince(
-        decisions=[responses.Decision.model_validate(row) for row in found.iter_rows(named=True)],
+        decisions=[as_decision(row) for row in found.iter_rows(named=True)],
         latest=str(found["decision_id"].max() or asked.after),
     )
 
@@ -89,7 +92,10 @@ def _decided(gallery: Gallery, asked: DecisionsRequest) -> responses.DecisionsAn
     except CurationError as error:  # no fault of what is asked: a disk that isn't there for a moment, say
         raise HTTPException(503, f"it can't be written: {error}", {"Retry-After": "3"}) from error
     try:
-        answers = gallery.review.recorder.record([_asked(one, by, index) for one in asked.decisions])
+        scores = gallery.review.scores_of(
+            {one.key for one in asked.decisions if one.key is not None and _is_of_picture(one)}
+        )
+        answers = gallery.review.recorder.record([_asked(one, by, index, scores) for one in asked.decisions])
     except NotWrittenError as error:
         raise HTTPException(503, str(error), {"Retry-After": "3"}) from error
     return responses.DecisionsAnswer(
@@ -98,11 +104,21 @@ def _decided(gallery: Gallery, asked: DecisionsRequest) -> responses.DecisionsAn
     )
 
 
-def _asked(one: Decided, by: str, index: SearchIndex) -> Asked:
+def _is_of_picture(one: Decided) -> bool:
+    return one.kind is not None and field_of(one.kind, one.field) == QUALITY
+
+
+def _asked(one: Decided, by: str, index: SearchIndex, scores: Mapping[str, dict[str, float]]) -> Asked:
+    """What is to be written.
+
+    Args:
+        scores: of pictures that are decided on by path, which are kept beside what the page showed of them.
+    """
     if one.undoes is not None:
         return Asked(one.token, {"decided_by": by, "reason": one.reason}, undoes=one.undoes)
     if one.kind is None or one.key is None:
         raise CurationError("a decision names its kind and the key of its image, or what it undoes")
+    shown = ({"scores": scores[one.key]} if scores.get(one.key) and _is_of_picture(one) else {}) | (one.shown or {})
     row = {
         "decided_by": by,
         "kind": one.kind,
@@ -112,7 +128,7 @@ def _asked(one: Decided, by: str, index: SearchIndex) -> Asked:
         "field": field_of(one.kind, one.field),
         "value": one.value,
         "reason": one.reason,
-        "shown": None if one.shown is None else _as_json(one.shown),
+        "shown": _as_json(shown) if shown else None,
     }
     return Asked(one.token, row, seen=one.seen)
 
@@ -141,5 +157,10 @@ def _content(index: SearchIndex, key: str, content: str | None) -> str:
 
 
 def _answer(token: str, answer: Answer) -> responses.DecisionAnswer:
-    decision = responses.Decision.model_validate(answer.row)
-    return responses.DecisionAnswer(token=token, status=answer.status, decision=decision)
+    return responses.DecisionAnswer(token=token, status=answer.status, decision=as_decision(answer.row))
+
+
+def as_decision(row: Row) -> responses.Decision:
+    """A row of the table of decisions, as answers tell it."""
+    sample = shown_of(row["shown"]).get("sample")
+    return responses.Decision.model_validate(row | {"sample": sample if isinstance(sample, str) else None})

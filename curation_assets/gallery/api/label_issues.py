@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import polars as pl
 from fastapi import APIRouter, Query, Request
 
+from curation_assets.curate.labels.questions import ISSUES
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.files import NotThereError
@@ -14,7 +15,6 @@ from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, num
 from curation_assets.gallery.requests import BesideRequest, ConfusionRequest, LabelIssuesRequest, Versions
 from curation_assets.gallery.review import LABEL
 from curation_assets.images.names import printable
-from curation_assets.review.label_queue import ISSUES
 from curation_assets.search.filters import is_equal, lies_below, make_filter
 from curation_assets.search.index import SearchIndex
 from curation_assets.search.query import Like

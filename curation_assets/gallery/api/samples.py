@@ -8,6 +8,7 @@ from typing import Annotated
 import polars as pl
 from fastapi import APIRouter, Body, Query, Request
 
+from curation_assets.curate.labels.questions import ISSUES
 from curation_assets.curate.problems import KINDS, check_kind, shortly
 from curation_assets.gallery import responses
 from curation_assets.gallery.api.decisions import check_may_decide
@@ -17,7 +18,6 @@ from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import DrawRequest, SampleRequest
 from curation_assets.review.calibration import CONFIDENCE, Band, Suggestion, part_of, suggestions
-from curation_assets.review.label_queue import ISSUES
 from curation_assets.review.samples import Sample, draw_sample
 
 router = APIRouter()
@@ -61,7 +61,7 @@ def _samples(gallery: Gallery, asked: SampleRequest) -> responses.SamplesAnswer:
         if chosen is None:
             raise NotThereError(f"there is no sample {asked.sample[:60]!r} of {kind}")
         index = gallery.open(asked)
-        for row in _to_look_at(gallery, chosen).iter_rows(named=True):
+        for row in _to_look_at(gallery, chosen, asked.by).iter_rows(named=True):
             if len(images) + len(issues) == asked.k:
                 break
             if kind in ISSUES:
@@ -74,9 +74,12 @@ def _samples(gallery: Gallery, asked: SampleRequest) -> responses.SamplesAnswer:
     return responses.SamplesAnswer(samples=facts, images=images, issues=issues, latest=latest)
 
 
-def _to_look_at(gallery: Gallery, sample: Sample) -> pl.DataFrame:
-    """What nobody said anything of yet, with what is known of it by now."""
-    rows = sample.said(gallery.review.decisions()).filter(pl.col("decided").is_null())
+def _to_look_at(gallery: Gallery, sample: Sample, by: str | None) -> pl.DataFrame:
+    """What nobody said anything of yet, or one person didn't, with what is known of it by now."""
+    said = gallery.review.rows()
+    if by is not None:
+        said = said.filter((pl.col("decided_by") == by) | pl.col("undoes").is_not_null())
+    rows = sample.said(said).filter(pl.col("decided").is_null())
     queue = gallery.review.measurable(sample.kind).rows
     key = ["relative_path", "content_sha256"]
     if sample.kind not in ISSUES:
@@ -87,7 +90,7 @@ def _to_look_at(gallery: Gallery, sample: Sample) -> pl.DataFrame:
 
 
 def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
-    bands = sample.bands(gallery.review.decisions())
+    bands = sample.bands(gallery.review.rows())
     each = part_of(CONFIDENCE, len(bands))
     edges = suggestions(bands)
     judged = sample.agreement(gallery.review.rows())

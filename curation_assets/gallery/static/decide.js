@@ -192,7 +192,16 @@ export class Decider extends EventTarget {
 export function tellOfTrouble(decider, notices) {
   const place = el("div", {}); // of its own: what a page says of a search goes with the search
   notices.before(place);
-  decider.addEventListener("conflict", (event) => place.append(conflictNotice(decider, event.detail)));
+  const met = new Map(); // id of somebody's decision → {mine: what was said against it, banner}
+  decider.addEventListener("conflict", ({ detail: { mine, theirs } }) => {
+    const before = met.get(theirs.decision_id);
+    const isShown = before?.banner.isConnected;
+    const all = [...(isShown ? before.mine : []), mine];
+    const banner = conflictNotice(decider, all, theirs);
+    if (isShown) before.banner.replaceWith(banner);
+    else place.append(banner);
+    met.set(theirs.decision_id, { mine: all, banner });
+  });
   decider.addEventListener("refused", ({ detail: { message } }) => {
     const said = `Not written: ${message}`;
     const before = [...place.children].find((one) => one.dataset.said === said);
@@ -204,9 +213,9 @@ export function tellOfTrouble(decider, notices) {
   });
 }
 
-/** What two people said of one thing, and a way to insist. */
-function conflictNotice(decider, { mine, theirs }) {
-  const insist = el("button", { type: "button", textContent: `Say “${told(mine)}” all the same` });
+/** What two people said of one thing, and a way to insist: `mine` are the decisions that theirs kept from being written. */
+function conflictNotice(decider, mine, theirs) {
+  const insist = el("button", { type: "button", textContent: `Say “${told(mine[0])}” all the same` });
   const banner = el(
     "p",
     { className: "banner", role: "alert" },
@@ -214,8 +223,7 @@ function conflictNotice(decider, { mine, theirs }) {
     insist,
   );
   insist.addEventListener("click", () => {
-    const { token: _, ...again } = mine;
-    decider.say([{ ...again, seen: theirs.decision_id }], told(mine));
+    decider.say(mine.map(({ token: _, ...again }) => ({ ...again, seen: theirs.decision_id })), told(mine[0]));
     banner.remove();
   });
   return banner;

@@ -2,7 +2,7 @@
 import { askJson, byId, el, fail, large, largeShot, linkTile, number } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { askForLabel, relabelOf } from "./labelling.js";
-import { measuring, sampled } from "./measuring.js";
+import { leftOf, measuring, sampled } from "./measuring.js";
 import { askedOnce, Review, undecided } from "./review.js";
 
 const PAGE = 60;
@@ -157,12 +157,13 @@ function draw(thing) {
     el("figure", { className: "large" }, largeShot(image), el("figcaption", {}, el("a", { href: image.page, textContent: image.path }))),
     el("div", { className: "facts" },
       el("p", { className: "verdict" }, `${thing.field}: `, el("b", { textContent: named(thing.given) }), thing.suggested === null ? "" : " → ", thing.suggested === null ? null : el("b", { textContent: thing.suggested })),
-      el("p", { className: "soft", textContent: thing.reason ?? "" }),
+      // Who measures isn't told how much speaks against it.
+      el("p", { className: "soft", textContent: thing.sample ? "" : thing.reason ?? "" }),
       strips),
   );
 }
 
-const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality });
+const shownOf = (thing) => ({ issues: thing.issues, given: thing.given, suggested: thing.suggested, label_quality: thing.label_quality, number: thing.number, sample: thing.sample });
 const relabel = (thing, value) => (value ? [relabelOf(thing.path, thing.image.content_sha256, { field: thing.field, value }, shownOf(thing))] : null);
 const classesOf = (thing) => answer.fields.find((one) => one.field === thing.field)?.classes ?? [];
 
@@ -194,10 +195,10 @@ const ANSWERS = [
   { keys: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], name: "Another label", bare: true, decide: (thing, key) => relabel(thing, classesOf(thing)[Number(key) - 1]?.name) },
 ];
 
-const thingOf = (one) => ({ ...one, path: one.image.relative_path, key: `${one.field}\n${one.image.relative_path}`, keys: [one.image.relative_path] });
+const thingOf = (one, sample) => ({ ...one, sample, path: one.image.relative_path, key: `${one.field}\n${one.image.relative_path}`, keys: [one.image.relative_path] });
 
-/** One by one, of what `load` gives (as for a Review); and then back to the list. */
-function decideOneByOne(load, left) {
+/** One by one, of what `load` gives (as for a Review), perhaps of a sample; and then back to the list. */
+function decideOneByOne(load, left, sample) {
   byId("look").hidden = true;
   byId("review").hidden = false;
   review = new Review({
@@ -211,7 +212,8 @@ function decideOneByOne(load, left) {
     left: () => left(review),
     load,
     answers: ANSWERS,
-    concerns: (one, thing) => one.field === thing.field || (one.kind === "different" && thing.issues.includes("conflicting")),
+    concerns: (one, thing) =>
+      (!sample || one.sample === sample) && (one.field === thing.field || (one.kind === "different" && thing.issues.includes("conflicting"))),
     // Copies of the same bytes are one question; and so is whether two show the same.
     settles: (one, thing) =>
       (one.field === thing.field && one.content === thing.image.content_sha256) ||
@@ -237,7 +239,7 @@ function begin() {
   return decideOneByOne(
     undecided(async (from) => {
       const found = await ask({ undecided: "true", k: 30, offset: from });
-      return { things: found.issues.map(thingOf), next: from + 30 < found.total ? from + 30 : null, total: found.total };
+      return { things: found.issues.map((one) => thingOf(one)), next: from + 30 < found.total ? from + 30 : null, total: found.total };
     }),
     ({ done }) => `${number(Math.max(0, open - done.size))} to decide`,
   );
@@ -249,10 +251,11 @@ const showSamples = measuring({
   decider,
   kind: measured,
   threshold: () => null,
-  lookAt: (sample) =>
+  lookAt: (sample, by) =>
     decideOneByOne(
-      sampled(sample.kind, sample, (found) => found.issues.map(thingOf)),
-      ({ done }) => `${number(Math.max(0, sample.drawn - sample.looked_at - done.size))} of the sample to look at`,
+      sampled(sample.kind, sample, (found, of) => found.issues.map((one) => thingOf(one, of)), by),
+      (review) => leftOf(sample, review, by),
+      sample.sample,
     ),
 });
 

@@ -1,9 +1,9 @@
 // Measuring a kind of problem: what was drawn, what is to be looked at of it, and what that proves.
 import { askJson, byId, el, fail, images, number } from "./dom.js";
 
-const percent = (share) => (share === null ? "…" : `${(100 * share).toPrecision(2)} %`);
+const percent = (share) => (share === null ? "…" : `${Number((100 * share).toPrecision(2))} %`);
 
-function sampleElement(sample, lookAt) {
+function sampleElement(sample, decider, lookAt) {
   const heads = ["threshold", "in all", "drawn", "looked at", "have it", "haven't", "can't tell", "at most wrong"];
   const rows = sample.bands.map((band) => {
     const found = band.flagged ? band.most_wrong : band.most_right;
@@ -14,9 +14,14 @@ function sampleElement(sample, lookAt) {
   });
   const left = sample.drawn - sample.looked_at;
   const go = el("button", { type: "button", className: "strong", textContent: left ? `Look at ${number(left)} of the sample` : "All of it is looked at", disabled: !left });
-  go.addEventListener("click", () => lookAt(sample));
+  go.addEventListener("click", () => lookAt(sample, null));
+  const again = el("button", { type: "button", className: "quiet", textContent: "Judge all of it as another person", hidden: Boolean(left) });
+  again.addEventListener("click", async () => {
+    const by = await decider.name();
+    if (by) lookAt(sample, by);
+  });
   const agreed = sample.judged_by_several
-    ? el("p", { className: "soft", textContent: `${images(sample.judged_by_several)} were judged by several people, who said the same in ${percent(sample.agreement)} of the pairs.` })
+    ? el("p", { className: "soft", textContent: `${images(sample.judged_by_several)} ${sample.judged_by_several === 1 ? "was" : "were"} judged by several people, who said the same in ${percent(sample.agreement)} of the pairs.` })
     : null;
   const edges = sample.edges.map((edge) =>
     el("details", {}, el("summary", { textContent: `${edge.told.charAt(0).toUpperCase()}${edge.told.slice(1)}.` }),
@@ -26,7 +31,7 @@ function sampleElement(sample, lookAt) {
     el("div", { className: "scroll" }, el("table", {},
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", textContent: head })))), el("tbody", {}, ...rows))),
     el("p", { className: "soft", textContent: `All bounds hold at once with ${percent(sample.confidence)} confidence, once all that was drawn of a band is looked at.` }),
-    ...edges, agreed, el("p", {}, go));
+    ...edges, agreed, el("p", {}, go, again));
 }
 
 /**
@@ -34,7 +39,7 @@ function sampleElement(sample, lookAt) {
  * @param decider who is asked for a name
  * @param kind () → the kind of problem
  * @param threshold () → the line, or null for the usual one
- * @param lookAt called with the sample that somebody wants to look at
+ * @param lookAt called with the sample that somebody wants to look at, and their name where others have looked at it
  * @returns a function that shows the samples as they are now
  */
 export function measuring({ decider, kind, threshold, lookAt }) {
@@ -42,7 +47,7 @@ export function measuring({ decider, kind, threshold, lookAt }) {
     if (!byId("measure").open) return;
     try {
       const { samples } = await askJson(`/api/samples?${new URLSearchParams({ kind: kind() })}`);
-      byId("samples").replaceChildren(...samples.slice(0, 3).map((sample) => sampleElement(sample, lookAt)));
+      byId("samples").replaceChildren(...samples.slice(0, 3).map((sample) => sampleElement(sample, decider, lookAt)));
     } catch (error) {
       fail(error);
     }
@@ -63,11 +68,25 @@ export function measuring({ decider, kind, threshold, lookAt }) {
   return show;
 }
 
-/** What of a sample nobody looked at yet, as `load` of a Review. */
-export function sampled(kind, sample, thingsOf) {
+const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
+
+/** Of the worst first, what was said in its order: a hint, and no proof, that going on finds nothing more. */
+export function idle(said) {
+  const last = said.slice(-IN_A_ROW);
+  return last.length === IN_A_ROW && last.every((one) => one === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
+}
+
+/** What of a sample nobody looked at yet, or one person didn't, as `load` of a Review; `thingsOf` gets the answer and the sample's id. */
+export function sampled(kind, sample, thingsOf, by) {
   return async (given) => {
     const known = new Set(given.map((one) => one.key));
-    const found = await askJson(`/api/samples?${new URLSearchParams({ kind, sample: sample.sample, k: 500 })}`);
-    return thingsOf(found).filter((one) => !known.has(one.key));
+    const asked = new URLSearchParams({ kind, sample: sample.sample, k: 500, ...(by ? { by } : {}) });
+    const found = await askJson(`/api/samples?${asked}`);
+    return thingsOf(found, sample.sample).filter((one) => !known.has(one.key));
   };
+}
+
+/** How many of a sample are left, in words; nothing where one person judges it anew. */
+export function leftOf(sample, review, by) {
+  return by ? "" : `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`;
 }

@@ -1,7 +1,7 @@
 // Problems: cards of all kinds, or one kind with a line that can be moved, images either side of it, and a decision each.
 import { askJson, byId, el, fail, images, large, largeShot, number, shot, told } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
-import { measuring, sampled } from "./measuring.js";
+import { idle, leftOf, measuring, sampled } from "./measuring.js";
 import { namedTile } from "./named.js";
 import { ANSWERS, decideOnTiles, decisionOf } from "./pictures.js";
 import { askedOnce, Review, undecided } from "./review.js";
@@ -9,7 +9,6 @@ import { selectionBar } from "./selection.js";
 import { Tiles } from "./tiles.js";
 
 const PAGE = 60;
-const IN_A_ROW = 59; // of which none is one: at most 5 % are, had they been drawn at random
 const SVG = "http://www.w3.org/2000/svg";
 const decider = new Decider(byId("saved"));
 const words = (kind) => kind.replaceAll("_", " ");
@@ -221,7 +220,7 @@ function oneKind() {
 
   // Decisions
 
-  const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold });
+  const seenOf = (one) => ({ problem: kind, score: one.score, threshold: answer.threshold, sample: one.sample });
 
   selectionBar({ tiles, decider, changed: mark, active: () => byId("review").hidden });
   decideOnTiles({
@@ -245,7 +244,8 @@ function oneKind() {
     const figure = el("figure", { className: "large" }, picture,
       el("figcaption", {},
         el("a", { href: image.page, textContent: image.path }),
-        el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` }),
+        // Who measures isn't told what the score says.
+        one.sample ? null : el("span", { className: "soft", textContent: ` · ${verdict(one)} · ${answer.limit}` }),
         words));
     if (!hasEvidence) return figure;
     const beside = el("div", { className: "beside" });
@@ -275,10 +275,10 @@ function oneKind() {
     }
     return drawn;
   }
-  const thingsOf = (found) => found.images.map((one) => ({ ...one, key: one.image.relative_path }));
+  const thingsOf = (found, sample) => found.images.map((one) => ({ ...one, sample, key: one.image.relative_path }));
 
-  /** One by one, of what `load` gives (as for a Review); and then back to the grid. */
-  function decideOneByOne(load, left) {
+  /** One by one, of what `load` gives (as for a Review), perhaps of a sample; and then back to the grid. */
+  function decideOneByOne(load, left, sample) {
     byId("look").hidden = true;
     byId("review").hidden = false;
     review = new Review({
@@ -291,6 +291,7 @@ function oneKind() {
       },
       left: () => left(review),
       load,
+      concerns: sample ? (one) => one.sample === sample : undefined,
       answers: ANSWERS.map((one) => ({ ...one, decide: (thing) => [decisionOf(thing.image, one, seenOf(thing))] })),
       close: () => {
         review = null;
@@ -316,7 +317,7 @@ function oneKind() {
         // An image that the index doesn't have yet is counted, and not told.
         return { things: thingsOf(found), next: from + 50 < found.total ? from + 50 : null, total: found.total };
       }),
-      ({ done }) => [`${number(Math.max(0, open - done.size))} to decide`, idle(done)].filter(Boolean).join(" · "),
+      ({ done }) => [`${number(Math.max(0, open - done.size))} to decide`, idle([...done.values()])].filter(Boolean).join(" · "),
     );
   }
 
@@ -325,19 +326,10 @@ function oneKind() {
     go();
   });
 
-  /** Of the worst first: a hint, and no proof, that going on finds nothing more. */
-  function idle(done) {
-    const last = [...done.values()].slice(-IN_A_ROW);
-    return last.length === IN_A_ROW && last.every((said) => said === "Keep") ? `stop here? ${IN_A_ROW} in a row were kept` : "";
-  }
-
   // Measuring
 
-  const lookAt = (sample) =>
-    decideOneByOne(
-      sampled(kind, sample, thingsOf),
-      ({ done }) => `${number(Math.max(0, sample.drawn - sample.looked_at - done.size))} of the sample to look at`,
-    );
+  const lookAt = (sample, by) =>
+    decideOneByOne(sampled(kind, sample, thingsOf, by), (review) => leftOf(sample, review, by), sample.sample);
   const showSamples = byId("measure") ? measuring({ decider, kind: () => kind, threshold: () => answer?.threshold ?? null, lookAt }) : () => {};
   addEventListener("popstate", () => {
     readAddress();

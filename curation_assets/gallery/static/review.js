@@ -2,7 +2,7 @@
 import { askJson, el, keyButton, notice } from "./dom.js";
 import { isTyping } from "./tiles.js";
 
-const AHEAD = 4; // whose pictures are fetched while one is looked at
+const AHEAD = 4; // how many of the next have their pictures fetched while one is looked at
 const KEPT = 40; // things whose pictures and answers are kept, for who goes back
 
 const keyName = (key) => (key.length === 1 ? key.toUpperCase() : key.charAt(0).toUpperCase() + key.slice(1));
@@ -147,8 +147,13 @@ export class Review {
     const said = this.done.get(thing);
     this.shown.replaceChildren(this.draw(thing));
     this.state.textContent = [said ? `You said: ${said}` : "", this.left()].filter(Boolean).join(" · ");
-    for (const next of this.things.slice(this.at, this.at + AHEAD)) this.fetch(next);
-    if (this.at + AHEAD >= this.things.length) this.more();
+    this.fetchAhead();
+    if (this.at + AHEAD >= this.things.length) this.more().then(() => this.fetchAhead());
+  }
+
+  /** The pictures of this one and of those that come next. */
+  fetchAhead() {
+    for (const thing of this.things.slice(this.at, this.at + 1 + AHEAD)) this.fetch(thing);
   }
 
   fetch(thing) {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +17,20 @@ from deltalake import DeltaTable, Field
 from curation_assets.annotations.record import change_rows
 from curation_assets.annotations.said import SCHEMA as ANNOTATED
 from curation_assets.annotations.sources import make_source
+from curation_assets.curate.findings import IssuesOfLabels
 from curation_assets.curate.labels import issues
 from curation_assets.curate.labels.issues import LabelIssues
 from curation_assets.decisions.record import append
 from curation_assets.errors import CurationError
 from curation_assets.lake import hive
+from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import rewrite
 from curation_assets.lake.schemas import ANNOTATIONS, LABEL_ISSUES, PREDICTIONS
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets.review.label_queue import doubted_labels, label_queue
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 Fill = Callable[..., list[Path]]
@@ -60,10 +66,13 @@ def rows(pipeline: Pipeline, *columns: str) -> list[tuple[Any, ...]]:
     return found.sort("relative_path", "kind").select(columns or ("relative_path", "kind", "given", "suggested")).rows()
 
 
-def decide(pipeline: Pipeline, kind: str, path: str, field: str = "class", value: str | None = None) -> None:
+def decide(
+    pipeline: Pipeline, kind: str, path: str, field: str = "class", value: str | None = None, **shown: Any
+) -> None:
     content = pipeline.tables.contents([path])[path]
     row = {"kind": kind, "relative_path": path, "content_sha256": content, "field": field, "value": value}
-    append(pipeline.tables.decisions, lambda _: [row | {"decided_by": "me"}])
+    row |= {"decided_by": "me", "shown": json.dumps(shown) if shown else None}
+    append(pipeline.tables.decisions, lambda _: [row])
 
 
 def predict(pipeline: Pipeline, *said: tuple[str, str, str | None, float]) -> None:
@@ -119,9 +128,9 @@ def test_where_nothing_changed_nothing_is_read_and_the_note_may_go(
     read: list[str] = []
     really = issues.label_issues
 
-    def counted(tables: Any, order: Any) -> pl.DataFrame:
+    def counted(*asked: Any) -> pl.DataFrame:
         read.append("all")
-        return really(tables, order)
+        return really(*asked)
 
     monkeypatch.setattr(issues, "label_issues", counted)
     assert (find(lake).kinds["conflicting"], read) == (2, [])
@@ -190,6 +199,44 @@ def test_what_a_person_answered_is_not_asked_again(lake: Pipeline) -> None:
     decide(lake, "unsure", THREE)
     find(lake)
     assert rows(lake) == []
+
+
+def test_what_is_another_question_by_now_is_asked_again_and_no_problem_until_it_is_answered(lake: Pipeline) -> None:
+    predict(lake, (TWO, "rust", "miner", 0.04), (THREE, "miner", "rust", 0.04))
+    find(lake)
+    shown = {"issues": ["mislabelled"], "label_quality": 0.04}
+    decide(lake, "relabel", TWO, value="rust", given="rust", suggested="miner", **shown)
+    decide(lake, "unsure", THREE, given="miner", suggested="rust", **shown)
+    find(lake)
+    assert [path for path, *_ in rows(lake)] == [ONE, COPY]
+    predict(lake, (TWO, "rust", "phoma", 0.03), (THREE, "miner", "rust", 0.03))
+    done = find(lake)
+    told = rows(lake, "relative_path", "kind", "suggested", "asked_again")
+    assert [row for row in told if row[3]] == [(TWO, "mislabelled", "phoma", True)]
+    assert (len(told), done.likely_wrong) == (3, 0)
+    assert [*IssuesOfLabels(lake.tables.label_issues).read()["relative_path"].sort()] == [ONE, COPY]
+    decide(lake, "relabel", TWO, value="rust", given="rust", suggested="phoma", **shown)
+    find(lake)
+    assert [path for path, *_ in rows(lake)] == [ONE, COPY]
+
+
+def test_a_table_of_a_version_that_asked_nothing_again_is_read_and_goes_on(lake: Pipeline) -> None:
+    find(lake)
+    table = lake.tables.label_issues
+    there = table.latest().read(list(LABEL_ISSUES.arrow_schema.names)).drop("_file", "asked_again")
+    shutil.rmtree(table.path)
+    columns = tuple(column for column in LABEL_ISSUES.columns if column.name != "asked_again")
+    earlier = LakeTable(table.path, replace(LABEL_ISSUES, columns=columns))
+    earlier.create()
+    rewrite(earlier, hive.WHOLE, lambda change: append_rows(change, there), info={})
+    lake = Pipeline(lake.settings)
+    assert len(IssuesOfLabels(lake.tables.label_issues).read()) == 2
+    assert len(label_queue(lake.tables.label_issues, 0.05).rows) == len(doubted_labels(table, "conflicting").rows) == 2
+    assert lake.label_issues_behind() == 0
+    assert find(lake).changed == 0
+    decide(lake, "unsure", ONE, given="phoma", issues=["conflicting"])
+    find(lake)
+    assert rows(lake, "relative_path", "asked_again") == [(ONE, True), (COPY, True)]
 
 
 def test_a_label_that_a_person_gave_is_asked_about_in_others_that_are_near(lake: Pipeline, tmp_path: Path) -> None:
