@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
+import pytest
 from starlette.testclient import TestClient
 
+from curation_assets.gallery.api.duplicates import _described
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.gallery.conftest import BURST, NEAR, THIS_MACHINE, client_of, decide
 
@@ -75,3 +80,14 @@ def test_a_group_is_decided_until_another_image_is_in_it(own: Pipeline) -> None:
     shutil.rmtree(own.tables.groups.path)
     answer = client_of(own).get("/api/duplicates")
     assert (answer.status_code, "`curation curate` does that" in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(("keeper", "shown"), [(0, [0, 1, 2]), (2, [0, 1, 2]), (4, [2, 3, 4])])
+def test_a_long_burst_is_a_strip_in_time_around_its_keeper(keeper: int, shown: list[int]) -> None:
+    taken = [datetime(2025, 6, 20, 10, 41, second, tzinfo=UTC) for second in range(5)]
+    index = SimpleNamespace(rows=pl.DataFrame({"captured_at": taken}))
+    there = [({"relative_path": f"{at}.jpg", "is_keeper": at == keeper}, at) for at in (3, 1, 0, 4, 2)]
+    described, others = _described(index, "burst", there, 3)  # type: ignore[arg-type]
+    assert [number for _, number in described] == shown
+    assert sorted(number for _, number in [*described, *others]) == list(range(5))
+    assert _described(index, "near", there, 3) == (there[:3], there[3:])  # type: ignore[arg-type]
