@@ -298,11 +298,13 @@ function compare(thing) {
     open();
   }
 
+  const first = button("Switch", "B", blink);
+  first.autofocus = true; // and not the stage, which has it to be scrolled by keys
   const stage = el("div", { className: "stage", tabIndex: 0 }, pictures.keeper, pictures.chosen, canvas);
   dialog.append(
     stage,
     told,
-    el("p", { className: "actions" }, button("Switch", "B", blink), difference, pixels, another, button("Close", "Esc", close)),
+    el("p", { className: "actions" }, first, difference, pixels, another, button("Close", "Esc", close)),
   );
   stage.addEventListener("click", blink);
   dialog.addEventListener("keydown", (event) => {

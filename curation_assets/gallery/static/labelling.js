@@ -39,6 +39,6 @@ export async function askForAnyLabel(title) {
     field = fields.find((one) => one.field === asked);
   }
   if (!field) return null;
-  const value = await askForLabel(`${title}: ${field.field}`, field.classes);
+  const value = await askForLabel(`${title} (${field.field})`, field.classes);
   return value && { field: field.field, value };
 }
