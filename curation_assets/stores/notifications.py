@@ -351,7 +351,7 @@ def _explained_queue(queue: QueueAddress, options: StorageOptions) -> Iterator[N
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        BotoCoreError = ClientError = CurationError  # type: ignore[misc]  # noqa: N806
+        BotoCoreError = ClientError = CurationError  # noqa: N806
     try:
         yield
     except CurationError:
