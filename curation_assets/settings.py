@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from curation_assets.errors import CurationError
 from curation_assets.stores.address import UNMOUNTED, StoreAddress, is_address
+from curation_assets.stores.notifications import QueueAddress
 from curation_assets.stores.options import StorageOptions
 from curation_assets.stores.volumes import VolumeAddress
 
@@ -83,11 +84,19 @@ def _images_place(value: Any) -> Any:
     return VolumeAddress.parse(value) if isinstance(value, str) and value.startswith(UNMOUNTED) else _place(value)
 
 
-_as_written = PlainSerializer(lambda place: place.written if isinstance(place, StoreAddress) else place)
+def _events_place(value: Any) -> Any:
+    if isinstance(value, QueueAddress):
+        return value
+    return QueueAddress.parse(value) if isinstance(value, str) and QueueAddress.is_meant(value) else _place(value)
+
+
+_as_written = PlainSerializer(lambda place: place if isinstance(place, Path) else place.written)
 # A local or mounted folder, or a prefix of a bucket.
 Place = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_place), _as_written]
 # The same, or a folder in a volume that is read without its mount.
 ImagesPlace = Annotated[Path | StoreAddress, NoDecode, BeforeValidator(_images_place), _as_written]
+# Of message files, or a queue.
+EventsPlace = Annotated[Path | StoreAddress | QueueAddress, NoDecode, BeforeValidator(_events_place), _as_written]
 Options = Annotated[
     StorageOptions,
     NoDecode,
@@ -237,6 +246,14 @@ class Settings(BaseSettings):
         description=(
             "tree of image folders: a folder, or `s3://bucket/prefix`, `gs://…`, `az://…`, `abfss://…`; of a Unity "
             "Catalog volume `/Volumes/catalog/schema/volume`, mounted or not; see [storage.md](storage.md)"
+        ),
+    )
+    images_events: EventsPlace | None = Field(
+        None,
+        description=(
+            "where notifications of the images' bucket come, by which the sensor looks at the folders they name in "
+            "place of all: a folder or prefix of message files, or an SQS queue "
+            "(`https://sqs.<region>.amazonaws.com/<account>/<name>`); see [storage.md](storage.md#notifications)"
         ),
     )
     storage_options: Options = Field(
@@ -526,6 +543,9 @@ class Settings(BaseSettings):
     gallery_max_upload_bytes: int = Field(33_554_432, ge=1, description="bytes of an image given to `curation gallery`")
     gallery_max_pixels: int = Field(50_000_000, ge=1, description="pixels of an image given to `curation gallery`")
     sensor_interval_seconds: int = Field(30, ge=1, description="pause between two looks of the sensors")
+    full_look_seconds: float = Field(
+        3600.0, ge=0, description="pause between two looks at all folders where `CURATION_IMAGES_EVENTS` is set"
+    )
     settle_seconds: float = Field(10.0, ge=0, description="a folder untouched for this long counts as complete")
     settle_limit_seconds: float = Field(
         600.0, ge=0, description="a folder that is written to for longer than this is asked for all the same"

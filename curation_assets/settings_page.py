@@ -29,7 +29,7 @@ _SUBJECTS = (
         ),
     ),
     ("Gallery", ("gallery_",)),
-    ("Dagster", ("sensor_", "settle_")),
+    ("Dagster", ("sensor_", "full_", "settle_")),
     ("Serving", ("serve_",)),
     ("Databricks endpoint", ("endpoint_",)),
 )  # fmt: skip

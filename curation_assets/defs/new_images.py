@@ -3,7 +3,8 @@
 Its truth is the directory table. It asks for a run as long as a folder on disk differs from its rows, and never because
 a partition doesn't exist yet: the daemon stores new partitions before it reserves runs, and if it is killed in between,
 a sensor that looks for new partitions only has lost those folders for good. Nor does it matter how a run ended: what
-keeps the sensor from asking twice, and lets it ask again later, is in ``asking``.
+keeps the sensor from asking twice, and lets it ask again later, is in ``asking``. Where messages of a bucket are read,
+most ticks look at some folders alone (``looking``), and leave to a look at all what takes to know all.
 """
 
 import itertools
@@ -17,6 +18,7 @@ from curation_assets.defs.asking import NOT_EMBEDDED, ask
 from curation_assets.defs.external_events import materializations, not_embedded, promotion, report_checks
 from curation_assets.defs.images import FOLDERS, crop_images_directory
 from curation_assets.defs.ingest import ingest_image_folder, ingest_image_folders
+from curation_assets.defs.looking import Look, next_look
 from curation_assets.defs.model import clip_model, register_clip_model
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.runs import is_asked, latest_run, run_key_is_used
@@ -62,72 +64,109 @@ def build_new_images_sensor(settings: Settings) -> dg.SensorDefinition:
     def new_images_sensor(
         context: dg.SensorEvaluationContext, curation: CurationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        started, looked = time.monotonic(), time.time()
-        pipeline = curation.pipeline()
-        try:
-            tree = pipeline.source.list_folders()
-            pipeline.tables.directory.create()  # its identity is part of every run key
-            changes = pipeline.folder_changes(tree)
-        except CurationError as error:
-            return dg.SkipReason(f"nothing requested: {error}")
-        if not tree.folders and changes:
-            root = pipeline.source.location
-            return dg.SkipReason(
-                f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
-                "meant, backfill their partitions to remove the rows"
+        pipeline, cursor = curation.pipeline(), Cursor.of(context.cursor)
+        look = next_look(pipeline, cursor.followed, time.time())
+        for warning in look.warnings:
+            context.log.warning(warning)
+        if look.told:
+            context.log.info(look.told)
+        result: dg.SensorResult | dg.SkipReason
+        if look.folders == []:
+            result = dg.SensorResult(
+                skip_reason="no message names a folder, and none waits", cursor=look.nothing(cursor)
             )
-        try:
-            if waiting := _model_is_missing(context.instance, pipeline, tree):
-                return waiting
-            found = list(promotion(context.instance, pipeline))
-            found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
-            behind = _behind(pipeline, tree, changes)
-        except CurationError as error:
-            return dg.SkipReason(f"nothing requested: {error}")
-        try:
-            report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
-        except Exception:  # what pages show must not keep a folder from its run
-            context.log.exception("the checks of what was made outside Dagster could not be reported")
-        cursor = Cursor.of(context.cursor)
-        certain, question = _without_what_is_in_question(pipeline, tree, changes)
-        settling = settle(
-            tree,
-            certain,
-            cursor.looks,
-            now=looked,
-            seconds=pipeline.settings.settle_seconds,
-            limit=pipeline.settings.settle_limit_seconds,
-        )
-        asking = ask(
-            context.instance,
-            tree,
-            rotate([*settling.ready, *behind], cursor.after),
-            pipeline.tables.directory.latest().table_id,
-            behind=cursor.behind,
-            until=started + _TICK_SECONDS,
-            most=pipeline.settings.sensor_max_runs,
-            now=looked,
-        )
-        waiting_for = f"{len(settling.waiting)} still being written, {len(settling.ready)} asked for already"
-        differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
-        without = f"{len(behind)} match it but lack vectors" if behind else ""
-        waits, left = waits_told(asking.waits, looked), _not_done(tree, question)
-        if waits:
-            context.log.info(waits)
-        if left:
-            context.log.warning(left)
-        skipped = "; ".join(
-            filter(None, [f"{len(tree.folders)} image folders on disk, {differ}", without, waits, left])
-        )
-        return dg.SensorResult(
-            run_requests=asking.requests,
-            skip_reason=None if asking.requests else skipped,
-            cursor=cursor.text(asking.last or cursor.after, settling.looks, asking.folders, asking.behind),
-            asset_events=found,
-            dynamic_partitions_requests=list(_partition_requests(context.instance, pipeline, tree, asking.keys)),
-        )
+        else:
+            result = _looked(context, pipeline, cursor, look)
+        if isinstance(result, dg.SensorResult) and result.cursor and (warning := look.delete_messages(pipeline)):
+            context.log.warning(warning)
+        return result
 
     return new_images_sensor
+
+
+def _looked(
+    context: dg.SensorEvaluationContext, pipeline: Pipeline, cursor: Cursor, look: Look
+) -> dg.SensorResult | dg.SkipReason:
+    """What a tick asks for and tells, of the folders that it looks at."""
+    started, looked, is_whole = time.monotonic(), time.time(), look.folders is None
+    try:
+        tree = pipeline.source.list_folders(look.folders)
+        pipeline.tables.directory.create()  # its identity is part of every run key
+        changes = look.changes(pipeline, tree)
+    except CurationError as error:
+        return dg.SkipReason(f"nothing requested: {error}")
+    if is_whole and not tree.folders and changes:
+        root = pipeline.source.location
+        return dg.SkipReason(
+            f"nothing requested: {root} holds no images, while the table holds {len(changes)} folders; if that is "
+            "meant, backfill their partitions to remove the rows"
+        )
+    found: list[dg.AssetMaterialization] = []
+    try:
+        if is_whole:
+            if waiting := _model_is_missing(context.instance, pipeline, tree):
+                return waiting
+            found += promotion(context.instance, pipeline)
+            found += materializations(pipeline, _made_elsewhere(context.instance, tree, changes))
+        behind = _behind(pipeline, tree, changes)
+    except CurationError as error:
+        return dg.SkipReason(f"nothing requested: {error}")
+    if is_whole:
+        _report_checks(context, pipeline, tree, changes)
+    certain, question = _without_what_is_in_question(pipeline, tree, changes)
+    settling = settle(
+        tree,
+        certain,
+        cursor.looks,
+        now=looked,
+        seconds=pipeline.settings.settle_seconds,
+        limit=pipeline.settings.settle_limit_seconds,
+    )
+    asking = ask(
+        context.instance,
+        tree,
+        rotate([*settling.ready, *behind], cursor.after),
+        pipeline.tables.directory.latest().table_id,
+        behind=cursor.behind,
+        until=started + _TICK_SECONDS,
+        most=pipeline.settings.sensor_max_runs,
+        now=looked,
+    )
+    waiting_for = f"{len(settling.waiting)} still being written, {len(settling.ready)} asked for already"
+    differ = f"{len(changes)} of them differ from the table: {waiting_for}" if changes else "all match the table"
+    without = f"{len(behind)} match it but lack vectors" if behind else ""
+    waits, left = waits_told(asking.waits, looked), _not_done(tree, question)
+    if waits:
+        context.log.info(waits)
+    if left:
+        context.log.warning(left)
+    where = "image folders on disk" if is_whole else "image folders that messages name or that weren't in line"
+    skipped = "; ".join(filter(None, [f"{len(tree.folders)} {where}, {differ}", without, waits, left]))
+    partitions = list(_partition_requests(context.instance, pipeline, tree, asking.keys, is_whole=is_whole))
+    is_done = time.monotonic() < started + _TICK_SECONDS and len(asking.requests) < pipeline.settings.sensor_max_runs
+    is_done = is_done and not found and sum(len(each.partition_keys) for each in partitions) < _NEW_PARTITIONS
+    return dg.SensorResult(
+        run_requests=asking.requests,
+        skip_reason=None if asking.requests else skipped,
+        cursor=cursor.text(
+            asking.last or cursor.after,
+            settling.looks,
+            asking.folders,
+            asking.behind if is_whole else {**cursor.behind, **asking.behind},
+            look.gone_on(tree, certain, behind, is_done=is_done or not is_whole),
+        ),
+        asset_events=found,
+        dynamic_partitions_requests=partitions,
+    )
+
+
+def _report_checks(
+    context: dg.SensorEvaluationContext, pipeline: Pipeline, tree: TreeListing, changes: list[FolderChange]
+) -> None:
+    try:
+        report_checks(context.instance, pipeline, tree.folders.keys() - {change.folder for change in changes})
+    except Exception:  # what pages show must not keep a folder from its run
+        context.log.exception("the checks of what was made outside Dagster could not be reported")
 
 
 def _behind(pipeline: Pipeline, tree: TreeListing, changes: list[FolderChange]) -> list[FolderChange]:
@@ -173,11 +212,13 @@ def _made_elsewhere(instance: dg.DagsterInstance, tree: TreeListing, changes: li
 
 
 def _partition_requests(
-    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, asked: list[str]
+    instance: dg.DagsterInstance, pipeline: Pipeline, tree: TreeListing, asked: list[str], *, is_whole: bool = True
 ) -> Iterator[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
     existing = set(instance.get_dynamic_partitions(str(FOLDERS.name)))
     if missing := missing_partitions(tree, asked, existing, _NEW_PARTITIONS):
         yield FOLDERS.build_add_request(missing)
+    if not is_whole:
+        return
     in_tables = {folder for table in pipeline.tables.there for folder in table.latest().folders}
     if gone := vanished_partitions(tree, asked, existing, in_tables):
         yield FOLDERS.build_delete_request(gone)

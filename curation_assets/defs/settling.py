@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from curation_assets.images.listing import FolderListing, TreeListing
 from curation_assets.scan.changes import FolderChange
 
+_MOST_AGAIN = 30_000  # characters of names in the cursor
 _MOST_LOOKS = 500  # kept in the cursor, some 50 bytes each; a folder without one waits a little longer
 
 
@@ -29,6 +31,32 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """Up to where messages of a bucket were followed (``defs/looking.py``).
+
+    Attributes:
+        of: a short hash of the settings that they were followed with.
+        looked: when all folders were last looked at, in seconds since 1970; 0 asks for it anew.
+        read: name of the message file that was read last.
+        again: folders to look at whatever messages say, as they weren't in line.
+    """
+
+    of: str
+    looked: float
+    read: str | None = None
+    again: tuple[str, ...] = ()
+
+    @classmethod
+    def to_go_on(cls, of: str, looked: float, read: str | None, waiting: Iterable[str], behind: Iterable[str]) -> Self:
+        """With the folders that are to be looked at again; where they are too many, all are."""
+        needed = tuple(waiting)
+        if sum(map(len, needed)) > _MOST_AGAIN:
+            return cls(of, 0, read)
+        more = (*needed, *behind)
+        return cls(of, looked, read, needed if sum(map(len, more)) > _MOST_AGAIN else more)
+
+
+@dataclass(frozen=True)
 class Cursor:
     """What the sensor keeps from one tick to the next.
 
@@ -36,11 +64,13 @@ class Cursor:
         after: the folder that was asked for last.
         looks: of folders that are waited for, by a short hash of their name.
         behind: since when folders are seen to match their rows and lack vectors, likewise.
+        followed: None where no messages are followed.
     """
 
     after: str | None = None
     looks: Mapping[str, Look] = field(default_factory=dict)
     behind: Mapping[str, float] = field(default_factory=dict)
+    followed: Followed | None = None
 
     @classmethod
     def of(cls, text: str | None) -> Cursor:
@@ -48,7 +78,10 @@ class Cursor:
         try:
             told = json.loads(text or "")
             looks = {key: Look(*look) for key, look in told["looks"].items()}
-            return cls(told["after"], looks, {key: float(since) for key, since in told.get("behind", {}).items()})
+            behind = {key: float(since) for key, since in told.get("behind", {}).items()}
+            of, looked, read, again = told.get("followed", (None,) * 4)
+            followed = None if of is None else Followed(of, float(looked), read, tuple(again))
+            return cls(told["after"], looks, behind, followed)
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls(text or None)
 
@@ -58,6 +91,7 @@ class Cursor:
         looks: Mapping[str, Look],
         done: Iterable[str],
         behind: Mapping[str, float] | None = None,
+        followed: Followed | None = None,
     ) -> str:
         """As it is kept, without the looks of folders that a run is asked for."""
         gone = {short_name(folder) for folder in done}
@@ -66,6 +100,8 @@ class Cursor:
         told: dict[str, object] = {"after": after, "looks": {key: kept[key] for key in oldest}}
         if behind:
             told["behind"] = dict(sorted(behind.items(), key=lambda item: item[1])[:_MOST_LOOKS])
+        if followed is not None:
+            told["followed"] = [followed.of, followed.looked, followed.read, followed.again]
         return json.dumps(told, separators=(",", ":"))
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # A request is tried again on 429, 5xx, a reset and a timeout: ten times, for at most three minutes.
 _RETRIES: RetryConfig = {
     "max_retries": 10,
-    "retry_timeout": timedelta(minutes=3),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=10), "base": 2},
 }
 # A whole request may take long, as a photograph may be of many megabytes; silence may not.
@@ -31,12 +30,13 @@ _CLIENT = (
 
 
 @lru_cache(maxsize=64)
-def open_store(bucket: StoreAddress, options: StorageOptions) -> ObjectStore:
+def open_store(bucket: StoreAddress, options: StorageOptions, seconds: int = 180) -> ObjectStore:
     """The client of a bucket, whose keys are those of the whole bucket.
 
     Args:
         bucket: ``StoreAddress.root``.
         options: those that the address's scheme knows are used.
+        seconds: after which a request isn't tried again.
 
     Raises:
         CurationError: the options are none of such a store's; the message holds no value.
@@ -47,7 +47,8 @@ def open_store(bucket: StoreAddress, options: StorageOptions) -> ObjectStore:
     if bucket.scheme == "memory":
         return MemoryStore()
     config, client = _parted(options.of(bucket.scheme))
-    given: dict[str, Any] = {"config": config, "client_options": client, "retry_config": _RETRIES}
+    retries: RetryConfig = {**_RETRIES, "retry_timeout": timedelta(seconds=seconds)}
+    given: dict[str, Any] = {"config": config, "client_options": client, "retry_config": retries}
     try:
         if bucket.scheme == "s3":
             if (profile := _profile(config)) is not None:

@@ -62,7 +62,7 @@ def grouped(rows: pl.DataFrame, kind: str) -> list[list[str]]:
     return sorted(of_kind.group_by("group_id").agg("relative_path")["relative_path"].to_list())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(EDGES)
 def test_every_two_members_are_a_pair_and_no_two_groups_could_be_one(edges: set[tuple[int, int]]) -> None:
     named = {(f"c{a}", f"c{b}") for a, b in edges}
