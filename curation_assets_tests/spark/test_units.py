@@ -58,6 +58,14 @@ class Refuses:
         raise CurationError("the model is another one than was registered")
 
 
+class LosesUnits(SharedFiles):
+    """A folder of the driver's own."""
+
+    def put(self, name: str, data: bytes) -> None:
+        if not name.endswith(".unit"):
+            super().put(name, data)
+
+
 def shared(folder: Path) -> SharedFiles:
     return SharedFiles(LocalStorage(folder), ".")
 
@@ -148,14 +156,9 @@ def test_after_an_error_that_does_not_mend_no_other_unit_is_begun(spark: Any, tm
 
 
 def test_an_executor_that_does_not_see_the_lake_says_so(spark: Any, tmp_path: Path) -> None:
-    class Gone(Echo):
-        def __reduce__(self) -> Any:  # pickled by the driver, then its file is lost
-            for file in tmp_path.glob("*.unit"):
-                file.unlink()
-            return Echo, (1,)
-
+    lost = LosesUnits(LocalStorage(tmp_path), ".")
     with pytest.raises(CurationError, match="does not see"):
-        run_units(spark, shared(tmp_path), [Echo(1), Gone(2)], lambda _: None)
+        run_units(spark, lost, [Echo(1), Echo(2)], lambda _: None)
 
 
 def test_what_java_says_is_told() -> None:

@@ -108,8 +108,10 @@ def meet_kills(settings: Settings, seed: int, kills: int, told: Callable[[Told],
     """Kill processes at a moment of their run, each time another."""
     chance, said = random.Random(seed), Told()
     photographs = Photographs(Path(str(settings.images_root)), chance)
-    began = time.monotonic()
     _finish(settings, photographs, said)
+    photographs.change()
+    began = time.monotonic()
+    _run_apart(settings)  # as those to come, when all is there
     takes = time.monotonic() - began
     while said.kills < kills:
         said.rounds += 1
