@@ -119,7 +119,7 @@ def meet_kills(settings: Settings, seed: int, kills: int, told: Callable[[Told],
         for _ in range(_IN_A_ROW):  # what the first one left, the second one meets
             process = FORKED.Process(target=_run_apart, args=(settings,))
             process.start()
-            process.join(chance.uniform(0.2, 1.0) * takes)
+            process.join(chance.uniform(0.1, 0.9) * takes)
             said.kills += process.exitcode is None
             process.kill()
             process.join()
