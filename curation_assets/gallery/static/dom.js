@@ -80,6 +80,17 @@ export async function askFor(input, { title, label, text = null, more = [], go =
   return (dialog.returnValue === "ok" && input.value.trim()) || null;
 }
 
+/** A button of such a dialog that answers with a value; `before` is called first. */
+export function choice(input, value, text = value, before = () => {}) {
+  const button = el("button", { type: "button", className: "quiet", textContent: text });
+  button.addEventListener("click", () => {
+    before();
+    input.value = value;
+    input.form.requestSubmit(input.form.querySelector("[value=ok]"));
+  });
+  return button;
+}
+
 /** What the index says of itself that a visitor should know. */
 export function indexNotices(index) {
   const found = [];

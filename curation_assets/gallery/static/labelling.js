@@ -1,5 +1,5 @@
 // What an image is, in a person's word: asked for with the labels that there are.
-import { askFor, askJson, el, number } from "./dom.js";
+import { askFor, askJson, choice, el, number } from "./dom.js";
 
 const FREQUENT = 9; // classes that are offered as buttons
 
@@ -9,22 +9,14 @@ export const relabelOf = (key, content, { field, value }, shown) => ({ kind: "re
 /**
  * Ask for a label; null where none is given, or where a new one is not meant.
  * @param classes of the field: [{name}], the most frequent first
- * @param more further elements of the dialog
  */
-export async function askForLabel(title, classes, more = []) {
+export async function askForLabel(title, classes) {
   const list = el("datalist", { id: "classes" }, ...classes.map((one) => el("option", { value: one.name })));
   const input = el("input", { required: true, maxLength: 1000, autocomplete: "off", spellcheck: false });
   input.setAttribute("list", "classes");
-  const frequent = classes.slice(0, FREQUENT).map((one) => {
-    const button = el("button", { type: "button", className: "quiet", textContent: one.name });
-    button.addEventListener("click", () => {
-      input.value = one.name;
-      input.form.requestSubmit(input.form.querySelector("[value=ok]"));
-    });
-    return button;
-  });
+  const frequent = classes.slice(0, FREQUENT).map((one) => choice(input, one.name));
   const choices = frequent.length ? el("p", { className: "choices" }, ...frequent) : null;
-  const value = await askFor(input, { title, label: "Label", more: [list, ...more, choices], go: "It is that" });
+  const value = await askFor(input, { title, label: "Label", more: [list, choices], go: "It is that" });
   if (value && !classes.some((one) => one.name === value) && !confirm(`No image is labelled “${value}” yet. Make it a new label?`)) return null;
   return value;
 }

@@ -1,5 +1,5 @@
 // The bar of what is selected: how many images, what can be done with them, and which they are.
-import { ask, askFor, askJson, byId, download, el, fail, images, linkTile, number } from "./dom.js";
+import { ask, askFor, askJson, byId, choice, download, el, fail, images, linkTile, number } from "./dom.js";
 import { tellAnew } from "./pictures.js";
 import { askForAnyLabel, relabelOf } from "./labelling.js";
 import { isTyping } from "./tiles.js";
@@ -18,17 +18,8 @@ export async function askForTag(title, has = []) {
   const tags = await known();
   const input = el("input", { required: true, maxLength: 100, pattern: "(?:[^,\\p{C}\\p{Z}]| )+", title: "a name without a comma or what can't be seen", autocomplete: "off", spellcheck: false });
   let kind = "tag";
-  const choice = (tag, text, chosen) => {
-    const button = el("button", { type: "button", className: "quiet", textContent: text });
-    button.addEventListener("click", () => {
-      kind = chosen;
-      input.value = tag;
-      input.form.requestSubmit(input.form.querySelector("[value=ok]"));
-    });
-    return button;
-  };
-  const given = tags.map((one) => choice(one.tag, `${one.tag} (${number(one.images)})`, "tag"));
-  const off = has.map((tag) => choice(tag, `${tag} ×`, "untag"));
+  const given = tags.map((one) => choice(input, one.tag, `${one.tag} (${number(one.images)})`));
+  const off = has.map((tag) => choice(input, tag, `${tag} ×`, () => (kind = "untag")));
   const tag = await askFor(input, {
     title,
     label: "Tag",
