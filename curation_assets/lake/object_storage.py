@@ -129,7 +129,9 @@ class ObjectStorage:
 
         with self._explained(path):
             opened = obstore.open_reader(self._store, self._key(path), buffer_size=_READ_BYTES)
-        file = pa.PythonFile(_Read(opened, self, path), mode="r")
+            # What is small comes whole: its footer and columns, read each by itself, would be four requests and more.
+            is_small = opened.size <= _READ_BYTES
+            file = pa.BufferReader(opened.read()) if is_small else pa.PythonFile(_Read(opened, self, path), mode="r")
         return pq.ParquetFile(file, page_checksum_verification=verify, pre_buffer=True)
 
     @contextmanager
