@@ -3,11 +3,8 @@
 Forking is safe as long as none of the libraries has been used: what threads there are wait, and hold no lock.
 """
 
-import os
 import time
 from pathlib import Path
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import mlflow.pyfunc
 import mlflow.store.model_registry.sqlalchemy_store
