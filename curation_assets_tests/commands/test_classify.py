@@ -129,23 +129,23 @@ def test_labels_that_are_likely_wrong_are_problems_at_once(lake: Pipeline, curat
     assert "changed since labels were judged; `curation classify`" in curation("problems")[2]
 
 
-@pytest.mark.parametrize("word", [("keep",), ("unsure", "--field", "class"), ("relabel", "--field", "class")])
 def test_a_label_that_a_person_answered_for_is_not_likely_wrong(
-    lake: Pipeline, curation: Curation, tmp_path: Path, word: tuple[str, ...]
+    lake: Pipeline, curation: Curation, tmp_path: Path
 ) -> None:
     annotate(curation, tmp_path)
     curation("classify")
-    value = ("--value", "tomato") if word[0] == "relabel" else ()
-    assert curation("decisions", "add", word[0], WRONG, *word[1:], *value)[0] == 0
-    for arguments in (("--report",), ()):
-        (field,) = json.loads(curation("classify", "--json", *arguments)[1])["fields"]
-        assert (field["likely_wrong"], field["labelled"]) == (0, 36)
     page = tmp_path / "page.html"
-    assert "likely wrong" not in curation("classify", "--html", str(page))[1]
-    assert "likely wrong" not in page.read_text()
-    assert json.loads(curation("curate", "--json")[1])["label_issues"]["likely_wrong"] == 0
-    assert curation("decisions", "undo", "--last")[0] == 0
-    assert json.loads(curation("classify", "--json")[1])["fields"][0]["likely_wrong"] == 1
+    field = ("--field", "class")
+    for word, *more in (("keep",), ("unsure", *field), ("relabel", *field, "--value", "tomato")):
+        assert curation("decisions", "add", word, WRONG, *more)[0] == 0
+        for arguments in (("--report",), ()):
+            (told,) = json.loads(curation("classify", "--json", *arguments)[1])["fields"]
+            assert (told["likely_wrong"], told["labelled"]) == (0, 36), word
+        assert "likely wrong" not in curation("classify", "--html", str(page))[1]
+        assert "likely wrong" not in page.read_text()
+        assert json.loads(curation("curate", "--json")[1])["label_issues"]["likely_wrong"] == 0
+        assert curation("decisions", "undo", "--last")[0] == 0
+        assert json.loads(curation("classify", "--json")[1])["fields"][0]["likely_wrong"] == 1
 
 
 def test_images_that_are_predicted_only_are_counted_by_why(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_way_there_does_not_matter(pipeline: Pipeline, images: Path, tmp_pat
 def test_many_copies_of_one_photograph_are_one_group(pipeline: Pipeline, images: Path) -> None:
     """More than any of them may name: the rest is brought together by what it is near to."""
     (images / "oats").mkdir()
-    number = 48
+    number = 36
     for copy in range(number):
         edited = ImageEnhance.Brightness(photograph(0)).enhance(0.7 + copy / 100)
         edited = EDITS[("mirrored", "turned by 90°", "cropped to 90 %", "greyed")[copy % 4]](edited)
