@@ -26,7 +26,7 @@ Fill = Callable[..., list[Path]]
 
 
 def embedded(ready: Pipeline) -> Pipeline:
-    run_pipeline(ready, LogProgress())
+    run_pipeline(ready, LogProgress(), curate=False)
     return ready
 
 
