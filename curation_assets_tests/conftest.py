@@ -8,7 +8,6 @@ import random
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -89,36 +88,8 @@ def _compile_statements_once() -> None:
     Dialect.__hash__ = lambda one: hash(type(one))  # type: ignore[assignment,method-assign]
 
 
-def _keep_connections_to_memory() -> None:
-    """And connect to Dagster's databases in memory anew for each event, and ask alembic for their newest revision."""
-    from dagster._core.storage.event_log import in_memory as events
-    from dagster._core.storage.runs import in_memory as runs
-    from sqlalchemy import NullPool, create_engine
-
-    storage_type = events.InMemoryEventLogStorage
-    begin = storage_type.__init__
-
-    def keeping(storage: Any, *args: Any, **kwargs: Any) -> None:
-        storage._kept = None
-        begin(storage, *args, **kwargs)
-
-    @contextmanager
-    def connected(storage: Any) -> Iterator[Any]:
-        with storage._db_lock:  # one thread at a time, whichever
-            if storage._kept is None:
-                elsewhere = {"check_same_thread": False}
-                storage._kept = create_engine(storage._engine.url, connect_args=elsewhere, poolclass=NullPool).connect()
-            with storage._kept.begin():
-                yield storage._kept
-
-    storage_type.__init__, storage_type._connect = keeping, connected  # type: ignore[method-assign]
-    for module in (events, runs):
-        module.stamp_alembic_rev = lambda *_: None  # type: ignore[attr-defined]
-
-
 _read_revisions_once()
 _compile_statements_once()
-_keep_connections_to_memory()
 
 gc.disable()  # while modules are imported: nearly all of what they make stays
 

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log import in_memory as events
+from dagster._core.storage.runs import in_memory as runs
+from sqlalchemy import NullPool, create_engine
 
 from curation_assets.definitions import build_defs
 from curation_assets.defs.resources import CurationResource
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
+
+
+def _keep_connections_to_memory() -> None:
+    """Each event would open a database in memory anew, and each instance ask alembic for the newest revision."""
+    storage_type = events.InMemoryEventLogStorage
+    begin = storage_type.__init__
+
+    def keeping(storage: Any, *args: Any, **kwargs: Any) -> None:
+        storage._kept = None
+        begin(storage, *args, **kwargs)
+
+    @contextmanager
+    def connected(storage: Any) -> Iterator[Any]:
+        with storage._db_lock:  # one thread at a time, whichever
+            if storage._kept is None:
+                elsewhere = {"check_same_thread": False}
+                storage._kept = create_engine(storage._engine.url, connect_args=elsewhere, poolclass=NullPool).connect()
+            with storage._kept.begin():
+                yield storage._kept
+
+    storage_type.__init__, storage_type._connect = keeping, connected  # type: ignore[method-assign]
+    for module in (events, runs):
+        module.stamp_alembic_rev = lambda *_: None  # type: ignore[attr-defined]
+
+
+_keep_connections_to_memory()
 
 
 def report_model(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
