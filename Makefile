@@ -76,7 +76,8 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV)
 	@printf '[bdist_wheel]\ncompression = stored\n' > $(VENV)/wheels.cfg
 	@# The one that comes with Python 3.11 takes twice the processor to find and unpack the same packages.
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --upgrade pip || true
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --upgrade pip \
+		|| echo "Going on with the pip that is there"
 
 $(VENV)/run-installed: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	$(SAY)
