@@ -38,13 +38,6 @@ class Finished:
     summary: RunSummary
 
 
-def run_on(images: Path, home: Path, registered_model: Path) -> Finished:
-    home.mkdir(parents=True, exist_ok=True)
-    copy_registry(registered_model, home / "mlflow")
-    pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
-    return Finished(pipeline, run(pipeline, LogProgress(), curate=False))
-
-
 @pytest.fixture(scope="module")
 def whole(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     """All photographs of the fruit, and a part of the other sources."""
@@ -56,7 +49,9 @@ def whole(registered_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         for name in sorted(key for key in walked(REAL_PHOTOS) if key.startswith(f"{source}/"))[::step]:
             (home / "images" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(REAL_PHOTOS / name, home / "images" / name)
-    yield run_on(home / "images", home / "lake_of_it", registered_model)
+    copy_registry(registered_model, home / "mlflow")
+    pipeline = Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo"))
+    yield Finished(pipeline, run(pipeline, LogProgress(), curate=False))
     shutil.rmtree(home)
 
 

@@ -22,12 +22,6 @@ from curation_assets.settings import Settings
 
 def _keep_connections_to_memory() -> None:
     """Each event would open a database in memory anew, and each instance ask alembic for the newest revision."""
-    storage_type = events.InMemoryEventLogStorage
-    begin = storage_type.__init__
-
-    def keeping(storage: Any, *args: Any, **kwargs: Any) -> None:
-        storage._kept = None
-        begin(storage, *args, **kwargs)
 
     @contextmanager
     def connected(storage: Any) -> Iterator[Any]:
@@ -38,7 +32,8 @@ def _keep_connections_to_memory() -> None:
             with storage._kept.begin():
                 yield storage._kept
 
-    storage_type.__init__, storage_type._connect = keeping, connected  # type: ignore[method-assign]
+    storage_type: Any = events.InMemoryEventLogStorage
+    storage_type._kept, storage_type._connect = None, connected
     for module in (events, runs):
         module.stamp_alembic_rev = lambda *_: None  # type: ignore[attr-defined]
 
