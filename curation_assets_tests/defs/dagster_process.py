@@ -40,7 +40,7 @@ def environment(home: Path, images: Path, **settings: str) -> dict[str, str]:
         "IMAGES_ROOT": str(images),
         "LAKE_ROOT": str(home / "lake"),
         "MODEL_SOURCE": "demo",
-        "SENSOR_INTERVAL_SECONDS": "5",
+        "SENSOR_INTERVAL_SECONDS": "10",
         "SETTLE_SECONDS": "1",
     } | settings
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -67,7 +67,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = 300) -> A
     while time.monotonic() < deadline:
         if answer := condition():
             return answer
-        time.sleep(0.5)
+        time.sleep(1)
     raise AssertionError(f"after {seconds:.0f} s still not: {what}")
 
 
