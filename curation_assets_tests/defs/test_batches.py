@@ -20,22 +20,19 @@ from curation_assets.defs.ingest import folders_config
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
+from curation_assets_tests.defs.conftest import ROWS, SEVERAL
 from curation_assets_tests.processes import FORKED
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 INDEX, QUALITY = dg.AssetKey("image_search_index"), dg.AssetKey("image_quality")
 PAIRS, GROUPS = dg.AssetKey("image_pairs"), dg.AssetKey("image_groups")
-JOB = "ingest_image_folders"
 
 
 def ingest(defs: dg.Definitions, instance: dg.DagsterInstance, *keys: str, only: Sequence[str] | None = None) -> Any:
     instance.add_dynamic_partitions("image_folders", list(keys))
-    return defs.resolve_job_def(JOB).execute_in_process(
+    return defs.resolve_job_def(SEVERAL).execute_in_process(
         run_config=folders_config(list(keys)), instance=instance, op_selection=only, raise_on_error=False
     )
-
-
-ROWS = ("folders", "scan", "embed")  # what tests of these need not wait for the rest of
 
 
 def told(result: Any, key: dg.AssetKey) -> dict[str | None, dg.AssetMaterialization]:
@@ -120,7 +117,7 @@ def test_a_folder_that_fails_fails_alone(
     assert failed_partitions(defs, instance, EMBEDDINGS) == {"rye"}
     assert failed_partitions(defs, instance, DIRECTORY) == set()
     assert ready.tables.embeddings.snapshot().folders == ["maize", "wheat"]
-    again = ingest(defs, instance, "rye", only=ROWS)
+    again = ingest(defs, instance, "rye", only=ROWS[SEVERAL])
     assert again.success
     assert failed_partitions(defs, instance, EMBEDDINGS) == set()
 
@@ -200,7 +197,7 @@ def test_a_run_whose_process_was_killed_loses_no_folder(
         instance.report_run_failed(run)  # as Dagster does when it finds the process gone
         assert instance.get_materialized_partitions(EMBEDDINGS) == {"maize"}
         assert failed_partitions(defs, instance, EMBEDDINGS) == {"rye"}
-        result = ingest(defs, instance, "maize", "rye", only=ROWS)
+        result = ingest(defs, instance, "maize", "rye", only=ROWS[SEVERAL])
         assert result.success
         assert told(result, EMBEDDINGS)["maize"].metadata["encoded"].value == 0
         assert told(result, EMBEDDINGS)["rye"].metadata["encoded"].value == 2
@@ -213,7 +210,7 @@ def test_a_backfill_run_of_many_partitions_gives_each_its_own_data_version_and_c
     keys = ["maize", "rye", "wheat"]
     for folder in keys:
         fill(folder, 2)
-    assert ingest(defs, instance, *keys, only=ROWS).success
+    assert ingest(defs, instance, *keys, only=ROWS[SEVERAL]).success
     versions = {key: latest(instance, DIRECTORY, key).tags for key in keys}
     policies = {defs.resolve_assets_def(key).backfill_policy for key in (DIRECTORY, EMBEDDINGS)}
     assert policies == {dg.BackfillPolicy.multi_run(25)}  # one: Dagster then does both in one run
@@ -286,7 +283,7 @@ def test_checks_of_a_backfill_run_are_stored_with_their_partitions(
     for folder in ("maize", "rye", "wheat"):
         fill(folder, 3)
     (images / "rye" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    assert ingest(defs, on_disk, "maize", "rye", "wheat", only=ROWS).success
+    assert ingest(defs, on_disk, "maize", "rye", "wheat", only=ROWS[SEVERAL]).success
     result = backfill(defs, on_disk, folders[0], folders[-1])
     assert result.success
     stored = stored_checks(on_disk, result.run_id)
