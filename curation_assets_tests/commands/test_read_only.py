@@ -15,6 +15,7 @@ import pytest
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets_tests.conftest import downloaded
 
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 COMMANDS = """
@@ -46,7 +47,13 @@ with TestClient(create_app(Gallery(Pipeline(load_settings()))), base_url="http:/
 
 
 @pytest.fixture
-def read_only(ready: Pipeline, fill: Callable[..., list[Path]]) -> Iterator[Pipeline]:
+def model_files(ready: Pipeline) -> Path:
+    """Those of the version that is used, which lie where all tests share them."""
+    return downloaded(ready.registry, ready.registry.champion())
+
+
+@pytest.fixture
+def read_only(ready: Pipeline, model_files: Path, fill: Callable[..., list[Path]]) -> Iterator[Pipeline]:
     """A lake with its registry and without an index, in which nothing can be written and nothing is noted yet."""
     pipeline = ready
     fill("a", 3)
@@ -64,10 +71,9 @@ def read_only(ready: Pipeline, fill: Callable[..., list[Path]]) -> Iterator[Pipe
         place.chmod(mode)
 
 
-def files_of(lake: Pipeline, registered_model: Path) -> set[Path]:
-    """Those beside the lake, and the model's, which all tests share."""
-    artifacts = (registered_model / "artifacts").resolve()
-    return {*lake.settings.mlflow_dir.parent.rglob("*"), *artifacts.rglob("*")}
+def files_of(lake: Pipeline, model_files: Path) -> set[Path]:
+    """Those beside the lake, and the model's."""
+    return {*lake.settings.mlflow_dir.parent.rglob("*"), *model_files.rglob("*")}
 
 
 def obeying_modes(lake: Pipeline, *command: object) -> subprocess.CompletedProcess[str]:
@@ -86,8 +92,9 @@ def obeying_modes(lake: Pipeline, *command: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
-def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline, registered_model: Path) -> None:
-    before = files_of(read_only, registered_model)
+def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline, model_files: Path) -> None:
+    before = files_of(read_only, model_files)
+    assert any(model_files.rglob("*.safetensors"))
     wrote = obeying_modes(read_only, "touch", read_only.settings.lake_root / "file")
     assert wrote.returncode != 0  # or the rest would show nothing
     commands = "search leaf -k 2", "status", "show a/photo_0000.jpg", "label leaf soil", "model list", "decisions list"
@@ -106,7 +113,7 @@ def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline, reg
     assert "can't be written: Permission denied" in indexed
     assert "Traceback" not in done.stderr
     assert [line.rpartition(" ")[2] for line in browsed.splitlines()] == ["200"] * 10
-    assert files_of(read_only, registered_model) == before
+    assert files_of(read_only, model_files) == before
 
 
 def test_an_index_in_memory_is_held_until_the_tables_change(
