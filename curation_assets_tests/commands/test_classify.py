@@ -141,11 +141,12 @@ def test_a_label_that_a_person_answered_for_is_not_likely_wrong(
         for arguments in (("--report",), ()):
             (told,) = json.loads(curation("classify", "--json", *arguments)[1])["fields"]
             assert (told["likely_wrong"], told["labelled"]) == (0, 36), word
-        assert "likely wrong" not in curation("classify", "--html", str(page))[1]
-        assert "likely wrong" not in page.read_text()
-        assert json.loads(curation("curate", "--json")[1])["label_issues"]["likely_wrong"] == 0
         assert curation("decisions", "undo", "--last")[0] == 0
         assert json.loads(curation("classify", "--json")[1])["fields"][0]["likely_wrong"] == 1
+    assert curation("decisions", "add", "keep", WRONG)[0] == 0
+    assert "likely wrong" not in curation("classify", "--html", str(page))[1]
+    assert "likely wrong" not in page.read_text()
+    assert json.loads(curation("curate", "--json")[1])["label_issues"]["likely_wrong"] == 0
 
 
 def test_images_that_are_predicted_only_are_counted_by_why(lake: Pipeline, curation: Curation, tmp_path: Path) -> None:

@@ -16,25 +16,35 @@ from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """24 drawings of one field, and three blank cards; and a lake of them."""
+    home = tmp_path_factory.mktemp("clustered")
+    for number in range(24):
+        drawn = render("maize_rust", random.Random(number), (128, 96))
+        write(home / "images" / "maize rust" / f"{number:02}.jpg", drawn)
+    for name, blue in (("card", 230), ("card2", 225), ("card3", 235)):
+        write(home / "images" / "odd" / f"{name}.jpg", Image.new("RGB", (128, 96), (20, 40, blue)))
+    run(in_two(pipeline_of(home, registered_model)), LogProgress())
+    return home
 
 
 @pytest.fixture
-def lake(ready: Pipeline, images: Path) -> Pipeline:
-    """24 drawings of one field, and three blank cards."""
-    for number in range(24):
-        write(images / "maize rust" / f"{number:02}.jpg", render("maize_rust", random.Random(number), (128, 96)))
-    for name, blue in (("card", 230), ("card2", 225), ("card3", 235)):
-        write(images / "odd" / f"{name}.jpg", Image.new("RGB", (128, 96), (20, 40, blue)))
-    made = Pipeline(ready.settings.model_copy(update={"clusters": 2}))
-    run(made, LogProgress())
-    return made
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return in_two(copied(ready, made))
+
+
+def in_two(pipeline: Pipeline) -> Pipeline:
+    return Pipeline(pipeline.settings.model_copy(update={"clusters": 2}))
 
 
 def write(path: Path, image: Image.Image) -> None:
     out = BytesIO()
     image.save(out, "JPEG", quality=90)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(out.getvalue())
 
 

@@ -17,15 +17,14 @@ from curation_assets.curate.problems import KINDS
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
 from curation_assets_tests.conftest import jpeg
 
 
-@pytest.fixture
-def photographs(images: Path) -> Path:
+def photograph(images: Path) -> Path:
     """A folder with a blurred and a dark photograph and two good ones."""
     folder = images / "plot 1"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     colours = np.random.default_rng(1).integers(0, 255, (12, 16, 3), np.uint8)
     blocks = Image.fromarray(colours).resize((400, 300), Image.Resampling.NEAREST)
     for name in ("good", "fine"):
@@ -36,9 +35,22 @@ def photographs(images: Path) -> Path:
 
 
 @pytest.fixture
-def lake(ready: Pipeline, photographs: Path) -> Pipeline:
-    run(ready, LogProgress())
-    return ready
+def photographs(images: Path) -> Path:
+    return photograph(images)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """A lake of those four."""
+    home = tmp_path_factory.mktemp("measured")
+    photograph(home / "images")
+    run(pipeline_of(home, registered_model), LogProgress())
+    return home
+
+
+@pytest.fixture
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 def test_a_run_ends_with_quality_unless_it_is_left_out(curation: Curation, ready: Pipeline, photographs: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_recipe_becomes_versions_that_are_listed_shown_and_compared(
     }
     assert {side: sum(labels.values()) for side, labels in told["sides"].items()} == {"train": 5, "test": 5}
     assert versions(lake.tables.datasets) == []
-    first = built(curation)
+    first = built(curation, "--no-curate")
     assert first["published"]["version"] == 1
     assert built(curation, "--no-curate")["published"] == first["published"] | {"is_new": False}
     dropped = built(curation, "--no-curate", "--what-if", 'labels.drop=["rust"]')
@@ -155,7 +155,7 @@ def test_bytes_that_are_gone_or_others_are_found(
     curation: Curation, lake: Pipeline, images: Path, recipes: Path
 ) -> None:
     assert recipes.is_dir()
-    built(curation)
+    built(curation, "--no-curate")
     assert curation("dataset", "verify", "leaves")[0] == 0
     kept = read_version(lake.tables.datasets, "leaves").filter("kept")["relative_path"].to_list()
     (images / kept[0]).unlink()
@@ -180,14 +180,14 @@ def test_bytes_that_are_gone_are_had_from_the_table_as_long_as_a_version_holds_t
     curation: Curation, lake: Pipeline, images: Path, recipes: Path, tmp_path: Path
 ) -> None:
     assert recipes.is_dir()
-    built(curation)
+    built(curation, "--no-curate")
     assert "every image is there" in curation("dataset", "restore", "leaves", "--out", str(tmp_path / "back"))[1]
     version = read_version(lake.tables.datasets, "leaves").filter("kept")
     gone, other = version["relative_path"][0], version["relative_path"][9]
     before = {path: (images / path).read_bytes() for path in (gone, other)}
     (images / gone).unlink()
     (images / other).write_bytes(jpeg(photograph(50)))
-    run(lake, LogProgress(), prune=True)
+    run(lake, LogProgress(), prune=True, curate=False)
     assert curation("maintain", "--retention-hours", "0")[0] == 0
     code, text, _ = curation("dataset", "restore", "leaves", "--out", str(tmp_path / "back"))
     assert (code, "2 of 2 images written" in text) == (0, True)
@@ -201,12 +201,13 @@ def test_what_would_be_otherwise_is_told_and_nothing_is_written(
     curation: Curation, lake: Pipeline, recipes: Path
 ) -> None:
     assert recipes.is_dir()
-    told = built(curation, "--what-if", "leave_out.near=false")
+    told = built(curation, "--no-curate", "--what-if", "leave_out.near=false")
     assert [one["before"] for one in told["changes"] if one["change"] == "came"] == ["near"]
     assert told["changes"][0]["why"] == "recipe leave_out.near true → false"
     assert told["why"]["came"] == {"recipe leave_out.near": 1}
     assert (told["dry_run"], told["published"]) == (True, None)
-    told = built(curation, "--what-if", "split={groups='left(folder, 1)', together={column='size_bytes'}}", code=0)
+    groups = "split={groups='left(folder, 1)', together={column='size_bytes'}}"
+    told = built(curation, "--no-curate", "--what-if", groups)
     assert {side: sum(labels.values()) for side, labels in told["sides"].items()} == {"m": 5, "r": 5}
     curation("decisions", "add", "remove", "rust/d.jpg", "--reason", "too far away", "--by", "ana")
     before = built(curation, "--no-curate", "--what-if", "decisions@0")["changes"]
@@ -225,13 +226,13 @@ def test_what_would_be_otherwise_is_told_and_nothing_is_written(
         ("decisions@x", "write TABLE@VERSION"),
         ("directory@1", "the index is made of it"),
     ):
-        refused(curation, said, "build", "leaves", "--what-if", assignment)
+        refused(curation, said, "build", "leaves", "--no-curate", "--what-if", assignment)
 
 
 def test_a_ci_reads_the_gates_verdicts(curation: Curation, lake: Pipeline, recipes: Path, tmp_path: Path) -> None:
     assert lake.tables.directory.exists()
     (recipes / "leaves.toml").write_text(RECIPE + "\n[gate]\nimages = 50\n")
-    built(curation, "--report", str(tmp_path / "gate.xml"), code=1)
+    built(curation, "--no-curate", "--report", str(tmp_path / "gate.xml"), code=1)
     suite = ElementTree.parse(tmp_path / "gate.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     failure = suite.find("testcase[@name='images']/failure")
@@ -245,7 +246,7 @@ def test_a_gate_that_fails_publishes_nothing_unless_it_is_let_pass_with_a_reason
     curation: Curation, lake: Pipeline, recipes: Path
 ) -> None:
     (recipes / "leaves.toml").write_text(RECIPE + "\n[gate]\nimages = 50\n")
-    code, text, _ = curation("dataset", "build", "leaves")
+    code, text, _ = curation("dataset", "build", "leaves", "--no-curate")
     assert code == 1
     assert "gate  FAILS  images: 10 images, at least 50" in text
     assert "nothing is published" in text
@@ -316,7 +317,7 @@ def test_a_first_recipe_is_written_and_can_be_built(curation: Curation, lake: Pi
     assert code == 0
     assert str(recipes / "first.toml") in text
     assert "miner 6, rust 6" in (recipes / "first.toml").read_text()
-    code, text, _ = curation("dataset", "build", "first", "--dry-run")
+    code, text, _ = curation("dataset", "build", "first", "--no-curate", "--dry-run")
     assert (code, "nothing is written" in text) == (0, True)
     code, _, said = curation("dataset", "init", "first")
     assert (code, "is there already" in said) == (2, True)

@@ -14,15 +14,18 @@ from curation_assets.curate.duplicates.overview import groups_with
 from curation_assets.lake.snapshot import Snapshot
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets.settings import load_settings
+from curation_assets_tests.commands.conftest import Curation, copied
 from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
 
 
-@pytest.fixture
-def lake(pipeline: Pipeline, images: Path) -> Pipeline:
-    """Two names of one file, a mirrored and a smaller copy of it, and one that is alone."""
-    (images / "plot 1").mkdir()
-    (images / "other").mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two names of one file, a mirrored and a smaller copy of it, and one that is alone; and a lake of them."""
+    home = tmp_path_factory.mktemp("doubled")
+    images = home / "images"
+    for folder in ("plot 1", "other"):
+        (images / folder).mkdir(parents=True)
     for path, edit in {
         "plot 1/a.jpg": None,
         "other/small.jpg": "a quarter of the size",
@@ -32,9 +35,15 @@ def lake(pipeline: Pipeline, images: Path) -> Pipeline:
         (images / path).write_bytes(jpeg(image, 90 if edit is None else 70))
     shutil.copy(images / "plot 1/a.jpg", images / "other/copy.jpg")
     (images / "other/alone.jpg").write_bytes(jpeg(photograph(5)))
+    pipeline = Pipeline(load_settings(images_root=images, lake_root=home / "lake", model_source="demo"))
     pipeline.scan(["plot 1", "other"], LogProgress())
     pipeline.compare_all(LogProgress())
-    return pipeline
+    return home
+
+
+@pytest.fixture
+def lake(pipeline: Pipeline, made: Path) -> Pipeline:
+    return copied(pipeline, made)
 
 
 def groups(text: str) -> dict[str, list[dict[str, Any]]]:

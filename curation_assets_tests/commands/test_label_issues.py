@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,27 @@ from curation_assets.errors import CurationError
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.commands.conftest import Curation
+from curation_assets_tests.commands.conftest import Curation, copied, pipeline_of
+from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.curate.labels.test_issues import COPY, ONE, THREE, TWO, predict
 
-Fill = Callable[..., list[Path]]
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """Three photographs and a copy of the first; and a lake of them."""
+    home = tmp_path_factory.mktemp("doubted")
+    for seed, path in enumerate((ONE, TWO, THREE)):
+        (home / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / "images" / path).write_bytes(jpeg(seed))
+    (home / "images" / COPY).parent.mkdir()
+    (home / "images" / COPY).write_bytes(jpeg(0))
+    run(pipeline_of(home, registered_model), LogProgress())
+    return home
 
 
 @pytest.fixture
-def lake(ready: Pipeline, fill: Fill, images: Path) -> Pipeline:
-    """Three photographs and a copy of the first."""
-    fill("a", 3)
-    (images / "b").mkdir()
-    (images / COPY).write_bytes((images / ONE).read_bytes())
-    run(ready, LogProgress())
-    return ready
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets_tests.conftest import downloaded
 
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
 COMMANDS = """
@@ -30,6 +31,7 @@ for command in sys.argv[1:]:
         print("ended", file=sys.stderr)
 """
 BROWSE = """
+print("browsed")
 from starlette.testclient import TestClient
 from curation_assets.gallery.app import create_app
 from curation_assets.gallery.gallery import Gallery
@@ -45,8 +47,15 @@ with TestClient(create_app(Gallery(Pipeline(load_settings()))), base_url="http:/
 
 
 @pytest.fixture
-def read_only(pipeline: Pipeline, fill: Callable[..., list[Path]]) -> Iterator[Pipeline]:
+def model_files(ready: Pipeline) -> Path:
+    """Those of the version that is used, which lie where all tests share them."""
+    return downloaded(ready.registry, ready.registry.champion())
+
+
+@pytest.fixture
+def read_only(ready: Pipeline, model_files: Path, fill: Callable[..., list[Path]]) -> Iterator[Pipeline]:
     """A lake with its registry and without an index, in which nothing can be written and nothing is noted yet."""
+    pipeline = ready
     fill("a", 3)
     run(pipeline, LogProgress(), curate=False)
     settings = pipeline.settings
@@ -62,8 +71,9 @@ def read_only(pipeline: Pipeline, fill: Callable[..., list[Path]]) -> Iterator[P
         place.chmod(mode)
 
 
-def files_of(lake: Pipeline) -> set[Path]:
-    return set(lake.settings.mlflow_dir.parent.rglob("*"))
+def files_of(lake: Pipeline, model_files: Path) -> set[Path]:
+    """Those beside the lake, and the model's."""
+    return {*lake.settings.mlflow_dir.parent.rglob("*"), *model_files.rglob("*")}
 
 
 def obeying_modes(lake: Pipeline, *command: object) -> subprocess.CompletedProcess[str]:
@@ -82,14 +92,17 @@ def obeying_modes(lake: Pipeline, *command: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
-def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline) -> None:
-    before = files_of(read_only)
+def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline, model_files: Path) -> None:
+    before = files_of(read_only, model_files)
+    assert any(model_files.rglob("*.safetensors"))
     wrote = obeying_modes(read_only, "touch", read_only.settings.lake_root / "file")
     assert wrote.returncode != 0  # or the rest would show nothing
     commands = "search leaf -k 2", "status", "show a/photo_0000.jpg", "label leaf soil", "model list", "decisions list"
     refused = "decisions add keep a/photo_0000.jpg", "index"
-    done = obeying_modes(read_only, sys.executable, "-c", COMMANDS, *commands, *refused)
-    ended = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ended ")]
+    done = obeying_modes(read_only, sys.executable, "-c", COMMANDS + BROWSE, *commands, *refused)
+    assert done.returncode == 0, done.stderr
+    told, _, browsed = done.stdout.partition("browsed\n")
+    ended = [line.split()[1] for line in told.splitlines() if line.startswith("ended ")]
     assert ended == ["0"] * len(commands) + ["2"] * len(refused), done.stderr
     found, *_, decided, indexed, _ = done.stderr.split("ended\n")
     assert "2 of 3 images" in done.stdout + found
@@ -99,24 +112,22 @@ def test_a_read_only_lake_is_searched_shown_and_browsed(read_only: Pipeline) -> 
     assert "Permission denied" in decided
     assert "can't be written: Permission denied" in indexed
     assert "Traceback" not in done.stderr
-    browsed = obeying_modes(read_only, sys.executable, "-c", BROWSE)
-    assert browsed.returncode == 0, browsed.stderr
-    assert [line.rpartition(" ")[2] for line in browsed.stdout.splitlines()] == ["200"] * 10
-    assert files_of(read_only) == before
+    assert [line.rpartition(" ")[2] for line in browsed.splitlines()] == ["200"] * 10
+    assert files_of(read_only, model_files) == before
 
 
 def test_an_index_in_memory_is_held_until_the_tables_change(
-    pipeline: Pipeline, fill: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+    ready: Pipeline, fill: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curation_assets.search.indexes.can_write", lambda _: False)
     fill("a", 3)
-    run(pipeline, LogProgress(), curate=False)
-    shutil.rmtree(pipeline.settings.index_dir, ignore_errors=True)
-    first = pipeline.searcher.open()
+    run(ready, LogProgress(), curate=False)
+    shutil.rmtree(ready.settings.index_dir, ignore_errors=True)
+    first = ready.searcher.open()
     assert first.path is None
-    assert pipeline.searcher.open() is first
+    assert ready.searcher.open() is first
     fill("b", 2)
-    run(pipeline, LogProgress(), curate=False)
-    shutil.rmtree(pipeline.settings.index_dir, ignore_errors=True)
-    second = pipeline.searcher.open()
+    run(ready, LogProgress(), curate=False)
+    shutil.rmtree(ready.settings.index_dir, ignore_errors=True)
+    second = ready.searcher.open()
     assert (second.path, second.info.images) == (None, 5)

@@ -193,7 +193,7 @@ Step = tuple[set[int], set[int]]
 _NUMBERS = st.sets(st.integers(0, 119), max_size=60)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.sets(st.integers(0, 119), max_size=120), steps=st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=4))
 @pytest.mark.usefixtures("small_blocks")
 def test_any_additions_and_removals_end_in_the_graph_of_what_is_there(

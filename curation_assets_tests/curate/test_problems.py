@@ -219,7 +219,7 @@ def test_a_threshold_finds_what_begins_before_it(kind: str) -> None:
     at = turning_points(table, kind)
     told = KINDS[kind]
     values = [value for value in at.to_list() if value is not None and value > 0]
-    for threshold in [told.default, 1.0, 2.0, 3.0, *(rng.choice(values) * rng.uniform(0.9, 1.1) for _ in range(30))]:
+    for threshold in [told.default, 1.0, 2.0, 3.0, *(rng.choice(values) * rng.uniform(0.9, 1.1) for _ in range(12))]:
         found = judged(table, thresholds({kind: threshold}))[kind]
         begins = at < threshold if told.is_low else at >= threshold if told.is_counted else at > threshold
         assert found.to_list() == begins.fill_null(value=False).to_list()

@@ -316,15 +316,15 @@ def test_the_layout_is_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(np.bincount(made.cluster)) == [40, 40, 40]
 
 
-def test_a_run_ends_with_scores_and_follows_the_images(pipeline: Pipeline, fill: Fill, images: Path) -> None:
+def test_a_run_ends_with_scores_and_follows_the_images(ready: Pipeline, fill: Fill, images: Path) -> None:
     first, *_ = fill("maize", 4)
-    summary = run(pipeline, LogProgress())
+    summary = run(ready, LogProgress())
     assert summary.scores is not None, summary.scores_error
     assert (summary.scores.images, summary.scores.clusters) == (4, 1)
     first.unlink()
     (images / "maize" / "copy.jpg").write_bytes((images / "maize" / "photo_0001.jpg").read_bytes())
-    run(pipeline, LogProgress())
-    rows = pipeline.tables.scores.latest().read(["relative_path", "cluster_name", "outlier_score"])
+    run(ready, LogProgress())
+    rows = ready.tables.scores.latest().read(["relative_path", "cluster_name", "outlier_score"])
     assert sorted(path.rpartition("/")[2] for path in rows["relative_path"]) == [
         "copy.jpg",
         "photo_0001.jpg",
@@ -333,7 +333,7 @@ def test_a_run_ends_with_scores_and_follows_the_images(pipeline: Pipeline, fill:
     ]
     assert sample_size(3) == (3, 2)
     assert LEAST > 2
-    again = run(pipeline, LogProgress())
+    again = run(ready, LogProgress())
     assert again.scores is not None
     assert again.scores.commits == 0
 

@@ -22,7 +22,7 @@ from curation_assets.datasets.splits.splitting import Split, split
 from curation_assets.datasets.splits.together import Links, components, of_equal, of_pairs
 
 THREE = Sides(("train", "val", "test"), (0.7, 0.15, 0.15), (2, 1, 0))
-PATIENT = settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+PATIENT = settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -118,9 +118,28 @@ def materialize(defs: dg.Definitions, instance: dg.DagsterInstance) -> Callable[
             run_config=run_config,
             instance=instance,
             partition_key=partition,
-            asset_selection=only,
+            asset_selection=None if job == SEVERAL else only,
+            op_selection=only if job == SEVERAL else None,
             tags=tags,
             raise_on_error=False,
         )
+
+    return run
+
+
+SEVERAL = "ingest_image_folders"
+# Of jobs that bring folders in, what makes the rows of the two tables that all else is made of.
+ROWS: dict[str, list[Any]] = {
+    "ingest_image_folder": [dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")],
+    SEVERAL: ["folders", "scan", "embed"],
+}
+
+
+@pytest.fixture
+def materialize_rows(materialize: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``materialize``, but folders are only scanned and embedded: what else their runs do isn't looked at."""
+
+    def run(job: str, partition: str | None = None, run_config: Any = None, **tags: str) -> Any:
+        return materialize(job, partition, run_config, only=ROWS.get(job), **tags)
 
     return run

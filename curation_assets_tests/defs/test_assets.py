@@ -13,6 +13,7 @@ from curation_assets.embed import local
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import load_settings
+from curation_assets_tests.defs.conftest import ROWS
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 
@@ -32,7 +33,7 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     ready: Pipeline,
     fill: Any,
     images: Path,
-    materialize: Callable[..., Any],
+    materialize_rows: Callable[..., Any],
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -40,7 +41,7 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     fill("maize", 4)
     (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     (images / "maize" / "notes.txt").touch()
-    assert materialize("ingest_image_folder", "maize").success
+    assert materialize_rows("ingest_image_folder", "maize").success
     facts = latest(instance, DIRECTORY).metadata
     assert facts["images"].value == 4
     assert facts["bad files"].value == 1
@@ -64,18 +65,18 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
 
 
 def test_many_bad_files_are_a_warning_and_do_not_stop_the_embedding(
-    fill: Any, images: Path, materialize: Callable[..., Any]
+    fill: Any, images: Path, materialize_rows: Callable[..., Any]
 ) -> None:
     fill("maize", 2)
     (images / "maize" / "empty.jpg").touch()
-    result = materialize("ingest_image_folder", "maize")
+    result = materialize_rows("ingest_image_folder", "maize")
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "few_bad_files")
     assert (check.passed, check.severity, check.partition) == (False, dg.AssetCheckSeverity.WARN, "maize")
     assert result.success
 
 
 def test_a_doubled_row_stops_the_embedding(
-    ready: Pipeline, fill: Any, materialize: Callable[..., Any], instance: dg.DagsterInstance
+    ready: Pipeline, fill: Any, materialize_rows: Callable[..., Any], instance: dg.DagsterInstance
 ) -> None:
     fill("maize", 2)
     ready.tables.directory.create()
@@ -88,7 +89,7 @@ def test_a_doubled_row_stops_the_embedding(
             stage.write(rows.select(schema.names).to_arrow().cast(schema).to_batches()[0])
         assert stage.staged is not None
         ready.tables.directory.replace("maize", base, add=[stage.staged], remove=[])
-    result = materialize("ingest_image_folder", "maize")
+    result = materialize_rows("ingest_image_folder", "maize")
     assert not result.success
     check = next(c for c in result.get_asset_check_evaluations() if c.check_name == "directory_key_is_unique")
     assert not check.passed
@@ -96,14 +97,14 @@ def test_a_doubled_row_stops_the_embedding(
 
 
 def test_the_directory_keeps_its_data_version_while_the_folder_stays_the_same(
-    fill: Any, materialize: Callable[..., Any], instance: dg.DagsterInstance
+    fill: Any, materialize_rows: Callable[..., Any], instance: dg.DagsterInstance
 ) -> None:
     fill("maize", 2)
     versions = []
     for more in (0, 0, 1):
         if more:
             fill("maize", 1, first=2)
-        materialize("ingest_image_folder", "maize")
+        materialize_rows("ingest_image_folder", "maize")
         versions.append(latest(instance, DIRECTORY).tags["dagster/data_version"])
     assert versions[0] == versions[1] != versions[2]
 
@@ -135,7 +136,9 @@ def test_embedding_without_a_registered_model_says_what_to_do(
     fill("maize", 1)
     instance.add_dynamic_partitions("image_folders", ["maize"])
     job = build_defs(pipeline.settings).resolve_job_def("ingest_image_folder")
-    result = job.execute_in_process(instance=instance, partition_key="maize", raise_on_error=False)
+    result = job.execute_in_process(
+        instance=instance, partition_key="maize", asset_selection=ROWS[job.name], raise_on_error=False
+    )
     assert "materialize the asset clip_model" in failure_of(result)
 
 

@@ -17,13 +17,13 @@ EMBEDDINGS = dg.AssetKey("crop_images_directory_embeddings")
 
 @pytest.fixture
 def requested(
-    defs: dg.Definitions, instance: dg.DagsterInstance, materialize: Callable[..., Any], fill: Any
+    defs: dg.Definitions, instance: dg.DagsterInstance, materialize_rows: Callable[..., Any], fill: Any
 ) -> Callable[[], set[str]]:
     """Two embedded folders; each call evaluates the automation once and gives the partitions it would embed."""
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     for folder in ("maize", "wheat"):
         fill(folder, 2)
-        assert materialize("ingest_image_folder", folder).success
+        assert materialize_rows("ingest_image_folder", folder).success
     cursors: list[Any] = [None]
 
     def evaluate() -> set[str]:
@@ -45,10 +45,12 @@ def changed_model(ready: Pipeline, tmp_path: Path) -> Path:
     return other
 
 
-def test_registering_the_same_version_again_embeds_nothing(
-    requested: Callable[[], set[str]], materialize: Callable[..., Any]
+def test_the_same_version_registered_again_and_a_rescan_that_found_nothing_new_embed_nothing(
+    requested: Callable[[], set[str]], materialize_rows: Callable[..., Any]
 ) -> None:
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
+    assert requested() == set()
+    materialize_rows("ingest_image_folder", "maize")
     assert requested() == set()
 
 
@@ -74,18 +76,11 @@ def test_a_folder_with_new_content_is_embedded_and_its_neighbour_is_not(
     assert requested() == {"maize"}
 
 
-def test_a_rescan_that_found_nothing_new_embeds_nothing(
-    requested: Callable[[], set[str]], materialize: Callable[..., Any]
-) -> None:
-    materialize("ingest_image_folder", "maize")
-    assert requested() == set()
-
-
 def test_a_model_promoted_while_a_folder_is_embedded_is_what_the_folder_ends_with(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     ready: Pipeline,
-    materialize: Callable[..., Any],
+    materialize_rows: Callable[..., Any],
     fill: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -102,7 +97,7 @@ def test_a_model_promoted_while_a_folder_is_embedded_is_what_the_folder_ends_wit
         return result
 
     monkeypatch.setattr(Pipeline, "embed", slow_embed)
-    assert materialize("ingest_image_folder", "maize").success
+    assert materialize_rows("ingest_image_folder", "maize").success
     assert promoted[0].model.version == "2"
     versions = ready.tables.vectors_of("maize/photo_0000.jpg")["model_version"].sort().to_list()
     assert versions == ["1", "2"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,19 @@ from curation_assets.defs.ingest import folders_config
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.settings import Settings
+from curation_assets_tests.defs.conftest import ROWS, SEVERAL
 from curation_assets_tests.processes import FORKED
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 INDEX, QUALITY = dg.AssetKey("image_search_index"), dg.AssetKey("image_quality")
 PAIRS, GROUPS = dg.AssetKey("image_pairs"), dg.AssetKey("image_groups")
-JOB = "ingest_image_folders"
 
 
-def ingest(defs: dg.Definitions, instance: dg.DagsterInstance, *keys: str) -> Any:
+def ingest(defs: dg.Definitions, instance: dg.DagsterInstance, *keys: str, only: Sequence[str] | None = None) -> Any:
     instance.add_dynamic_partitions("image_folders", list(keys))
-    job = defs.resolve_job_def(JOB)
-    return job.execute_in_process(run_config=folders_config(list(keys)), instance=instance, raise_on_error=False)
+    return defs.resolve_job_def(SEVERAL).execute_in_process(
+        run_config=folders_config(list(keys)), instance=instance, op_selection=only, raise_on_error=False
+    )
 
 
 def told(result: Any, key: dg.AssetKey) -> dict[str | None, dg.AssetMaterialization]:
@@ -114,7 +117,7 @@ def test_a_folder_that_fails_fails_alone(
     assert failed_partitions(defs, instance, EMBEDDINGS) == {"rye"}
     assert failed_partitions(defs, instance, DIRECTORY) == set()
     assert ready.tables.embeddings.snapshot().folders == ["maize", "wheat"]
-    again = ingest(defs, instance, "rye")
+    again = ingest(defs, instance, "rye", only=ROWS[SEVERAL])
     assert again.success
     assert failed_partitions(defs, instance, EMBEDDINGS) == set()
 
@@ -149,12 +152,12 @@ def test_a_run_that_is_cancelled_keeps_what_its_folders_had_done(
 
 
 def test_two_runs_at_once_with_a_folder_in_common_do_everything_once(
-    defs: dg.Definitions, ready: Pipeline, fill: Any
+    defs: dg.Definitions, ready: Pipeline, fill: Any, on_disk: dg.DagsterInstance
 ) -> None:
     for folder in ("maize", "rye", "wheat"):
         fill(folder, 3)
-    with dg.DagsterInstance.local_temp() as instance, ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(ingest, defs, instance, *keys) for keys in (("maize", "rye"), ("rye", "wheat"))]
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(ingest, defs, on_disk, *keys) for keys in (("maize", "rye"), ("rye", "wheat"))]
         results = [run.result() for run in runs]
         assert all(result.success for result in results)
         encoded = [told(result, EMBEDDINGS) for result in results]
@@ -180,12 +183,11 @@ def die_in_the_second_folder(settings: Settings, home: str) -> None:
 
 @pytest.mark.slow
 def test_a_run_whose_process_was_killed_loses_no_folder(
-    defs: dg.Definitions, ready: Pipeline, fill: Any, tmp_path: Path
+    defs: dg.Definitions, ready: Pipeline, fill: Any, tmp_path: Path, empty_instance: Path
 ) -> None:
     for folder in ("maize", "rye"):
         fill(folder, 2)
-    home = tmp_path / "dagster"
-    home.mkdir()
+    home = shutil.copytree(empty_instance, tmp_path / "dagster")
     killed = FORKED.Process(target=die_in_the_second_folder, args=(ready.settings, str(home)))
     killed.start()
     killed.join(120)
@@ -195,7 +197,7 @@ def test_a_run_whose_process_was_killed_loses_no_folder(
         instance.report_run_failed(run)  # as Dagster does when it finds the process gone
         assert instance.get_materialized_partitions(EMBEDDINGS) == {"maize"}
         assert failed_partitions(defs, instance, EMBEDDINGS) == {"rye"}
-        result = ingest(defs, instance, "maize", "rye")
+        result = ingest(defs, instance, "maize", "rye", only=ROWS[SEVERAL])
         assert result.success
         assert told(result, EMBEDDINGS)["maize"].metadata["encoded"].value == 0
         assert told(result, EMBEDDINGS)["rye"].metadata["encoded"].value == 2
@@ -208,7 +210,7 @@ def test_a_backfill_run_of_many_partitions_gives_each_its_own_data_version_and_c
     keys = ["maize", "rye", "wheat"]
     for folder in keys:
         fill(folder, 2)
-    assert ingest(defs, instance, *keys).success
+    assert ingest(defs, instance, *keys, only=ROWS[SEVERAL]).success
     versions = {key: latest(instance, DIRECTORY, key).tags for key in keys}
     policies = {defs.resolve_assets_def(key).backfill_policy for key in (DIRECTORY, EMBEDDINGS)}
     assert policies == {dg.BackfillPolicy.multi_run(25)}  # one: Dagster then does both in one run
@@ -276,24 +278,23 @@ def stored_checks(instance: dg.DagsterInstance, run_id: str) -> dict[tuple[str, 
 
 @pytest.mark.parametrize("folders", [["maize", "rye", "wheat"], ["rye"]])
 def test_checks_of_a_backfill_run_are_stored_with_their_partitions(
-    folders: list[str], defs: dg.Definitions, fill: Any, images: Path
+    folders: list[str], defs: dg.Definitions, fill: Any, images: Path, on_disk: dg.DagsterInstance
 ) -> None:
     for folder in ("maize", "rye", "wheat"):
         fill(folder, 3)
     (images / "rye" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    with dg.DagsterInstance.local_temp() as instance:
-        assert ingest(defs, instance, "maize", "rye", "wheat").success
-        result = backfill(defs, instance, folders[0], folders[-1])
-        assert result.success
-        stored = stored_checks(instance, result.run_id)
-        names = {name for name, _ in stored}
-        assert {(name, of) for name, of in stored if name not in TABLE_CHECKS} == {
-            (name, folder) for name in names - TABLE_CHECKS for folder in folders
-        }
-        assert {(name, of) for name, of in stored if name in TABLE_CHECKS} == {(name, None) for name in TABLE_CHECKS}
-        failed = {key for key, status in stored.items() if status == "FAILED"}
-        assert failed == {("few_bad_files", "rye"), *((name, None) for name in TABLE_CHECKS)}
-        assert set(stored.values()) == {"SUCCEEDED", "FAILED"}
+    assert ingest(defs, on_disk, "maize", "rye", "wheat", only=ROWS[SEVERAL]).success
+    result = backfill(defs, on_disk, folders[0], folders[-1])
+    assert result.success
+    stored = stored_checks(on_disk, result.run_id)
+    names = {name for name, _ in stored}
+    assert {(name, of) for name, of in stored if name not in TABLE_CHECKS} == {
+        (name, folder) for name in names - TABLE_CHECKS for folder in folders
+    }
+    assert {(name, of) for name, of in stored if name in TABLE_CHECKS} == {(name, None) for name in TABLE_CHECKS}
+    failed = {key for key, status in stored.items() if status == "FAILED"}
+    assert failed == {("few_bad_files", "rye"), *((name, None) for name in TABLE_CHECKS)}
+    assert set(stored.values()) == {"SUCCEEDED", "FAILED"}
 
 
 def test_checks_of_the_whole_table_see_a_folder_behind_a_newer_good_one(
@@ -302,9 +303,9 @@ def test_checks_of_the_whole_table_see_a_folder_behind_a_newer_good_one(
     fill("maize", 10)
     (images / "maize" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     fill("rye", 20)
-    assert ingest(defs, instance, "maize").success
+    assert ingest(defs, instance, "maize", only=("folders", "scan")).success
     result = defs.resolve_job_def("ingest_image_folder").execute_in_process(
-        instance=instance, partition_key=_added(instance, "rye")
+        instance=instance, partition_key=_added(instance, "rye"), asset_selection=[DIRECTORY]
     )
     assert result.success
     whole = [of for of in result.get_asset_check_evaluations() if of.partition is None and of.asset_key == DIRECTORY]

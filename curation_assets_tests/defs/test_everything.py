@@ -11,8 +11,11 @@ import pytest
 
 from curation_assets.curate.duplicates.overview import waiting
 from curation_assets.definitions import build_defs
+from curation_assets.defs import everything
 from curation_assets.errors import CurationError
+from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
 
 ASSETS = (
     "clip_model",
@@ -34,20 +37,21 @@ def bring_in_line(pipeline: Pipeline, instance: dg.DagsterInstance) -> Any:
 
 
 def test_one_click_brings_a_new_project_in_line_and_tells_of_each_folder(
-    pipeline: Pipeline, fill: Any, instance: dg.DagsterInstance
+    pipeline: Pipeline, fill: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(27):  # more than one step takes
-        fill(f"field_{number:02}", 1)
+    monkeypatch.setattr(everything, "_FOLDERS_A_STEP", 3)
+    folders = {f"field_{number}" for number in range(5)}  # more than one step takes
+    for folder in folders:
+        fill(folder, 1)
     result = bring_in_line(pipeline, instance)
     assert result.success
-    folders = {f"field_{number:02}" for number in range(27)}
     assert set(instance.get_dynamic_partitions("image_folders")) == folders
     for asset in ASSETS[1:4]:
         assert instance.get_materialized_partitions(dg.AssetKey(asset)) == folders
     assert all(instance.get_latest_materialization_event(dg.AssetKey(asset)) for asset in ASSETS)
     checked = {(of.check_name, of.partition) for of in result.get_asset_check_evaluations()}
-    assert len(checked) == 8 * 27 + 2 + 3 + 3 + 2
-    assert pipeline.tables.status(pipeline.selection.current())["embedded"].sum() == 27
+    assert len(checked) == 8 * 5 + 2 + 3 + 3 + 2
+    assert pipeline.tables.status(pipeline.selection.current())["embedded"].sum() == 5
     assert waiting(pipeline.tables.directory, pipeline.tables.compared, pipeline.agreements) == 0
     versions = pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()
     again = bring_in_line(pipeline, instance)
@@ -60,8 +64,8 @@ def test_one_click_brings_a_new_project_in_line_and_tells_of_each_folder(
     assert (pipeline.tables.directory.newest_version(), pipeline.tables.embeddings.newest_version()) == versions
 
 
-def test_a_project_without_photographs_is_in_line(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
-    assert bring_in_line(pipeline, instance).success
+def test_a_project_without_photographs_is_in_line(ready: Pipeline, instance: dg.DagsterInstance) -> None:
+    assert bring_in_line(ready, instance).success
 
 
 def test_rows_are_not_let_go_without_a_question_and_all_else_is_done(
@@ -69,7 +73,7 @@ def test_rows_are_not_let_go_without_a_question_and_all_else_is_done(
 ) -> None:
     for folder in ("a", "b", "c"):
         fill(folder, 3)
-    assert bring_in_line(ready, instance).success
+    run(ready, LogProgress(), curate=False)
     for folder in ("b", "c"):
         shutil.rmtree(images / folder)
     fill("d", 1)

@@ -41,20 +41,15 @@ def instance(on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
     return on_disk
 
 
-@pytest.mark.parametrize(("job", "processes"), [(in_turn, 1), (apart, 3)])
-def test_steps_in_turn_share_the_runs_process_and_others_have_one_each(
+@pytest.mark.parametrize(("job", "processes"), [(in_turn, 1), (apart, 3), (together, 1)])
+def test_steps_share_the_runs_process_or_have_one_each_and_the_run_notes_which_carries_it_out(
     job: dg.JobDefinition, processes: int, instance: dg.DagsterInstance
 ) -> None:
+    this = Worker.this()
     with dg.execute_job(dg.reconstructable(job), instance) as result:
         assert result.success
         pids = {event.pid for event in result.all_events if event.step_key is not None}
-    assert len(pids - {None}) == processes
-
-
-@pytest.mark.parametrize("job", [in_turn, apart, together])
-def test_a_run_notes_which_process_carries_it_out(job: dg.JobDefinition, instance: dg.DagsterInstance) -> None:
-    this = Worker.this()
-    with dg.execute_job(dg.reconstructable(job), instance) as result:
         run = instance.get_run_by_id(result.run_id)
+    assert len(pids - {None}) == processes
     assert run is not None
     assert Worker.of(run) == this

@@ -15,6 +15,7 @@ from curation_assets.defs.label_issues import build_label_issues_sensor, find_la
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.curate.labels.test_issues import COPY, ONE, THREE, TWO, decide, predict
+from curation_assets_tests.curate.labels.test_issues import doubted as doubted
 from curation_assets_tests.curate.labels.test_issues import lake as lake
 from curation_assets_tests.defs.conftest import Following, on_disk
 

@@ -16,17 +16,25 @@ from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
+from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.commands.test_clusters import write
 from curation_assets_tests.defs.conftest import Following, on_disk
 
 
-@pytest.fixture
-def lake(ready: Pipeline, images: Path) -> Pipeline:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """A lake of seven apples and seven tomatoes."""
+    home = tmp_path_factory.mktemp("predicted")
     for kind in ("apple", "tomato"):
         for number in range(7):
-            write(images / kind / f"{number}.jpg", render(kind, random.Random(f"{kind}{number}"), (96, 72)))
-    run(ready, LogProgress(), curate=False)
-    return ready
+            write(home / "images" / kind / f"{number}.jpg", render(kind, random.Random(f"{kind}{number}"), (96, 72)))
+    run(pipeline_of(home, registered_model), LogProgress(), curate=False)
+    return home
+
+
+@pytest.fixture
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 def annotate(lake: Pipeline, pattern: str = "{class}/*") -> None:

@@ -35,7 +35,7 @@ def second(ready: Pipeline, tmp_path: Path) -> RegisteredModel:
 
 @pytest.fixture
 def requests(
-    ready: Pipeline, instance: dg.DagsterInstance, materialize: Callable[..., Any]
+    ready: Pipeline, instance: dg.DagsterInstance, materialize_rows: Callable[..., Any]
 ) -> Callable[..., list[str]]:
     """One tick of the sensor, its runs carried out and its events stored; gives the jobs and assets of them."""
 
@@ -52,7 +52,7 @@ def requests(
         for request in asked:
             tags = {**request.tags, "dagster/run_key": str(request.run_key)}
             instance.add_dynamic_partitions("image_folders", folders_of(request))
-            assert materialize(str(request.job_name), request.partition_key, request.run_config, **tags).success
+            assert materialize_rows(str(request.job_name), request.partition_key, request.run_config, **tags).success
         return [str(request.job_name) for request in asked] + [event.asset_key.to_user_string() for event in events]
 
     return tick
@@ -81,12 +81,12 @@ def test_each_promotion_is_noticed_once_also_back_and_forth(
 
 
 def test_a_promoted_version_is_what_clip_model_returns_and_it_says_so(
-    ready: Pipeline, second: RegisteredModel, materialize: Callable[..., Any], instance: dg.DagsterInstance
+    ready: Pipeline, second: RegisteredModel, materialize_rows: Callable[..., Any], instance: dg.DagsterInstance
 ) -> None:
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     assert "promoted" not in latest(instance, MODEL).metadata
     ready.registry.promote("2")
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     metadata = latest(instance, MODEL).metadata
     assert metadata["version"].value == "2"
     assert str(metadata["promoted"].value).startswith("version 2 was promoted and stays; CURATION_MODEL_SOURCE is ")
@@ -98,7 +98,7 @@ def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
     ready: Pipeline,
     second: RegisteredModel,
     requests: Callable[[], list[str]],
-    materialize: Callable[..., Any],
+    materialize_rows: Callable[..., Any],
     instance: dg.DagsterInstance,
     fill: Any,
 ) -> None:
@@ -135,11 +135,11 @@ def test_a_promotion_embeds_every_folder_and_a_rollback_computes_nothing(
 
 
 def test_two_deployments_of_one_registry_do_not_crown_in_turns(
-    ready: Pipeline, second: RegisteredModel, materialize: Callable[..., Any], requests: Callable[..., list[str]]
+    ready: Pipeline, second: RegisteredModel, materialize_rows: Callable[..., Any], requests: Callable[..., list[str]]
 ) -> None:
     settings = ready.settings.model_copy(update={"model_source": second.source})
     theirs = build_new_images_sensor(settings)
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     with dg.DagsterInstance.ephemeral() as their_instance:
         job = build_defs(settings).resolve_job_def("register_clip_model")
         assert job.execute_in_process(instance=their_instance).success
@@ -154,10 +154,10 @@ def test_two_deployments_of_one_registry_do_not_crown_in_turns(
 
 
 def test_a_promotion_holds_over_a_model_source_that_was_not_registered_yet(
-    ready: Pipeline, second: RegisteredModel, requests: Callable[..., list[str]], materialize: Callable[..., Any]
+    ready: Pipeline, second: RegisteredModel, requests: Callable[..., list[str]], materialize_rows: Callable[..., Any]
 ) -> None:
     ready.selection.promote("2")
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     third = Path(shutil.copytree(second.source, ready.settings.images_root.parent / "third"))
     (third / "model.safetensors").write_bytes((third / "model.safetensors").read_bytes()[:-4] + b"abcd")
     later = Pipeline(ready.settings.model_copy(update={"model_source": str(third)}))
@@ -174,11 +174,11 @@ def test_a_promotion_is_followed_although_model_source_is_gone(
     ready: Pipeline,
     second: RegisteredModel,
     requests: Callable[..., list[str]],
-    materialize: Callable[..., Any],
+    materialize_rows: Callable[..., Any],
     instance: dg.DagsterInstance,
 ) -> None:
     other = Pipeline(ready.settings.model_copy(update={"model_source": second.source}))
-    materialize("register_clip_model")
+    materialize_rows("register_clip_model")
     other.selection.choose()
     assert requests(second.source) == ["clip_model"]
     shutil.rmtree(second.source)
@@ -195,11 +195,11 @@ def test_a_promotion_is_followed_although_model_source_is_gone(
 
 
 def test_the_assets_name_the_mlflow_run(
-    ready: Pipeline, materialize: Callable[..., Any], instance: dg.DagsterInstance, fill: Any
+    ready: Pipeline, materialize_rows: Callable[..., Any], instance: dg.DagsterInstance, fill: Any
 ) -> None:
     fill("maize", 1)
-    assert materialize("register_clip_model").success
-    assert materialize("ingest_image_folder", "maize").success
+    assert materialize_rows("register_clip_model").success
+    assert materialize_rows("ingest_image_folder", "maize").success
     run_id = ready.registry.champion().run_id
     for key in (MODEL, EMBEDDINGS):
         assert latest(instance, key).metadata["mlflow run"] == dg.TextMetadataValue(run_id)

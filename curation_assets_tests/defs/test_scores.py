@@ -18,17 +18,25 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.problem_queue import ProblemQueue
 from curation_assets.review.samples import draw_sample
+from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.defs.conftest import Following, on_disk
 
 
-@pytest.fixture
-def lake(ready: Pipeline, images: Path) -> Pipeline:
-    (images / "maize").mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Path:
+    """A lake of six photographs."""
+    home = tmp_path_factory.mktemp("scored")
+    (home / "images" / "maize").mkdir(parents=True)
     for number in range(6):
-        (images / "maize" / f"{number}.jpg").write_bytes(jpeg(number))
-    run(ready, LogProgress(), curate=False)
-    return ready
+        (home / "images" / "maize" / f"{number}.jpg").write_bytes(jpeg(number))
+    run(pipeline_of(home, registered_model), LogProgress(), curate=False)
+    return home
+
+
+@pytest.fixture
+def lake(ready: Pipeline, made: Path) -> Pipeline:
+    return copied(ready, made)
 
 
 instance = on_disk

@@ -30,7 +30,7 @@ def test_a_seed_draws_the_same_photograph_and_another_seed_another(scene: str) -
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("size", [(1, 1), (33, 47), (200, 17), (8, 150), (901, 401)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (200, 17), (8, 150), (451, 201)])
 def test_every_scene_is_drawn_in_odd_sizes(scene: str, size: tuple[int, int]) -> None:
     image = render(scene, random.Random(5), size)
     assert (image.mode, image.size) == ("RGB", size)
@@ -63,8 +63,8 @@ def test_an_unknown_scene_is_refused() -> None:
 
 @pytest.mark.parametrize("species", ["coffee", "maize", "wheat", "bean"])
 def test_leaves_with_rust_are_more_orange_than_healthy_ones(species: str) -> None:
-    rusty = np.median([orange_share(pixels(f"{species}_rust", seed)) for seed in range(24)])
-    healthy = np.median([orange_share(pixels(f"{species}_healthy", seed)) for seed in range(24)])
+    rusty = np.median([orange_share(pixels(f"{species}_rust", seed)) for seed in range(12)])
+    healthy = np.median([orange_share(pixels(f"{species}_healthy", seed)) for seed in range(12)])
     assert rusty > healthy + 0.005
 
 

@@ -22,7 +22,8 @@ from curation_assets.lake.broken import BrokenFiles
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
-from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph
+from curation_assets.settings import load_settings
+from curation_assets_tests.curate.duplicates.drawn import EDITS, jpeg, photograph, resized
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 TREE = {
@@ -80,6 +81,22 @@ def state(pipeline: Pipeline) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pairs.drop("_file").sort("first", "second"), groups.drop("_file").sort("kind", "relative_path")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of the images, and a lake in which they were compared."""
+    home = tmp_path_factory.mktemp("compared")
+    put(home / "images")
+    compare(Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")))
+    return home
+
+
+@pytest.fixture
+def lake(pipeline: Pipeline, made: Path, tmp_path: Path) -> Pipeline:
+    """That lake, of the test's own."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return pipeline
+
+
 def test_groups_are_found_and_nothing_is_compared_again(pipeline: Pipeline, images: Path) -> None:
     put(images)
     done = compare(pipeline)
@@ -119,9 +136,10 @@ def test_the_way_there_does_not_matter(pipeline: Pipeline, images: Path, tmp_pat
 def test_many_copies_of_one_photograph_are_one_group(pipeline: Pipeline, images: Path) -> None:
     """More than any of them may name: the rest is brought together by what it is near to."""
     (images / "oats").mkdir()
-    number = 36
+    number = 33
+    small = resized(photograph(0), 0.5)
     for copy in range(number):
-        edited = ImageEnhance.Brightness(photograph(0)).enhance(0.7 + copy / 100)
+        edited = ImageEnhance.Brightness(small).enhance(0.7 + copy / 100)
         edited = EDITS[("mirrored", "turned by 90°", "cropped to 90 %", "greyed")[copy % 4]](edited)
         (images / f"oats/{copy:02}.jpg").write_bytes(jpeg(edited, 60 + copy % 30))
     done = compare(pipeline)
@@ -148,31 +166,27 @@ def test_what_two_steps_bring_together_is_told_once_and_leaves_room() -> None:
     assert set(of_each.values()) == {18, 19}
 
 
-def test_copies_renames_and_moves_cost_no_comparison_and_keep_the_ids(pipeline: Pipeline, images: Path) -> None:
-    put(images)
-    compare(pipeline)
-    before = ids(pipeline)
+def test_copies_renames_and_moves_cost_no_comparison_and_keep_the_ids(lake: Pipeline, images: Path) -> None:
+    before = ids(lake)
     (images / "maize").rename(images / "corn")
     shutil.copy(images / "rye/alone.jpg", images / "corn/again.jpg")
-    done = compare(pipeline)
+    done = compare(lake)
     assert done.comparison.verified == 0
-    assert ids(pipeline) == {path.replace("maize/", "corn/"): group for path, group in before.items()}
-    assert ["corn/again.jpg", "rye/alone.jpg"] in grouped(pipeline, "exact")
+    assert ids(lake) == {path.replace("maize/", "corn/"): group for path, group in before.items()}
+    assert ["corn/again.jpg", "rye/alone.jpg"] in grouped(lake, "exact")
 
 
-def test_what_is_gone_leaves_its_groups_and_what_changed_is_compared_anew(pipeline: Pipeline, images: Path) -> None:
-    put(images)
-    compare(pipeline)
-    before = ids(pipeline)
+def test_what_is_gone_leaves_its_groups_and_what_changed_is_compared_anew(lake: Pipeline, images: Path) -> None:
+    before = ids(lake)
     (images / "oats/part.jpg").unlink()
     (images / "rye/alone.jpg").write_bytes(jpeg(EDITS["re-encoded"](photograph(2))))
-    compare(pipeline)
-    assert grouped(pipeline) == sorted([NEAR[0], NEAR[2], ["maize/3.jpg", "rye/alone.jpg"]])
-    after = ids(pipeline)
+    compare(lake)
+    assert grouped(lake) == sorted([NEAR[0], NEAR[2], ["maize/3.jpg", "rye/alone.jpg"]])
+    after = ids(lake)
     assert {path: after[path] for path in (*NEAR[0], *NEAR[2])} == {path: before[path] for path in (*NEAR[0], *NEAR[2])}
     put(images, "oats/part.jpg")
-    compare(pipeline)
-    assert NEAR[1] in grouped(pipeline), "it came back, and is found again"
+    compare(lake)
+    assert NEAR[1] in grouped(lake), "it came back, and is found again"
 
 
 def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_compared(
@@ -192,10 +206,8 @@ def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_compared(
 
 
 @pytest.mark.parametrize("lost", ["all", "current.json", "a file", "damage"])
-def test_pictures_are_made_anew_when_they_are_lost(lost: str, pipeline: Pipeline, images: Path) -> None:
-    put(images)
-    compare(pipeline)
-    place = pipeline.settings.pictures_dir
+def test_pictures_are_made_anew_when_they_are_lost(lost: str, lake: Pipeline, images: Path) -> None:
+    place = lake.settings.pictures_dir
     if lost == "all":
         shutil.rmtree(place)
     elif lost == "current.json":
@@ -206,30 +218,28 @@ def test_pictures_are_made_anew_when_they_are_lost(lost: str, pipeline: Pipeline
         next(place.glob("*.hashes.npy")).write_bytes(b"\x93NUMPY")
     put(images, "maize/1.jpg")
     (images / "rye/alone.jpg").write_bytes(jpeg(EDITS["re-encoded"](photograph(2))))
-    compare(pipeline)
-    assert ["maize/3.jpg", "rye/alone.jpg"] in grouped(pipeline)
+    compare(lake)
+    assert ["maize/3.jpg", "rye/alone.jpg"] in grouped(lake)
 
 
-def test_of_the_groups_only_files_that_hold_what_changed_are_written_anew(pipeline: Pipeline, images: Path) -> None:
-    put(images)
-    compare(pipeline)
-    groups = pipeline.tables.groups
+def test_of_the_groups_only_files_that_hold_what_changed_are_written_anew(lake: Pipeline, images: Path) -> None:
+    groups = lake.tables.groups
     DeltaTable(str(groups.path)).alter.add_columns(Schema.from_arrow(pa.schema([pa.field("note", pa.string())])).fields)
     DeltaTable(str(groups.path)).update(updates={"note": "'of ' || relative_path"})
     (file,) = groups.snapshot().files()
     (images / "rye/new.jpg").write_bytes(jpeg(photograph(9)))
     (images / "rye/new mirrored.jpg").write_bytes(jpeg(EDITS["mirrored"](photograph(9)), 80))
-    done = compare(Pipeline(pipeline.settings)).grouping
+    done = compare(Pipeline(lake.settings)).grouping
     assert (done.changed, done.commits) == (2, 1)
     assert file in groups.snapshot().files(), "what others are in is not touched"
-    assert grouped(pipeline) == sorted([*NEAR, ["rye/new mirrored.jpg", "rye/new.jpg"]])
+    assert grouped(lake) == sorted([*NEAR, ["rye/new mirrored.jpg", "rye/new.jpg"]])
     (images / "oats/grey.jpg").unlink()
-    done = compare(Pipeline(pipeline.settings)).grouping
+    done = compare(Pipeline(lake.settings)).grouping
     rows = groups.snapshot().read(["relative_path", "note"])
     assert len(rows) == 2 + sum(map(len, NEAR)) + 2 - 1, "two copies, the near groups, one that came, one that went"
     stayed = rows.filter(pl.col("relative_path").str.starts_with("maize/"))
     assert (stayed["note"] == "of " + stayed["relative_path"]).all(), "users' own columns stay with rows that do"
-    assert compare(Pipeline(pipeline.settings)).grouping.changed == 0
+    assert compare(Pipeline(lake.settings)).grouping.changed == 0
 
 
 def test_few_or_no_images_are_no_groups(pipeline: Pipeline, images: Path) -> None:
@@ -255,17 +265,13 @@ PLACES = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pl.DataFrame, pl.DataFrame]:
+def finished(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pl.DataFrame, pl.DataFrame]:
     """Images, a lake that was scanned, and what its pairs and groups have to be in the end."""
-    from curation_assets.settings import load_settings
-
-    root = tmp_path_factory.mktemp("finished")
-    put(root / "images")
-    whole = Pipeline(load_settings(images_root=root / "images", lake_root=root / "whole", model_source="demo"))
-    compare(whole)
-    scanned = Pipeline(load_settings(images_root=root / "images", lake_root=root / "lake", model_source="demo"))
+    images, folder = made / "images", tmp_path_factory.mktemp("scanned") / "lake"
+    whole = Pipeline(load_settings(images_root=images, lake_root=made / "lake", model_source="demo"))
+    scanned = Pipeline(load_settings(images_root=images, lake_root=folder, model_source="demo"))
     scanned.scan(["maize", "oats", "rye"], LogProgress())
-    return root / "images", root / "lake", *state(whole)
+    return images, folder, *state(whole)
 
 
 @pytest.mark.slow
@@ -273,8 +279,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pl.D
 def test_a_killed_process_leaves_the_tables_whole_and_the_next_one_finishes(
     place: str, finished: tuple[Path, Path, pl.DataFrame, pl.DataFrame], tmp_path: Path
 ) -> None:
-    from curation_assets.settings import load_settings
-
     images, scanned, pairs, groups = finished
     shutil.copytree(scanned, tmp_path / "lake")
     pipeline = Pipeline(load_settings(images_root=images, lake_root=tmp_path / "lake", model_source="demo"))
@@ -301,51 +305,43 @@ def test_a_version_of_the_comparison_compares_all_again(
     assert state(pipeline)[1].equals(groups)
 
 
-def test_other_thresholds_compare_all_again(pipeline: Pipeline, images: Path) -> None:
-    put(images)
-    compare(pipeline)
-    stricter = Pipeline(pipeline.settings.model_copy(update={"near_agreement": 1.0}))
+def test_other_thresholds_compare_all_again(lake: Pipeline, images: Path) -> None:
+    stricter = Pipeline(lake.settings.model_copy(update={"near_agreement": 1.0}))
     done = compare(stricter)
     assert done.comparison.verified > 0
     assert len(grouped(stricter)) < len(NEAR)
     assert compare(stricter).comparison.verified == 0
-    compare(Pipeline(pipeline.settings))
-    assert grouped(pipeline) == NEAR
+    compare(Pipeline(lake.settings))
+    assert grouped(lake) == NEAR
 
 
 @pytest.mark.parametrize("which", ["pairs", "compared", "groups"])
-def test_a_damaged_file_is_told_and_a_repair_finds_everything_again(
-    which: str, pipeline: Pipeline, images: Path
-) -> None:
-    put(images)
-    compare(pipeline)
-    before = state(pipeline)
-    table = getattr(pipeline.tables, which)
+def test_a_damaged_file_is_told_and_a_repair_finds_everything_again(which: str, lake: Pipeline, images: Path) -> None:
+    before = state(lake)
+    table = getattr(lake.tables, which)
     (file, *_) = table.snapshot().files()
     (table.path / file.path).write_bytes(b"")
     (images / "rye/new.jpg").write_bytes(jpeg(photograph(9)))
     if which == "pairs":  # of the others nothing is lost that isn't made again at once
         with suppress(CurationError):
-            compare(Pipeline(pipeline.settings))
+            compare(Pipeline(lake.settings))
         with pytest.raises(CurationError, match="`curation repair` makes its rows anew"):
-            compare(Pipeline(pipeline.settings))
+            compare(Pipeline(lake.settings))
     BrokenFiles.of(str(table.path))._found.clear()
-    report = repair(Pipeline(pipeline.settings), LogProgress())
+    report = repair(Pipeline(lake.settings), LogProgress())
     assert [damage.table for damage in report.found] == [table.path.name]
     (images / "rye/new.jpg").unlink()
-    compare(Pipeline(pipeline.settings))
-    assert state(pipeline)[0].equals(before[0])
-    assert state(pipeline)[1].equals(before[1])
-    assert repair(Pipeline(pipeline.settings), LogProgress()).found == []
+    compare(Pipeline(lake.settings))
+    assert state(lake)[0].equals(before[0])
+    assert state(lake)[1].equals(before[1])
+    assert repair(Pipeline(lake.settings), LogProgress()).found == []
 
 
-def test_another_model_looks_its_neighbours_up(pipeline: Pipeline, images: Path, tmp_path: Path) -> None:
+def test_another_model_looks_its_neighbours_up(lake: Pipeline, images: Path, tmp_path: Path) -> None:
     from curation_assets.curate.duplicates.candidates import NeighbourLists
     from curation_assets.curate.duplicates.comparison import compare_contents
 
-    put(images)
-    compare(pipeline)
-    tables = pipeline.tables
+    tables = lake.tables
     contents = tables.compared.snapshot().read(["content_sha256"])["content_sha256"].sort()
     lists = np.array([[(place + 1) % len(contents)] for place in range(len(contents))], np.int32)
 
@@ -355,18 +351,18 @@ def test_another_model_looks_its_neighbours_up(pipeline: Pipeline, images: Path,
             tables.directory,
             tables.pairs,
             tables.compared,
-            pipeline.settings.pictures_dir,
-            pipeline.agreements,
+            lake.settings.pictures_dir,
+            lake.agreements,
             LogProgress(),
             threads=1,
             neighbours=neighbours,
         ).verified
 
-    pairs, _ = state(pipeline)
+    pairs, _ = state(lake)
     assert 0 < with_model("1") <= len(contents)
     assert with_model("1") == 0
     assert 0 < with_model("2") <= len(contents)
     versions = tables.compared.snapshot().read(["model_version"])["model_version"]
     assert versions.unique().to_list() == ["2"]
-    assert state(pipeline)[0].equals(pairs)
+    assert state(lake)[0].equals(pairs)
     del tmp_path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -19,23 +20,39 @@ from curation_assets.maintain import maintain
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
+from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.commands.test_clusters import write
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 
-@pytest.fixture
-def lake(ready: Pipeline, images: Path) -> Pipeline:
-    """Seven apples and seven tomatoes, annotated by their folders, and a photograph of neither."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> tuple[Path, Path]:
+    """Seven apples and seven tomatoes, annotated by their folders, and a photograph of neither; and a lake of them,
+    before and after its first predictions."""
+    home = tmp_path_factory.mktemp("predicted")
     for kind in ("apple", "tomato"):
         for number in range(7):
-            write(images / kind / f"{number}.jpg", render(kind, random.Random(f"{kind}{number}"), (96, 72)))
-    write(images / "new" / "0.jpg", render("apple", random.Random(99), (96, 72)))
-    run(ready, LogProgress())
+            write(home / "images" / kind / f"{number}.jpg", render(kind, random.Random(f"{kind}{number}"), (96, 72)))
+    write(home / "images" / "new" / "0.jpg", render("apple", random.Random(99), (96, 72)))
+    pipeline = pipeline_of(home, registered_model)
+    run(pipeline, LogProgress())
     lines = [f"{kind}/{number}.jpg,{kind}" for kind in ("apple", "tomato") for number in range(7)]
-    file = ready.settings.lake_root / "labels.csv"
+    file = pipeline.settings.lake_root / "labels.csv"
     file.write_text("\n".join(["path,class", *lines]))
-    ready.annotate(make_source(format="csv", path=file), LogProgress())
-    return ready
+    pipeline.annotate(make_source(format="csv", path=file), LogProgress())
+    before = shutil.copytree(home, tmp_path_factory.mktemp("annotated") / "home")
+    pipeline.classify(LogProgress())
+    return before, home
+
+
+@pytest.fixture
+def annotated(ready: Pipeline, made: tuple[Path, Path]) -> Pipeline:
+    return copied(ready, made[0])
+
+
+@pytest.fixture
+def lake(ready: Pipeline, made: tuple[Path, Path]) -> Pipeline:
+    return copied(ready, made[1])
 
 
 def rows(pipeline: Pipeline) -> pl.DataFrame:
@@ -43,7 +60,8 @@ def rows(pipeline: Pipeline) -> pl.DataFrame:
     return pipeline.tables.predictions.snapshot().read(columns).select(columns).sort("relative_path", "field")
 
 
-def test_a_run_follows_labels_and_images(lake: Pipeline, images: Path) -> None:
+def test_a_run_follows_labels_and_images(annotated: Pipeline, images: Path) -> None:
+    lake = annotated
     summary = run(lake, LogProgress())
     assert summary.predictions is not None, summary.predictions_error
     assert (summary.predictions.fields[0].fitted, len(rows(lake))) == (14, 15)
@@ -61,7 +79,6 @@ def test_a_run_follows_labels_and_images(lake: Pipeline, images: Path) -> None:
 
 
 def test_a_word_of_a_person_counts_before_the_annotations(lake: Pipeline) -> None:
-    lake.classify(LogProgress())
     content = lake.tables.contents(["apple/0.jpg"])["apple/0.jpg"]
     said = {"kind": "relabel", "content_sha256": content, "field": "class", "value": "tomato", "decided_by": "ann"}
     append(lake.tables.decisions, lambda _: [said])
@@ -70,7 +87,6 @@ def test_a_word_of_a_person_counts_before_the_annotations(lake: Pipeline) -> Non
 
 
 def test_a_field_that_is_gone_takes_its_rows_along(lake: Pipeline) -> None:
-    lake.classify(LogProgress())
     (source,) = lake.tables.annotations.latest().read(["source"])["source"].unique()
     remove(lake.tables.annotations, source)
     file = lake.settings.lake_root / "labels.csv"
@@ -95,7 +111,6 @@ PLACES = {
 def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
     place: str, lake: Pipeline, images: Path
 ) -> None:
-    lake.classify(LogProgress())
     before = rows(lake)
     (images / "apple" / "0.jpg").unlink()
     run(lake, LogProgress(), curate=False)
@@ -114,7 +129,6 @@ def test_a_killed_process_leaves_the_table_whole_and_the_next_one_finishes(
 
 
 def test_a_damaged_data_file_is_made_anew(lake: Pipeline) -> None:
-    lake.classify(LogProgress())
     before = rows(lake)
     (file,) = lake.tables.predictions.snapshot().files()
     (lake.tables.predictions.path / file.path).write_bytes(b"no Parquet")
@@ -123,7 +137,6 @@ def test_a_damaged_data_file_is_made_anew(lake: Pipeline) -> None:
 
 
 def test_maintenance_knows_the_table(lake: Pipeline) -> None:
-    lake.classify(LogProgress())
     report = maintain(Pipeline(lake.settings), LogProgress(), retention_hours=168)
     assert lake.tables.predictions.path.name in [upkeep.table for upkeep in report.tables]
     assert len(rows(lake)) == 15

@@ -31,21 +31,32 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
 from curation_assets.review.label_queue import doubted_labels, label_queue
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.curate.killed import AFTER_THE_COMMIT, BEFORE_THE_COMMIT, kill
 
 Fill = Callable[..., list[Path]]
 ONE, TWO, THREE, COPY = "a/photo_0000.jpg", "a/photo_0001.jpg", "a/photo_0002.jpg", "b/copy.jpg"
 
 
+@pytest.fixture(scope="module")
+def doubted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photographs and a copy of the first, which another name labels otherwise; and a lake of them."""
+    home = tmp_path_factory.mktemp("doubted")
+    for seed, path in enumerate((ONE, TWO, THREE, COPY)):
+        (home / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / "images" / path).write_bytes(jpeg(seed % 3))
+    made = Pipeline(load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo"))
+    made.scan(["a", "b"], LogProgress())
+    csv(made, home, f"path,class\n{ONE},rust\n{TWO},rust\n{THREE},miner\n{COPY},miner\n")
+    made.compare_all(LogProgress())
+    return home
+
+
 @pytest.fixture
-def lake(pipeline: Pipeline, fill: Fill, images: Path, tmp_path: Path) -> Pipeline:
-    """Three photographs and a copy of the first, which another name labels otherwise."""
-    fill("a", 3)
-    (images / "b").mkdir()
-    (images / COPY).write_bytes((images / ONE).read_bytes())
-    pipeline.scan(["a", "b"], LogProgress())
-    csv(pipeline, tmp_path, f"path,class\n{ONE},rust\n{TWO},rust\n{THREE},miner\n{COPY},miner\n")
-    pipeline.compare_all(LogProgress())
+def lake(pipeline: Pipeline, doubted: Path, tmp_path: Path) -> Pipeline:
+    """That lake, of the test's own."""
+    shutil.copytree(doubted, tmp_path, dirs_exist_ok=True)
     return pipeline
 
 
