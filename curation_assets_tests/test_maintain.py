@@ -19,7 +19,8 @@ from curation_assets.lake import layout
 from curation_assets.maintain import MaintenanceReport, maintain
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.conftest import jpeg
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 
 def run(pipeline: Pipeline) -> ingest.RunSummary:
@@ -40,14 +41,31 @@ def data_files(pipeline: Pipeline) -> set[str]:
     return {str(path) for path in pipeline.settings.lake_root.rglob("*.parquet") if "_delta_log" not in str(path)}
 
 
-@pytest.fixture
-def lake(images: Path, ready: Pipeline) -> Pipeline:
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
     """A folder that grew image by image."""
-    (images / "a").mkdir()
+    home = tmp_path_factory.mktemp("maintain")
+    images = home / "images" / "a"
+    images.mkdir(parents=True)
+    copy_registry(registered_model, home / "mlflow")
+    settings = load_settings(
+        images_root=home / "images", lake_root=home / "lake", model_source="demo", settle_seconds=0
+    )
+    pipeline = Pipeline(settings)
     for number in range(4):
-        (images / "a" / f"{number}.jpg").write_bytes(jpeg(number))
-        run(ready)
-    return ready
+        (images / f"{number}.jpg").write_bytes(jpeg(number))
+        run(pipeline)
+    return pipeline
+
+
+@pytest.fixture
+def lake(grown: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy of its lake, to be tidied."""
+    settings = grown.settings
+    for place in settings.lake_root.parent.iterdir():
+        if place != settings.images_root:
+            shutil.copytree(place, tmp_path / "copy" / place.name, symlinks=True)
+    return Pipeline(settings.model_copy(update={"lake_root": tmp_path / "copy" / "lake"}))
 
 
 def test_small_files_are_joined_and_every_row_stays(lake: Pipeline) -> None:
