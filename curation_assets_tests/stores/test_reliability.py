@@ -20,14 +20,14 @@ def in_store(s3: S3, tmp_path: Path, registered_model: Path) -> Settings:
     return small_lake(s3, tmp_path)
 
 
-def test_thirty_faults_lose_and_double_nothing(in_store: Settings, s3: S3) -> None:
-    told = meet_faults(in_store, s3, seed=7, faults=30)
+def test_twenty_faults_lose_and_double_nothing(in_store: Settings, s3: S3) -> None:
+    told = meet_faults(in_store, s3, seed=7, faults=20)
     assert told.wrong == []
-    assert told.faults.total() >= 30
+    assert told.faults.total() >= 20
     assert len(told.faults) >= 4, "or little was tried"
 
 
 def test_killed_writers_lose_and_double_nothing(in_store: Settings) -> None:
-    told = meet_kills(in_store, seed=7, kills=30)
+    told = meet_kills(in_store, seed=7, kills=15)
     assert told.wrong == []
-    assert told.kills >= 30
+    assert told.kills >= 15
