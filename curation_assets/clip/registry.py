@@ -322,6 +322,8 @@ class Registry:
         return ChampionRecord(client, self.name, client.get_experiment(self._experiment(client)))
 
     def _find(self, client: Any, version: str) -> RegisteredModel:
+        if (found := self._versions(client).ready(version)) is not None:
+            return found
         known = {model.version: model for model, _ in self._versions(client).listed()}
         if not known:
             raise self._not_registered()
