@@ -6,9 +6,11 @@ import gc
 import os
 import random
 import shutil
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -96,8 +98,48 @@ def _compile_statements_once() -> None:
     Dialect.__hash__ = lambda one: hash(type(one))  # type: ignore[assignment,method-assign]
 
 
+def _migrate_once() -> None:
+    """And MLflow would run all its migrations for each new database: these are copies of one that it made in memory."""
+    from alembic import command
+
+    upgrade = command.upgrade
+
+    @cache
+    def migrated() -> bytes:
+        from mlflow.store.db.utils import _get_alembic_config
+        from mlflow.store.tracking.dbmodels.initial_models import Base
+        from sqlalchemy import StaticPool, create_engine
+
+        engine = create_engine("sqlite://", poolclass=StaticPool)
+        Base.metadata.create_all(engine)
+        with engine.begin() as connection:
+            config = _get_alembic_config("sqlite://")
+            config.attributes["connection"] = connection
+            upgrade(config, "heads")
+        return bytes(engine.raw_connection().driver_connection.serialize())
+
+    def is_new(connection: Any) -> bool:
+        from sqlalchemy import inspect
+
+        first = {"experiments", "runs", "tags", "metrics", "params"}
+        names = inspect(connection).get_table_names() if connection.dialect.name == "sqlite" else ()
+        return set(names) == first and connection.exec_driver_sql("SELECT 1 FROM experiments").first() is None
+
+    def copied(config: Any, revision: str, *args: Any, **kwargs: Any) -> None:
+        connection = config.attributes.get("connection")
+        if revision != "heads" or connection is None or not is_new(connection):
+            return upgrade(config, revision, *args, **kwargs)
+        with closing(sqlite3.connect(":memory:")) as made:
+            made.deserialize(migrated())
+            made.backup(connection.connection.driver_connection)
+        return None
+
+    command.upgrade = copied
+
+
 _read_revisions_once()
 _compile_statements_once()
+_migrate_once()
 
 gc.disable()  # while modules are imported: nearly all of what they make stays
 

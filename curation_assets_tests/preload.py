@@ -10,8 +10,11 @@ import mlflow.pyfunc
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
+import curation_assets.cli
 import curation_assets.clip.encoder
-import curation_assets.pipeline  # noqa: F401
+import curation_assets.gallery.app
+import curation_assets.pipeline
+import curation_assets.serving.server  # noqa: F401
 
 _HARMLESS = ("jemalloc_bg_thd", "polars-ooc")  # of allocators, which know forks, and one that waits for files to delete
 

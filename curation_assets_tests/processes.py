@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["curation_assets_tests.preload"])
@@ -33,6 +34,46 @@ def run_script(
             process.kill()
             raise AssertionError(f"after 300 s it was still at work: {said[1].read_text()}")
         return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in said))
+
+
+class Begun:
+    """A program at work, as ``python -c`` does it, in a session of its own; asked as a ``subprocess.Popen`` is."""
+
+    def __init__(self, code: str, *arguments: str, env: Mapping[str, str], stderr: Path, cwd: Path | None = None):
+        given = code, arguments, dict(env), cwd or Path.cwd(), (Path(os.devnull), stderr)
+        self._process = FORKED.Process(target=_in_own_session, args=given)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it is at work."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked program", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+
+def _in_own_session(*given: Any) -> None:
+    os.setsid()
+    _carry_out(*given)
 
 
 def _carry_out(code: str, arguments: tuple[str, ...], env: dict[str, str], cwd: Path, said: tuple[Path, Path]) -> None:

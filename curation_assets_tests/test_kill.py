@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +24,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets_tests.conftest import jpeg
 from curation_assets_tests.kill_driver import Job, drive
-from curation_assets_tests.processes import FORKED
+from curation_assets_tests.processes import FORKED, Begun
 
 pytestmark = pytest.mark.slow
 
@@ -373,9 +371,8 @@ def test_a_spark_driver_that_is_killed_commits_nothing_leaves_no_process_and_a_r
         "CURATION_ENGINE": "spark",
         "CURATION_SPARK_MASTER": "local[2,4]",
     }
-    command = [sys.executable, "-c", "from curation_assets.cli import main; main()", "run"]
-    silent = subprocess.DEVNULL
-    driver = subprocess.Popen(command, env=os.environ | environment, stdout=silent, stderr=silent)
+    code, silent = "from curation_assets.cli import main; main()", Path(os.devnull)
+    driver = Begun(code, "run", env=os.environ | environment, stderr=silent)
     while not list((ready.tables.embeddings.path / "_writers").glob(f"*/{left}")):
         assert driver.poll() is None
         time.sleep(0.002)

@@ -19,11 +19,12 @@ from curation_assets.lake import layout
 from curation_assets.maintain import MaintenanceReport, maintain
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
-from curation_assets_tests.conftest import jpeg
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 
-def run(pipeline: Pipeline) -> ingest.RunSummary:
-    return ingest.run(pipeline, LogProgress())
+def run(pipeline: Pipeline, *, curate: bool = True) -> ingest.RunSummary:
+    return ingest.run(pipeline, LogProgress(), curate=curate)
 
 
 def tidy(pipeline: Pipeline, **options: Any) -> MaintenanceReport:
@@ -40,14 +41,31 @@ def data_files(pipeline: Pipeline) -> set[str]:
     return {str(path) for path in pipeline.settings.lake_root.rglob("*.parquet") if "_delta_log" not in str(path)}
 
 
-@pytest.fixture
-def lake(images: Path, ready: Pipeline) -> Pipeline:
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
     """A folder that grew image by image."""
-    (images / "a").mkdir()
+    home = tmp_path_factory.mktemp("maintain")
+    images = home / "images" / "a"
+    images.mkdir(parents=True)
+    copy_registry(registered_model, home / "mlflow")
+    settings = load_settings(
+        images_root=home / "images", lake_root=home / "lake", model_source="demo", settle_seconds=0
+    )
+    pipeline = Pipeline(settings)
     for number in range(4):
-        (images / "a" / f"{number}.jpg").write_bytes(jpeg(number))
-        run(ready)
-    return ready
+        (images / f"{number}.jpg").write_bytes(jpeg(number))
+        run(pipeline)
+    return pipeline
+
+
+@pytest.fixture
+def lake(grown: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy of its lake, to be tidied."""
+    settings = grown.settings
+    for place in settings.lake_root.parent.iterdir():
+        if place != settings.images_root:
+            shutil.copytree(place, tmp_path / "copy" / place.name, symlinks=True)
+    return Pipeline(settings.model_copy(update={"lake_root": tmp_path / "copy" / "lake"}))
 
 
 def test_small_files_are_joined_and_every_row_stays(lake: Pipeline) -> None:
@@ -94,7 +112,7 @@ def test_vectors_and_indexes_of_versions_that_nobody_uses_go(lake: Pipeline, tmp
         weights[-4] ^= number
         (source / "model.safetensors").write_bytes(weights)
         lake = Pipeline(lake.settings.model_copy(update={"model_source": str(source)}))
-        versions.append(run(lake).chosen.model.version)
+        versions.append(run(lake, curate=False).chosen.model.version)
     assert versions == ["2", "3", "4"]
     of_version = dict(rows(lake)[1].group_by("model_version").len().iter_rows())
     assert of_version == {"1": 4, "2": 4, "3": 4, "4": 4}
@@ -109,7 +127,7 @@ def test_vectors_and_indexes_of_versions_that_nobody_uses_go(lake: Pipeline, tmp
     assert {path.name for path in lake.settings.index_dir.iterdir()} == indexes - set(report.indexes)
     assert len(lake.searcher.search("leaf", k=9).rows) == 4
     lake.registry.rollback()
-    assert sum(embed.encoded for embed in run(Pipeline(lake.settings)).embeds) == 0
+    assert sum(embed.encoded for embed in run(Pipeline(lake.settings), curate=False).embeds) == 0
 
 
 def test_a_change_writes_a_bounded_part_of_a_folder(images: Path, pipeline: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.repair import repair
-from curation_assets_tests.conftest import jpeg
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 FOLDERS = ("a", "b", "c")
 
@@ -26,14 +28,36 @@ def run(pipeline: Pipeline, *, curate: bool = False, **options: Any) -> ingest.R
     return ingest.run(pipeline, LogProgress(), curate=curate, **options)
 
 
-@pytest.fixture
-def lake(images: Path, ready: Pipeline) -> Pipeline:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
+    """A pipeline after its first run, and beside its lake a copy of that."""
+    home = tmp_path_factory.mktemp("repair")
     for place, folder in enumerate(FOLDERS):
-        (images / folder).mkdir()
+        (home / "images" / folder).mkdir(parents=True)
         for number in range(2):
-            (images / folder / f"{number}.jpg").write_bytes(jpeg(10 * place + number))
-    assert exit_code(run(ready)) == 0
-    return ready
+            (home / "images" / folder / f"{number}.jpg").write_bytes(jpeg(10 * place + number))
+    copy_registry(registered_model, home / "mlflow")
+    settings = load_settings(
+        images_root=home / "images", lake_root=home / "lake", model_source="demo", settle_seconds=0
+    )
+    pipeline = Pipeline(settings)
+    assert exit_code(run(pipeline)) == 0
+    shutil.copytree(home / "lake", home / "whole")
+    return pipeline
+
+
+@pytest.fixture
+def lake(finished: Pipeline) -> Pipeline:
+    """The lake of that run, to be damaged; its images stay as they are."""
+    root = finished.settings.lake_root
+    shutil.rmtree(root)
+    shutil.copytree(root.parent / "whole", root)
+    return anew(finished)
+
+
+@pytest.fixture
+def images(lake: Pipeline) -> Path:
+    return lake.settings.images_root
 
 
 def anew(pipeline: Pipeline) -> Pipeline:
@@ -77,8 +101,10 @@ def is_whole(pipeline: Pipeline) -> bool:
     return (exit_code(summary), counts) == (0, dict.fromkeys(FOLDERS, (2, 2)))
 
 
-@pytest.mark.parametrize("spoil", [emptied, cut, zeroed, Path.unlink])
-@pytest.mark.parametrize("which", ["directory", "embeddings"])
+@pytest.mark.parametrize(
+    ("which", "spoil"),
+    [("directory", cut), ("embeddings", emptied), ("directory", zeroed), ("embeddings", Path.unlink)],
+)
 def test_a_broken_data_file_costs_its_own_rows_and_a_repair_makes_them_anew(
     lake: Pipeline, images: Path, spoil: Callable[[Path], object], which: str
 ) -> None:
@@ -135,8 +161,16 @@ def last_commit(table: LakeTable) -> Path:
     return table.path / "_delta_log" / f"{table.newest_version():020}.json"
 
 
-@pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"timest', b"\0" * 700, b"\xff\xfe"])
-@pytest.mark.parametrize("which", ["directory", "embeddings"])
+@pytest.mark.parametrize(
+    ("which", "content"),
+    [
+        ("directory", b""),
+        ("embeddings", b""),
+        ("directory", b'{"commitInfo":{"timest'),
+        ("embeddings", b"\0" * 700),
+        ("directory", b"\xff\xfe"),
+    ],
+)
 def test_a_commit_that_was_not_written_to_its_end_is_put_aside(lake: Pipeline, content: bytes, which: str) -> None:
     table: LakeTable = getattr(lake.tables, which)
     torn = last_commit(table)
@@ -186,13 +220,12 @@ def test_nothing_is_repaired_from_a_disk_that_is_away(lake: Pipeline, images: Pa
     assert is_whole(lake)
 
 
-def test_a_model_that_cannot_be_had_is_told_before_the_scan(images: Path, pipeline: Pipeline, tmp_path: Path) -> None:
-    (images / "a").mkdir()
-    (images / "a" / "1.jpg").write_bytes(jpeg(1))
-    nowhere = pipeline.settings.model_copy(update={"model_source": str(tmp_path / "nowhere")})
+def test_a_model_that_cannot_be_had_is_told_before_the_scan(finished: Pipeline, tmp_path: Path) -> None:
+    other = {"model_source": str(tmp_path / "nowhere"), "lake_root": tmp_path / "lake"}
+    nowhere = finished.settings.model_copy(update=other)
     with pytest.raises(CurationError, match="nowhere"):
         run(Pipeline(nowhere))
-    assert pipeline.tables.directory.snapshot().rows() == 0
+    assert Pipeline(nowhere).tables.directory.snapshot().rows() == 0
 
 
 def test_the_report_is_json(lake: Pipeline) -> None:

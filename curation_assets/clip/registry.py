@@ -231,6 +231,13 @@ class Registry:
             NotRegisteredError: none is registered yet.
             CurationError: the registry can't be reached.
         """
+        with self._reading() as client:  # nearly always it is the champion, which takes no list of all to see
+            record = self._record(client)
+            current, source = record.current(), record.source
+            if current is not None and current.status == "READY" and source is not None:
+                champion = self._own_champion(client, record)
+                if champion is not None and champion.fingerprint == source.fingerprint:
+                    return None
         versions = self.versions()
         if any(listed.is_champion and listed.is_source for listed in versions):
             return None
@@ -315,6 +322,8 @@ class Registry:
         return ChampionRecord(client, self.name, client.get_experiment(self._experiment(client)))
 
     def _find(self, client: Any, version: str) -> RegisteredModel:
+        if (found := self._versions(client).ready(version)) is not None:
+            return found
         known = {model.version: model for model, _ in self._versions(client).listed()}
         if not known:
             raise self._not_registered()

@@ -91,6 +91,24 @@ class Versions:
                 listed.append((self.describe(version), registered_at))
         return listed
 
+    def ready(self, version: str) -> RegisteredModel | None:
+        """A finished version that this project registered, by its number; None where ``listed`` wouldn't have it."""
+        from mlflow.exceptions import MlflowException
+
+        if not version.isdecimal():
+            return None
+        try:
+            found = self._client.get_model_version(self._name, version)
+        except MlflowException as error:
+            if not is_not_found(error):
+                raise
+            return None
+        if found.status != "READY" or str(found.version) != version:
+            return None
+        with suppress(NotOursError):
+            return self.describe(found)
+        return None
+
     def describe(self, version: Any) -> RegisteredModel:
         """A version's facts, which its tags hold.
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +15,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as FirstTables
 from curation_assets.clip.database import put_in_line
 from curation_assets.clip.registry import Registry
 from curation_assets.clip.source import resolve
+from curation_assets_tests.processes import FORKED
 
 OLDER = "451aebb31d03"  # a revision of MLflow 1, before it had a registry of models
 NAME = "farm.images.clip"
@@ -64,15 +61,14 @@ def test_a_database_of_an_earlier_mlflow_is_migrated_with_what_is_in_it(tmp_path
 
 def test_a_kill_while_it_is_made_leaves_none_or_a_whole_one(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
-    order = "import sys; from pathlib import Path; from curation_assets.clip import database as d"
-    order += "; d.put_in_line(Path(sys.argv[1]))"
     for size in (1, 200_000):
-        process = subprocess.Popen([sys.executable, "-c", order, str(database)])
-        while process.poll() is None and _size(tmp_path / "mlflow.db.making") < size:
+        process = FORKED.Process(target=put_in_line, args=(database,))
+        process.start()
+        while process.exitcode is None and _size(tmp_path / "mlflow.db.making") < size:
             time.sleep(0.005)
-        assert process.returncode is None, "it ended before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        assert process.exitcode is None, "it ended before it could be killed"
+        process.kill()
+        process.join()
         assert not database.exists()
     put_in_line(database)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]

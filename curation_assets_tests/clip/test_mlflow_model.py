@@ -27,6 +27,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.guard import DecodeOptions
 from curation_assets_tests.clip.test_predictor import b64, bomb
 from curation_assets_tests.conftest import jpeg, mlflow_at
+from curation_assets_tests.processes import Begun
 
 NAME = "autobricks.agriculture.clip_embedding"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -75,9 +76,8 @@ def server(uri: str, registered_model: Path, tmp_path_factory: pytest.TempPathFa
         "SERVING_MODEL_CONFIG": json.dumps(EXACT | {"max_rows": 50, "max_image_bytes": 100_000}),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local", "-p", str(port)]
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, cwd=log.parent, start_new_session=True)
+    command = ["models", "serve", "-m", uri, "--env-manager", "local", "-p", str(port)]
+    process = Begun("from mlflow.cli import cli; cli()", *command, env=env, stderr=log, cwd=log.parent)
     try:
         end = time.monotonic() + 120
         while True:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from filelock import FileLock
 from PIL import Image, ImageDraw, ImageOps
 from starlette.testclient import TestClient
 
@@ -28,7 +29,7 @@ from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search import image_map
-from curation_assets.settings import load_settings
+from curation_assets.settings import Settings, load_settings
 from curation_assets_tests.conftest import copy_registry
 from curation_assets_tests.gallery.browsing import browser, visit, window_of  # noqa: F401  fixtures
 from curation_assets_tests.gallery.published import with_datasets
@@ -109,21 +110,23 @@ def draw_tree(root: Path) -> None:
     (kinds / "empty.jpg").write_bytes(b"")
 
 
+def settings_of(home: Path, **settings: Any) -> Settings:
+    return load_settings(
+        images_root=home / "images",
+        lake_root=home / "lake",
+        model_source="demo",
+        gallery_dagster_url="http://127.0.0.1:3000",
+        gallery_max_upload_bytes=200_000,
+        gallery_max_pixels=1_000_000,
+        **settings,
+    )
+
+
 def filled(home: Path, registered: Path, **settings: Any) -> Pipeline:
     """A pipeline over the drawn tree, everything embedded, indexed and mapped."""
     draw_tree(home / "images")
     copy_registry(registered, home / "mlflow")
-    made = Pipeline(
-        load_settings(
-            images_root=home / "images",
-            lake_root=home / "lake",
-            model_source="demo",
-            gallery_dagster_url="http://127.0.0.1:3000",
-            gallery_max_upload_bytes=200_000,
-            gallery_max_pixels=1_000_000,
-            **settings,
-        )
-    )
+    made = Pipeline(settings_of(home, **settings))
     run(made, LogProgress())
     image_map.refresh(made.searcher.refresh().index, LogProgress())
     annotate(made)
@@ -149,8 +152,17 @@ def annotate(made: Pipeline) -> None:
 
 @pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
-    """A filled lake that tests only look at."""
-    return filled(tmp_path_factory.mktemp("gallery"), registered_model)
+    """A filled lake that tests only look at; made once for all processes of a run, each of which has its copy."""
+    of_run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_run = of_run.parent
+    home = of_run / "gallery"
+    with FileLock(of_run / "gallery.lock"):
+        if not (home / "done").exists():
+            home.mkdir()
+            filled(home, registered_model)
+            (home / "done").touch()
+    return copy_of(Pipeline(settings_of(home)), tmp_path_factory.mktemp("gallery") / "own")
 
 
 @pytest.fixture(scope="session")
@@ -169,15 +181,23 @@ def own(lake: Pipeline, tmp_path: Path) -> Pipeline:
     return copy_of(lake, tmp_path / "own")
 
 
-@pytest.fixture
-def doubted(own: Pipeline, tmp_path: Path) -> Pipeline:
+@pytest.fixture(scope="session")
+def doubtful(lake: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A copy in which a mirrored copy has another label than its photograph, and a hostile one."""
-    table = tmp_path / "labels.csv"
+    home = tmp_path_factory.mktemp("doubted")
+    table = home / "labels.csv"
     table.write_text(f"path,class\n{NEAR[1]},{ALERTING}\ncoffee/rust/photo_003.jpg,healthy\n")
     source = make_source(source="again", format="csv", path=table, field="class")
-    own.annotate(source, LogProgress())
-    own.find_label_issues(LogProgress())
-    return own
+    made = copy_of(lake, home / "own")
+    made.annotate(source, LogProgress())
+    made.find_label_issues(LogProgress())
+    return made
+
+
+@pytest.fixture
+def doubted(doubtful: Pipeline, tmp_path: Path) -> Pipeline:
+    """A copy of that, to decide in."""
+    return copy_of(doubtful, tmp_path / "doubted")
 
 
 @pytest.fixture(scope="session")
@@ -190,7 +210,7 @@ def published(lake: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Pipel
 def copy_of(lake: Pipeline, home: Path) -> Pipeline:
     settings = lake.settings
     home.mkdir()
-    for place in ("lake", "mlflow"):
+    for place in ("lake", "lake_index", "mlflow"):
         shutil.copytree(settings.lake_root.parent / place, home / place, symlinks=True)
     return Pipeline(settings.model_copy(update={"lake_root": home / "lake"}))
 

@@ -21,6 +21,7 @@ from curation_assets.images.errors import ImageError
 from curation_assets.images.guard import DecodeOptions, with_picture
 from curation_assets.images.preview import jpeg_of
 from curation_assets_tests.images.test_decode import encoded, four_corners
+from curation_assets_tests.processes import run_script
 
 TIFF = encoded(Image.new("F", (96, 64)), "TIFF")  # a raster: worked at in another process
 OPTIONS = DecodeOptions()
@@ -215,9 +216,8 @@ picture = open_image(data, 10**9)
 jpeg_of(picture, 384, 80)
 print((peak() - before - 2 * len(data)) / picture.width / picture.height)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "image")], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = run_script(script, str(tmp_path / "image"))
+    assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 17
     assert len(data) < 40 * 2**20
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from PIL import Image
 
@@ -9,6 +11,11 @@ from curation_assets.images.sharpness import sharpness
 from curation_assets_tests.curate import drawn
 
 BLURRED, SHARP = 0.42, 0.6
+
+
+@cache
+def texture(size: tuple[int, int]) -> Image.Image:
+    return drawn.texture(size)
 
 
 def of(image: Image.Image) -> float:
@@ -20,13 +27,13 @@ def of(image: Image.Image) -> float:
 @pytest.mark.parametrize("share", [0.01, 0.02])
 @pytest.mark.parametrize("side", [4000, 2000, 300])
 def test_blur_is_found_at_any_size(side: int, share: float) -> None:
-    photograph = drawn.texture((side, side * 3 // 4))
+    photograph = texture((side, side * 3 // 4))
     assert of(drawn.blurred(photograph, share)) < BLURRED < SHARP < of(photograph)
 
 
-@pytest.mark.parametrize("share", [0.002, 0.005, 0.01])
+@pytest.mark.parametrize("share", [0.002, 0.01])
 def test_half_the_size_scores_alike(share: float) -> None:
-    photograph = drawn.blurred(drawn.texture((4000, 3000)), share)
+    photograph = drawn.blurred(texture((4000, 3000)), share)
     half = photograph.resize((2000, 1500), Image.Resampling.LANCZOS)
     assert of(half) == pytest.approx(of(photograph), abs=0.02)
 

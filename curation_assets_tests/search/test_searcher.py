@@ -21,6 +21,8 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.filters import make_filter
 from curation_assets.search.query import Like, Picture, Query, Text
+from curation_assets.settings import load_settings
+from curation_assets_tests.conftest import copy_registry, jpeg
 
 Fill = Callable[..., list[Path]]
 
@@ -28,6 +30,22 @@ Fill = Callable[..., list[Path]]
 def embedded(ready: Pipeline) -> Pipeline:
     run_pipeline(ready, LogProgress(), curate=False)
     return ready
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pipeline:
+    """Two folders of photographs, everything embedded; tests only look at it."""
+    home = tmp_path_factory.mktemp("searcher")
+    for folder, seeds in (("a", range(12)), ("b/c", range(100, 103))):
+        (home / "images" / folder).mkdir(parents=True)
+        for number, seed in enumerate(seeds):
+            (home / "images" / folder / f"photo_{number:04}.jpg").write_bytes(jpeg(seed))
+    copy_registry(registered_model, home / "mlflow")
+    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
+    return embedded(Pipeline(settings))
+
+
+IN_A = [f"a/photo_{index:04}.jpg" for index in range(12)]
 
 
 def cosines(pipeline: Pipeline, query: np.ndarray) -> dict[str, float]:  # type: ignore[type-arg]
@@ -40,25 +58,21 @@ def best(scores: dict[str, float], k: int) -> list[str]:
     return sorted(scores, key=lambda path: (-round(scores[path], 5), path))[:k]
 
 
-def test_a_text_finds_the_images_whose_vectors_lie_nearest(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 4)
-    fill("b/c", 3)
-    pipeline = embedded(ready)
-    (query,) = pipeline.encoders.load(pipeline.registry.champion()).embed_texts(["rust on a leaf"])
-    scores = cosines(pipeline, query)
-    found = pipeline.searcher.search("rust on a leaf", 5)
+def test_a_text_finds_the_images_whose_vectors_lie_nearest(made: Pipeline) -> None:
+    (query,) = made.encoders.load(made.registry.champion()).embed_texts(["rust on a leaf"])
+    scores = cosines(made, query)
+    found = made.searcher.search("rust on a leaf", 5)
     assert found.rows["relative_path"].to_list() == best(scores, 5)
     assert found.rows["score"].to_list() == pytest.approx([scores[p] for p in best(scores, 5)], abs=1e-5)
-    assert (found.total, found.behind) == (7, None)
+    assert (found.total, found.behind) == (15, None)
 
 
-def test_pages_follow_each_other_without_gap_or_repeat(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 7)
-    searcher = embedded(ready).searcher
-    whole = searcher.search("an orange", 7).rows["relative_path"].to_list()
-    pages = [searcher.search("an orange", 3, offset=offset).rows["relative_path"].to_list() for offset in (0, 3, 6, 9)]
-    assert [path for page in pages for path in page] == whole
-    assert sorted(whole) == [f"a/photo_{index:04}.jpg" for index in range(7)]
+def test_pages_follow_each_other_without_gap_or_repeat(made: Pipeline) -> None:
+    searcher = made.searcher
+    whole = searcher.search("an orange", 12, folder="a").rows["relative_path"].to_list()
+    pages = [searcher.search("an orange", 5, offset=offset, folder="a").rows for offset in (0, 5, 10, 15)]
+    assert [path for page in pages for path in page["relative_path"]] == whole
+    assert sorted(whole) == IN_A
 
 
 def test_pages_of_many_copies_follow_the_order_of_their_paths(ready: Pipeline, fill: Fill, images: Path) -> None:
@@ -76,19 +90,17 @@ def test_pages_of_many_copies_follow_the_order_of_their_paths(ready: Pipeline, f
 
 
 @pytest.mark.parametrize("where", ["true", "1 = 1", "MAX(size_bytes) > 0", "COUNT(*) > 0", "size_bytes > 0"])
-def test_a_condition_that_all_images_meet_lets_all_through(ready: Pipeline, fill: Fill, where: str) -> None:
-    fill("a", 4)
-    searcher = embedded(ready).searcher
-    assert searcher.search("leaf", 9, where=where).total == 4
-    assert searcher.search(k=9, where=where).total == 4
+def test_a_condition_that_all_images_meet_lets_all_through(made: Pipeline, where: str) -> None:
+    searcher = made.searcher
+    assert searcher.search("leaf", 9, where=where).total == 15
+    assert searcher.search(k=9, where=where).total == 15
     assert searcher.search(k=9, where=f"NOT ({where})").total == 0
 
 
-def test_a_filter_comes_before_the_ranking_so_that_k_images_come_back(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 20)
-    fill("rare", 3)
-    found = embedded(ready).searcher.search("an orange", 3, folder="rare")
-    assert (found.rows["folder"].to_list(), found.total) == (["rare"] * 3, 3)
+def test_a_filter_comes_before_the_ranking_so_that_k_images_come_back(made: Pipeline) -> None:
+    assert made.searcher.search("an orange", 3).rows["folder"].to_list() != ["b/c"] * 3
+    found = made.searcher.search("an orange", 3, folder="b/c")
+    assert (found.rows["folder"].to_list(), found.total) == (["b/c"] * 3, 3)
 
 
 def test_without_a_query_images_come_by_path_bad_ones_too(ready: Pipeline, fill: Fill, images: Path) -> None:
@@ -118,17 +130,17 @@ def test_more_like_this_leaves_out_the_image_itself_and_finds_its_copy_first(
     assert searcher.exact_duplicates(found.index, "a/photo_0000.jpg")["relative_path"].to_list() == ["a/copy.jpg"]
 
 
-def test_an_image_file_finds_the_stored_image_of_the_same_pixels(ready: Pipeline, fill: Fill) -> None:
-    paths = fill("a", 5)
-    searcher = embedded(ready).searcher
-    picture = searcher.embed_image(paths[3].read_bytes(), DecodeOptions(10**6), "photo")
+def test_an_image_file_finds_the_stored_image_of_the_same_pixels(made: Pipeline) -> None:
+    searcher = made.searcher
+    photo = (made.settings.images_root / IN_A[3]).read_bytes()
+    picture = searcher.embed_image(photo, DecodeOptions(10**6), "photo")
     found = searcher.search(Query((picture,)), 1)
     assert found.rows["relative_path"].to_list() == ["a/photo_0003.jpg"]
     assert found.provenance()["query"] == [{"image": "photo", "weight": 1.0}]
     with pytest.raises(CurationError, match="photo: not an image"):
         searcher.embed_image(b"text", DecodeOptions(10**6), "photo")
     with pytest.raises(CurationError, match="photo: 64 x 48 pixels are more than the 100 that are allowed"):
-        searcher.embed_image(paths[3].read_bytes(), DecodeOptions(100), "photo")
+        searcher.embed_image(photo, DecodeOptions(100), "photo")
 
 
 def test_an_index_behind_its_tables_answers_and_says_so(ready: Pipeline, fill: Fill) -> None:
@@ -167,7 +179,9 @@ def test_a_lake_that_was_made_anew_is_not_searched_by_the_old_index(ready: Pipel
     assert Pipeline(pipeline.settings).searcher.search("anything", 9).rows["folder"].to_list() == ["b"]
 
 
-def test_an_earlier_version_of_the_table_is_searched_as_it_was(ready: Pipeline, fill: Fill) -> None:
+def test_an_earlier_version_of_the_table_is_searched_as_it_was_until_its_files_are_vacuumed(
+    ready: Pipeline, fill: Fill
+) -> None:
     gone = fill("a", 3)[1]
     pipeline = embedded(ready)
     then = pipeline.tables.embeddings.newest_version()
@@ -186,17 +200,13 @@ def test_an_earlier_version_of_the_table_is_searched_as_it_was(ready: Pipeline, 
     ]
     with pytest.raises(CurationError, match="no 999"):
         searcher.search("anything", table_version=999)
-
-
-def test_as_of_goes_by_the_commits_and_not_by_the_times_of_files(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 2)
-    pipeline = embedded(ready)
-    then = pipeline.tables.embeddings.newest_version()
-    fill("b", 1)
-    embedded(pipeline)
     for file in (pipeline.tables.directory.path / "_delta_log").iterdir():
-        os.utime(file)  # a lake that was copied
-    assert pipeline.searcher.search("anything", 10, table_version=then).total == 2
+        os.utime(file)  # a lake that was copied: it goes by the commits and not by the times of files
+    assert Pipeline(pipeline.settings).searcher.search("anything", 10, table_version=then).total == 3
+    for table in (pipeline.tables.embeddings, pipeline.tables.directory):
+        DeltaTable(str(table.path)).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    with pytest.raises(CurationError, match="can't be read"):
+        Pipeline(pipeline.settings).searcher.search("anything", table_version=then)
 
 
 def test_the_index_follows_when_every_image_is_gone_and_when_they_come_back(
@@ -218,36 +228,20 @@ def test_the_index_follows_when_every_image_is_gone_and_when_they_come_back(
     assert ready.searcher.search("anything", 9).total == 2  # an empty index is brought in line by whoever asks
 
 
-def test_a_picture_of_another_model_is_refused(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 2)
-    embedded(ready)
+def test_a_picture_of_another_model_is_refused(made: Pipeline) -> None:
     picture = Picture(np.eye(1, 128, dtype=np.float32)[0], "another", "photo.jpg")
     with pytest.raises(CurationError, match=r"photo\.jpg was embedded with another model"):
-        ready.searcher.search(Query((picture,)))
+        made.searcher.search(Query((picture,)))
 
 
-def test_an_image_named_twice_counts_once(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 4)
-    found = embedded(ready).searcher.search(Query((Like("a/photo_0000.jpg"), Like("a/photo_0000.jpg"))), 9)
-    assert (len(found.rows), found.total) == (3, 3)
+def test_an_image_named_twice_counts_once(made: Pipeline) -> None:
+    found = made.searcher.search(Query((Like("a/photo_0000.jpg"), Like("a/photo_0000.jpg"))), 20)
+    assert (len(found.rows), found.total) == (14, 14)
 
 
-def test_a_filter_and_conditions_at_once_are_refused(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 1)
+def test_a_filter_and_conditions_at_once_are_refused(made: Pipeline) -> None:
     with pytest.raises(CurationError, match="not both"):
-        embedded(ready).searcher.search(filter=make_filter(folder="a"), name="x")
-
-
-def test_a_version_whose_files_were_vacuumed_is_one_clear_error(ready: Pipeline, fill: Fill) -> None:
-    gone = fill("a", 3)[1]
-    pipeline = embedded(ready)
-    then = pipeline.tables.embeddings.newest_version()
-    gone.unlink()
-    embedded(pipeline)
-    for table in (pipeline.tables.embeddings, pipeline.tables.directory):
-        DeltaTable(str(table.path)).vacuum(0, dry_run=False, enforce_retention_duration=False)
-    with pytest.raises(CurationError, match="can't be read"):
-        pipeline.searcher.search("anything", table_version=then)
+        made.searcher.search(filter=make_filter(folder="a"), name="x")
 
 
 def other_model(pipeline: Pipeline) -> Path:
@@ -282,15 +276,13 @@ def test_searching_without_a_model_is_one_error(pipeline: Pipeline) -> None:
         pipeline.searcher.search("anything")
 
 
-def test_each_image_gets_the_nearest_label_and_its_margin(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 4)
-    fill("b", 2)
-    pipeline = embedded(ready)
+def test_each_image_gets_the_nearest_label_and_its_margin(made: Pipeline) -> None:
+    pipeline = made
     texts = ["a healthy leaf", "an orange", "a field"]
     found = pipeline.searcher.labels(texts, folder="a")
     vectors = pipeline.encoders.load(pipeline.registry.champion()).embed_texts(texts)
     scores = [cosines(pipeline, vector) for vector in vectors]
-    assert found["relative_path"].to_list() == [f"a/photo_{index:04}.jpg" for index in range(4)]
+    assert found["relative_path"].to_list() == IN_A
     for path, _, label, score, margin in found.iter_rows():
         first, second = sorted((of_text[path] for of_text in scores), reverse=True)[:2]
         assert score == pytest.approx(first, abs=1e-5)
@@ -303,10 +295,8 @@ def test_each_image_gets_the_nearest_label_and_its_margin(ready: Pipeline, fill:
             pipeline.searcher.labels(wrong)
 
 
-def test_previews_are_those_of_the_table(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 2)
-    fill("b", 2)
-    pipeline = embedded(ready)
+def test_previews_are_those_of_the_table(made: Pipeline) -> None:
+    pipeline = made
     index = pipeline.searcher.open()
     expected = dict(pipeline.tables.directory.snapshot().read(["relative_path", "preview"]).drop("_file").iter_rows())
     assert pipeline.searcher.previews(index, [*expected, "nowhere.jpg"]) == expected
@@ -343,11 +333,8 @@ def test_many_threads_search_while_the_index_is_refreshed(ready: Pipeline, fill:
     assert failures == []
 
 
-def test_what_was_searched_can_be_searched_again(ready: Pipeline, fill: Fill) -> None:
-    fill("a", 3)
-    found = embedded(ready).searcher.search(
-        Query((Text("rust", 2.0), Text("soil", -1.0))), folder="a", where="width > 1"
-    )
+def test_what_was_searched_can_be_searched_again(made: Pipeline) -> None:
+    found = made.searcher.search(Query((Text("rust", 2.0), Text("soil", -1.0))), folder="a", where="width > 1")
     said = found.provenance()
     assert said["query"] == [{"text": "rust", "weight": 2.0}, {"text": "soil", "weight": -1.0}]
     assert said["filter"] == {"folder": ["a"], "where": "width > 1"}

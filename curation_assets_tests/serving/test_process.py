@@ -33,6 +33,7 @@ from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
 from curation_assets.serving.server import serve as serve_model
 from curation_assets.settings import load_settings
+from curation_assets_tests.processes import Begun
 from curation_assets_tests.serving.conftest import encoded
 
 pytestmark = pytest.mark.slow
@@ -44,16 +45,17 @@ from curation_assets.cli import main
 from curation_assets.clip.encoder import Encoder
 
 real, long = Encoder.embed_texts, sys.argv.pop(1)
-Encoder.embed_texts = lambda self, texts: time.sleep(120 * (long in texts)) or real(self, texts)
+if long:
+    Encoder.embed_texts = lambda self, texts: time.sleep(120 * (long in texts)) or real(self, texts)
 main()
-"""  # the command, with a model that takes two minutes for one text
+"""  # the command; given a text, with a model that takes two minutes for it
 
 
 @dataclass
 class Server:
     """A running ``curation serve``."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Begun
     log: Path
     port: int
 
@@ -84,19 +86,24 @@ def environment(registry: Path, **env: str) -> dict[str, str]:
 
 @contextmanager
 def servers(logs: Path, registry: Path) -> Iterator[Serve]:
-    """Start servers of the registered model, each on a free port."""
+    """Start servers of the registered model, each on a free port.
+
+    The installed command takes seconds to import what a fork has, which can't start workers.
+    """
     with ExitStack() as stack:
 
-        def start(*arguments: str, slow: str = "", **env: str) -> Server:
+        def start(*arguments: str, slow: str = "", installed: bool = False, **env: str) -> Server:
             log = logs / f"{len(list(logs.glob('*.log')))}.log"
-            with log.open("w") as err:
-                process = subprocess.Popen(
-                    [*([sys.executable, "-c", SLOW, slow] if slow else [CURATION]), "serve", "--port", "0", *arguments],
-                    env=environment(registry, **env),
-                    stderr=err,
-                    text=True,
-                    start_new_session=True,
-                )
+            log.touch()
+            call, given = ["serve", "--port", "0", *arguments], environment(registry, **env)
+            process: subprocess.Popen[str] | Begun
+            if installed:
+                with log.open("w") as err:
+                    process = subprocess.Popen(
+                        [CURATION, *call], env=given, stderr=err, text=True, start_new_session=True
+                    )
+            else:
+                process = Begun(SLOW, slow, *call, env=given, stderr=log)
             stack.callback(stop, process)
             deadline = time.monotonic() + 120
             while (told := re.search(r"at http://\S+:(\d+)/invocations", log.read_text())) is None:
@@ -121,10 +128,10 @@ def serve(tmp_path: Path, registered_model: Path) -> Iterator[Serve]:
 def server(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Iterator[Server]:
     """A server as it is without options, for tests after which it is as before."""
     with servers(tmp_path_factory.mktemp("server"), registered_model) as start:
-        yield start()
+        yield start(installed=True)
 
 
-def stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str] | Begun) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -216,7 +223,7 @@ def finishes_what_it_has(server: Server, number: int, workers: int) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_ctrl_c_ends_a_server_that_has_work_for_long(serve: Serve, workers: str) -> None:
     slow = "" if workers == "2" else "pause"  # of a worker the unfinished upload is enough
-    server = serve("--workers", workers, slow=slow)
+    server = serve("--workers", workers, slow=slow, installed=not slow)
     children = psutil.Process(server.process.pid).children(recursive=True)
     with uploads(server, 1), ThreadPoolExecutor(1) as threads:
         if slow:
@@ -233,7 +240,7 @@ def test_a_second_ctrl_c_ends_a_server_that_has_work_for_long(serve: Serve, work
 
 
 def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker_and_all_finish_what_they_have(serve: Serve) -> None:
-    server = serve("--workers", "2")
+    server = serve("--workers", "2", installed=True)
     workers = [child for child in psutil.Process(server.process.pid).children() if "spawn_main" in str(child.cmdline())]
     assert len(workers) == 2
     with ThreadPoolExecutor(8) as threads:
@@ -254,7 +261,8 @@ def test_numbers_of_all_workers_are_added_up_and_outlive_a_worker_and_all_finish
 
 
 def test_a_token_opens_other_addresses_and_whoever_sends_too_much_reads_why(serve: Serve) -> None:
-    server = serve("--host", "0.0.0.0", CURATION_SERVE_TOKEN="a-secret-token", CURATION_SERVE_MAX_BODY_BYTES="1000000")
+    limit = {"CURATION_SERVE_MAX_BODY_BYTES": "1000000"}
+    server = serve("--host", "0.0.0.0", installed=True, CURATION_SERVE_TOKEN="a-secret-token", **limit)
     known = {"Authorization": "Bearer a-secret-token"}
     assert server.ask("/invocations", {"inputs": ["a"]})[0] == 401
     assert server.ask("/invocations", {"inputs": ["a" * 3_000_000]}, **known)[0] == 413
