@@ -23,6 +23,7 @@ from curation_assets.lake.storage import Storage, storage_of
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress
+from curation_assets.scan.comparison import ComparedNotes
 from curation_assets.tables import Tables
 
 _NOTE = "_forgetting.json"  # beside the tables
@@ -163,6 +164,8 @@ def _remove(pipeline: Pipeline, told: Forgotten, wanted: Wanted, progress: Progr
         forget_in_versions(tables.datasets, wanted.rows(spec), wanted.mentions(spec), told.paths, progress)
         _delete_all_earlier(tables.datasets, wanted)
     _empty_derived(pipeline)
+    with explained((OSError,), lambda reason: f"what was noted of scans can't be written: {reason}"):
+        ComparedNotes(tables.directory.storage).forget(set(told.paths))
     if (one := found.get(tables.directory.path.name)) is not None:
         remove_rows(tables.directory, one, wanted, progress)
         earlier = find(tables.directory, wanted).paths

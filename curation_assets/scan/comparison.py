@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
 
 import polars as pl
 
@@ -58,6 +59,17 @@ class ComparedNotes:
             OSError: it can't be written.
         """
         self._storage.put_whole(self._path(folder), json.dumps(asdict(compared)).encode())
+
+    def forget(self, paths: Collection[str]) -> None:
+        """Name none of these files: where one was the last, those of the same ctime are compared again.
+
+        Raises:
+            OSError: a note can't be written.
+        """
+        for folder in sorted({str(parent) for path in paths for parent in PurePosixPath(path).parents}):
+            noted = self.read(folder)
+            if noted.path in paths:
+                self.write(folder, replace(noted, ctime_ns=noted.ctime_ns - 1, path=""))
 
     @staticmethod
     def _path(folder: str) -> str:

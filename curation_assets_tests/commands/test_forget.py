@@ -21,6 +21,7 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.review.problem_queue import ProblemQueue
 from curation_assets.review.samples import draw_sample
+from curation_assets.scan.comparison import Compared, ComparedNotes
 from curation_assets_tests.commands.conftest import Curation
 
 RECIPE = """
@@ -61,6 +62,10 @@ def lived_in(curation: Curation, lake: Pipeline, recipes: Path) -> Pipeline:
     for folder, name in (("with", "a.jpg"), ("without", "c.jpg")):
         assert curation("search", "--name", name, "--export-images", str(place / folder))[0] == 0
     shutil.rmtree(place / "with")
+    # As a scan notes them that compared files by their hash: which is the last of a folder is up to the disk.
+    notes = ComparedNotes(lake.tables.directory.storage)
+    for path in ("miner/copy.jpg", "rust/d.jpg"):
+        notes.write(path.partition("/")[0], Compared(5, path))
     return lake
 
 
@@ -111,6 +116,8 @@ def test_nothing_is_left_of_images_and_of_others_all(
     rows = {one["table"].removeprefix("crop_images_directory"): one["rows"] for one in told["tables"]}
     assert (rows[""], rows["_decisions"], rows["_datasets"], rows["_samples"]) == (2, 3, 3, 3)
     assert traces(lived_in, contents, GOES) == []
+    notes = ComparedNotes(tables.directory.storage)
+    assert [notes.read(folder) for folder in ("miner", "rust")] == [Compared(4), Compared(5, "rust/d.jpg")]
     assert [path for path in GOES if (lived_in.settings.images_root / path).exists()] == []
     # The others are all there: in the tables, and in the version, also one that is gone from the tables.
     paths = tables.directory.latest().read(["relative_path"])["relative_path"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -112,11 +113,12 @@ def window_of(browser: Browser) -> Callable[..., Page]:
 
 
 @pytest.fixture
-def visit(serve: Callable[..., str], window_of: Callable[..., Page], address: str) -> Iterator[Open]:
+def visit(serve: Callable[..., str], window_of: Callable[..., Page], address: str, tmp_path: Path) -> Iterator[Open]:
     """Open windows on the gallery; at the end none may have met an error or broken the policy.
 
-    They close before what is served, of which they ask every few seconds.
+    They close before what is served, of which they ask every few seconds, and before its files are removed.
     """
+    del tmp_path
     visits: list[Visit] = []
 
     def opened(width: int = 1440, at: str = address, **options: Any) -> Visit:
