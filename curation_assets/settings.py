@@ -116,6 +116,27 @@ def _json_object(value: Any) -> Any:
     return {key: json.dumps(one) if isinstance(one, bool | int | float) else one for key, one in value.items()}
 
 
+def _people(value: Any) -> Any:
+    """Names and tokens; what is said of a wrong one holds no token."""
+    wanted = 'give a JSON object of names and tokens, for example {"Ana": "a long secret"}'
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(wanted) from None
+    if not isinstance(value, dict):
+        raise ValueError(wanted)
+    tokens = [each.get_secret_value() if isinstance(each, SecretStr) else each for each in value.values()]
+    for name, token in zip(value, tokens, strict=True):
+        if not name.strip() or len(name) > 100:
+            raise ValueError("a name has 1 to 100 characters")
+        if not isinstance(token, str) or not token:
+            raise ValueError(f"the token of {name!r} is no text; {wanted}")
+    if len(set(tokens)) < len(tokens):
+        raise ValueError("two people have the same token, so it would not say who decides")
+    return {name.strip(): token for name, token in zip(value, tokens, strict=True)}
+
+
 def _band_numbers(value: Any) -> Any:
     if isinstance(value, str):
         value = value.split(",") if value.strip() else None
@@ -226,6 +247,7 @@ def _annotation_sources(value: Any) -> Any:
 AnnotationSources = Annotated[tuple[Any, ...], NoDecode, BeforeValidator(_annotation_sources)]
 JsonObject = Annotated[dict[str, str], NoDecode, BeforeValidator(_json_object)]
 Limits = Annotated[dict[str, float], NoDecode, BeforeValidator(_limits)]
+People = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_people)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -537,6 +559,13 @@ class Settings(BaseSettings):
     gallery_token: SecretStr | None = Field(
         None, min_length=1, description="that visitors of `curation gallery` give; needed to listen beyond this machine"
     )
+    gallery_tokens: People = Field(
+        default_factory=dict,
+        description=(
+            "tokens of people, each of which says who decides: a JSON object of names and tokens, for example "
+            '`{"Ana": "a long secret"}`; besides `CURATION_GALLERY_TOKEN` or without'
+        ),
+    )
     gallery_dagster_url: str = Field(
         "", description="address of Dagster's UI, for links from an image to its partition"
     )
@@ -714,7 +743,7 @@ def source_key(model_source: str) -> str:
     return str(path.relative_to(project_dir()) if path.is_relative_to(project_dir()) else path)
 
 
-_MAY_HOLD_KEYS = ("spark_conf", "storage_options", "serve_token", "gallery_token")
+_MAY_HOLD_KEYS = ("spark_conf", "storage_options", "serve_token", "gallery_token", "gallery_tokens")
 
 
 def load_settings(**overrides: Any) -> Settings:

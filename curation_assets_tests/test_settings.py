@@ -11,6 +11,7 @@ import pytest
 
 import curation_assets
 from curation_assets import settings_page
+from curation_assets.defs.resources import CurationResource
 from curation_assets.errors import CurationError
 from curation_assets.settings import Settings, load_settings, project_dir, source_key
 
@@ -274,6 +275,32 @@ def test_the_page_names_every_setting_once() -> None:
     assert {f"| `CURATION_{name.upper()}` |" for name in Settings.model_fields} == {
         line[: line.index("|", 1) + 1] for line in page.splitlines() if line.startswith("| `CURATION_")
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("SECRET", "JSON object of names and tokens"),
+        ('["SECRET"]', "JSON object of names and tokens"),
+        ('{"Ana": ["SECRET"]}', "the token of 'Ana' is no text"),
+        ('{"Ana": ""}', "the token of 'Ana' is no text"),
+        ('{" ": "SECRET"}', "a name has 1 to 100 characters"),
+        ('{"Ana": "SECRET", "Bo": "SECRET"}', "two people have the same token"),
+    ],
+)
+def test_wrong_tokens_of_people_are_told_without_them(value: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_GALLERY_TOKENS", value)
+    with pytest.raises(CurationError, match=f"^CURATION_GALLERY_TOKENS: .*{why}") as raised:
+        load_settings()
+    assert "SECRET" not in str(raised.value)
+
+
+def test_tokens_of_people_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURATION_GALLERY_TOKENS", '{" Ana ": "SECRET"}')
+    settings = load_settings()
+    assert {name: token.get_secret_value() for name, token in settings.gallery_tokens.items()} == {"Ana": "SECRET"}
+    assert "SECRET" not in repr(settings)
+    assert "SECRET" not in repr(CurationResource.of(settings).settings)
 
 
 @pytest.mark.parametrize("value", ['{"fs.key": "SECRET",', '["SECRET"]', '{"fs.key": ["SECRET"]}', "fs.key=SECRET"])

@@ -24,7 +24,8 @@ class CurationResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @classmethod
     def of(cls, settings: Settings) -> CurationResource:
         """The resource for some settings, without the secrets: those that a step needs are in its environment."""
-        dumped = settings.model_dump(mode="json", exclude={"serve_token", "gallery_token", "storage_options"})
+        secret = {"serve_token", "gallery_token", "gallery_tokens", "storage_options"}
+        dumped = settings.model_dump(mode="json", exclude=secret)
         shown = {name: value for name, value in dumped.items() if value is not None}  # Dagster's maps hold no null
         if settings.engine != "spark":
             return CurationResource(settings=shown)

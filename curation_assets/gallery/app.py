@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -45,12 +45,15 @@ _VENDOR = {
 }
 
 
-def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: bool = True) -> ASGIApp:
+def create_app(
+    gallery: Gallery, *, tokens: Mapping[str, str | None] | None = None, hosts_checked: bool = True
+) -> ASGIApp:
     """The application.
 
     Args:
         gallery: what it shows.
-        token: visitors have to give; None admits everyone.
+        tokens: visitors have to give one of them; of each the person whose it is, or None where it is everybody's. None
+            admit everyone.
         hosts_checked: whether only names of this machine itself are answered to.
     """
 
@@ -75,13 +78,13 @@ def create_app(gallery: Gallery, *, token: str | None = None, hosts_checked: boo
     app.add_exception_handler(Exception, _failed)
     app.add_middleware(PanicsAsErrors)
     app.state.gallery = gallery
-    app.state.token = token
+    app.state.tokens = dict(tokens or {})
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
     app.include_router(pages.router)
     app.include_router(api.router)
     app.add_api_route("/vendor/{name}", _vendor, include_in_schema=False)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)
-    return HeadAsGet(Guard(app, token, hosts_checked))
+    return HeadAsGet(Guard(app, app.state.tokens, hosts_checked))
 
 
 async def _static(name: str, request: Request) -> Response:

@@ -75,7 +75,8 @@ def render(template: str, request: Request, status: int = 200, **values: Any) ->
     state = request.app.state
     shared = {
         "here": request.url.path,
-        "has_token": state.token is not None,
+        "has_token": bool(state.tokens),
+        "reviewer": request.scope.get(security.REVIEWER),
         "lake": state.gallery.lake,
         "first_answers": [],  # addresses that the page's script will ask for first, as it writes them
     }
@@ -259,7 +260,7 @@ def docs_page(request: Request) -> Response:
 @router.get("/login")
 def login_page(request: Request, next: str = "/") -> Response:
     """The form that asks for the token."""
-    if request.app.state.token is None:
+    if not request.app.state.tokens:
         return RedirectResponse("/", 303)
     return render("login.html", request, next=security.way_back(next), problem=None)
 
@@ -267,7 +268,7 @@ def login_page(request: Request, next: str = "/") -> Response:
 @router.post("/login")
 async def log_in(request: Request) -> Response:
     """Its answer."""
-    answer = await security.log_in(request, request.app.state.token)
+    answer = await security.log_in(request, request.app.state.tokens)
     if isinstance(answer, Response):
         return answer
     back, problem = answer

@@ -230,7 +230,12 @@ class DecisionsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field(min_length=1, max_length=100, pattern=r"\S", description="Who decides.")
+    by: str = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"\S",
+        description="Who decides; a token of a person's own says so instead.",
+    )
     decisions: list[Decided] = Field(min_length=1, max_length=10_000)
 
 

@@ -382,6 +382,7 @@ class SampleBand(BaseModel):
     right: int = Field(description="With the problem: removed.")
     wrong: int = Field(description="Without it: kept.")
     unsure: int = Field(description="Nobody could tell; they count as what is worse.")
+    gone: int = Field(description="Gone before anybody looked; they count as what is worse.")
     most_wrong: float | None = Field(description="Share without the problem, at most; null before it is done.")
     most_right: float | None = Field(description="Share with the problem, at most; null before it is done.")
 

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,6 +31,7 @@ _HEADERS = {
 }
 MOST_BODY_BYTES = 64_000_000  # of anything but an image, which has a limit of its own: a million keys or so
 COOKIE = "curation_gallery"
+REVIEWER = "curation.reviewer"  # in a request's scope: whose the visitor's token is
 _COOKIE_DAYS = 30
 _MOST_LOGIN_BYTES = 10_000
 _LOGIN_SECONDS = 20
@@ -44,14 +46,15 @@ class Guard:
 
     Args:
         app: that answers.
-        token: visitors have to give; None admits everyone.
+        tokens: visitors have to give one of them, and whose each is; without any everyone is admitted. The person of a
+            visitor's is in the request's scope as ``REVIEWER``.
         hosts_checked: only names of this machine itself are answered to, since another name that leads here was made
             by a stranger to get at this gallery through a visitor's browser.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts_checked: bool) -> None:
+    def __init__(self, app: ASGIApp, tokens: Mapping[str, str | None], hosts_checked: bool) -> None:
         self._app = app
-        self._token = token
+        self._tokens = tokens
         self._hosts_checked = hosts_checked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,24 +103,27 @@ class Guard:
             return _problem(
                 413, f"the body is larger than {MOST_BODY_BYTES:,} bytes, the limit", {"Connection": "close"}
             )
-        if self._token is None or path.startswith(_OPEN) or self._is_known(headers):
+        token = self._token_of(headers)
+        if token is not None:
+            scope[REVIEWER] = self._tokens[token]
+        if not self._tokens or path.startswith(_OPEN) or token is not None:
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             asked = path + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
             return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
         return _problem(401, "this gallery wants its token: `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"})
 
-    def _is_known(self, headers: Headers) -> bool:
-        assert self._token is not None
+    def _token_of(self, headers: Headers) -> str | None:
+        """Which token a visitor has; None without."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(given.strip().encode("latin-1"), self._token.encode())
+            return _same(given.strip().encode("latin-1"), {token: token for token in self._tokens})
         # Of any other scheme it is a proxy's business. Other programs of this host set cookies of any form.
         cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-        return hmac.compare_digest(cookie.encode("utf-8", "replace"), _proof(self._token).encode())
+        return _same(cookie.encode("utf-8", "replace"), {_proof(token): token for token in self._tokens})
 
 
-async def log_in(request: Request, token: str | None) -> Response | tuple[str, str]:
+async def log_in(request: Request, tokens: Collection[str]) -> Response | tuple[str, str]:
     """Answer the login form: with a cookie and the way back, or with the way back and what was wrong."""
     body = bytearray()
     try:
@@ -130,7 +136,8 @@ async def log_in(request: Request, token: str | None) -> Response | tuple[str, s
         return "/", "the token took too long to arrive"
     form = parse_qs(body.decode("utf-8", "replace"))
     given, back = form.get("token", [""])[0], way_back(form.get("next", ["/"])[0])
-    if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+    token = _same(given.encode(), {token: token for token in tokens})
+    if tokens and token is None:
         async with _guessing:  # one wrong guess at a time, however many connections guess
             await asyncio.sleep(_PAUSE_SECONDS)
         return back, "that is not this gallery's token"
@@ -145,6 +152,12 @@ async def log_in(request: Request, token: str | None) -> Response | tuple[str, s
             secure=request.url.scheme == "https",
         )
     return answer
+
+
+def _same(given: bytes, known: Mapping[str, str]) -> str | None:
+    """What a given secret stands for; however much of one it is, that takes as long."""
+    found = [of for secret, of in known.items() if hmac.compare_digest(given, secret.encode())]
+    return found[0] if found else None
 
 
 def way_back(path: str) -> str:

@@ -34,6 +34,7 @@ class Band:
         right: drawn, and found to have the problem.
         wrong: drawn, and found not to.
         unsure: drawn, and nobody could tell; they count as what is worse.
+        gone: drawn, and gone before anybody looked; they do too.
     """
 
     first: float
@@ -44,6 +45,7 @@ class Band:
     right: int = 0
     wrong: int = 0
     unsure: int = 0
+    gone: int = 0
 
     @property
     def looked_at(self) -> int:
@@ -52,16 +54,16 @@ class Band:
 
     @property
     def is_done(self) -> bool:
-        """Whether all that were drawn were looked at: no bound is stated before."""
-        return self.looked_at == self.drawn
+        """Whether all that were drawn and are there were looked at: no bound is stated before."""
+        return self.looked_at + self.gone == self.drawn
 
     def most_wrong(self, confidence: float = CONFIDENCE) -> float | None:
         """The largest share of images without the problem that the band may have; None before it is done."""
-        return self._most(self.wrong + self.unsure, confidence)
+        return self._most(self.wrong + self.unsure + self.gone, confidence)
 
     def most_right(self, confidence: float = CONFIDENCE) -> float | None:
         """The largest share of images with the problem that the band may have; None before it is done."""
-        return self._most(self.right + self.unsure, confidence)
+        return self._most(self.right + self.unsure + self.gone, confidence)
 
     def _most(self, found: int, confidence: float) -> float | None:
         if not self.is_done or not self.drawn:
@@ -77,6 +79,7 @@ class Suggestion:
 
     Attributes:
         images: that it names; ``looked_at`` of them, of which ``wrong`` don't have the problem.
+        gone: of those that were drawn; they count as wrong.
         most_wrong: share of them, at most, with the confidence.
     """
 
@@ -84,6 +87,7 @@ class Suggestion:
     images: int
     looked_at: int
     wrong: int
+    gone: int
     most_wrong: float
 
 
@@ -110,14 +114,14 @@ def suggestions(bands: Sequence[Band], confidence: float = CONFIDENCE) -> list[S
         bands: the worst first.
     """
     each = part_of(confidence, len(bands))
-    found, images, looked_at, wrong, most = list[Suggestion](), 0, 0, 0, 0.0
+    found, images, looked_at, wrong, gone, most = list[Suggestion](), 0, 0, 0, 0, 0.0
     for band in bands:
         bound = band.most_wrong(each)
         if bound is None:
             break
         images, looked_at = images + band.images, looked_at + band.looked_at
-        wrong, most = wrong + band.wrong + band.unsure, most + bound * band.images
-        found.append(Suggestion(band.last, images, looked_at, wrong, most / images))
+        wrong, gone, most = wrong + band.wrong + band.unsure, gone + band.gone, most + bound * band.images
+        found.append(Suggestion(band.last, images, looked_at, wrong, gone, most / images))
     return found
 
 

@@ -25,7 +25,8 @@ from curation_assets.review.label_queue import is_apart
 from curation_assets.review.problem_queue import IS_OF_PICTURE, ProblemQueue
 
 _SCHEMA = pl.Schema(SAMPLES.arrow_schema.remove_metadata())
-_QUEUED, _OF_LABEL = ["relative_path", "content_sha256", "at"], ["field", "given", "other_sha256"]
+_IMAGE = ["relative_path", "content_sha256"]
+_QUEUED, _OF_LABEL = [*_IMAGE, "at"], ["field", "given", "other_sha256"]
 _BAND = ["band", "first", "last", "flagged", "images"]
 MARK = "$.sample"  # of what was shown: the sample that was looked at when it was said
 
@@ -83,21 +84,24 @@ class Sample:
         rows = rows.filter(takes_back | shown.contains(self.sample_id, literal=True).fill_null(value=False))  # quick
         return rows.filter(takes_back | (shown.json_path_match(MARK) == self.sample_id).fill_null(value=False))
 
-    def bands(self, rows: pl.DataFrame) -> list[Band]:
+    def bands(self, rows: pl.DataFrame, there: pl.DataFrame | None = None) -> list[Band]:
         """The bands, the worst first, with what was found in each.
 
         Args:
             rows: all of the table of decisions.
+            there: ``relative_path`` and ``content_sha256`` of the images that can be looked at; None: all.
         """
-        told = (
-            self.said(rows)
-            .group_by(_BAND)
-            .agg(
-                drawn=pl.len(),
-                right=(pl.col("decided") == REMOVE).sum(),
-                wrong=(pl.col("decided") == KEEP).sum(),
-                unsure=(pl.col("decided") == UNSURE).sum(),
-            )
+        said = self.said(rows).with_columns(is_there=pl.lit(value=True))
+        if there is not None:
+            known = there.select(_IMAGE).filter(pl.col("content_sha256").is_in(said["content_sha256"].implode()))
+            known = known.unique().with_columns(is_there=pl.lit(value=True))
+            said = said.drop("is_there").join(known, on=_IMAGE, how="left", maintain_order="left")
+        told = said.group_by(_BAND).agg(
+            drawn=pl.len(),
+            right=(pl.col("decided") == REMOVE).sum(),
+            wrong=(pl.col("decided") == KEEP).sum(),
+            unsure=(pl.col("decided") == UNSURE).sum(),
+            gone=(pl.col("decided").is_null() & pl.col("is_there").is_null()).sum(),
         )
         return [Band(**row) for row in told.sort("band").drop("band").iter_rows(named=True)]
 

@@ -21,7 +21,8 @@ class Reviewed:
     Attributes:
         images: in them.
         looked_at: of these.
-        precision: share that has the problem, as far as the sample tells; who couldn't tell counts against it.
+        precision: share that has the problem, as far as the sample tells; what nobody could tell, and what is gone,
+            counts against it.
     """
 
     kind: str
@@ -30,23 +31,26 @@ class Reviewed:
     precision: float
 
 
-def reviewed(samples: Sequence[Sample], rows: pl.DataFrame, thresholds: Thresholds) -> list[Reviewed]:
+def reviewed(
+    samples: Sequence[Sample], rows: pl.DataFrame, thresholds: Thresholds, there: pl.DataFrame | None = None
+) -> list[Reviewed]:
     """Every kind that was measured, by name.
 
     Args:
         samples: the latest first.
         rows: all of the table of decisions.
+        there: as :meth:`Sample.bands` takes them.
     """
     found: dict[str, Reviewed] = {}
     for sample in samples:
         kind = KINDS[sample.kind]
         limit = thresholds[kind.name]
-        bands = [band for band in sample.bands(rows) if band.is_done and band.drawn]
+        bands = [band for band in sample.bands(rows, there) if band.is_done and band.looked_at]
         bands = [band for band in bands if (band.last <= limit if kind.is_low else band.last >= limit)]
         if kind.name in found or not bands:
             continue
         images = sum(band.images for band in bands)
-        right = sum(band.images * band.right / band.looked_at for band in bands)
+        right = sum(band.images * band.right / band.drawn for band in bands)
         looked_at = sum(band.looked_at for band in bands)
         found[kind.name] = Reviewed(kind.name, images, looked_at, right / images)
     return [found[name] for name in sorted(found)]
@@ -59,7 +63,9 @@ def precision_holds(tables: Tables, thresholds: Thresholds, kinds: Iterable[str]
         least: share of them.
     """
     rows = read_rows(tables.decisions)
-    told = {one.kind: one for one in reviewed(read_samples(tables.samples), rows, thresholds)}
+    samples = read_samples(tables.samples)
+    there = _there(tables, samples) if samples and tables.directory.exists() else None
+    told = {one.kind: one for one in reviewed(samples, rows, thresholds, there)}
     known = [told[kind] for kind in kinds if kind in told]
     if not known:
         return Outcome(True, "no kind of problem was measured yet; the gallery's page of one does that")
@@ -72,3 +78,10 @@ def precision_holds(tables: Tables, thresholds: Thresholds, kinds: Iterable[str]
     fine = f"of each kind that was measured {least:.0%} or more have it"
     said = f"{'; '.join(low)}: less than {least:.0%}; move the threshold" if low else fine
     return Outcome(not low, said, numbers)
+
+
+def _there(tables: Tables, samples: Sequence[Sample]) -> pl.DataFrame:
+    """Path and content of the images that were drawn, as far as they are in the lake."""
+    drawn = sorted({content for sample in samples for content in sample.rows["content_sha256"]})
+    where = pl.col("content_sha256").is_in(drawn)
+    return tables.directory.latest().read(["relative_path", "content_sha256"], where=where)

@@ -61,13 +61,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = 300) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = 300, pause: float = 1) -> Any:
     """Ask until the answer is true, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := condition():
             return answer
-        time.sleep(1)
+        time.sleep(pause)
     raise AssertionError(f"after {seconds:.0f} s still not: {what}")
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -82,8 +81,7 @@ def test_a_real_dagster_runs_sensor_and_backfill_and_survives_kill_and_cancellat
     for index in range(30):  # what follows a JPEG's end makes it another content
         (images / "oats" / f"{index:03}.jpg").write_bytes(large.getvalue() + index.to_bytes(2, "big"))
     run = wait_for("the sensor sees oats", lambda: dev.runs(partition="oats"))[0]["id"]
-    wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", EMBEDDINGS))
-    time.sleep(1)
+    wait_for("embedding has begun", lambda: _log_says(dev, run, "STEP_START", EMBEDDINGS), pause=0.1)
     dev.ask("mutation($id: String!) { terminateRun(runId: $id) { __typename } }", id=run)
     wait_for("the run is cancelled", lambda: dev.status(run) == "CANCELED")
     assert pipeline.tables.status(pipeline.selection.current()).filter(folder="oats")["embedded"].item() < 30

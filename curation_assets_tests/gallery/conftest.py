@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -171,8 +171,16 @@ def client(lake: Pipeline) -> TestClient:
     return client_of(lake)
 
 
-def client_of(pipeline: Pipeline, token: str | None = None, **options: Any) -> TestClient:
-    return TestClient(create_app(Gallery(pipeline), token=token), base_url=HERE, **options)
+Tokens = str | Mapping[str, str | None] | None
+
+
+def client_of(pipeline: Pipeline, token: Tokens = None, **options: Any) -> TestClient:
+    return TestClient(create_app(Gallery(pipeline), tokens=tokens(token)), base_url=HERE, **options)
+
+
+def tokens(token: Tokens) -> Mapping[str, str | None] | None:
+    """One that is everybody's, or whose each is."""
+    return {token: None} if isinstance(token, str) else token
 
 
 @pytest.fixture
@@ -220,9 +228,9 @@ def decide(client: TestClient, *decisions: dict[str, Any], by: str = "ann", **mo
 
 
 @contextmanager
-def serving(pipeline: Pipeline, token: str | None = None, port: int = 0) -> Iterator[str]:
+def serving(pipeline: Pipeline, token: Tokens = None, port: int = 0) -> Iterator[str]:
     """The gallery on a real socket; its address."""
-    app = create_app(Gallery(pipeline), token=token)
+    app = create_app(Gallery(pipeline), tokens=tokens(token))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
     listener = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, args=([listener],))

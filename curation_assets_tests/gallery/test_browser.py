@@ -18,7 +18,7 @@ import pytest
 from curation_assets.images.names import printable
 from curation_assets.pipeline import Pipeline
 from curation_assets_tests.gallery.browsing import Open, fits
-from curation_assets_tests.gallery.conftest import BOXED, HOSTILE, SCRIPT
+from curation_assets_tests.gallery.conftest import BOXED, HOSTILE, NEAR, SCRIPT
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Page, expect
@@ -401,6 +401,13 @@ def test_more_like_an_image_are_shown_and_searched(visit: Open, lake: Pipeline) 
     expect(strip).to_have_count(12)
     expect(strip.first).to_contain_text("copy.jpg")
     expect(page.locator(".plain-list:not(#decisions)")).to_have_text("kinds/copy.jpg")
+    page = window.go("/image?key=" + quote(NEAR[1]))
+    members = page.locator(".seen .strip .tile")
+    expect(members).to_have_count(2)
+    expect(members.nth(0)).to_contain_text("keep: ")
+    expect(members.nth(1)).to_contain_text("mirrored")
+    expect(members.locator("[aria-current=page]")).to_have_attribute("title", NEAR[1])
+    page = window.go("/image?key=" + quote("rice/photo_000.jpg"))
     page.get_by_role("link", name="More like this").click()
     count(page).to_contain_text("the nearest first")
     assert window.asked == {"like": ["rice/photo_000.jpg"]}

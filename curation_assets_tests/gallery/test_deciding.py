@@ -77,6 +77,17 @@ def test_one_key_each_and_the_next_comes_by_itself(visit: Open, own: Pipeline, s
     assert page.evaluate(said_so, ["Keep"] * 58) == page.evaluate(said_so, ["Keep"] * 58 + ["Can't tell"]) == ""
 
 
+def test_whose_token_says_who_decides_is_not_asked(visit: Open, own: Pipeline, serve: Callable[..., str]) -> None:
+    page = visit(at=serve(own, {"a secret of hers": "Ana"})).go(EVERYTHING)
+    page.get_by_label("Token").fill("a secret of hers")
+    page.keyboard.press("Enter")
+    page.locator("#begin").click()
+    expect(page.locator("#review .large img")).to_be_visible()
+    page.keyboard.press("k")
+    saved(page)
+    assert said(own) == [("keep", "Ana")]
+
+
 def test_a_selection_is_decided_on_at_once_and_taken_back(
     visit: Open, own: Pipeline, serve: Callable[..., str]
 ) -> None:

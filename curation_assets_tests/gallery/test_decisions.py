@@ -7,13 +7,17 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from curation_assets.curate.problems import KINDS
 from curation_assets.datasets.recipe import LeaveOut
 from curation_assets.decisions.record import read_decisions, read_rows
 from curation_assets.errors import CurationError
 from curation_assets.pipeline import Pipeline
+from curation_assets.review.problem_queue import ProblemQueue
+from curation_assets.review.samples import draw_sample
 from curation_assets_tests.gallery.conftest import NEAR, THIS_MACHINE, client_of, decide
 
 _NEEDED = "deciding needs the gallery's token, or this machine"
@@ -74,6 +78,41 @@ def test_who_may_not_decide_is_told_and_nothing_is_written(own: Pipeline, client
         assert decide(guarded, keep(1)).status_code == 401
         assert decide(guarded, keep(1), headers={"Authorization": "Bearer secret"}).status_code == 200
     assert len(read_rows(own.tables.decisions)) == 1
+
+
+def test_whose_a_token_is_says_who_decides(own: Pipeline) -> None:
+    with client_of(own, {"hers": "Ana", "ours": None}, client=("192.0.2.7", 5)) as guarded:
+        for number, (token, is_hers) in enumerate({"hers": True, "ours": False}.items()):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert decide(guarded, keep(number, NEAR[number]), by=" bo ", headers=headers).status_code == 200
+            page = guarded.get("/problems", headers=headers | {"Accept": "text/html"}).text
+            assert ('data-reviewer="Ana"' in page, 'title="Signed in as Ana"' in page) == (is_hers, is_hers)
+            sample = {"kind": ("blurry", "dark")[number], "by": "bo"}
+            assert guarded.post("/api/samples", json=sample, headers=headers).status_code == 200
+            cluster = {"cluster": 0, "name": token, "by": "bo"}
+            named = guarded.post("/api/clusters/names", json=cluster, headers=headers)
+            assert named.json()["named_by"] == ("Ana" if is_hers else "bo")
+        assert guarded.get("/api/search", headers={"Authorization": "Bearer Ana"}).status_code == 401
+    assert read_rows(own.tables.decisions).sort("decision_id")["decided_by"].to_list() == ["Ana", "bo"]
+    assert set(own.tables.samples.latest().read(["created_by"])["created_by"]) == {"Ana", "bo"}
+
+
+def test_an_image_of_a_sample_that_is_gone_is_not_waited_for(client: TestClient, own: Pipeline) -> None:
+    key = ["relative_path", "content_sha256"]
+    gone = pl.DataFrame([["gone.jpg", "0" * 64]], key, orient="row")
+    drawn = pl.concat([own.judged_rows().select(key).head(5), gone]).with_columns(score=pl.lit(0.1), at=pl.lit(0.1))
+    made = draw_sample(own.tables.samples, ProblemQueue(KINDS["blurry"], drawn, len(drawn)), 0.2, 59, "ann")
+    about = {"kind": "blurry", "sample": made.sample_id}
+    answer = client.get("/api/samples", params=about).json()
+    ((band,),) = (sample["bands"] for sample in answer["samples"])
+    assert (len(answer["images"]), band["drawn"], band["gone"], band["most_wrong"]) == (5, 6, 1, None)
+    mark = {"shown": {"problem": "blurry", "sample": made.sample_id}}
+    keys = [one["image"]["relative_path"] for one in answer["images"]]
+    assert decide(client, *(keep(n, key, **mark) | {"kind": "remove"} for n, key in enumerate(keys))).status_code == 200
+    (sample,) = client.get("/api/samples", params=about).json()["samples"]
+    (edge,) = sample["edges"]
+    assert "5 were looked at, 0 were wrong, 1 gone and taken for wrong: with 95% confidence" in edge["told"]
+    assert edge["most_wrong"] == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +194,8 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     answer = client.get("/api/samples", params=about).json()
     assert len(answer["images"]) == made["drawn"] == len({one["image"]["relative_path"] for one in answer["images"]})
     keys = [one["image"]["relative_path"] for one in answer["images"]]
-    wrong = keys[0]
+    alone = [one["image"]["relative_path"] for one in answer["images"] if not one["image"]["copies"]]
+    wrong = alone[0]  # what is said of one of two copies is said of both
     free = [keep(10_000 + n, key) for n, key in enumerate(keys)]
     assert decide(client, *free).status_code == 200
     (unchanged,) = client.get("/api/samples", params=about).json()["samples"]
@@ -174,7 +214,7 @@ def test_a_sample_is_drawn_once_and_tells_when_all_of_it_is_looked_at(client: Te
     assert LeaveOut.model_validate(pasted["leave_out"]).kinds == {"blurry": last["threshold"]}
     assert last["threshold"] == 10, "the line names them all"
     assert len(client.get("/api/samples", params=about | {"by": "ben"}).json()["images"]) == made["drawn"]
-    assert decide(client, keep(998, keys[1]), keep(999, keys[2], **mark), by="ben").status_code == 200
+    assert decide(client, keep(998, alone[1]), keep(999, alone[2], **mark), by="ben").status_code == 200
     anew = client.get("/api/samples", params=about | {"by": "ben"}).json()
     assert len(anew["images"]) == made["drawn"] - 1
     (again,) = anew["samples"]

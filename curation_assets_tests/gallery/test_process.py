@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from curation_assets.decisions.record import read_rows
 from curation_assets.errors import CurationError
@@ -165,7 +166,12 @@ def test_other_machines_are_let_in_only_with_a_token(lake: Pipeline, start: Star
     with pytest.raises(CurationError, match="set CURATION_GALLERY_TOKEN") as refused:
         serve(lake, host="0.0.0.0", port=0)
     assert "\n" not in str(refused.value)
-    _, address = start("--host", "0.0.0.0", CURATION_GALLERY_TOKEN="secret")
+    secret = SecretStr("a secret")
+    both = lake.settings.model_copy(update={"gallery_token": secret, "gallery_tokens": {"Ana": secret}})
+    with pytest.raises(CurationError, match=r"the token of 'Ana' .* is CURATION_GALLERY_TOKEN too") as refused:
+        serve(Pipeline(both), host="0.0.0.0", port=0)
+    assert "secret" not in str(refused.value)
+    _, address = start("--host", "0.0.0.0", CURATION_GALLERY_TOKENS='{"Ana": "secret"}')
     request = urllib.request.Request(
         f"http://127.0.0.1:{address.rsplit(':', 1)[1]}api/search?k=1",
         headers={"Authorization": "Bearer secret", "Host": "crops.example"},

@@ -95,6 +95,10 @@ def test_nothing_is_stated_before_all_that_was_drawn_is_looked_at() -> None:
     assert one.most_wrong == upper_bound(1, 59, part_of(0.95, 2))
     whole = Band(0.1, 0.2, True, 40, 40, right=30, wrong=10)
     assert whole.most_wrong() == 0.25
+    left = Band(0.1, 0.2, True, 1000, 59, right=57, wrong=1, gone=1)
+    assert (left.most_wrong(), left.most_right()) == (upper_bound(2, 59), upper_bound(58, 59))
+    (one,) = suggestions([left])
+    assert (one.looked_at, one.wrong, one.gone, one.most_wrong) == (58, 1, 1, upper_bound(2, 59))
 
 
 def test_people_agree_or_not() -> None:

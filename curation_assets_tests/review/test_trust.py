@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -92,6 +93,22 @@ def test_only_what_is_said_while_the_sample_is_looked_at_counts(kind: str) -> No
     assert one.agreement(pl.concat([measured, *free, later])) == (3, pytest.approx(2 / 3))
     back = later.with_columns(undoes="decision_id", decision_id="9" + pl.col("decision_id"), shown=None)
     assert counts(one, pl.concat([measured, *free, later, back])) == (2, 1, 1), "what is taken back was not said"
+
+
+def test_what_is_gone_before_anybody_looked_counts_as_what_is_worse(usual: Thresholds) -> None:
+    one = sample("blurry", (0.2, 100, 4))
+    one = replace(one, rows=one.rows.with_columns(relative_path=pl.lit("a/") + pl.col("content_sha256").str.tail(1)))
+    there = one.rows.select("relative_path", "content_sha256").gather([0, 2, 2])  # 2 lies there twice
+    rows = said("remove", "remove", "keep")
+    (band,) = one.bands(rows, there)
+    assert (band.right, band.wrong, band.gone, band.looked_at, band.is_done) == (2, 1, 1, 3, True)
+    (found,) = reviewed([one], rows, usual, there)
+    assert (found.looked_at, found.precision) == (3, 0.5)
+    (band,) = one.bands(said("remove"), there)
+    assert (band.gone, band.is_done) == (2, False), "one can be looked at still"
+    (band,) = one.bands(rows.head(0), there.with_columns(relative_path=pl.lit("b/other")))
+    assert (band.gone, band.is_done) == (4, True)
+    assert reviewed([one], rows.head(0), usual, there.head(0)) == [], "nobody looked at any"
 
 
 def test_bounds_hold_whatever_people_decide_of_images_that_they_chose() -> None:

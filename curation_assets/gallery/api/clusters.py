@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from curation_assets.curate.scores.given_names import RefusedError, RenamedError, name_cluster
 from curation_assets.errors import CurationError, reason_of
 from curation_assets.gallery import responses
-from curation_assets.gallery.api.decisions import check_may_decide, may_decide
+from curation_assets.gallery.api.decisions import check_may_decide, may_decide, who
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image
 from curation_assets.gallery.requests import ClusterNameRequest, ClustersRequest
 from curation_assets.search.index import SearchIndex
@@ -45,7 +45,7 @@ async def name(
     Where it is called otherwise than what was `seen` by now, nothing is written. The same, sent again, changes nothing.
     """
     check_may_decide(request)
-    return await gallery.deciding.run(request, _named, gallery, asked)
+    return await gallery.deciding.run(request, _named, gallery, asked, who(request, asked.by))
 
 
 def _clusters(gallery: Gallery, asked: ClustersRequest, decides: bool) -> responses.ClustersAnswer:
@@ -93,10 +93,10 @@ def _called(cluster: int, own: str, given: dict[str, Any] | None) -> dict[str, A
     return told if given is None else told | {key: given[key] for key in ("name", "named_by", "named_at")}
 
 
-def _named(gallery: Gallery, asked: ClusterNameRequest) -> responses.ClusterName:
+def _named(gallery: Gallery, asked: ClusterNameRequest, by: str) -> responses.ClusterName:
     tables = gallery.tables
     try:
-        named = name_cluster(tables.cluster_names, tables.scores, asked.cluster, asked.name, asked.by, asked.seen)
+        named = name_cluster(tables.cluster_names, tables.scores, asked.cluster, asked.name, by, asked.seen)
     except RenamedError as error:
         raise HTTPException(409, str(error)) from error
     except RefusedError:

@@ -19,7 +19,7 @@ from curation_assets.gallery.api.whole_body import WholeBody
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf
 from curation_assets.gallery.requests import Decided, DecisionsRequest, SinceRequest
-from curation_assets.gallery.security import MOST_BODY_BYTES
+from curation_assets.gallery.security import MOST_BODY_BYTES, REVIEWER
 from curation_assets.images.names import printable
 from curation_assets.review.group_answers import shown_of
 from curation_assets.review.recording import Answer, Asked, NotWrittenError
@@ -62,7 +62,7 @@ async def decide(
     after what was `seen` is a `conflict`, and isn't written.
     """
     check_may_decide(request)
-    return await gallery.deciding.run(request, _decided, gallery, asked)
+    return await gallery.deciding.run(request, _decided, gallery, asked, who(request, asked.by))
 
 
 def check_may_decide(request: Request) -> None:
@@ -77,7 +77,7 @@ def check_may_decide(request: Request) -> None:
 
 def may_decide(request: Request) -> bool:
     """Whether who asks may decide."""
-    if request.app.state.token is not None:
+    if request.app.state.tokens:
         return True
     try:
         return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
@@ -85,8 +85,12 @@ def may_decide(request: Request) -> bool:
         return False
 
 
-def _decided(gallery: Gallery, asked: DecisionsRequest) -> responses.DecisionsAnswer:
-    by = asked.by.strip()
+def who(request: Request, said: str) -> str:
+    """The name that stands beside what is decided: of whom the token is, else the one that was said."""
+    return str(request.scope.get(REVIEWER) or said.strip())
+
+
+def _decided(gallery: Gallery, asked: DecisionsRequest, by: str) -> responses.DecisionsAnswer:
     try:
         index = gallery.searcher.open()
     except CurationError as error:  # no fault of what is asked: a disk that isn't there for a moment, say

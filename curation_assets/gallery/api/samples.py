@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Query, Request
 from curation_assets.curate.labels.questions import ISSUES
 from curation_assets.curate.problems import KINDS, check_kind, shortly
 from curation_assets.gallery import responses
-from curation_assets.gallery.api.decisions import check_may_decide
+from curation_assets.gallery.api.decisions import check_may_decide, who
 from curation_assets.gallery.api.label_issues import as_issue
 from curation_assets.gallery.api.problems import as_problem_image
 from curation_assets.gallery.files import NotThereError
@@ -40,13 +40,13 @@ async def samples(
 async def draw(gallery: GalleryOf, request: Request, asked: Annotated[DrawRequest, Body()]) -> responses.SampleFacts:
     """Draw images at random in bands of what tells of a kind of problem; what is drawn doesn't change any more."""
     check_may_decide(request)
-    return await gallery.deciding.run(request, _drawn, gallery, asked)
+    return await gallery.deciding.run(request, _drawn, gallery, asked, who(request, asked.by))
 
 
-def _drawn(gallery: Gallery, asked: DrawRequest) -> responses.SampleFacts:
+def _drawn(gallery: Gallery, asked: DrawRequest, by: str) -> responses.SampleFacts:
     kind = check_kind(asked.kind)
     threshold = gallery.thresholds[kind] if asked.threshold is None else asked.threshold
-    made = draw_sample(gallery.tables.samples, gallery.review.measurable(kind), threshold, asked.size, asked.by.strip())
+    made = draw_sample(gallery.tables.samples, gallery.review.measurable(kind), threshold, asked.size, by)
     return _facts(gallery, made)
 
 
@@ -90,7 +90,7 @@ def _to_look_at(gallery: Gallery, sample: Sample, by: str | None) -> pl.DataFram
 
 
 def _facts(gallery: Gallery, sample: Sample) -> responses.SampleFacts:
-    bands = sample.bands(gallery.review.rows())
+    bands = sample.bands(gallery.review.rows(), gallery.searcher.open().rows)
     each = part_of(CONFIDENCE, len(bands))
     edges = suggestions(bands)
     judged = sample.agreement(gallery.review.rows())
@@ -122,9 +122,10 @@ def _band(band: Band, confidence: float) -> responses.SampleBand:
 def _edge(sample: Sample, edge: Suggestion) -> responses.SampleEdge:
     kind = KINDS[sample.kind]
     what, was = "labels" if kind.name in ISSUES else "images", "were" if edge.wrong != 1 else "was"
+    gone = f", {edge.gone:,} gone and taken for wrong" if edge.gone else ""
     told = (
         f"of {edge.images:,} {what} at {kind.limit(edge.threshold)}, {edge.looked_at:,} were looked at, {edge.wrong:,} "
-        f"{was} wrong: with {CONFIDENCE:.0%} confidence (one-sided) at most {edge.most_wrong:.1%} are"
+        f"{was} wrong{gone}: with {CONFIDENCE:.0%} confidence (one-sided) at most {edge.most_wrong:.1%} are"
     )
     recipe = f" [leave_out]\n+# measured {sample.created_at:%Y-%m-%d} for {sample.created_by!r}: {told}\n"
     threshold = shortly(edge.threshold)

@@ -26,8 +26,9 @@ export class Decider extends EventTarget {
     this.show();
   }
 
+  /** Whose token this is, or else the name that was given once. */
   get by() {
-    return recall(localStorage, NAME, "");
+    return document.body.dataset.reviewer ?? recall(localStorage, NAME, "");
   }
 
   /** The name of who decides, asked for once; null where it isn't told. */

@@ -36,6 +36,19 @@ async function showLike(place) {
   }
 }
 
+function showGroup(place) {
+  const here = new URLSearchParams(location.search).get("key");
+  const { kind, images } = JSON.parse(place.dataset.group);
+  const tileOf = ({ image, is_keeper: isKeeper, rule, how }) => {
+    const folder = image.path.slice(0, -image.name.length - 1) || ".";
+    const tile = linkTile(image, folder, isKeeper ? `keep: ${rule}` : how ?? kind);
+    if (image.relative_path === here) tile.firstElementChild.setAttribute("aria-current", "page");
+    return tile;
+  };
+  place.replaceChildren(...images.map(tileOf));
+}
+
+document.querySelectorAll("[data-group]").forEach(showGroup);
 const exif = byId("exif");
 exif?.addEventListener("toggle", () => showExif(exif), { once: true });
 const like = byId("like");

@@ -3,16 +3,19 @@ import { askJson, byId, el, fail, images, number } from "./dom.js";
 
 const percent = (share) => (share === null ? "…" : `${Number((100 * share).toPrecision(2))} %`);
 
+/** How many of a sample are there, and nobody looked at. */
+const unseen = (sample) => sample.drawn - sample.looked_at - sample.bands.reduce((sum, band) => sum + band.gone, 0);
+
 function sampleElement(sample, decider, lookAt) {
-  const heads = ["threshold", "in all", "drawn", "looked at", "have it", "haven't", "can't tell", "at most wrong"];
+  const heads = ["threshold", "in all", "drawn", "looked at", "have it", "haven't", "can't tell", "gone", "at most wrong"];
   const rows = sample.bands.map((band) => {
     const found = band.flagged ? band.most_wrong : band.most_right;
-    const cells = [band.images, band.drawn, band.looked_at, band.right, band.wrong, band.unsure].map(number);
+    const cells = [band.images, band.drawn, band.looked_at, band.right, band.wrong, band.unsure, band.gone].map(number);
     return el("tr", {},
       el("th", { scope: "row", textContent: `${Number(band.first.toPrecision(4))} to ${Number(band.last.toPrecision(4))}${band.flagged ? "" : ", beyond the line"}` }),
       ...[...cells, `${percent(found)}${found === null || band.flagged ? "" : " have it"}`].map((text) => el("td", { textContent: text })));
   });
-  const left = sample.drawn - sample.looked_at;
+  const left = unseen(sample);
   const go = el("button", { type: "button", className: "strong", textContent: left ? `Look at ${number(left)} of the sample` : "All of it is looked at", disabled: !left });
   go.addEventListener("click", () => lookAt(sample, null));
   const again = el("button", { type: "button", className: "quiet", textContent: "Judge all of it as another person", hidden: Boolean(left) });
@@ -30,7 +33,7 @@ function sampleElement(sample, decider, lookAt) {
     el("h2", { textContent: `Drawn ${sample.created_at.slice(0, 16).replace("T", " ")} UTC for ${sample.created_by}: ${sample.kind.replaceAll("_", " ")}` }),
     el("div", { className: "scroll" }, el("table", {},
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", textContent: head })))), el("tbody", {}, ...rows))),
-    el("p", { className: "soft", textContent: `All bounds hold at once with ${percent(sample.confidence)} confidence, once all that was drawn of a band is looked at.` }),
+    el("p", { className: "soft", textContent: `All bounds hold at once with ${percent(sample.confidence)} confidence, once all that was drawn of a band, and is there, is looked at.` }),
     ...edges, agreed, el("p", {}, go, again));
 }
 
@@ -88,5 +91,5 @@ export function sampled(kind, sample, thingsOf, by) {
 
 /** How many of a sample are left, in words; nothing where one person judges it anew. */
 export function leftOf(sample, review, by) {
-  return by ? "" : `${number(Math.max(0, sample.drawn - sample.looked_at - review.done.size))} of the sample to look at`;
+  return by ? "" : `${number(Math.max(0, unseen(sample) - review.done.size))} of the sample to look at`;
 }
