@@ -21,8 +21,8 @@ from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.search.filters import make_filter
 from curation_assets.search.query import Like, Picture, Query, Text
-from curation_assets.settings import load_settings
-from curation_assets_tests.conftest import copy_registry, jpeg
+from curation_assets_tests.commands.conftest import pipeline_of
+from curation_assets_tests.conftest import jpeg
 
 Fill = Callable[..., list[Path]]
 
@@ -40,9 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, registered_model: Path) -> Pi
         (home / "images" / folder).mkdir(parents=True)
         for number, seed in enumerate(seeds):
             (home / "images" / folder / f"photo_{number:04}.jpg").write_bytes(jpeg(seed))
-    copy_registry(registered_model, home / "mlflow")
-    settings = load_settings(images_root=home / "images", lake_root=home / "lake", model_source="demo")
-    return embedded(Pipeline(settings))
+    return embedded(pipeline_of(home, registered_model))
 
 
 IN_A = [f"a/photo_{index:04}.jpg" for index in range(12)]
