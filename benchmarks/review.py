@@ -3,7 +3,7 @@
     python -m benchmarks.review [--images N] [--save]
 
 The lake is that of ``benchmarks.gallery``, with drawn measures of quality, scores and clusters, 10,000 groups of
-duplicates and 10,000 doubted labels. `curation gallery` runs as a process. Headless Chromium opens each page with an
+duplicates, 10,000 doubted labels, a label and a split of each image, and a version of a dataset built on all of that. `curation gallery` runs as a process. Headless Chromium opens each page with an
 empty cache, until every thumbnail on the screen is drawn, in turn with that benchmark's limit: a plain page of as many
 thumbnails as files. Then images are decided on one by one by key, each until the next one's picture is drawn and named
 (the preview, as this lake holds no files). Beside that the slider's count, and the time until a decision is
@@ -34,18 +34,23 @@ import polars as pl
 from benchmarks import measure
 from benchmarks.gallery import FOLDERS, LIMIT_PORT, SIZE, WATCH, wait_for, write_lake, write_plain_page
 from curation_assets.curate.quality import MEASURES_VERSION
+from curation_assets.datasets.reading import parse_recipe
 from curation_assets.embed.vectors import MODEL_COLUMNS
 from curation_assets.lake import hive
 from curation_assets.lake.appending import append_rows
 from curation_assets.lake.rewrite import rewrite
-from curation_assets.lake.schemas import GROUPS, LABEL_ISSUES, QUALITY, SCORES
+from curation_assets.lake.schemas import ANNOTATIONS, GROUPS, LABEL_ISSUES, QUALITY, SCORES
+from curation_assets.progress import LogProgress
 
 PORT, ROUNDS, DECIDED, CLUSTERS, GROUPS_DRAWN = 8473, 10, 60, 50, 10_000
 PAGES = {
+    "first view of all problems": "/problems",
     "first view of a kind": "/problems?kind=blurry",
     "first view of groups": "/duplicates",
     "first view of labels": "/labels",
     "first view of clusters": "/clusters",
+    "first view of leakage": "/leakage",
+    "first view of a version": "/datasets?name=drawn",
 }
 PLAIN = "plain page of as many thumbnails"
 GOALS_MS = dict.fromkeys(PAGES, 300) | {
@@ -72,6 +77,8 @@ def main() -> None:
         write_scores(lake)
         write_groups(lake)
         write_label_issues(lake)
+        write_annotations(lake)
+        write_version(lake)
         write_plain_page(home / "plain", lake)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("CURATION_", "MLFLOW_"))}
         environment |= {
@@ -220,6 +227,36 @@ def write_label_issues(pipeline: Any) -> None:
     )
     lacking = (pl.lit(None, of).alias(name) for name, of in schema.items() if name not in made.columns)
     add(pipeline.tables.label_issues, made.with_columns(*lacking).select(schema.names()).cast(schema))
+
+
+def write_annotations(pipeline: Any) -> None:
+    """A class and a split of every image, which leave many groups on two sides."""
+    rng, snapshot = np.random.default_rng(6), pipeline.tables.directory.latest()
+    rows = snapshot.read(["relative_path", "folder", "content_sha256"]).drop("_file")
+    schema = pl.Schema(ANNOTATIONS.arrow_schema.remove_metadata())
+    made = rows.with_columns(
+        pl.lit("class").alias("field"),
+        pl.lit("drawn").alias("source"),
+        pl.lit(datetime.now(UTC)).alias("annotated_at"),
+        pl.Series("split", rng.choice(["train", "val", "test"], len(rows), p=[0.7, 0.15, 0.15])),
+        pl.Series("values", [[name] for name in rng.choice(["rust", "miner", "healthy", "mildew"], len(rows))]),
+    )
+    lacking = (pl.lit(None, of).alias(name) for name, of in schema.items() if name not in made.columns)
+    table = pipeline.tables.annotations
+    table.create()
+    for (folder,), part in made.with_columns(*lacking).group_by("folder", maintain_order=True):
+        of_folder = part.select(schema.names()).cast(schema)
+        rewrite(
+            table, str(folder), lambda change, found=of_folder: append_rows(change, found), info={"job": "benchmark"}
+        )
+
+
+def write_version(pipeline: Any) -> None:
+    """A dataset of what is left."""
+    pipeline.tables.compared.create()
+    split = {"train": 0.7, "val": 0.15, "test": 0.15}
+    recipe = parse_recipe({"name": "drawn", "labels": {"field": "class"}, "split": split}, "recipe")
+    pipeline.build_dataset(recipe, LogProgress())
 
 
 def add(table: Any, rows: pl.DataFrame) -> None:

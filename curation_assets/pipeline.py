@@ -37,7 +37,7 @@ from curation_assets.scan.job import scan_folders
 from curation_assets.scan.prune import PruneQuestion, prune_question
 from curation_assets.scan.result import ScanResult
 from curation_assets.settings import Settings
-from curation_assets.stores.volumes import VolumeAddress, unmounted
+from curation_assets.stores.volumes import VolumeAddress, needed, unmounted
 from curation_assets.tables import Tables
 from curation_assets.workspace import is_configured
 
@@ -94,11 +94,9 @@ def _source(settings: Settings) -> ImageSource:
     if isinstance(root, Path):
         return LocalTree(root, settings.depth, settings.walk_rules)
     from curation_assets.images.store_tree import StoreTree
-    from curation_assets.stores.object_keys import ObjectKeys
-    from curation_assets.stores.volume_keys import VolumeKeys
+    from curation_assets.stores.keys import keys_at
 
-    keys = VolumeKeys(root) if isinstance(root, VolumeAddress) else ObjectKeys(root, settings.storage_options)
-    return StoreTree(keys, settings.depth, settings.walk_rules)
+    return StoreTree(keys_at(root, settings.storage_options), settings.depth, settings.walk_rules)
 
 
 class Pipeline:
@@ -1038,16 +1036,26 @@ class Pipeline:
             progress.note(f"that this export was made can't be noted in the lake: {error}")
 
     def _target(self, place: Path | StoreAddress) -> Path | StoreTarget:
+        """Where an export is made.
+
+        Raises:
+            CurationError: it is to be in a volume that isn't mounted, and no workspace is configured.
+        """
         from curation_assets.export.store_staging import StoreTarget
 
         if isinstance(place, Path):
-            return place
+            if (volume := unmounted(place)) is None:
+                return place
+            if not is_configured():  # else a folder of this name would be made on this machine's disk
+                raise CurationError(f"{place} can't be written: {needed(place)}")
+            place = volume
         return StoreTarget(place, self.settings.storage_options, self.settings.cache_root / "exports")
 
     def _refuse_images_root(self, option: str, target: Path | StoreAddress) -> None:
         root = self.settings.images_root
         if isinstance(root, Path):
-            is_below = isinstance(target, Path) and target.resolve().is_relative_to(root.resolve())
+            place = Path(str(target)) if isinstance(target, VolumeAddress) else target
+            is_below = isinstance(place, Path) and place.resolve().is_relative_to(root.resolve())
         else:
             is_below = str(target) == str(root) or root.below(str(target)) is not None
         if is_below:

@@ -29,6 +29,7 @@ from curation_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from curation_assets.clip.encoder import Encoder
+    from curation_assets_tests.fake_databricks import Volume
     from curation_assets_tests.stores.s3_server import S3
 
 # Tests choose every setting themselves, whatever the shell or a .env file says.
@@ -325,3 +326,16 @@ def s3(s3_of_session: S3) -> S3:
     server.client.create_bucket(Bucket=server.bucket)
     server.fail()
     return server
+
+
+@pytest.fixture
+def volume(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Volume]:
+    """A volume that isn't mounted, of a workspace of this machine that the environment names."""
+    from curation_assets_tests.fake_databricks import TOKEN, Volume, serving
+
+    home = tmp_path_factory.mktemp("workspace")
+    with serving(home) as workspace:
+        monkeypatch.setenv("DATABRICKS_HOST", workspace.url)
+        monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(home / "no such file"))
+        yield Volume(workspace)

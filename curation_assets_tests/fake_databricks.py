@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Barrier, Lock, Thread
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 OSS = "/api/2.1/unity-catalog"
 UC = "/api/2.0/mlflow/unity-catalog"
@@ -46,6 +46,7 @@ class Fault:
         pause: seconds after which to ask again, of 429 and 503.
         cut: bytes after which the answer's body breaks off.
         content: that the file has been given when it is asked for, a minute after it was last written.
+        is_late: the request is done all the same: only its answer is another.
         skip: requests that fit and are answered as they should be, before.
         times: requests that fail then.
     """
@@ -55,6 +56,7 @@ class Fault:
     pause: int = 0
     cut: int | None = None
     content: bytes | None = None
+    is_late: bool = False
     skip: int = 0
     times: int = sys.maxsize
 
@@ -305,6 +307,29 @@ class Fake:
         endpoint["state"] = {"ready": "READY", "config_update": "NOT_UPDATING"}
 
 
+@dataclass(frozen=True)
+class Volume:
+    """A volume whose files lie in a folder of the server, as a mount would show them."""
+
+    workspace: Fake
+    root: str = "/Volumes/farm/crops/photos"
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.file(self.root)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file, not counted."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def read(self, method: str = "GET") -> dict[str, int]:
+        """How often each file was asked for with a method."""
+        start = f"{self.root}/".lstrip("/")
+        return {path.removeprefix(start): count for path, count in self.workspace.asked(method).items()}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: Fake
@@ -356,14 +381,24 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(403, "PERMISSION_DENIED", "User does not have CREATE MODEL on Schema 'agriculture'.")
         if path == "/":
             return b"{}"
-        if (fault := next((each for each in fake.faults if each.meets(fake.calls[-1])), None)) is not None:
+        fault = next((each for each in fake.faults if each.meets(fake.calls[-1])), None)
+        if fault is not None and fault.is_late:
+            self._asked(url, path, data)
+        if fault is not None:
             self._fail(fault, path)
+        return self._asked(url, path, data)
+
+    def _asked(self, url: SplitResult, path: str, data: bytes) -> bytes:
+        fake = self.fake
         if path == "/.well-known/databricks-config":
             return json.dumps({"oidc_endpoint": f"{fake.url}/oidc"}).encode()
         if not path.startswith(OSS) and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise RefusedError(401, "UNAUTHENTICATED", "Credential was not sent or was of an unsupported type.")
         if path.startswith("/api/2.0/fs/files/"):
-            return self._file(path.removeprefix("/api/2.0/fs/files/"), data)
+            return self._file(path.removeprefix("/api/2.0/fs/files/"), data, dict(parse_qsl(url.query)))
+        if path.startswith("/api/2.0/fs/directories/") and self.command == "PUT":
+            fake.file(path.removeprefix("/api/2.0/fs/directories")).mkdir(parents=True, exist_ok=True)
+            return b""
         if path.startswith("/api/2.0/fs/directories/"):
             token = dict(parse_qsl(url.query)).get("page_token", "")
             return json.dumps(fake.directory(path.removeprefix("/api/2.0/fs/directories"), token)).encode()
@@ -391,9 +426,13 @@ class _Handler(BaseHTTPRequestHandler):
             code = _CODES.get(fault.status, "TEMPORARILY_UNAVAILABLE")
             raise RefusedError(fault.status, code, _SAID.get(fault.status, "The service can't answer now."))
 
-    def _file(self, path: str, data: bytes) -> bytes:
+    def _file(self, path: str, data: bytes, asked: dict[str, str]) -> bytes:
         file = self.fake.file(path)
         if self.command == "PUT":
+            if asked.get("overwrite") == "false" and file.exists():
+                raise RefusedError(409, "ALREADY_EXISTS", f"The file {path} already exists.")
+            if path.startswith("Volumes/") and not file.parent.is_dir():  # whether it would be made isn't documented
+                raise RefusedError(404, "NOT_FOUND", f"No directory above {path}")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
             return b""

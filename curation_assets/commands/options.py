@@ -12,8 +12,8 @@ import typer
 from curation_assets.commands.output import err
 from curation_assets.errors import CurationError
 from curation_assets.images.names import text_from_path
-from curation_assets.stores.address import StoreAddress, is_address
-from curation_assets.stores.volumes import without_mark
+from curation_assets.stores.address import UNMOUNTED, StoreAddress, is_address
+from curation_assets.stores.volumes import VolumeAddress, without_mark
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +78,7 @@ def place_of(option: str, text: str) -> Path | StoreAddress:
     if not is_address(text):
         return Path(os.path.abspath(text))
     try:
-        return StoreAddress.parse(text)
+        return VolumeAddress.parse(text) if text.startswith(UNMOUNTED) else StoreAddress.parse(text)
     except ValueError as error:
         raise CurationError(f"{option}: {error}") from None
 

@@ -1,6 +1,7 @@
 """How the steps of a run are carried out: a process each only where two of them could run at the same time.
 
-Either executor notes first which process carries the run out, so that a run whose process is gone can be told.
+Either executor notes first which process carries the run out, so that a run whose process is gone can be told, and sees
+to it that a run which is cancelled ends.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.in_process import InProcessExecutor
 
+from curation_assets.defs.cancelling import interrupted_until_it_ends
 from curation_assets.defs.workers import record_worker
 
 
@@ -24,7 +26,8 @@ class OneProcessExecutor(InProcessExecutor):
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Carry the plan out."""
         record_worker(plan_context.instance, plan_context.run_id)
-        yield from super().execute(plan_context, execution_plan)
+        with interrupted_until_it_ends(plan_context.instance, plan_context.run_id):
+            yield from super().execute(plan_context, execution_plan)
 
 
 class FewProcessesExecutor(dg.Executor):
@@ -56,7 +59,8 @@ class FewProcessesExecutor(dg.Executor):
         executor = self._processes
         if all(len(level) == 1 for level in execution_plan.get_steps_to_execute_by_level()):
             executor = InProcessExecutor(self.retries, self.step_dependency_config)
-        return executor.execute(plan_context, execution_plan)
+        with interrupted_until_it_ends(plan_context.instance, plan_context.run_id):
+            yield from executor.execute(plan_context, execution_plan)
 
 
 @dg.executor(

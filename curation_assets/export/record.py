@@ -22,6 +22,7 @@ from curation_assets.lake.schemas import EXPORTS
 from curation_assets.lake.table import LakeTable
 from curation_assets.stores.address import StoreAddress, is_address
 from curation_assets.stores.options import StorageOptions
+from curation_assets.stores.volumes import unmounted
 
 _SCHEMA = pl.Schema(EXPORTS.arrow_schema.remove_metadata())
 _SMALL_FILES = 32
@@ -94,10 +95,11 @@ def exports_of(table: LakeTable, versions: Iterable[tuple[str, int]], contents: 
 
 def _noted(row: Mapping[str, Any], options: StorageOptions) -> NotedExport:
     place = path_from_text(row["place"])
-    if is_address(place):
-        target = StoreTarget(StoreAddress.parse(place), options, Path())
-        is_there, _ = attempted(lambda: target.is_taken)
-        is_there = is_there is not False  # a store that can't be asked may have it
-    else:
+    address = StoreAddress.parse(place) if is_address(place) else unmounted(place)
+    if address is None:
         is_there = Path(place).exists()
+    else:
+        target = StoreTarget(address, options, Path())
+        is_taken, _ = attempted(lambda: target.is_taken)
+        is_there = is_taken is not False  # a store that can't be asked may have it
     return NotedExport(row["place"], row["format"], row["dataset"], row["version"], row["exported_at"], is_there)

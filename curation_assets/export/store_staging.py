@@ -1,6 +1,6 @@
-"""An export into an object store: each file is put when it is whole, the one that tells of all of them last.
+"""An export into an object store, or a volume that isn't mounted: files are put when whole, the one naming all last.
 
-A store renames nothing, so files lie under their final names while the export is made. Until it is whole an object
+A store renames nothing, so files lie under their final names while the export is made. Until it is whole, a file
 ``_unfinished.json`` lies among them, which says of what export they are; who goes on with it finds them by its list. On
 this machine only files that are being written lie, and the journal of what was put.
 """
@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import Timeout
 
@@ -25,12 +25,8 @@ from curation_assets.errors import CurationError, explained
 from curation_assets.export.staging import ONLY_FILE, Stage, Written, staged
 from curation_assets.files import free_lock
 from curation_assets.stores.address import StoreAddress
-from curation_assets.stores.errors import explained_store
-from curation_assets.stores.opening import open_store
+from curation_assets.stores.keys import KeyStore, NoFolderError, NotListedError, keys_at
 from curation_assets.stores.options import StorageOptions
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
 
 UNFINISHED = "_unfinished.json"
 _PUTTING = 16  # files at once, in the end
@@ -62,75 +58,55 @@ class StoreTarget:
         return bool(self.exists("") or self.some())
 
     def put(self, below: str, data: bytes | Path) -> None:
-        """Write an object below the address, or in its place (``""``)."""
-        import obstore
-
-        with self._explained(below):
-            obstore.put(self._store, self.address.key(below), data)
+        """Write a file below the address, or in its place (``""``)."""
+        self._keys.put(below, data)
 
     def put_new(self, data: Path) -> None:
-        """Write an object in the address's place.
+        """Write a file in the address's place.
 
         Raises:
             CurationError: there is one.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
-        with self._explained(""):
-            try:
-                obstore.put(self._store, self.address.key(""), data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                raise CurationError(f"{self} is there already") from None
+        # One of the same bytes is one's own, of an attempt whose answer was lost.
+        if not self._keys.put("", data, is_new=True) and self.get("") != data.read_bytes():
+            raise CurationError(f"{self} is there already")
 
     def get(self, below: str) -> bytes | None:
         """Read one; None where there is none."""
-        import obstore
-
         try:
-            with self._explained(below):
-                return bytes(obstore.get(self._store, self.address.key(below)).bytes())
+            return self._keys.get(below)[0]
         except FileNotFoundError:
             return None
 
     def exists(self, below: str) -> bool:
         """Whether there is one."""
-        import obstore
-
         try:
-            with self._explained(below):
-                obstore.head(self._store, self.address.key(below))
+            self._keys.head(below)
         except FileNotFoundError:
             return False
         return True
 
     def delete(self, below: str) -> None:
         """Remove one."""
-        import obstore
-
-        with self._explained(below):
-            obstore.delete(self._store, self.address.key(below))
+        self._keys.delete(below)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Objects below the address, and their bytes."""
-        import obstore
-
-        start = f"{self.address.prefix}/" if self.address.prefix else ""
-        with self._explained(""):
-            for page in obstore.list(self._store, self.address.prefix or None):
-                for found in page:
-                    yield found["path"].removeprefix(start), int(found["size"])
+        """Files below the address, and their bytes."""
+        try:
+            for page in self._keys.below("", lambda _: True):
+                yield from page.select("path", "size_bytes").iter_rows()
+        except NoFolderError:
+            return
+        except NotListedError as error:
+            raise CurationError(f"{self} can't be listed: {error}") from None
 
     def some(self) -> list[str]:
-        """Names of one or two objects below the address; of none where nothing is."""
+        """Names of one or two files below the address; of none where nothing is."""
         return [name for name, _ in islice(self.sizes(), 2)]
 
     @property
-    def _store(self) -> ObjectStore:
-        return open_store(self.address.root, self.options)
-
-    def _explained(self, below: str) -> AbstractContextManager[None]:
-        return explained_store(self.address / below if below else self.address, self.options)
+    def _keys(self) -> KeyStore:
+        return keys_at(self.address, self.options)
 
 
 class StoreStage(Stage):

@@ -19,7 +19,7 @@ _SCHEMES = {
     "memory": "memory",
 }
 _SAID = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or abfss://container@account/prefix"
-UNMOUNTED = "dbfs:/Volumes/"  # what Databricks' own tools write before a volume's path; images alone can lie there
+UNMOUNTED = "dbfs:/Volumes/"  # what Databricks' own tools write before a volume's path
 _NAME = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 _AZURE_HOST = ".dfs.core.windows.net"
 
@@ -49,8 +49,8 @@ class StoreAddress:
         """
         if text.startswith(UNMOUNTED):
             raise ValueError(
-                "only images are read from a volume that isn't mounted: mount it and write /Volumes/…, or write the "
-                "address of its external location (s3://…, abfss://…, gs://…)"
+                "of a volume that isn't mounted only images and exports can be had: mount it and write /Volumes/…, or "
+                "write the address of its external location (s3://…, abfss://…, gs://…)"
             )
         scheme, separator, rest = text.partition("://")
         if not separator or scheme.lower() not in _SCHEMES:

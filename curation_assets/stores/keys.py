@@ -1,16 +1,19 @@
-"""What a tree of photographs asks of where its keys lie: the one protocol of object stores and of unmounted volumes."""
+"""What photographs and exports ask of where their keys lie: the one protocol of object stores and unmounted volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
 from curation_assets.errors import CurationError
 from curation_assets.stores.address import StoreAddress
+from curation_assets.stores.options import StorageOptions
+from curation_assets.stores.volumes import VolumeAddress
 
 AT_ONCE = 16  # requests for pages of keys
 KEYS_SCHEMA = {"path": pl.String, "size_bytes": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String}
@@ -19,6 +22,10 @@ Enter = Callable[[str], bool]
 
 class NotListedError(Exception):
     """Keys can't be listed; the message says why, without secrets."""
+
+
+class NoFolderError(NotListedError):
+    """There is no such folder, of a store that has folders."""
 
 
 class OddKeyError(CurationError):
@@ -81,11 +88,34 @@ class KeyStore(Protocol):
     def head(self, name: str) -> KeyFacts:
         """What a key is; as :meth:`get`."""
 
+    def put(self, name: str, data: bytes | Path, *, is_new: bool = False) -> bool:
+        """Write a key, whole or not at all; as :meth:`get`.
+
+        Args:
+            data: bytes, or a file that holds them.
+            is_new: leave one alone that is there.
+
+        Returns:
+            Whether it was written.
+        """
+
     def delete(self, name: str) -> None:
         """Delete a key; as :meth:`get`."""
 
     def holding(self, location: str) -> tuple[KeyStore, str] | None:
         """Keys among which a location lies that a table tells, and its name there; None of a file on a disk."""
+
+
+def keys_at(address: StoreAddress, options: StorageOptions) -> KeyStore:
+    """Keys below an address.
+
+    Args:
+        options: for object stores; what a workspace is asked with says its own environment.
+    """
+    from curation_assets.stores.object_keys import ObjectKeys
+    from curation_assets.stores.volume_keys import VolumeKeys
+
+    return VolumeKeys(address) if isinstance(address, VolumeAddress) else ObjectKeys(address, options)
 
 
 def at_once(work: Callable[[Any], Iterable[pl.DataFrame]], each: Iterable[Any]) -> Iterator[pl.DataFrame]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -86,6 +87,20 @@ class ObjectKeys:
 
         with self._explained(name):
             return _facts(obstore.head(self._store, self.address.key(name)))
+
+    def put(self, name: str, data: bytes | Path, *, is_new: bool = False) -> bool:  # noqa: D102
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained(name):
+            if not is_new:
+                obstore.put(self._store, self.address.key(name), data)
+                return True
+            try:
+                obstore.put(self._store, self.address.key(name), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
 
     def delete(self, name: str) -> None:  # noqa: D102
         import obstore

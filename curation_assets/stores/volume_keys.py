@@ -1,4 +1,4 @@
-"""Files of a volume that isn't mounted, through Databricks' Files API: listed directory by directory, read whole."""
+"""Files of a volume that isn't mounted, through Databricks' Files API: listed by directory, read and written whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
 from random import uniform
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +21,7 @@ import polars as pl
 
 from curation_assets.errors import CurationError, first_line
 from curation_assets.stores import keys
-from curation_assets.stores.keys import KEYS_SCHEMA, Enter, KeyFacts, NotListedError
+from curation_assets.stores.keys import KEYS_SCHEMA, Enter, KeyFacts, NoFolderError, NotListedError
 from curation_assets.stores.volumes import VolumeAddress, unmounted
 from curation_assets.workspace import workspace_config
 
@@ -35,6 +37,7 @@ _CONNECTIONS = 96  # reads and requests for pages at once, and some to spare
 _RETRY_SECONDS = 180
 _PAUSES = (0.2, 1.0, 4.0)  # seconds before the same is done of what it doesn't: 500, 502, 504, a body that breaks off
 _OPENING = Lock()
+_WRITE = "WRITE VOLUME"
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,23 @@ class VolumeKeys:
             found = _again(lambda: self._files.get_metadata(self._path(name)))
             return _facts(found.content_length or 0, found.last_modified)
 
+    def put(self, name: str, data: bytes | Path, *, is_new: bool = False) -> bool:  # noqa: D102
+        from databricks.sdk.errors import ResourceConflict
+
+        with self._explained(name, _WRITE):
+            directory = (self.address / name).parent
+            if directory.prefix:
+                _again(lambda: _make_directory(os.getpid(), _told(), str(directory)))
+            try:
+                _again(lambda: self._upload(name, data, is_new=is_new))
+            except ResourceConflict:
+                if not is_new:
+                    raise
+                return False
+            return True
+
     def delete(self, name: str) -> None:  # noqa: D102
-        with self._explained(name, "WRITE VOLUME"):
+        with self._explained(name, _WRITE):
             _again(lambda: self._files.delete(self._path(name)))
 
     def holding(self, location: str) -> tuple[VolumeKeys, str] | None:  # noqa: D102
@@ -136,21 +154,26 @@ class VolumeKeys:
             raise _BrokenOffError(f"{len(data):,} of {answer.content_length:,} bytes came")
         return data, _facts(len(data), answer.last_modified)
 
+    def _upload(self, name: str, data: bytes | Path, *, is_new: bool) -> None:
+        with BytesIO(data) if isinstance(data, bytes) else data.open("rb") as contents:
+            self._files.upload(self._path(name), contents, overwrite=not is_new)
+
     def _path(self, name: str) -> str:
         return str(self.address / name)
 
     @property
     def _files(self) -> FilesAPI:
-        told = frozenset((name, value) for name, value in os.environ.items() if name.startswith("DATABRICKS_"))
-        with _OPENING:  # many threads ask at once, and opening it takes requests
-            return _open(os.getpid(), told)
+        return _open_once(os.getpid(), _told())
 
     @contextmanager
     def _listed(self) -> Iterator[None]:
+        from databricks.sdk.errors import NotFound
+
         try:
             yield
         except _of_library() as error:
-            raise NotListedError(_reason(error, self._secrets)) from None
+            kind = NoFolderError if isinstance(error, NotFound) else NotListedError
+            raise kind(_reason(error, self._secrets)) from None
 
     @contextmanager
     def _explained(self, name: str, right: str = "READ VOLUME") -> Iterator[None]:
@@ -180,8 +203,24 @@ class VolumeKeys:
         return [str(value) for value in values if value]
 
 
+def _told() -> frozenset[tuple[str, str]]:
+    """What the environment says of the workspace."""
+    return frozenset((name, value) for name, value in os.environ.items() if name.startswith("DATABRICKS_"))
+
+
 class _BrokenOffError(Exception):
     """Fewer bytes came than were announced."""
+
+
+def _open_once(process: int, told: frozenset[tuple[str, str]]) -> FilesAPI:
+    with _OPENING:  # many threads ask at once, and opening it takes requests
+        return _open(process, told)
+
+
+@lru_cache(maxsize=10_000)
+def _make_directory(process: int, told: frozenset[tuple[str, str]], path: str) -> None:
+    """Make a directory, which may be there, and those above it."""
+    _open_once(process, told).create_directory(path)
 
 
 @lru_cache(maxsize=2)

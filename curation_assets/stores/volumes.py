@@ -13,7 +13,7 @@ _MARK, _START = "dbfs:", "/Volumes/"
 
 @dataclass(frozen=True)
 class VolumeAddress(StoreAddress):
-    """A folder in a volume that is read through Databricks' Files API.
+    """A folder in a volume that is read and written through Databricks' Files API.
 
     As text it is the path that a mount would give it, so that the tables say the same with and without one.
 
@@ -56,19 +56,23 @@ def in_volume(location: str) -> bool:
 
 
 def unmounted(folder: Path | str) -> VolumeAddress | None:
-    """A folder, or file, in a volume that isn't mounted on this machine; None of any other."""
+    """A folder, or file, in a volume that isn't mounted on this machine; None of any other.
+
+    Where the catalog's directory is there, so is the mount; or it is a disk of a Mac.
+    """
     try:
         address = VolumeAddress.parse(str(folder))
     except ValueError:
         return None
-    return None if os.path.isdir(str(address.root)) else address
+    catalog = _START + address.bucket.partition("/")[0]
+    return None if os.path.isdir(str(address.root)) or os.path.isdir(catalog) else address
 
 
 def needed(folder: Path) -> str:
-    """For people: what a folder in a volume that isn't mounted would take to be read; empty of any other."""
+    """For people: what a folder in a volume that isn't mounted would take to be had; empty of any other."""
     if (address := unmounted(folder)) is None:
         return ""
     return (
-        f"the volume {address.root} isn't mounted here; to read it through Databricks' Files API set DATABRICKS_HOST "
+        f"the volume {address.root} isn't mounted here; to have it through Databricks' Files API set DATABRICKS_HOST "
         "and DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
     )

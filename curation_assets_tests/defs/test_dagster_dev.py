@@ -79,8 +79,8 @@ def test_a_real_dagster_runs_sensor_and_backfill_and_survives_kill_and_cancellat
     large = BytesIO()
     Image.effect_noise((2400, 1600), 60).convert("RGB").save(large, "JPEG", quality=60)
     (images / "oats").mkdir()
-    # Dagster interrupts a run once, wherever its process is at. Python drops what is raised in a callback of its own,
-    # which libraries have many of while they are imported: then the run goes on, and it is tried again, later in it.
+    # Dagster interrupts a run once, which Python may drop while libraries are imported. The executor does so again, but
+    # not before ten seconds: where these few photographs are embedded by then, it is tried again, later in the run.
     for seconds in (1, 3, 5, 7):
         for index in range(30):  # what follows a JPEG's end makes it another content
             (images / "oats" / f"{index:03}.jpg").write_bytes(large.getvalue() + bytes([index, seconds]))

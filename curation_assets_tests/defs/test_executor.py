@@ -1,10 +1,14 @@
 """In which processes the steps of a real run are."""
 
-from __future__ import annotations
+import signal
+import time
+from contextlib import suppress
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 
+from curation_assets.defs import cancelling
 from curation_assets.defs.tags import EXECUTOR, ONE_PROCESS
 from curation_assets.defs.workers import Worker
 
@@ -36,6 +40,30 @@ def together() -> None:
     first.alias("two")()
 
 
+@dg.op
+def goes_on(context: dg.OpExecutionContext) -> None:
+    context.instance.report_run_canceling(context.run)
+    with suppress(DagsterExecutionInterruptedError):  # as Python drops it in a callback
+        signal.raise_signal(signal.SIGINT)
+    time.sleep(120)
+
+
+@dg.job(executor_def=EXECUTOR)
+def cancelled() -> None:
+    goes_on()
+
+
+@dg.job(executor_def=EXECUTOR)
+def cancelled_apart() -> None:
+    goes_on.alias("one")()
+    goes_on.alias("two")()
+
+
+@dg.job(executor_def=ONE_PROCESS)
+def cancelled_together() -> None:
+    goes_on()
+
+
 @pytest.fixture
 def instance(on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
     return on_disk
@@ -53,3 +81,14 @@ def test_steps_share_the_runs_process_or_have_one_each_and_the_run_notes_which_c
     assert len(pids - {None}) == processes
     assert run is not None
     assert Worker.of(run) == this
+
+
+@pytest.mark.parametrize("job", [cancelled, cancelled_apart, cancelled_together])
+def test_a_run_whose_interrupt_was_lost_is_interrupted_again(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "AGAIN_SECONDS", 0.5)
+    with dg.execute_job(dg.reconstructable(job), instance) as result:
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.CANCELED

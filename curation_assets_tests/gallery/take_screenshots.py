@@ -26,6 +26,7 @@ from curation_assets.search import image_map
 from curation_assets.settings import load_settings
 from curation_assets_tests.chromium import installed
 from curation_assets_tests.gallery.conftest import serving
+from curation_assets_tests.gallery.walking import walk
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "images"
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -72,12 +73,12 @@ def main() -> None:
                 ready(page, shot.name)
                 write(page, TARGET / f"gallery-{shot.name}.png")
                 page.close()
-            walk(browser, address, pipeline)
+            walked(browser, address, pipeline)
             browser.close()
 
 
-def walk(browser: Browser, address: str, pipeline: Pipeline) -> None:
-    """Decide on what is wrong with the coffee leaves, and compare the version before with the one after."""
+def walked(browser: Browser, address: str, pipeline: Pipeline) -> None:
+    """Pictures of each step of the walk."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
 
     def shot(name: str) -> None:
@@ -86,40 +87,7 @@ def walk(browser: Browser, address: str, pipeline: Pipeline) -> None:
         page.wait_for_function(drawn)
         write(page, TARGET / f"review-{name}.png")
 
-    def decided(keys: str) -> None:
-        shown = page.locator("#review figcaption a")
-        for key in keys:
-            before = shown.inner_text()
-            page.keyboard.press(key)
-            next_one = "before => document.querySelector('#review figcaption a')?.innerText !== before"
-            page.wait_for_function(next_one, arg=before)
-        expect(page.locator("#saved")).to_have_text("All saved")
-
-    page.goto(f"{address}/problems")
-    page.evaluate("localStorage.setItem('curation name', '\"Ann\"')")
-    shot("problems")
-    page.goto(f"{address}/problems?kind=blurry&folder=coffee")
-    shot("line")
-    page.locator("#begin").click()
-    expect(page.locator("#review figcaption a")).to_be_visible()
-    shot("one")
-    decided("rrkkkkkk")
-    page.goto(f"{address}/labels?field=class&view=one")
-    expect(page.locator("#review .strip")).not_to_have_count(0)
-    shot("label")
-    decided("ak" if page.locator("#review").get_by_text("2 to decide").count() else "aka")
-    page.goto(f"{address}/duplicates?kind=near")
-    page.locator("#begin").click()
-    expect(page.locator("#review .member")).not_to_have_count(0)
-    shot("group")
-    page.keyboard.press("Enter")
-    expect(page.locator("#saved")).to_have_text("All saved")
-    page.wait_for_timeout(3000)  # what follows from decisions is brought in line when nobody has decided for a while
-    pipeline.build_dataset(read_recipe(pipeline.settings.recipes / "leaves.toml"), LogProgress())
-    page.goto(f"{address}/datasets?name=leaves&version=2&compare=1")
-    expect(page.locator("#main")).to_contain_text("came")
-    shot("compared")
-    print(page.locator("#main").inner_text())
+    print(walk(page, address, pipeline, shot))
     page.close()
 
 

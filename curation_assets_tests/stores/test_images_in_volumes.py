@@ -29,8 +29,7 @@ from curation_assets.stores.volume_keys import VolumeKeys
 from curation_assets.stores.volumes import VolumeAddress
 from curation_assets_tests.commands.conftest import called
 from curation_assets_tests.conftest import copy_registry, jpeg
-from curation_assets_tests.fake_databricks import TOKEN, Fault
-from curation_assets_tests.stores.conftest import Volume
+from curation_assets_tests.fake_databricks import TOKEN, Fault, Volume
 
 ODD = "rye/plot ü%20#1+2 ?&=/01.jpg"
 NAMES = ("maize/00.jpg", "maize/01.jpg", "rye/plot 1/00.jpg", ODD)

@@ -24,7 +24,7 @@ from curation_assets.stores.opening import open_store
 from curation_assets.stores.options import StorageOptions
 from curation_assets.stores.volume_keys import VolumeKeys
 from curation_assets.stores.volumes import VolumeAddress
-from curation_assets_tests.stores.conftest import Volume
+from curation_assets_tests.fake_databricks import Volume
 from curation_assets_tests.stores.s3_server import S3, SECRET, Fault
 
 KEYS = (
