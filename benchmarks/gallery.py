@@ -146,9 +146,11 @@ def wait_for(url: str) -> None:
 def measure_pages(pages: dict[str, str]) -> dict[str, list[float]]:
     from playwright.sync_api import sync_playwright
 
+    from curation_assets_tests.chromium import installed
+
     times: dict[str, list[float]] = {name: [] for name in pages}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=installed(), args=["--no-sandbox"])
         for number in range(ROUNDS + 1):
             for name, url in pages.items():
                 context = browser.new_context(viewport=SIZE)

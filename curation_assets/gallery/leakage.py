@@ -74,7 +74,8 @@ class LeakagePages:
             CurationError: a table can't be read.
         """
         if dataset is None or version is None:
-            return self._held.of(None, self._version(), self._of_annotations)
+            key = (self._pipeline.leaks.version(), self._tables.compared.newest_version())
+            return self._held.of(None, key, self._of_annotations)
         key = (self._version(), self._tables.datasets.newest_version())
         return self._held.of((dataset, version), key, lambda: self._of_version(dataset, version))
 

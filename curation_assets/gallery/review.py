@@ -9,13 +9,15 @@ import numpy as np
 import polars as pl
 
 from curation_assets.curate.duplicates.overview import group_table
+from curation_assets.curate.findings import Findings
 from curation_assets.curate.labels.overview import FieldReport, prediction_rows, report_of
 from curation_assets.curate.labels.questions import ISSUES as LABEL_ISSUES
 from curation_assets.curate.overview import measured_rows
-from curation_assets.curate.problems import KINDS, MISLABELLED, judged
+from curation_assets.curate.problems import ACROSS, KINDS, LEAK, MISLABELLED, judged
 from curation_assets.decisions.kinds import RELABEL
 from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
+from curation_assets.embed.vectors import KEY
 from curation_assets.errors import CurationError
 from curation_assets.gallery.held import Held
 from curation_assets.lake.table import LakeTable
@@ -39,6 +41,7 @@ class Review:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._tables = pipeline.tables
+        self._pictures = Held[pl.DataFrame]()
         self._measured = Held[pl.DataFrame]()
         self._queues: dict[str, Held[ProblemQueue]] = {}
         self._duplicates = Held[DuplicateQueue]()
@@ -72,19 +75,33 @@ class Review:
         Raises:
             CurationError: nothing is measured yet, or a table can't be read.
         """
-        return self._measured.of(
-            self._version(),
-            lambda: judged(measured_rows(self._tables.quality, self._pipeline.findings), self._pipeline.thresholds),
-        )
+        return self._measured.of(self._version(self._pipeline.findings), lambda: self._judged(self._pipeline.findings))
+
+    def pictures(self) -> pl.DataFrame:
+        """The same by all but leaks, which take seconds to find, and are others after some decisions.
+
+        Raises:
+            CurationError: as :meth:`measured`.
+        """
+        findings = self._but_leaks()
+        return self._pictures.of(self._version(findings), lambda: self._judged(findings))
 
     def scores_of(self, paths: Collection[str]) -> dict[str, dict[str, float]]:
-        """Of each of some images by kind of problem what tells of it, as far as that is known."""
+        """Of each of some images by kind of problem what tells of it, as far as that is known.
+
+        Leaks are those that were last found: whoever decides doesn't wait for others.
+        """
         try:
-            measured = self.measured()
-        except CurationError:  # whoever decides waits for no measure
+            pictures = self.pictures()
+        except CurationError:  # nor for measures
             return {}
-        rows = measured.filter(pl.col("relative_path").is_in(list(paths)))
-        scores = rows.select(pl.col(f"{kind}_score").cast(pl.Float64).alias(kind) for kind in KINDS)
+        rows = pictures.filter(pl.col("relative_path").is_in(list(paths)))
+        rows = rows.drop(ACROSS).join(self._pipeline.leaks.read_last(), on=KEY, how="left", maintain_order="left")
+        known = [kind for kind in KINDS if kind != LEAK]
+        scores = rows.select(
+            *(pl.col(f"{kind}_score").cast(pl.Float64).alias(kind) for kind in known),
+            pl.col(ACROSS).cast(pl.Float64).alias(LEAK),
+        )
         told = (
             {kind: one for kind, one in row.items() if one is not None and isfinite(one)} for row in scores.to_dicts()
         )
@@ -97,7 +114,9 @@ class Review:
             CurationError: as :meth:`measured`.
         """
         held = self._queues.setdefault(kind, Held())
-        return held.of(self._version(), lambda: problem_queue(self.measured(), kind))
+        if kind == LEAK:
+            return held.of(self._version(self._pipeline.findings), lambda: problem_queue(self.measured(), kind))
+        return held.of(self._version(self._but_leaks()), lambda: problem_queue(self.pictures(), kind))
 
     def duplicates(self) -> DuplicateQueue:
         """Groups of duplicates, the largest first.
@@ -225,9 +244,14 @@ class Review:
     def _version_of_groups(self) -> Hashable:
         return (self._tables.groups.newest_version(), self._tables.pairs.newest_version())
 
-    def _version(self) -> Hashable:
-        findings = (found.version() for found in self._pipeline.findings)
-        return (self._tables.quality.newest_version(), *findings)
+    def _but_leaks(self) -> list[Findings]:
+        return [found for found in self._pipeline.findings if found is not self._pipeline.leaks]
+
+    def _version(self, findings: Sequence[Findings]) -> Hashable:
+        return (self._tables.quality.newest_version(), *(found.version() for found in findings))
+
+    def _judged(self, findings: Sequence[Findings]) -> pl.DataFrame:
+        return judged(measured_rows(self._tables.quality, findings), self._pipeline.thresholds)
 
     def _follow(self, rows: Sequence[Row]) -> str | None:
         return follow_decisions(self._pipeline, rows, LogProgress())

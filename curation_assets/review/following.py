@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import polars as pl
+
 from curation_assets.decisions import kinds
 from curation_assets.decisions.record import Row
 from curation_assets.errors import attempted
+from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import Progress
 
@@ -33,7 +36,7 @@ def follow_decisions(pipeline: Pipeline, rows: Sequence[Row], progress: Progress
     if not rows:
         return None
     tables = pipeline.tables
-    if tables.groups.exists():
+    if tables.groups.exists() and _concern_groups(rows, tables.groups):
         pipeline.group(progress)
     if not any(row["kind"] in _OF_LABELS and row["field"] != kinds.QUALITY for row in rows):
         return None
@@ -41,3 +44,12 @@ def follow_decisions(pipeline: Pipeline, rows: Sequence[Row], progress: Progress
     if not are_there or tables.annotations.latest().rows() > _AT_ONCE:
         return None
     return attempted(lambda: pipeline.find_label_issues(progress))[1]
+
+
+def _concern_groups(rows: Sequence[Row], groups: LakeTable) -> bool:
+    """Whether groups may be others by decisions: those on pictures that are in none change nothing of them."""
+    contents = [row["content_sha256"] for row in rows]
+    if any(row["field"] != kinds.QUALITY for row in rows):
+        return True
+    in_groups = groups.latest().read(["content_sha256"], where=pl.col("content_sha256").is_in(contents))
+    return len(in_groups) > 0

@@ -60,7 +60,7 @@ async def evidence(
 
 def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
     index = gallery.open(asked)
-    measured, decisions = gallery.review.measured(), gallery.review.decisions()
+    pictures, decisions = gallery.review.pictures(), gallery.review.decisions()
     told = []
     for kind in KINDS:
         queue = gallery.review.queue(kind)
@@ -82,7 +82,7 @@ def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
             )
         )
     told.sort(key=lambda kind: -kind.images)
-    return responses.ProblemsAnswer(measured=len(measured), kinds=told, latest=gallery.review.latest())
+    return responses.ProblemsAnswer(measured=len(pictures), kinds=told, latest=gallery.review.latest())
 
 
 def _problem(gallery: Gallery, kind: str, asked: ProblemsRequest) -> responses.ProblemAnswer:
