@@ -140,7 +140,7 @@ class _Said:
             of_side = near.rename({"content_sha256": side, "group_id": f"{side}_group"})
             pairs = pairs.join(of_side, on=side, how="left")
         # Of a pair that is in no group (yet), either end may be in one that is formed of it.
-        out = pairs.filter(pl.col("first_group").ne_missing("second_group") | pl.col("first_group").is_null())
+        out = pairs.filter(pl.col("first_group").ne_missing(pl.col("second_group")) | pl.col("first_group").is_null())
         ends = pl.concat([out.select(content_sha256=side) for side in ("first", "second")])
         in_linked = near.join(near.join(ends, on="content_sha256", how="semi"), on="group_id", how="semi")
         return pl.concat([ends, in_linked.select("content_sha256")]).unique()
