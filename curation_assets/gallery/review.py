@@ -156,16 +156,6 @@ class Review:
         names.append(SPLIT)
         return self._labels.of(key, lambda: searcher.further(index, np.arange(len(index.rows)), names))
 
-    def labels_of(self, index: SearchIndex, number: int) -> dict[str, str]:
-        """An image's labels that count, by field.
-
-        Args:
-            number: its place in ``index.rows``.
-        """
-        row = self.labels(index).row(number, named=True)
-        told = {name.removeprefix(LABEL): value for name, value in row.items() if name.startswith(LABEL)}
-        return {field: value for field, value in told.items() if value is not None}
-
     def label_issues(self) -> LabelQueue:
         """Labels that something speaks against, the likeliest wrong first.
 
@@ -255,3 +245,15 @@ class Review:
 
     def _follow(self, rows: Sequence[Row]) -> str | None:
         return follow_decisions(self._pipeline, rows, LogProgress())
+
+
+def labels_at(labels: pl.DataFrame, number: int) -> dict[str, str]:
+    """An image's labels that count, by field.
+
+    Args:
+        labels: of :meth:`Review.labels`.
+        number: its place there, and in ``index.rows``.
+    """
+    row = labels.row(number, named=True)
+    told = {name.removeprefix(LABEL): value for name, value in row.items() if name.startswith(LABEL)}
+    return {field: value for field, value in told.items() if value is not None}

@@ -72,8 +72,11 @@ class ProblemQueue:
         counts, _ = np.histogram(np.clip(self._at, edges[0], edges[-1]), edges)
         return Histogram(edges.tolist(), counts.tolist())
 
-    def answers(self, decisions: Decisions) -> pl.DataFrame:
+    def answers(self, decisions: Decisions, first: int | None = None) -> pl.DataFrame:
         """What people said of each row's picture.
+
+        Args:
+            first: of so many rows, the worst ones; None: of all.
 
         Returns:
             A row each: ``decided`` (``keep``, ``remove``, ``unsure``; null: nothing), and ``is_open``: whether nobody
@@ -84,7 +87,8 @@ class ProblemQueue:
         told = pl.when(is_of_kind).then(shown.json_path_match("$.score"))  # else what was known when it was said
         then = pl.coalesce(told, shown.json_path_match(f"$.scores.{self.kind.name}")).cast(pl.Float64, strict=False)
         said = decisions.rows.filter(IS_OF_PICTURE).select("content_sha256", decided="kind", then=then)
-        rows = self.rows.join(said, on="content_sha256", how="left", maintain_order="left")
+        rows = self.rows if first is None else self.rows.head(first)
+        rows = rows.join(said, on="content_sha256", how="left", maintain_order="left")
         worse = pl.col("then") - pl.col("score") if self.kind.is_low else pl.col("score") - pl.col("then")
         is_another = (worse > _WORSE * pl.col("then").abs()).fill_null(value=False)
         return rows.select("decided", is_open=pl.col("decided").is_null() | is_another)

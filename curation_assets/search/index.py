@@ -8,6 +8,7 @@ a build that is killed changes nothing. On disk some things keep the names that 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,7 +235,7 @@ class SearchIndex:
     def row_number(self, relative_path: str) -> int | None:
         """The row of an image in ``rows``."""
         paths = self.rows["relative_path"]
-        place = paths.search_sorted(relative_path) if len(paths) else 0
+        place = bisect_left(paths, relative_path)  # `search_sorted` of one value takes ten times as long
         return place if place < len(paths) and paths[place] == relative_path else None
 
     def vector(self, position: int) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ def test_groups_are_formed_anew_where_a_decision_concerns_them(
     pipeline: Pipeline,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (_, one), (_, other), *_, (path, alone) = images_of(pipeline)
+    contents = [content for _, content in images_of(pipeline)]
+    (_, one), (_, other), *_, (path, alone) = (image for image in images_of(pipeline) if contents.count(image[1]) == 1)
     pair(pipeline, (one, other, "near", 0.9))
     formed = list[str]()
     monkeypatch.setattr(pipeline, "group", lambda _: formed.append("groups"))

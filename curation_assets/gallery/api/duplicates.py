@@ -11,6 +11,7 @@ from curation_assets.curate.duplicates.overview import ADVICE, KINDS, MEANING, h
 from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_image, number_of
 from curation_assets.gallery.requests import DuplicatesRequest
+from curation_assets.gallery.review import labels_at
 from curation_assets.search.index import SearchIndex
 
 router = APIRouter()
@@ -27,6 +28,7 @@ async def duplicates(
 def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.DuplicatesAnswer:
     index = gallery.open(asked)
     latest = gallery.review.latest()  # before the decisions: what comes meanwhile is new to the page
+    labels = gallery.review.labels(index)
     queue, said = gallery.review.said_of_duplicates()
     groups = queue.groups.with_columns(decided=said)
     if asked.folder:
@@ -46,7 +48,7 @@ def _duplicates(gallery: Gallery, asked: DuplicatesRequest) -> responses.Duplica
         rows = queue.images.slice(group["start"], group["size"])
         there = [(row, number) for row in rows.iter_rows(named=True) if (number := number_of(index, row)) is not None]
         if len(there) > 1:
-            found.append(_group(gallery, index, group, there, asked))
+            found.append(_group(index, labels, group, there, asked))
     return responses.DuplicatesAnswer(
         kinds=kinds,
         total=len(groups),
@@ -73,8 +75,8 @@ def _counts(groups: pl.DataFrame, kind: str) -> responses.DuplicateCounts:
 
 
 def _group(
-    gallery: Gallery,
     index: SearchIndex,
+    labels: pl.DataFrame,
     group: dict[str, Any],
     there: list[tuple[dict[str, Any], int]],
     asked: DuplicatesRequest,
@@ -87,7 +89,7 @@ def _group(
             similarity=row["similarity"],
             rule=row["rule"],
             how=how(row),
-            labels=gallery.review.labels_of(index, number),
+            labels=labels_at(labels, number),
         )
         for row, number in described
     ]

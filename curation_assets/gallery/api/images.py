@@ -13,6 +13,7 @@ from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.exif import read_tags
 from curation_assets.gallery.gallery import Gallery, GalleryOf, address, found_image, found_images
 from curation_assets.gallery.requests import ImageRequest
+from curation_assets.gallery.review import labels_at
 from curation_assets.search.index import SearchIndex
 
 _MOST_COPIES = _MOST_GROUPED = 100
@@ -63,7 +64,7 @@ def image_facts(gallery: Gallery, asked: ImageRequest) -> responses.ImageFacts:
             asked,
             number,
             decided=gallery.review.said_of_pictures().get(row["content_sha256"]),
-            labels=None if place is None else gallery.review.labels_of(index, place),
+            labels=None if place is None else labels_at(gallery.review.labels(index), place),
         ),
         columns=columns | gallery.further(index, asked.key),
         embedding=embedding,

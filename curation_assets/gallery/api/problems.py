@@ -66,7 +66,7 @@ def _problems(gallery: Gallery, asked: Versions) -> responses.ProblemsAnswer:
         queue = gallery.review.queue(kind)
         threshold = gallery.thresholds[kind]
         rows = queue.rows.head(queue.count(threshold))
-        said = queue.answers(decisions).head(len(rows))
+        said = queue.answers(decisions, len(rows))
         named = rows.filter(~said["decided"].eq_missing(KEEP))
         examples = [
             found_image(index.rows.row(number, named=True), asked)

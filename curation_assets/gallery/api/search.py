@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from curation_assets.gallery import responses
 from curation_assets.gallery.gallery import Gallery, GalleryOf, found_images
 from curation_assets.gallery.requests import PageRequest
-from curation_assets.gallery.review import SPLIT
+from curation_assets.gallery.review import SPLIT, labels_at
 from curation_assets.images.names import printable
 from curation_assets.search.filters import PROBLEMS, TAGS
 from curation_assets.search.ordering import NEAR_COPIES, ONLY_COPIES
@@ -50,14 +50,15 @@ def _told(gallery: Gallery, found: SearchResult) -> list[dict[str, Any]]:
     """What curation and people say of each image that was found."""
     further = gallery.searcher.further(found.index, found.numbers, [PROBLEMS, NEAR_COPIES, TAGS])
     review, index = gallery.review, found.index
-    said, splits = review.said_of_pictures(), review.labels(index)[SPLIT]
+    said, labels = review.said_of_pictures(), review.labels(index)
+    splits = labels[SPLIT]
     return [
         {
             "problems": row[PROBLEMS],
             "near": row[NEAR_COPIES],
             "tags": row[TAGS],
             "decided": said.get(content),
-            "labels": review.labels_of(index, number),
+            "labels": labels_at(labels, number),
             "split": splits[number],
         }
         for row, content, number in zip(
