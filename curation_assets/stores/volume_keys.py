@@ -86,14 +86,15 @@ class VolumeKeys:
             return _facts(found.content_length or 0, found.last_modified)
 
     def put(self, name: str, data: bytes | Path, *, is_new: bool = False) -> bool:  # noqa: D102
-        from databricks.sdk.errors import ResourceConflict
+        from databricks.sdk.errors import NotFound, ResourceConflict
 
         with self._explained(name, _WRITE):
-            directory = (self.address / name).parent
-            if directory.prefix:
-                _again(lambda: _make_directory(os.getpid(), _told(), str(directory)))
             try:
-                _again(lambda: self._upload(name, data, is_new=is_new))
+                try:
+                    _again(lambda: self._upload(name, data, is_new=is_new))
+                except NotFound:  # its directory was deleted after it was made
+                    _make_directory.cache_clear()
+                    _again(lambda: self._upload(name, data, is_new=is_new))
             except ResourceConflict:
                 if not is_new:
                     raise
@@ -155,6 +156,9 @@ class VolumeKeys:
         return data, _facts(len(data), answer.last_modified)
 
     def _upload(self, name: str, data: bytes | Path, *, is_new: bool) -> None:
+        directory = (self.address / name).parent
+        if directory.prefix:
+            _make_directory(os.getpid(), _told(), str(directory))
         with BytesIO(data) if isinstance(data, bytes) else data.open("rb") as contents:
             self._files.upload(self._path(name), contents, overwrite=not is_new)
 
