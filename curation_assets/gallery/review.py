@@ -114,9 +114,16 @@ class Review:
             CurationError: as :meth:`measured`.
         """
         held = self._queues.setdefault(kind, Held())
-        if kind == LEAK:
-            return held.of(self._version(self._pipeline.findings), lambda: problem_queue(self.measured(), kind))
-        return held.of(self._version(self._but_leaks()), lambda: problem_queue(self.pictures(), kind))
+        findings = self._pipeline.findings if kind == LEAK else self._but_leaks()
+        return held.of(self._version(findings), lambda: problem_queue(self.judged_by(kind), kind))
+
+    def judged_by(self, kind: str) -> pl.DataFrame:
+        """Of :meth:`measured` and :meth:`pictures` the one that tells of a kind.
+
+        Raises:
+            CurationError: as :meth:`measured`.
+        """
+        return self.measured() if kind == LEAK else self.pictures()
 
     def duplicates(self) -> DuplicateQueue:
         """Groups of duplicates, the largest first.

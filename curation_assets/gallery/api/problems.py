@@ -120,7 +120,7 @@ def _evidence(gallery: Gallery, kind: str, asked: EvidenceRequest) -> responses.
     index = gallery.open(asked)
     image = gallery.row(index, asked.key)
     is_it = (pl.col("relative_path") == asked.key) & (pl.col("content_sha256") == image["content_sha256"])
-    found = gallery.evidence(kind, gallery.review.measured().filter(is_it)).get(asked.key, Evidence())
+    found = gallery.evidence(kind, gallery.review.judged_by(kind).filter(is_it)).get(asked.key, Evidence())
     said = gallery.annotations_of(image) if kind == BAD_BOX else []
     beside = []
     for path, told in found.beside:
