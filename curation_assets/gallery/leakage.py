@@ -74,7 +74,9 @@ class LeakagePages:
             CurationError: a table can't be read.
         """
         if dataset is None or version is None:
-            key = (self._pipeline.leaks.version(), self._tables.compared.newest_version())
+            # Annotations also say why nothing is told, where leaks have no version.
+            others = (self._tables.compared.newest_version(), self._tables.annotations.newest_version())
+            key = (self._pipeline.leaks.version(), *others)
             return self._held.of(None, key, self._of_annotations)
         key = (self._version(), self._tables.datasets.newest_version())
         return self._held.of((dataset, version), key, lambda: self._of_version(dataset, version))
