@@ -74,10 +74,7 @@ class LeakagePages:
             CurationError: a table can't be read.
         """
         if dataset is None or version is None:
-            # Annotations also say why nothing is told, where leaks have no version.
-            others = (self._tables.compared.newest_version(), self._tables.annotations.newest_version())
-            key = (self._pipeline.leaks.version(), *others)
-            return self._held.of(None, key, self._of_annotations)
+            return self._held.of(None, self._version_of_annotations(), self._of_annotations)
         key = (self._version(), self._tables.datasets.newest_version())
         return self._held.of((dataset, version), key, lambda: self._of_version(dataset, version))
 
@@ -87,6 +84,11 @@ class LeakagePages:
         # The last ones decide which images stand for others, and bursts are formed of those.
         further = (tables.quality, tables.decisions, tables.annotations)
         return tuple(table.newest_version() for table in (*compared, *further))
+
+    def _version_of_annotations(self) -> Hashable:
+        tables = self._tables
+        # Leaks have no version where there are none to find, and annotations then say why.
+        return self._pipeline.leaks.version(), tables.compared.newest_version(), tables.annotations.newest_version()
 
     def _of_annotations(self) -> Across:
         pipeline, leaks = self._pipeline, self._pipeline.leaks

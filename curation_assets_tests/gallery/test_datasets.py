@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from curation_assets.annotations.sources import make_source
 from curation_assets.datasets import comparing
 from curation_assets.datasets.versions import read_version, withdraw
 from curation_assets.export.protocol import Options
@@ -259,11 +260,21 @@ def test_leaks_of_annotations_are_told_or_why_not(
     monkeypatch.setattr(gallery_leakage, "waiting", lambda *_: 3)
     with client_of(published) as behind:
         assert got(behind, "/api/leakage")["waiting"] == 3
+    assert got(client, "/api/leakage", dataset="odd")["pairs"] == 2
     # What was found is held: nothing is looked for again.
     monkeypatch.setattr(gallery_leakage, "leakage_so_far", lambda *_: 1 / 0)
     monkeypatch.setattr(gallery_leakage, "split_images", lambda *_: 1 / 0)
     assert got(client, "/api/leakage") == found
     assert got(client, "/api/leakage", dataset="odd")["pairs"] == 2
+
+
+def test_an_open_page_of_leaks_says_anew_why_nothing_is_told(ready: Pipeline, fill: Callable[..., list[Path]]) -> None:
+    fill("maize", 1)
+    ready.scan(["maize"], LogProgress())
+    with client_of(ready) as client:
+        assert got(client, "/api/leakage")["why_not"].startswith("no split is known")
+        ready.annotate(make_source(format="folders", pattern="{class}/*", split="test"), LogProgress())
+        assert got(client, "/api/leakage")["why_not"].startswith("no image is compared yet")
 
 
 def test_a_version_that_is_taken_back_meanwhile_is_told_of_no_more(published: Pipeline, tmp_path: Path) -> None:
