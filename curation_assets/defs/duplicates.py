@@ -105,7 +105,7 @@ def _pairs_report(pipeline: Pipeline, done: Comparison | None) -> AssetReport:
 def _groups_report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Grouping | None) -> AssetReport:
     """The same of the groups."""
     facts = groups_facts(pipeline, overview.group_table(pipeline.tables.groups), done)
-    found = group_checks(instance, image_groups.key, pipeline, facts)
+    found = group_checks(instance, image_groups.key, pipeline, facts, done)
     return AssetReport(image_groups.key, groups_version(pipeline), facts, found)
 
 

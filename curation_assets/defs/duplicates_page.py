@@ -92,10 +92,14 @@ def groups_facts(pipeline: Pipeline, rows: pl.DataFrame, done: Grouping | None) 
     return facts | md.whole_table_facts(tables.groups, pipeline.settings.full_name(pipeline.settings.groups_table))
 
 
-def group_checks(instance: dg.DagsterInstance, asset: dg.AssetKey, pipeline: Pipeline, facts: md.Facts) -> list[Check]:
+def group_checks(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, pipeline: Pipeline, facts: md.Facts, done: Grouping | None
+) -> list[Check]:
     """What must hold of the groups, and what should, seen against their materialization before."""
     tables = pipeline.tables
     groups, pairs, directory = tables.groups.latest(), tables.pairs.latest(), tables.directory.latest()
+    if done is not None:  # of images that came or went since, the next grouping tells
+        groups, directory = tables.groups.snapshot(done.version), tables.directory.snapshot(done.directory_version)
     same = read_decisions(tables.decisions).same_pairs()
     pictures = open_pictures(pipeline.settings.pictures_dir)
     event = instance.get_latest_materialization_event(asset)

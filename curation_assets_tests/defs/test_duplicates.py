@@ -13,13 +13,14 @@ from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from deltalake import DeltaTable
 
 from curation_assets.curate.duplicates import checks
+from curation_assets.curate.duplicates.grouping import Grouping
 from curation_assets.curate.duplicates.pictures import open_pictures
 from curation_assets.decisions.record import append, read_decisions
 from curation_assets.defs.duplicates import build_duplicates_sensor, find_duplicates, image_groups, image_pairs
 from curation_assets.ingest import run
 from curation_assets.integrity import Outcome
 from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
+from curation_assets.progress import LogProgress, Progress
 from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.curate.duplicates.test_comparison import NEAR, TREE, put
 from curation_assets_tests.defs.conftest import Following, on_disk
@@ -56,6 +57,24 @@ def test_the_pages_tell_counts_and_show_groups(lake: Pipeline, instance: dg.Dags
     assert str(told["near groups shown"]).count("data:image/jpeg;base64,") == len(NEAR)
     evaluations = {e.check_name: e.passed for e in done.get_asset_check_evaluations()}
     assert evaluations == {"members_agree": True, "keepers_live": True, "spare_as_before": True}
+
+
+def test_an_image_that_goes_while_groups_are_told_of_is_left_to_the_next_run(
+    lake: Pipeline, images: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Pipeline.group
+
+    def group(pipeline: Pipeline, progress: Progress) -> Grouping:
+        done = really(pipeline, progress)
+        (images / "rye/small.jpg").unlink()
+        pipeline.scan(["rye"], progress)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "group", group)
+        done = materialize(lake, instance)
+    assert all(each.passed for each in done.get_asset_check_evaluations())
+    assert lake.group(LogProgress()).changed
 
 
 def decide(lake: Pipeline, kind: str, path: str, **more: str) -> None:

@@ -43,9 +43,28 @@ def together() -> None:
 @dg.op
 def goes_on(context: dg.OpExecutionContext) -> None:
     context.instance.report_run_canceling(context.run)
-    with suppress(DagsterExecutionInterruptedError):  # as Python drops it in a callback
+    with suppress(DagsterExecutionInterruptedError):  # as a library may
         signal.raise_signal(signal.SIGINT)
     time.sleep(120)
+
+
+class Dropping:
+    """Python drops whatever is raised while one of these goes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@dg.op
+def drops_it(context: dg.OpExecutionContext) -> None:
+    context.instance.report_run_canceling(context.run)
+    Dropping()
+    time.sleep(120)
+
+
+@dg.job(executor_def=EXECUTOR)
+def dropped() -> None:
+    drops_it()
 
 
 @dg.job(executor_def=EXECUTOR)
@@ -81,6 +100,16 @@ def test_steps_share_the_runs_process_or_have_one_each_and_the_run_notes_which_c
     assert len(pids - {None}) == processes
     assert run is not None
     assert Worker.of(run) == this
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_repeated_at_once(instance: dg.DagsterInstance) -> None:
+    begin = time.monotonic()
+    with dg.execute_job(dg.reconstructable(dropped), instance) as result:
+        run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    assert time.monotonic() - begin < cancelling.AGAIN_SECONDS
 
 
 @pytest.mark.parametrize("job", [cancelled, cancelled_apart, cancelled_together])

@@ -33,6 +33,8 @@ class Grouping:
         groups: kind → how many there are now.
         images: kind → images in them.
         changed: rows that are new or other than before, and rows that went.
+        version: of the table of groups.
+        directory_version: of the table of images that they are groups of.
     """
 
     groups: dict[str, int] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Grouping:
     changed: int = 0
     commits: int = 0
     version: int = -1
+    directory_version: int = -1
     seconds: float = 0.0
 
 
@@ -66,7 +69,9 @@ def bring_groups_in_line(
     result = Grouping()
 
     def work(change: Rewrite) -> None:
-        rows, changed = formed(directory.latest(), pairs.latest(), quality, annotations, change.base, decisions, order)
+        images = directory.latest()
+        rows, changed = formed(images, pairs.latest(), quality, annotations, change.base, decisions, order)
+        result.directory_version = images.version
         result.groups = {kind: rows.filter(pl.col("kind") == kind)["group_id"].n_unique() for kind in KINDS}
         result.images = {kind: int((rows["kind"] == kind).sum()) for kind in KINDS}
         result.changed = len(changed)
