@@ -71,9 +71,11 @@ if TYPE_CHECKING:
     from curation_assets.datasets.making import Outcome
     from curation_assets.datasets.mining.mining import Asked, Mined
     from curation_assets.datasets.recipe import Recipe
+    from curation_assets.export.archive import ArchiveTarget
     from curation_assets.export.exporting import Exported, ImagesWritten
-    from curation_assets.export.protocol import Options
+    from curation_assets.export.protocol import Content, Options
     from curation_assets.export.store_staging import StoreTarget
+    from curation_assets.export.targets import Target
     from curation_assets.scan.spark import SparkScan
     from curation_assets.search.image_map import MapRefresh
     from curation_assets.search.index import SearchIndex
@@ -947,28 +949,70 @@ class Pipeline:
             CurationError: there is no such version or format, the format can't hold it, an image can't be had, or the
                 place can't be written to.
         """
-        from curation_assets.datasets.reading import card_now
+        from curation_assets.export.formats import format_of
+
+        if format_of(to).has_images:
+            self._refuse_images_root("--out", target)
+        return self._export(dataset, version, to, self._target(target), options, progress)
+
+    def send_export(
+        self, dataset: str, version: int, to: str, target: ArchiveTarget, options: Options, progress: Progress
+    ) -> Exported:
+        """Write a version of a dataset as an archive, to who takes it meanwhile.
+
+        Args:
+            to: name of a format that is a folder.
+
+        Raises:
+            CurationError: as :meth:`export_dataset` does, or nobody takes it any more.
+        """
+        return self._export(dataset, version, to, target, options, progress)
+
+    def check_export(self, dataset: str, version: int, to: str, options: Options) -> tuple[int, int, list[str]]:
+        """What an export would be, before it is made: images, their bytes as they were scanned, and what is lost.
+
+        Raises:
+            CurationError: there is no such version or format, or the format can't hold it.
+        """
+        from curation_assets.export.exporting import check
+        from curation_assets.export.formats import format_of
+
+        content = self._content(dataset, version, options)
+        notes = check(content, format_of(to))
+        return len(content.rows), int(content.rows["size_bytes"].sum()), notes
+
+    def _export(
+        self, dataset: str, version: int | None, to: str, target: Target, options: Options, progress: Progress
+    ) -> Exported:
         from curation_assets.export.exporting import export
         from curation_assets.export.formats import format_of
-        from curation_assets.export.gathering import content_of, previews_of
+        from curation_assets.export.gathering import previews_of
         from curation_assets.export.reading import ImageReader
 
-        settings, directory = self.settings, self.tables.directory
-        format = format_of(to)
-        if format.has_images:
-            self._refuse_images_root("--out", target)
-        said = card_now(settings.recipes, dataset)
-        content = content_of(self.tables, dataset, version, self.annotation_order, options, said)
-        threads, place = settings.worker_threads, self._target(target)
-        reader = ImageReader(self.source, directory, threads)
-        previews = partial(previews_of, directory=directory)
+        directory, threads = self.tables.directory, self.settings.worker_threads
 
         def note(told: Exported) -> None:
             about = {"dataset": told.dataset, "version": told.version, "content_id": told.content_id}
-            self._note_export(about | {"format": told.format, "images": told.images}, place, progress)
+            self._note_export(about | {"format": told.format, "images": told.images}, target, progress)
 
-        decode = settings.decode_options
-        return export(content, format, place, reader, previews, threads, decode, progress, note)
+        return export(
+            self._content(dataset, version, options),
+            format_of(to),
+            target,
+            ImageReader(self.source, directory, threads),
+            partial(previews_of, directory=directory),
+            threads,
+            self.settings.decode_options,
+            progress,
+            note,
+        )
+
+    def _content(self, dataset: str, version: int | None, options: Options) -> Content:
+        from curation_assets.datasets.reading import card_now
+        from curation_assets.export.gathering import content_of
+
+        said = card_now(self.settings.recipes, dataset)
+        return content_of(self.tables, dataset, version, self.annotation_order, options, said)
 
     def write_list(
         self, dataset: str, version: int, to: str, target: Path, card: Mapping[str, Any] | None = None
@@ -1023,7 +1067,7 @@ class Pipeline:
     def _note_export(
         self,
         about: Mapping[str, Any],
-        target: Path | StoreTarget,
+        target: Target,
         progress: Progress,
         contents: pl.Series | None = None,
     ) -> None:

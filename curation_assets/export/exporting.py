@@ -17,6 +17,7 @@ import polars as pl
 from curation_assets import __version__
 from curation_assets.datasets.versions import as_manifest
 from curation_assets.errors import CurationError, reason_of
+from curation_assets.export.archive import ArchiveTarget
 from curation_assets.export.card import Card, as_html, as_markdown, card_of
 from curation_assets.export.croissant import FILE as CROISSANT
 from curation_assets.export.croissant import croissant
@@ -25,7 +26,8 @@ from curation_assets.export.protocol import WRITTEN, Content, Format, Image, Opt
 from curation_assets.export.reading import ImageReader, Read
 from curation_assets.export.rewriting import check_rewriting, rewritten
 from curation_assets.export.staging import ONLY_FILE, Stage, Written, new_file
-from curation_assets.export.store_staging import StoreTarget, stage_of
+from curation_assets.export.store_staging import StoreTarget
+from curation_assets.export.targets import Target, stage_of
 from curation_assets.files import hash_of, write_whole
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.images.names import printable
@@ -74,7 +76,7 @@ class Exported(ImagesWritten):
 def export(
     content: Content,
     format: Format,
-    target: Path | StoreTarget,
+    target: Target,
     reader: ImageReader,
     previews: Previews,
     threads: int,
@@ -85,25 +87,19 @@ def export(
     """Write a version as a format has it. Nothing stands under the final name before all of it is on the disk.
 
     Args:
-        target: folder that isn't there or is empty, or file that isn't there; absolute; or the same in a store.
+        target: folder that isn't there or is empty, or file that isn't there; absolute; or the same in a store; or who
+            takes it as an archive, which is of folders alone.
         previews: of some rows, JPEGs by path, for the card.
-        note: is told of the export before it gets its name, so that none is there that isn't known of.
+        note: is told of the export before anybody sees of it, so that none is there that isn't known of.
 
     Raises:
         CurationError: the format can't hold it, an image can't be had, or the place can't be written to. What was
             written whole stays beside the place, and the next run goes on from there.
     """
     options = content.options
-    if options != Options() and not format.has_images:
-        raise CurationError(f"--to {format.name} is a list: --link, --upright and --strip-metadata are of images")
-    if options.link != "copy" and format.is_sharded:
-        raise CurationError(
-            f"--to {format.name} puts many images in a file: --link is of formats whose images are files"
-        )
-    notes = [*content.notes, *format.check(content)]
     if options.link != "copy" and not isinstance(target, Path):
         raise CurationError(f"--link {options.link}: nothing in a store can be a link to a file; leave it out")
-    check_rewriting(content)
+    notes = check(content, format)
     content = replace(content, notes=notes)
     told = Exported(
         dataset=content.dataset,
@@ -119,12 +115,17 @@ def export(
     key = as_manifest(said | {"name": content.name, "manifest": content.manifest, "target": str(target)})
     with stage_of(target, key, is_file=format.suffix is not None) as stage:
         if not format.has_images:
+            if isinstance(target, ArchiveTarget):
+                raise CurationError(f"--to {format.name} is one file, which needs no archive")
             format.finish(content, stage)
             _write_beside(target, croissant(content, format, target.name, hash_of(stage.path(ONLY_FILE))))
             note(told)
             stage.publish()
             return told
-        done = write_images(content, format, stage, reader, told, threads, decoding, progress)
+        planned = reader.located(format.plan(content))
+        if not stage.is_hidden:
+            note(told)
+        done = write_images(content, planned, format, stage, reader, told, threads, decoding, progress)
         format.finish(done, stage)
         write_csv_list(stage.path(LIST), done)
         _write(stage, CROISSANT, croissant(done, format, LIST, hash_of(stage.path(LIST))))
@@ -134,13 +135,36 @@ def export(
         about |= {"images": told.images, "files": told.files, "bytes": told.bytes, "notes": notes}
         _write(stage, EXPORT, json.dumps(about, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
         _write_card(stage, card, done, previews, notes)
-        note(told)
+        if stage.is_hidden:
+            note(told)
         stage.publish()
     return told
 
 
+def check(content: Content, format: Format) -> list[str]:
+    """Before anything is written: whether a format can hold a version, written as its options say.
+
+    Returns:
+        What is lost, and what a person should know, a line each.
+
+    Raises:
+        CurationError: it can't.
+    """
+    options = content.options
+    if options != Options() and not format.has_images:
+        raise CurationError(f"--to {format.name} is a list: --link, --upright and --strip-metadata are of images")
+    if options.link != "copy" and format.is_sharded:
+        raise CurationError(
+            f"--to {format.name} puts many images in a file: --link is of formats whose images are files"
+        )
+    notes = [*content.notes, *format.check(content)]
+    check_rewriting(content)
+    return notes
+
+
 def write_images(
     content: Content,
+    planned: pl.DataFrame,
     format: Format,
     stage: Stage,
     reader: ImageReader,
@@ -152,6 +176,7 @@ def write_images(
     """Write the files that hold images, but for those that an earlier run wrote whole.
 
     Args:
+        planned: rows as the format plans them, located.
         told: is filled in.
 
     Returns:
@@ -160,7 +185,6 @@ def write_images(
     Raises:
         CurationError: an image can't be had, or written as it is asked for.
     """
-    planned = reader.located(format.plan(content))
     progress.start(f"export {content.name}", len(planned))
     files = planned.select("file").unique(maintain_order=True)["file"]
     whole = stage.resume(set(files), threads)
@@ -265,25 +289,19 @@ class _Writer:
 
     def _file(self, row: dict[str, Any], read: Read) -> tuple[str, Written, bool]:
         name, data = row["file"], self._data(row, read)
-        place = self._stage.path(name)
-        if data is read.data:
-            digest = row["content_sha256"]
-            is_linked = read.path is not None and self._link(read.path, place)
+        is_same = data is read.data
+        written = Written(len(data), row["content_sha256"] if is_same else hashlib.sha256(data).hexdigest())
+        if is_same and read.path is not None and self._link(read.path, name):
+            self._stage.note(name, written)
         else:
-            digest, is_linked = hashlib.sha256(data).hexdigest(), False
-        if not is_linked:
-            with new_file(place) as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())  # beside other threads' reading, not of all files one after the other in the end
-        written = Written(len(data), digest)
-        self._stage.note(name, written)
+            self._stage.write(name, data, written)
         return name, written, read.is_stored
 
-    def _link(self, path: str, place: Path) -> bool:
+    def _link(self, path: str, name: str) -> bool:
         """Let a file of the disk stand in the export as a link, if that was asked for."""
         if self._options.link == "copy":
             return False
+        place = self._stage.path(name)
         place.unlink(missing_ok=True)
         if self._options.link == "symlink":
             place.symlink_to(os.path.realpath(path))

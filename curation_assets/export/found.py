@@ -18,7 +18,8 @@ from curation_assets.export.lists import write_csv
 from curation_assets.export.protocol import BOX, IMAGES, WRITTEN, Content, Options
 from curation_assets.export.reading import ImageReader
 from curation_assets.export.staging import new_file
-from curation_assets.export.store_staging import StoreTarget, stage_of
+from curation_assets.export.store_staging import StoreTarget
+from curation_assets.export.targets import stage_of
 from curation_assets.images.guard import DecodeOptions
 from curation_assets.lake.table import LakeTable
 from curation_assets.progress import Progress
@@ -43,7 +44,7 @@ def export_found(
         rows: ``relative_path``, ``content_sha256``, and whatever else the list should have, ``score`` for example.
         about: the query and the versions that it was asked of; JSON.
         target: folder that isn't there or is empty; absolute; or the same in a store.
-        note: is told of the export before it gets its name.
+        note: is told of the export before anybody sees of it.
 
     Raises:
         CurationError: an image can't be had, or the place can't be written to; the next run goes on then.
@@ -61,12 +62,17 @@ def export_found(
     asked = {name: value for name, value in about.items() if name != "exported_at"}
     said = {"code": __version__, "about": asked, "images": rows["relative_path"].to_list()}
     with stage_of(target, as_manifest(said | {"target": str(target)}), is_file=False) as stage:
-        done = write_images(content, Folders(), stage, reader, told, threads, decoding, progress)
+        format = Folders()
+        planned = reader.located(format.plan(content))
+        if not stage.is_hidden:
+            note(ImagesWritten(images=len(planned)))
+        done = write_images(content, planned, format, stage, reader, told, threads, decoding, progress)
         files = done.rows.select(*image, "file", *WRITTEN)
         listed = rows.join(files, on=image, how="left", maintain_order="left").select("file", pl.all().exclude("file"))
         write_csv(stage.path(LIST), listed)
         with new_file(stage.path(QUERY)) as out:
             out.write(json.dumps(about, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
-        note(told)
+        if stage.is_hidden:
+            note(told)
         stage.publish()
     return told

@@ -14,6 +14,7 @@ import polars as pl
 
 from curation_assets.errors import attempted
 from curation_assets.export.store_staging import StoreTarget
+from curation_assets.export.targets import Target
 from curation_assets.images.names import path_from_text, text_from_path
 from curation_assets.lake import hive
 from curation_assets.lake.appending import append_rows
@@ -34,7 +35,7 @@ class NotedExport:
 
     Attributes:
         dataset, version: None of what a search found.
-        is_there: whether something is still at its place.
+        is_there: whether something is still at its place; of a download nobody knows, and it is taken for true.
     """
 
     place: str
@@ -45,9 +46,7 @@ class NotedExport:
     is_there: bool
 
 
-def note_export(
-    table: LakeTable, about: Mapping[str, Any], target: Path | StoreTarget, contents: pl.Series | None = None
-) -> None:
+def note_export(table: LakeTable, about: Mapping[str, Any], target: Target, contents: pl.Series | None = None) -> None:
     """Add an export, in one commit; creates the table where there is none.
 
     Args:
@@ -97,7 +96,7 @@ def _noted(row: Mapping[str, Any], options: StorageOptions) -> NotedExport:
     place = path_from_text(row["place"])
     address = StoreAddress.parse(place) if is_address(place) else unmounted(place)
     if address is None:
-        is_there = Path(place).exists()
+        is_there = not Path(place).is_absolute() or Path(place).exists()
     else:
         target = StoreTarget(address, options, Path())
         is_taken, _ = attempted(lambda: target.is_taken)

@@ -84,7 +84,10 @@ class Stage:
 
     Attributes:
         resumed: files that an earlier run wrote whole.
+        is_hidden: whether nobody sees a file of it before it is published.
     """
+
+    is_hidden = True
 
     def __init__(self, place: Path, target: Path, *, is_file: bool) -> None:
         self._target = target
@@ -123,6 +126,14 @@ class Stage:
             raw.flush()
             os.fsync(raw.fileno())
         self.note(name, out.written)
+
+    def write(self, name: str, data: bytes, written: Written) -> None:
+        """Write a file. Threads may."""
+        with new_file(self.path(name)) as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())  # beside other threads' reading, not of all files one after the other in the end
+        self.note(name, written)
 
     def note(self, name: str, written: Written) -> None:
         """Say that a file is whole and on the disk. Threads may."""

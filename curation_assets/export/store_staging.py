@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 from filelock import Timeout
 
 from curation_assets.errors import CurationError, explained
-from curation_assets.export.staging import ONLY_FILE, Stage, Written, staged
+from curation_assets.export.staging import ONLY_FILE, Stage, Written
 from curation_assets.files import free_lock
 from curation_assets.stores.address import StoreAddress
 from curation_assets.stores.keys import KeyStore, NoFolderError, NotListedError, keys_at
@@ -112,10 +112,17 @@ class StoreTarget:
 class StoreStage(Stage):
     """An export that is being made in a store; use :func:`staged_in_store`."""
 
+    is_hidden = False
+
     def __init__(self, place: Path, target: StoreTarget, digest: str, *, is_file: bool) -> None:
         super().__init__(place, place / "files", is_file=is_file)
         self._there = target
         self._digest = digest
+
+    def write(self, name: str, data: bytes, written: Written) -> None:
+        """Put a file. Threads may."""
+        self._there.put(name, data)
+        super().note(name, written)
 
     def note(self, name: str, written: Written) -> None:
         """Put a file that is whole. Threads may."""
@@ -202,10 +209,3 @@ def refuse_store_target(target: StoreTarget, digest: str, *, is_file: bool) -> N
             f"{target} holds the beginning of another export, which did not come to its end; delete it, or name "
             "another place"
         )
-
-
-def stage_of(target: Path | StoreTarget, key: str, *, is_file: bool) -> AbstractContextManager[Stage]:
-    """Where an export is made, by where it is to be."""
-    if isinstance(target, Path):
-        return staged(target, key, is_file=is_file)
-    return staged_in_store(target, key, is_file=is_file)

@@ -20,11 +20,14 @@ from curation_assets.datasets.reading import SUFFIX, read_recipe, recipe_files
 from curation_assets.datasets.recipe import Recipe
 from curation_assets.datasets.versions import checked_version, rows_of
 from curation_assets.errors import CurationError
+from curation_assets.export.archive import ArchiveTarget
 from curation_assets.export.card import Card, card_of, side_order
+from curation_assets.export.protocol import Options
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.held import Held, HeldSome
 from curation_assets.images.names import printable, text_from_path
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
 from curation_assets.settings import Settings, load_settings
 from curation_assets.stores.address import StoreAddress
 
@@ -154,6 +157,26 @@ class Datasets:
         """
         self._listed(dataset, number)
         self._pipeline.write_list(dataset, number, format, target, self._said(dataset))
+
+    def check_files(self, dataset: str, number: int, to: str, options: Options) -> tuple[int, int, list[str]]:
+        """What a version would be as files, as ``Pipeline.check_export`` tells.
+
+        Raises:
+            NotThereError: there is no such version.
+            CurationError: the format can't hold it.
+        """
+        self._listed(dataset, number)
+        return self._pipeline.check_export(dataset, number, to, options)
+
+    def send_files(self, dataset: str, number: int, to: str, target: ArchiveTarget, options: Options) -> None:
+        """Send a version as files of a format.
+
+        Raises:
+            NotThereError: there is no such version.
+            CurationError: the format can't hold it, an image can't be had, or nobody takes it any more.
+        """
+        self._listed(dataset, number)
+        self._pipeline.send_export(dataset, number, to, target, options, LogProgress())
 
     def _recipe_files(self) -> dict[str, Path]:
         files = recipe_files(self._pipeline.settings.recipes)

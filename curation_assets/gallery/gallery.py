@@ -37,6 +37,7 @@ from curation_assets.serving.leaving import Threads
 logger = logging.getLogger(__name__)
 
 _UPLOADS, _FILES, _EXPORTS, _SEARCHES = 4, 4, 2, 8  # at work at once: of the first three each is in memory as a whole
+_ARCHIVES = 2  # that are being sent, for as long as their clients take
 _DECISIONS = 16  # that wait for the disk, in few commits
 _COMPARISONS = 2  # of versions and sides: each may take long, and nobody else's search should wait for it
 _WAITING = 64  # for each of them
@@ -67,6 +68,7 @@ class Gallery:
         self.uploading = Threads("uploads", _UPLOADS, _WAITING)
         self.reading = Threads("files", _FILES, _WAITING)
         self.exporting = Threads("exports", _EXPORTS, _WAITING)
+        self.sending = Threads("archives", _ARCHIVES, 0)
         self.searching = Threads("searches", _SEARCHES, _WAITING)
         self.deciding = Threads("deciding", _DECISIONS, _WAITING)
         self.comparing = Threads("comparing", _COMPARISONS, _WAITING)
@@ -79,7 +81,9 @@ class Gallery:
 
     def close(self) -> None:
         """End the threads; what is at work is finished, or given up where nobody waits for it."""
-        for threads in (self.uploading, self.reading, self.exporting, self.searching, self.comparing):
+        for threads in (
+            self.uploading, self.reading, self.exporting, self.sending, self.searching, self.comparing,
+        ):  # fmt: skip
             threads.close()
         self.review.close()  # first: whoever decided waits for it
         self.deciding.close()

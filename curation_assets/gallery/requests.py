@@ -323,6 +323,27 @@ class ListRequest(BaseModel):
     called: str | None = Field(None, max_length=200, description="Name of the file [dataset and version].")
 
 
+class FilesRequest(BaseModel):
+    """A version as files of a format."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Literal["folders", "coco", "yolo", "webdataset", "hf-imagefolder", "hf-parquet"] = Field(
+        "folders", description="The format, as `curation dataset export` has it."
+    )
+    upright: bool = Field(False, description="Images that EXIF turns are written upright, anew.")
+    strip_metadata: bool = Field(False, description="Nothing but pixels and colour profile is written.")
+
+
+class ArchiveRequest(FilesRequest):
+    """The same as an archive."""
+
+    dataset: str = Field(max_length=300, description="Its name.")
+    version: int = Field(ge=1, le=2**31 - 1, description="Of the dataset.")
+    called: str | None = Field(None, max_length=200, description="Name of the archive [dataset and version].")
+    by: str | None = Field(None, max_length=100, description="Who takes it; a token of a person's own says so instead.")
+
+
 class LeakageRequest(Versions):
     """Images on two sides."""
 

@@ -656,6 +656,14 @@ class Fact(BaseModel):
     text: str
 
 
+class FilesAnswer(BaseModel):
+    """What a version would be as files of a format."""
+
+    images: int
+    bytes: int = Field(description="As they were scanned.")
+    notes: list[str] = Field(description="What is lost, and what a person should know of it.")
+
+
 class VersionAnswer(BaseModel):
     """What is in a version, what is not, and what it was made of."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -57,6 +58,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(number, name)
         self._most = number + waiting
         self._open = 0
+        self._lock = threading.Lock()
 
     async def run(self, request: Request, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a function on one of the threads for a request whose body was read, as long as it is waited for.
@@ -65,20 +67,43 @@ class Threads:
             ClientDisconnect: the client has left.
             HTTPException: too many wait already (429).
         """
-        if self._open >= self._most:
-            raise HTTPException(429, "too much is asked for at once: try again in a moment", {"Retry-After": "1"})
         caller = Caller()
 
         def work() -> _T:
             with caller.asking():
                 return function(*args, **kwargs)
 
-        self._open += 1
+        self._take_place()
         try:
             return await while_waited_for(request, self._pool.submit(work), caller)
         finally:
-            self._open -= 1
+            self._leave_place()
+
+    def begin(self, function: Callable[[], _T]) -> Future[_T]:
+        """Call a function on one of the threads, whoever asks for its result.
+
+        Raises:
+            HTTPException: too many wait already (429).
+        """
+        self._take_place()
+        try:
+            work = self._pool.submit(function)
+        except BaseException:
+            self._leave_place()
+            raise
+        work.add_done_callback(lambda _: self._leave_place())
+        return work
 
     def close(self) -> None:
         """Begin nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _take_place(self) -> None:
+        with self._lock:
+            if self._open >= self._most:
+                raise HTTPException(429, "too much is asked for at once: try again in a moment", {"Retry-After": "1"})
+            self._open += 1
+
+    def _leave_place(self) -> None:
+        with self._lock:
+            self._open -= 1

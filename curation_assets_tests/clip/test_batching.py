@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from curation_assets.clip.batching import Batch, BusyError, ClosedError, MicroBatcher
+from curation_assets_tests.waiting import wait_until
 
 
 class Machine:
@@ -42,13 +43,6 @@ def batcher_of(machine: Machine, other: Machine | None = None, **options: Any) -
 def ask(batcher: MicroBatcher, items: list[float], kind: str = "image") -> list[float]:
     with batcher.admit({kind: len(items)}, 30) as admission:
         return [float(row[0]) for row in admission.result(admission.submit(kind, items))]
-
-
-def wait_until(condition: Any) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.001)
 
 
 @pytest.fixture

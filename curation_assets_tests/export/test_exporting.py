@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
         return really(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "new_file", full)
+        patch.setattr(staging, "new_file", full)
         with pytest.raises(CurationError, match="No space left on device") as told:
             export("folders")
     assert "\n" not in str(told.value)

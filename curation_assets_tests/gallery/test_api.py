@@ -1003,10 +1003,10 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "/api/problems/{kind}/evidence",
         "/api/samples", "/api/decisions", "/api/tags", "/api/duplicates", "/api/label-fields", "/api/label-issues",
         "/api/label-issues/beside", "/api/label-issues/confusion", "/api/clusters", "/api/clusters/names",
-        "/thumbnail", "/picture", "/original",
+        "/thumbnail", "/picture", "/original", "/archive",
         "/api/datasets", "/api/datasets/{name}", "/api/datasets/{name}/versions/{version}",
         "/api/datasets/{name}/versions/{version}/images", "/api/datasets/{name}/versions/{version}/diff",
-        "/api/datasets/{name}/versions/{version}/list", "/api/leakage",
+        "/api/datasets/{name}/versions/{version}/list", "/api/datasets/{name}/versions/{version}/files", "/api/leakage",
     }  # fmt: skip
     assert set(described["components"]["schemas"]) == {
         "Annotation", "Asked", "Box", "Embedding", "ExifTag", "ExifTags", "Export", "FoldedImages", "FolderCounts",
@@ -1020,7 +1020,7 @@ def test_the_description_of_the_api_lists_every_way_to_ask(client: TestClient) -
         "LabelIssue", "LabelIssuesAnswer", "LabelledImage",
         "Tag", "TagsAnswer", "ChangeCounts", "ChangedImage", "ClassCounts", "DatasetAnswer",
         "DatasetFacts", "Cluster", "ClusterName", "ClusterNameRequest", "ClustersAnswer",
-        "DatasetVersion", "DatasetsAnswer", "DiffAnswer", "Fact", "GateValue", "LeakCounts", "LeakImage",
+        "DatasetVersion", "DatasetsAnswer", "DiffAnswer", "Fact", "FilesAnswer", "GateValue", "LeakCounts", "LeakImage",
         "LeakNeighbour", "LeakageAnswer", "LeftOut", "NamedImage", "SplitImages", "SubsetMeasure", "VersionAnswer",
         "VersionImage", "VersionImagesAnswer", "VersionName",
     }  # fmt: skip

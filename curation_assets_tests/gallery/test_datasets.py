@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -344,10 +346,11 @@ def test_a_dataset_is_looked_through_by_keyboard_alone(visit: Open, place: str) 
     window.problems[:] = [one for one in window.problems if "404" not in one]  # the browser's own word on it
 
 
-def test_a_version_is_taken_along_as_a_list_or_by_a_command(visit: Open, place: str) -> None:
+def test_a_version_is_taken_along_as_a_list_as_an_archive_or_by_a_command(visit: Open, place: str) -> None:
     from playwright.sync_api import expect
 
-    page = visit(at=place).go("/datasets?name=leaves&version=1")
+    window = visit(at=place)
+    page = window.go("/datasets?name=leaves&version=1")
     page.context.grant_permissions(["clipboard-write"])
     page.get_by_label("Called").fill("it's mine: ä")
     with page.expect_download() as download:
@@ -355,10 +358,23 @@ def test_a_version_is_taken_along_as_a_list_or_by_a_command(visit: Open, place: 
     assert download.value.suggested_filename.endswith("ä.csv")
     expect(page.locator("#export-state")).to_contain_text("downloads")
     page.locator("#format").select_option("folders")
-    expect(page.locator("#download")).to_be_hidden()
+    page.get_by_label("Without metadata").check()
     expect(page.locator("#command code")).to_contain_text(
-        "curation dataset export leaves@1 --to folders --out 'it'\\''s mine: ä' --lake "
+        "curation dataset export leaves@1 --to folders --out 'it'\\''s mine: ä' --strip-metadata --lake "
     )
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename.endswith("ä.zip")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        images = [name for name in archive.namelist() if name.endswith(".jpg")]
+        options = json.loads(archive.read("it's mine%3A ä/export.json"))["options"]
+    assert (len(images) > 20, options["strip_metadata"]) == (True, True)
+    expect(page.locator("#export-state")).to_contain_text(f"The browser takes {len(images)} images, ")
+    page.locator("#format").select_option("coco")
+    page.get_by_role("button", name="Download").click()
+    expect(page.locator("#export-state")).to_contain_text("coco is for boxes, and no image of leaves@1 has one")
+    window.problems[:] = [one for one in window.problems if "400" not in one]  # the browser's own word on it
     page.locator("#command").get_by_role("button", name="Copy").click()
     expect(page.locator("#command")).to_contain_text("opied")
 

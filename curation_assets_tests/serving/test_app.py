@@ -28,6 +28,7 @@ from curation_assets.serving.app import create_app
 from curation_assets.serving.limits import Limits
 from curation_assets.serving.metrics import Metrics
 from curation_assets_tests.serving.conftest import encoded
+from curation_assets_tests.waiting import wait_until
 
 LIMITS = Limits(max_body_bytes=200_000, max_rows=8, max_requests=4, timeout_seconds=20)
 TEXTS = ["rust on a maize leaf", "a field of wheat"]
@@ -73,13 +74,6 @@ def client(serve: Serve) -> TestClient:
 
 def config(**values: Any) -> PredictorConfig:
     return PredictorConfig(device="cpu", precision="float32", **values)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.01)
 
 
 def metric(client: TestClient, name: str) -> float:

@@ -35,6 +35,7 @@ from curation_assets.serving.server import serve as serve_model
 from curation_assets.settings import load_settings
 from curation_assets_tests.processes import Begun
 from curation_assets_tests.serving.conftest import encoded
+from curation_assets_tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 CURATION = Path(sys.executable).with_name("curation")
@@ -184,13 +185,6 @@ def uploads(server: Server, number: int) -> Iterator[list[Upload]]:
             begun.append(Upload(connection, body[half:]))
         wait_until(lambda: server.metric("curation_requests_in_flight") == number)
         yield begun
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.05)
 
 
 def listens(server: Server) -> bool:

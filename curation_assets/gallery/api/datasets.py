@@ -1,4 +1,4 @@
-"""Datasets: recipes, versions, what is in them and what isn't, how two differ, and taking one along as a list."""
+"""Datasets: recipes, versions, what is in them and what isn't, how two differ, and taking one along."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from starlette.responses import StreamingResponse
 from curation_assets.curate.duplicates.between import how
 from curation_assets.datasets.catalogue import Listed
 from curation_assets.datasets.steps import SUBSET
+from curation_assets.export.archive import ArchiveTarget
+from curation_assets.export.names import MOST_BYTES, safe_part
+from curation_assets.export.protocol import Options
 from curation_assets.gallery import responses
+from curation_assets.gallery.api.decisions import who
 from curation_assets.gallery.api.documentation import NOT_THERE
 from curation_assets.gallery.api.export import sent
 from curation_assets.gallery.api.pixels import attachment
 from curation_assets.gallery.datasets import RecipeFile, VersionRows, options_of
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, named_image
-from curation_assets.gallery.requests import DiffRequest, ListRequest, VersionImagesRequest
+from curation_assets.gallery.requests import (
+    ArchiveRequest,
+    DiffRequest,
+    FilesRequest,
+    ListRequest,
+    VersionImagesRequest,
+)
 from curation_assets.images.names import printable
 from curation_assets.search.index import SearchIndex
+from curation_assets.serving.streaming import streamed
 
 _MOST_CLASSES = 200
 _LISTS = {
@@ -99,6 +110,54 @@ async def list_of(
     called = (asked.called or f"{name}-{version}").removesuffix(ending) + ending
     headers = {"Content-Disposition": attachment(called), "Content-Length": str(file.seek(0, os.SEEK_END))}
     return StreamingResponse(sent(file), media_type=_LISTS[asked.format], headers=headers)
+
+
+@router.get(
+    "/api/datasets/{name}/versions/{version}/files",
+    tags=["datasets"],
+    summary="What a version would be as files",
+    responses=NOT_THERE,
+)
+async def files_of(
+    gallery: GalleryOf, request: Request, name: Name, version: Number, asked: Annotated[FilesRequest, Query()]
+) -> responses.FilesAnswer:
+    """How many images of how many bytes, and what a format loses of them; 400 with the reason if it can't hold them."""
+    images, size, notes = await gallery.exporting.run(
+        request, gallery.datasets.check_files, name, version, asked.to, _options(asked)
+    )
+    return responses.FilesAnswer(images=images, bytes=size, notes=notes)
+
+
+@router.get(
+    "/archive",
+    tags=["datasets"],
+    summary="Take a version along as files",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "A ZIP archive."},
+        429: {"model": responses.Problem, "description": "Two are being sent already."},
+        **NOT_THERE,
+    },
+)
+async def archive(gallery: GalleryOf, request: Request, asked: Annotated[ArchiveRequest, Query()]) -> Response:
+    """What `curation dataset export` writes, in a ZIP archive that is made while it is sent.
+
+    One that is broken off is no archive, as its directory comes last; it begins anew then, where the command goes on.
+    """
+    dataset, number = asked.dataset, asked.version
+    called = (asked.called or "").removesuffix(".zip") or f"{dataset}-{number}"
+    folder = safe_part(called).encode()[:MOST_BYTES].decode(errors="ignore")
+    by = who(request, asked.by or "") or None
+
+    def write(out: IO[bytes]) -> None:
+        gallery.datasets.send_files(dataset, number, asked.to, ArchiveTarget(folder, by, out), _options(asked))
+
+    headers = {"Content-Disposition": attachment(f"{called}.zip")}
+    return await streamed(gallery.sending, write, headers, "application/zip")
+
+
+def _options(asked: FilesRequest) -> Options:
+    return Options(upright=asked.upright, strip_metadata=asked.strip_metadata)
 
 
 # ---------------------------------------------------------------------- answers

@@ -1,5 +1,6 @@
 // Datasets: all of them; or one: what a version holds and leaves out, how it differs from another, its recipe, and taking it along.
-import { ask, askJson, byId, download, el, fail, images, notice, number } from "./dom.js";
+import { ask, askJson, byId, download, el, fail, images, notice, number, size } from "./dom.js";
+import { reviewer } from "./kept.js";
 import { commandLine, likeness, namedTile, quoted } from "./named.js";
 
 const PAGE = 30;
@@ -315,29 +316,42 @@ function showChanges(found) {
 
 // ------------------------------------------------------------------- taking along
 
+const isOfFiles = () => byId("format").selectedOptions[0].dataset.list !== "true";
+
+/** What is asked for as files: format, and what is done to the bytes. */
+const asFiles = () => ({ to: byId("format").value, ...(byId("upright").checked ? { upright: true } : {}), ...(byId("strip-metadata").checked ? { strip_metadata: true } : {}) });
+
 function showExport() {
-  const format = byId("format").value;
-  const isList = byId("format").selectedOptions[0].dataset.list === "true";
   byId("called").placeholder = `${name}-${facts.version.version}`;
   const called = byId("called").value.trim() || byId("called").placeholder;
-  byId("download").hidden = !isList;
-  byId("command").hidden = isList;
-  const options = dataset.options ? ` ${dataset.options}` : "";
-  const line = `curation dataset export ${quoted(`${name}@${facts.version.version}`)} --to ${format} --out ${quoted(called)}${options}`;
+  const files = asFiles();
+  for (const part of byId("main").querySelectorAll(".of-files")) part.hidden = !isOfFiles();
+  const options = `${files.upright ? " --upright" : ""}${files.strip_metadata ? " --strip-metadata" : ""}${dataset.options ? ` ${dataset.options}` : ""}`;
+  const line = `curation dataset export ${quoted(`${name}@${facts.version.version}`)} --to ${files.to} --out ${quoted(called)}${options}`;
   byId("command").replaceChildren(
-    el("p", { className: "soft", textContent: "This format is a folder of files, which a browser can't take. On the machine of the lake this writes it:" }),
+    el("p", { className: "soft", textContent: "On the machine of the lake this writes the same as a folder, and goes on where it was ended:" }),
     commandLine(line),
   );
   byId("export-state").textContent = "";
 }
 
+/** A list comes as a whole; files are counted first, and what the format loses is told, before the browser takes them. */
 async function takeAlong() {
-  const called = byId("called").value.trim();
+  const called = byId("called").value.trim() ? { called: byId("called").value.trim() } : {};
   byId("download").disabled = true;
-  byId("export-state").textContent = "The list is written …";
   try {
-    await download(await ask(ofVersion(`/list?${new URLSearchParams({ format: byId("format").value, ...(called ? { called } : {}) })}`)));
-    byId("export-state").textContent = "It is in the browser's downloads.";
+    if (isOfFiles()) {
+      const files = asFiles();
+      byId("export-state").textContent = "The files are counted …";
+      const would = await askJson(ofVersion(`/files?${new URLSearchParams(files)}`));
+      const by = reviewer() ? { by: reviewer() } : {};
+      location.assign(`/archive?${new URLSearchParams({ dataset: name, version: facts.version.version, ...files, ...called, ...by })}`);
+      byId("export-state").textContent = [`The browser takes ${images(would.images)}, ${size(would.bytes)}.`, ...would.notes].join(" · ");
+    } else {
+      byId("export-state").textContent = "The list is written …";
+      await download(await ask(ofVersion(`/list?${new URLSearchParams({ format: byId("format").value, ...called })}`)));
+      byId("export-state").textContent = "It is in the browser's downloads.";
+    }
   } catch (error) {
     byId("export-state").textContent = error.message;
   }
@@ -362,7 +376,7 @@ function showOne() {
   byId("export").addEventListener("input", showExport);
   byId("export").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!byId("download").hidden) takeAlong();
+    takeAlong();
   });
   addEventListener("popstate", () => {
     readAddress();

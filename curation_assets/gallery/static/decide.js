@@ -1,8 +1,8 @@
 // Decisions of this visit: sent together, kept in this browser until the gallery has them on its disk, taken back in order.
 import { askFor, askJson, el, notice, told } from "./dom.js";
-import { keep, ofLake, recall } from "./kept.js";
+import { keep, ofLake, recall, REVIEWER, reviewer } from "./kept.js";
 
-const NAME = "curation name", OUTBOX = ofLake("curation outbox"), VISIT = ofLake("curation visit");
+const OUTBOX = ofLake("curation outbox"), VISIT = ofLake("curation visit");
 const POLL_MS = 5000, LATER_MS = 3000, MOST = 1000;
 const LATER = [401, 408]; // and what the gallery itself isn't up to: it may be sent again
 
@@ -28,7 +28,7 @@ export class Decider extends EventTarget {
 
   /** Whose token this is, or else the name that was given once. */
   get by() {
-    return document.body.dataset.reviewer ?? recall(localStorage, NAME, "");
+    return reviewer();
   }
 
   /** The name of who decides, asked for once; null where it isn't told. */
@@ -37,7 +37,7 @@ export class Decider extends EventTarget {
     const input = el("input", { required: true, maxLength: 100, autocomplete: "name", name: "by" });
     const text = "Your name stands beside what you decide, so that others know whom to ask.";
     const said = await askFor(input, { title: "Who decides?", label: "Name", text });
-    if (said) keep(localStorage, NAME, said);
+    if (said) keep(localStorage, REVIEWER, said);
     return said;
   }
 

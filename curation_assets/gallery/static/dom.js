@@ -41,6 +41,12 @@ export const number = (value) => value.toLocaleString("en");
 /** A number of images in words. */
 export const images = (count) => `${number(count)} ${count === 1 ? "image" : "images"}`;
 
+/** A number of bytes in words. */
+export function size(bytes) {
+  const [unit, name] = bytes < 1e6 ? [1e3, "kB"] : bytes < 1e9 ? [1e6, "MB"] : [1e9, "GB"];
+  return `${Number((bytes / unit).toPrecision(3)).toLocaleString("en")} ${name}`;
+}
+
 /** A notice that stays: a warning, or what went wrong. */
 export function notice(text, role = "note") {
   return el("p", { className: "banner", role, textContent: text });

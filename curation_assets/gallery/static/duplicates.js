@@ -1,5 +1,5 @@
 // Duplicates: groups, the largest first; and one at a time, with what tells its images apart and which of them is kept.
-import { askJson, byId, el, fail, images, keyButton, labelled, large, linkTile, number, shot } from "./dom.js";
+import { askJson, byId, el, fail, images, keyButton, labelled, large, linkTile, number, shot, size } from "./dom.js";
 import { Decider, tellOfTrouble } from "./decide.js";
 import { Review, undecided } from "./review.js";
 
@@ -163,11 +163,6 @@ function takenBack(step) {
   for (const key of step.keys) thing.apart.delete(key);
   thing.chosen = thing.images.find((one) => step.keys.includes(one.image.relative_path));
   return thing;
-}
-
-function size(bytes) {
-  const [unit, name] = bytes < 1e6 ? [1e3, "kB"] : [1e6, "MB"];
-  return `${Number((bytes / unit).toPrecision(3))} ${name}`;
 }
 
 const dated = (image) => (image.captured_at ? image.captured_at.slice(0, 19).replace("T", " ") : "no date");

@@ -21,3 +21,8 @@ export function keep(storage, name, value) {
     return false; // full or forbidden
   }
 }
+
+export const REVIEWER = "curation name";
+
+/** Whose token this is, or else the name that was given once; empty where neither is. */
+export const reviewer = () => document.body.dataset.reviewer ?? recall(localStorage, REVIEWER, "");
