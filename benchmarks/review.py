@@ -177,16 +177,13 @@ def write_scores(pipeline: Any) -> None:
     rows = index.rows.select("relative_path", "content_sha256")
     number = np.floor(CLUSTERS * rng.beta(1, 3, len(rows))).astype(np.int32)
     rows = rows.with_columns(
-        *(pl.lit(getattr(index.info, name)).alias(name) for name in MODEL_COLUMNS),
         *(pl.Series(name, rng.beta(2, 9, len(rows))) for name in ("outlier_score", "uniqueness", "cluster_distance")),
         cluster=pl.Series(number),
         cluster_name=pl.Series([f"cluster {at}" for at in number]),
-        is_medoid=pl.lit(value=False),
-        came_later=pl.lit(value=False),
-        made_with=pl.lit("drawn"),
     )
-    schema = pl.Schema(SCORES.arrow_schema.remove_metadata())
-    add(pipeline.tables.scores, rows.select(schema.names()).cast(schema))
+    known = {name: getattr(index.info, name) for name in MODEL_COLUMNS}
+    known |= {"is_medoid": False, "came_later": False, "made_with": "drawn"}
+    add(pipeline.tables.scores, as_rows(SCORES, rows, known))
 
 
 def write_groups(pipeline: Any) -> None:
@@ -200,16 +197,13 @@ def write_groups(pipeline: Any) -> None:
     chosen = rows[rng.permutation(len(rows))[: len(group)].tolist()]
     is_keeper = np.r_[True, group[1:] != group[:-1]]
     made = chosen.with_columns(
-        kind=pl.lit("near"),
         group_id=pl.Series([f"{at:032x}" for at in group]),
         is_keeper=pl.Series(is_keeper),
         similarity=pl.Series(rng.uniform(0.9, 1, len(group))),
-        rule=pl.lit("more pixels"),
-        first_seen_at=pl.lit(datetime.now(UTC)),
     )
     made = made.with_columns(keeper=pl.col("relative_path").first().over("group_id"))
-    schema = pl.Schema(GROUPS.arrow_schema.remove_metadata())
-    add(pipeline.tables.groups, made.select(schema.names()).cast(schema))
+    known = {"kind": "near", "rule": "more pixels", "first_seen_at": datetime.now(UTC)}
+    add(pipeline.tables.groups, as_rows(GROUPS, made, known))
     now = {"verification_version": VERIFICATION_VERSION, "thresholds": str(pipeline.agreements)}
     members = made.select("group_id", "similarity", first="content_sha256")
     pairs = members.join(members.select("group_id", second="first"), on="group_id").filter(
@@ -229,7 +223,6 @@ def write_label_issues(pipeline: Any) -> None:
     """Labels that are likely wrong."""
     rng, index = np.random.default_rng(5), pipeline.searcher.refresh().index
     rows = index.rows.select("relative_path", "content_sha256", "folder")
-    schema = pl.Schema(LABEL_ISSUES.arrow_schema.remove_metadata())
     known = {
         "field": "class",
         "kind": "mislabelled",
@@ -239,11 +232,9 @@ def write_label_issues(pipeline: Any) -> None:
         "made_with": "drawn",
     }
     made = rows[rng.permutation(len(rows))[:GROUPS_DRAWN].tolist()].with_columns(
-        *(pl.lit(value).alias(name) for name, value in known.items()),
-        label_quality=pl.Series(rng.uniform(0, 0.05, GROUPS_DRAWN)),
+        label_quality=pl.Series(rng.uniform(0, 0.05, GROUPS_DRAWN))
     )
-    lacking = (pl.lit(None, of).alias(name) for name, of in schema.items() if name not in made.columns)
-    add(pipeline.tables.label_issues, made.with_columns(*lacking).select(schema.names()).cast(schema))
+    add(pipeline.tables.label_issues, as_rows(LABEL_ISSUES, made, known))
 
 
 def write_annotations(pipeline: Any) -> None:

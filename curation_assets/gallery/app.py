@@ -70,6 +70,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_tags=[{"name": "search"}],  # first in the documentation, whichever route is
     )
     app.add_exception_handler(CurationError, _cant)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -80,8 +81,8 @@ def create_app(
     app.state.gallery = gallery
     app.state.tokens = dict(tokens or {})
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]
-    app.include_router(pages.router)
     app.include_router(api.router)
+    app.include_router(pages.router)
     app.add_api_route("/vendor/{name}", _vendor, include_in_schema=False)
     app.add_api_route("/static/{name}", _static, include_in_schema=False)
     return HeadAsGet(Guard(app, app.state.tokens, hosts_checked))

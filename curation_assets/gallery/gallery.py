@@ -297,7 +297,7 @@ def address(path: str, key: str, versions: Versions, more: dict[str, str] | None
     return f"{path}?{urlencode(chosen, quote_via=quote)}"
 
 
-def _gallery_of(request: Request) -> Gallery:
+async def _gallery_of(request: Request) -> Gallery:  # else it would be asked for on a thread of its own
     gallery: Gallery = request.app.state.gallery
     return gallery
 

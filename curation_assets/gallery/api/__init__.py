@@ -27,6 +27,7 @@ from curation_assets.gallery.api.documentation import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
 for _subject in (
+    pixels,  # first, as routes are tried one after the other, and a page asks for dozens of previews
     search,
     uploads,
     images,
@@ -43,6 +44,5 @@ for _subject in (
     leakage,
     datasets,
     export,
-    pixels,
 ):
     router.include_router(_subject.router)
