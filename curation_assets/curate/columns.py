@@ -14,6 +14,7 @@ from curation_assets.curate.problems import KINDS, Thresholds, judged, problem_n
 from curation_assets.curate.scores.given_names import as_named, read_names
 from curation_assets.decisions.record import read_decisions
 from curation_assets.embed.vectors import MODEL_COLUMNS
+from curation_assets.held import Held
 from curation_assets.lake.schemas import SCORES, Column
 from curation_assets.lake.table import LakeTable
 from curation_assets.search.attachments import TableSource, of_searched_model
@@ -66,7 +67,7 @@ class ProblemSource:
         self._decisions = decisions
         self._findings = findings
         self._limits = limits
-        self._held: tuple[Hashable, pl.DataFrame] | None = None
+        self._judged = Held[pl.DataFrame]()
 
     def version(self, index: SearchIndex) -> Hashable | None:  # noqa: ARG002
         """The newest ones of the quality table, the decisions and what else is judged."""
@@ -77,20 +78,18 @@ class ProblemSource:
 
     def read(self, index: SearchIndex) -> pl.DataFrame:  # noqa: ARG002
         """Pictures that have a problem."""
-        rows = as_decided(with_decisions(self._judged(), read_decisions(self._decisions)))
+        rows = self._judged.of(self._version_of_scores(), self._judge)
+        rows = as_decided(with_decisions(rows, read_decisions(self._decisions)))
         found = rows.select("relative_path", "content_sha256").with_columns(problem_names(rows))
         return found.drop_nulls(PROBLEMS)
 
     def _version_of_scores(self) -> tuple[Hashable, ...]:
         return self._quality.newest_version(), *(found.version() for found in self._findings)
 
-    def _judged(self) -> pl.DataFrame:
-        """Images and their problems whatever people said, judged once while scores stay."""
-        held, version = self._held, self._version_of_scores()
-        if held is None or held[0] != version:
-            rows = judged(measured_rows(self._quality, self._findings), self._limits)
-            self._held = held = version, rows.select("relative_path", "content_sha256", *KINDS)
-        return held[1]
+    def _judge(self) -> pl.DataFrame:
+        """Images and their problems whatever people said: the same while scores stay."""
+        rows = judged(measured_rows(self._quality, self._findings), self._limits)
+        return rows.select("relative_path", "content_sha256", *KINDS)
 
 
 class IssueSource:

@@ -13,6 +13,7 @@ from curation_assets.curate.problems import ACROSS
 from curation_assets.curate.splits import SplitsError, leakage_so_far, split_images
 from curation_assets.decisions.record import read_decisions
 from curation_assets.embed.vectors import KEY
+from curation_assets.held import Held
 from curation_assets.tables import Tables
 
 NOT_COMPARED = "no image is compared yet; `curation curate` does that"
@@ -32,8 +33,7 @@ class Leaks:
         self._sources = sources
         self._keepers = keepers
         self._said = _Said(tables)
-        self._lock = threading.Lock()
-        self._held: tuple[Hashable, Leakage | None, str] | None = None
+        self._held = Held[tuple[Leakage | None, str]]()
 
     def version(self) -> Hashable | None:
         """That of all that has a part; None while there are no annotations or no groups."""
@@ -67,17 +67,14 @@ class Leaks:
 
     def read_last(self) -> pl.DataFrame:
         """The same as it was last found, perhaps of earlier tables, for who can't wait; no row where it never was."""
-        held = self._held
-        return _giving_way(None if held is None else held[1])
+        last = self._held.last
+        return _giving_way(None if last is None else last[0])
 
     def _known(self) -> tuple[Leakage | None, str]:
-        with self._lock:
-            version = self.version()
-            if version is None:
-                return None, NOT_COMPARED if self._says_splits() else NO_SPLITS
-            if self._held is None or self._held[0] != version:
-                self._held = version, *self._find()
-            return self._held[1:]
+        version = self.version()
+        if version is None:
+            return None, NOT_COMPARED if self._says_splits() else NO_SPLITS
+        return self._held.of(version, self._find)
 
     def _find(self) -> tuple[Leakage | None, str]:
         tables = self._tables

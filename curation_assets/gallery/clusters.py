@@ -9,7 +9,7 @@ import polars as pl
 
 from curation_assets.curate.scores.given_names import read_names
 from curation_assets.errors import CurationError
-from curation_assets.gallery.held import Held
+from curation_assets.held import Held
 from curation_assets.pipeline import Pipeline
 from curation_assets.search.attachments import of_searched_model
 from curation_assets.search.filters import lies_below

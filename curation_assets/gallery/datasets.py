@@ -24,7 +24,7 @@ from curation_assets.export.archive import ArchiveTarget
 from curation_assets.export.card import Card, card_of, side_order
 from curation_assets.export.protocol import Options
 from curation_assets.gallery.files import NotThereError
-from curation_assets.gallery.held import Held, HeldSome
+from curation_assets.held import Held, HeldSome
 from curation_assets.images.names import printable, text_from_path
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress

@@ -13,7 +13,7 @@ from curation_assets.curate.leakage import Leakage
 from curation_assets.curate.leaks import NOT_COMPARED
 from curation_assets.curate.splits import leakage_so_far, not_examined, split_images
 from curation_assets.gallery.datasets import Datasets
-from curation_assets.gallery.held import HeldSome
+from curation_assets.held import HeldSome
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 

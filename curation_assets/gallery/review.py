@@ -19,7 +19,7 @@ from curation_assets.decisions.record import Row, read_rows
 from curation_assets.decisions.standing import Decisions, standing
 from curation_assets.embed.vectors import KEY
 from curation_assets.errors import CurationError
-from curation_assets.gallery.held import Held
+from curation_assets.held import Held
 from curation_assets.lake.table import LakeTable
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress

@@ -23,6 +23,12 @@ class Held(Generic[_T]):
                 self._held = (key, make())
             return self._held[1]
 
+    @property
+    def last(self) -> _T | None:
+        """The value that was made last, for who can't wait; None where none was."""
+        held = self._held
+        return None if held is None else held[1]
+
 
 class HeldSome(Generic[_T]):
     """Values by name, each made anew when what it is made of is another. Threads may share it.
