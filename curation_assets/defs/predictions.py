@@ -157,13 +157,17 @@ def build_predictions_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Predictions | None) -> AssetReport:
     """What is to be told; nothing was done where somebody else did it, or nothing is embedded or annotated."""
-    pipeline.tables.predictions.create()
-    rows = pipeline.tables.predictions.latest().read(PREDICTIONS.arrow_schema.names).drop("_file")
+    table = pipeline.tables.predictions
+    table.create()
+    made = table.latest() if done is None or done.index is None else table.snapshot(done.version)
+    rows = made.read(PREDICTIONS.arrow_schema.names).drop("_file")
     reports = reports_of(rows, pipeline.said_of_labels())
     now = {one.field: (round(one.accuracy * one.labelled), one.labelled) for one in reports}
-    found = pipeline.champion_index()
-    images, fields = rows.select("relative_path", "content_sha256").clear(), []
-    if found is not None:
+    images, fields = rows.select("relative_path", "content_sha256").clear(), list[str]()
+    if done is not None:  # another run may have brought the index further meanwhile, which the next one follows
+        fields = [one.field for one in done.fields if one.why_not is None]
+        images = images if done.index is None else images_of(done.index)
+    elif (found := pipeline.champion_index()) is not None:
         images = images_of(found[1])
         fields = [each.field for each in pipeline.examples(found[1]) if each.why_not is None]
     event = instance.get_latest_materialization_event(image_predictions.key)

@@ -26,6 +26,7 @@ from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.lake.schemas import SCORES
 from curation_assets.pipeline import Pipeline
+from curation_assets.search.index import SearchIndex
 from curation_assets.settings import Settings
 
 NAME = "image_scores"
@@ -146,12 +147,15 @@ def build_scores_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | None) -> AssetReport:
     """What is to be told; no scoring where somebody else did it, or nothing is embedded."""
-    pipeline.tables.scores.create()
-    rows = pipeline.tables.scores.latest().read(SCORES.arrow_schema.names).drop("_file")
+    table = pipeline.tables.scores
+    table.create()
+    made = table.latest() if done is None else table.snapshot(done.version)
+    rows = made.read(SCORES.arrow_schema.names).drop("_file")
     rows = as_named(rows, read_names(pipeline.tables.cluster_names))
     facts = scores_facts(pipeline, rows, done)
-    found = pipeline.champion_index()
-    images = rows.clear() if found is None else images_of(found[1])
+    # Another run may have brought the index further meanwhile, which the next scoring follows.
+    index = _index(pipeline) if done is None else done.index
+    images = rows.clear() if index is None else images_of(index)
     event = instance.get_latest_materialization_event(image_scores.key)
     told = event.asset_materialization.metadata if event is not None and event.asset_materialization else {}
     now, before = _values(facts), _values(told)
@@ -167,6 +171,11 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | No
         precision_check(pipeline, [OUTLIER]),
     ]
     return AssetReport(image_scores.key, scores_version(pipeline), facts, held)
+
+
+def _index(pipeline: Pipeline) -> SearchIndex | None:
+    found = pipeline.champion_index()
+    return None if found is None else found[1]
 
 
 def _values(facts: Mapping[str, Any]) -> dict[str, Any]:

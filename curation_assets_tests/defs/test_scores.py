@@ -11,11 +11,12 @@ import pytest
 
 from curation_assets.curate.problems import KINDS
 from curation_assets.curate.scores.checks import outliers_as_before, scores_are_finite
+from curation_assets.curate.scores.scoring import Scoring
 from curation_assets.decisions.record import append
 from curation_assets.defs.scores import build_scores_sensor, image_scores, score_images
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress
+from curation_assets.progress import LogProgress, Progress
 from curation_assets.review.problem_queue import ProblemQueue
 from curation_assets.review.samples import draw_sample
 from curation_assets_tests.commands.conftest import copied, pipeline_of
@@ -68,6 +69,24 @@ def test_the_page_tells_counts_and_shows_pictures(lake: Pipeline, instance: dg.D
     (low,) = (e for e in again.get_asset_check_evaluations() if not e.passed)
     assert (low.check_name, low.severity) == ("reviewed_precision", dg.AssetCheckSeverity.WARN)
     assert "outlier: of 6 images 6 were looked at, and 17% have it: less than 80%" in str(low.description)
+
+
+def test_an_index_that_goes_on_while_scores_are_told_of_is_left_to_the_next_run(
+    lake: Pipeline, images: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Pipeline.score
+
+    def and_on(pipeline: Pipeline, progress: Progress) -> Scoring | None:
+        done = really(pipeline, progress)
+        (images / "maize/0.jpg").unlink()
+        run(pipeline, progress, curate=False)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "score", and_on)
+        done = materialize(lake, instance)
+    assert all(each.passed for each in done.get_asset_check_evaluations())
+    assert lake.scores_are_behind()
 
 
 def test_the_sensor_asks_once_for_each_state(lake: Pipeline, images: Path, instance: dg.DagsterInstance) -> None:

@@ -74,6 +74,7 @@ class Predictions:
 
     Attributes:
         changed: rows that are new or other than before, and rows that went.
+        index: whose images were predicted; None where no classifier can be fitted, and there are no rows.
     """
 
     fields: list[FieldPredictions] = dataclasses.field(default_factory=list)
@@ -81,6 +82,7 @@ class Predictions:
     commits: int = 0
     version: int = -1
     seconds: float = 0.0
+    index: SearchIndex | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 def bring_predictions_in_line(
@@ -104,7 +106,7 @@ def bring_predictions_in_line(
         CurationError: the table can't be read or written.
     """
     started = time.perf_counter()
-    result = Predictions()
+    result = Predictions(index=index)
     judged: dict[str, tuple[pl.DataFrame, Classifier]] = {}  # by made_with: a plan that is made anew fits nothing twice
 
     def work(change: Rewrite) -> None:

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -52,6 +52,7 @@ class Scoring:
         scored: contents whose outlier score was computed; the others kept theirs.
         changed: rows that are new or other than before, and rows that went.
         laid_out: whether the clusters were laid out anew.
+        index: whose images were scored.
     """
 
     images: int = 0
@@ -62,6 +63,7 @@ class Scoring:
     commits: int = 0
     version: int = -1
     seconds: float = 0.0
+    index: SearchIndex | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def bring_scores_in_line(
         CurationError: the table can't be read or written.
     """
     started = time.perf_counter()
-    result = Scoring()
+    result = Scoring(index=index)
 
     def work(change: Rewrite) -> None:
         images = images_of(index)
