@@ -45,6 +45,7 @@ class QualityResult:
         removed: rows that went, as their image changed or vanished.
         current: rows that were in line before.
         done: details of what was measured.
+        version: of the table; ``directory_version`` of the table of images that its rows are of.
         broken: why the folder was left as it is; None where it wasn't.
         lost: data files of the table that could not be read and were made anew, and why.
     """
@@ -56,6 +57,7 @@ class QualityResult:
     done: Measured = field(default_factory=Measured)
     commits: int = 0
     version: int = -1
+    directory_version: int = -1
     seconds: float = 0.0
     broken: str | None = None
     lost: dict[str, str] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class _Job:
     def bring_up_to_date(self, rows: Rewrite, result: QualityResult) -> None:
         folder, writer = result.folder, rows.writers[result.folder]
         images = self.directory.latest()
+        result.directory_version = images.version
         if self.repair and (broken := rows.base.broken(folder)):
             result.lost |= {file.path: reason for file, reason in broken}
             result.commits += rows.commit([], [file for file, _ in broken])

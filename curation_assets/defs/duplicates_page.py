@@ -99,7 +99,7 @@ def group_checks(
     tables = pipeline.tables
     groups, pairs, directory = tables.groups.latest(), tables.pairs.latest(), tables.directory.latest()
     if done is not None:  # of images that came or went since, the next grouping tells
-        groups, directory = tables.groups.snapshot(done.version), tables.directory.snapshot(done.directory_version)
+        groups, directory = tables.groups.at(done.version), tables.directory.at(done.directory_version)
     same = read_decisions(tables.decisions).same_pairs()
     pictures = open_pictures(pipeline.settings.pictures_dir)
     event = instance.get_latest_materialization_event(asset)

@@ -101,12 +101,23 @@ def _champion(pipeline: Pipeline) -> RegisteredModel:
         return pipeline.registry.champion()
 
 
-def vector_checks(pipeline: Pipeline, folder: str, model: RegisteredModel) -> list[Check]:
-    """What must hold of a folder's vectors."""
-    images, table = pipeline.tables.directory.latest(), pipeline.tables.embeddings.latest()
+def vector_checks(
+    pipeline: Pipeline, folder: str, model: RegisteredModel, done: EmbedResult | None = None
+) -> list[Check]:
+    """What must hold of a folder's vectors.
+
+    Args:
+        done: by which run: what came or went since is the next one's.
+    """
+    tables = pipeline.tables
+    images, table = tables.directory.latest(), tables.embeddings.latest()
+    whole = integrity.every_image_embedded_once(images, table, [folder], model)
+    if done is not None and not whole.passed:
+        images, table = tables.directory.at(done.directory_version), tables.embeddings.at(done.version)
+        whole = integrity.every_image_embedded_once(images, table, [folder], model)
     return [
         Check(KEY_UNIQUE, integrity.key_is_unique(table, [folder])),
-        Check(ALL_EMBEDDED, integrity.every_image_embedded_once(images, table, [folder], model)),
+        Check(ALL_EMBEDDED, whole),
         Check(UNIT, integrity.vectors_are_unit(table, [folder], model)),
     ]
 
@@ -121,7 +132,7 @@ def _report(
         embeddings_data_version(content, model, result.rows),
         _facts(pipeline, model, run, result),
         md.thumbnails(images, result.folder) | picture,
-        vector_checks(pipeline, result.folder, model),
+        vector_checks(pipeline, result.folder, model, result),
         {crop_images_directory.key: content, clip_model.key: model.fingerprint},
     )
 

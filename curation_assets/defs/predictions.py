@@ -159,7 +159,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Predictions 
     """What is to be told; nothing was done where somebody else did it, or nothing is embedded or annotated."""
     table = pipeline.tables.predictions
     table.create()
-    made = table.latest() if done is None or done.index is None else table.snapshot(done.version)
+    made = table.latest() if done is None or done.index is None else table.at(done.version)
     rows = made.read(PREDICTIONS.arrow_schema.names).drop("_file")
     reports = reports_of(rows, pipeline.said_of_labels())
     now = {one.field: (round(one.accuracy * one.labelled), one.labelled) for one in reports}

@@ -153,7 +153,7 @@ def _reports(
         pictures: md.Facts = {}
         for name, kind in _SHEETS.items():
             pictures |= _sheet(name, kind, worst[key, kind], previews)
-        checks = [*quality_checks(instance, pipeline, key, facts), trusted]
+        checks = [*quality_checks(instance, pipeline, key, facts, result), trusted]
         version = quality_data_version(content, len(parts[key]))
         inputs = {crop_images_directory.key: content}
         reports.append(FolderReport(image_quality.key, key, version, facts, pictures, checks, inputs))
@@ -165,9 +165,19 @@ def quality_data_version(content: str, rows: int) -> str:
     return hashlib.sha256(f"{content}\0{MEASURES_VERSION}\0{rows}".encode()).hexdigest()[:32]
 
 
-def quality_checks(instance: dg.DagsterInstance, pipeline: Pipeline, key: str, facts: md.Facts) -> list[Check]:
-    """What must hold of a folder's rows, and what should, seen against its materialization before."""
-    directory, quality = pipeline.tables.directory.latest(), pipeline.tables.quality.latest()
+def quality_checks(
+    instance: dg.DagsterInstance, pipeline: Pipeline, key: str, facts: md.Facts, done: QualityResult | None
+) -> list[Check]:
+    """What must hold of a folder's rows, and what should, seen against its materialization before.
+
+    Args:
+        done: by which run: what came or went since is the next one's.
+    """
+    tables = pipeline.tables
+    finite = scores_are_finite(tables.directory.latest(), tables.quality.latest(), [folder_of_key(key)])
+    if done is not None and not finite.passed:
+        then = tables.directory.at(done.directory_version), tables.quality.at(done.version)
+        finite = scores_are_finite(*then, [folder_of_key(key)])
     newest = instance.fetch_materializations(dg.AssetRecordsFilter(image_quality.key, asset_partitions=[key]), limit=1)
     event = newest.records[0].asset_materialization if newest.records else None
     now, before = _values(facts), _values(event.metadata if event else {})
@@ -175,7 +185,7 @@ def quality_checks(instance: dg.DagsterInstance, pipeline: Pipeline, key: str, f
     counts, counts_before = ({name: told[name] for name in (_ANY, *_KINDS) if name in told} for told in (now, before))
     images_before = before.get(_IMAGES, 0) if same else 0
     return [
-        Check(FINITE, scores_are_finite(directory, quality, [folder_of_key(key)])),
+        Check(FINITE, finite),
         Check(AS_BEFORE, problems_as_before(counts, now[_IMAGES], counts_before, images_before), blocking=False),
     ]
 

@@ -149,7 +149,7 @@ def _report(instance: dg.DagsterInstance, pipeline: Pipeline, done: Scoring | No
     """What is to be told; no scoring where somebody else did it, or nothing is embedded."""
     table = pipeline.tables.scores
     table.create()
-    made = table.latest() if done is None else table.snapshot(done.version)
+    made = table.latest() if done is None else table.at(done.version)
     rows = made.read(SCORES.arrow_schema.names).drop("_file")
     rows = as_named(rows, read_names(pipeline.tables.cluster_names))
     facts = scores_facts(pipeline, rows, done)

@@ -114,6 +114,7 @@ class _Job:
     def bring_up_to_date(self, rows: Rewrite, result: EmbedResult) -> None:
         writer = rows.writers[result.folder]
         images = self.directory.latest()
+        result.directory_version = images.version
         if self.repair and (broken := rows.base.broken(result.folder)):
             result.lost |= {file.path: reason for file, reason in broken}
             result.commits += rows.commit([], [file for file, _ in broken])

@@ -116,6 +116,7 @@ class EmbedResult:
         current: rows that already had their vector.
         failed: ``relative_path`` and reason of images that got none.
         rows: rows of the folder for this model version now.
+        version: of the table of vectors; ``directory_version`` of the table of images that they are vectors of.
         seconds: of all of it; ``encode_seconds`` from the first image read to the last commit, without planning.
             Loading the model counts only on Spark, where it is part of a task.
         computed: None where nothing was encoded.
@@ -132,6 +133,7 @@ class EmbedResult:
     rows: int = 0
     commits: int = 0
     version: int = 0
+    directory_version: int = 0
     seconds: float = 0.0
     encode_seconds: float = 0.0
     computed: DeviceUse | None = None

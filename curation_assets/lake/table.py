@@ -127,6 +127,15 @@ class LakeTable:
         with explained_table(self.storage), self._lock:
             return self._newest()[1]
 
+    def at(self, version: int) -> Snapshot:
+        """One version, as cheaply as can be: the newest is known.
+
+        Raises:
+            CurationError: there is no table or no such version, or it can't be read.
+        """
+        newest = self.latest()
+        return newest if newest.version == version else self.snapshot(version)
+
     def removed_lately(self) -> Snapshot:
         """Files whose rows left the table in the last days and that still lie there, as if they were a version of it.
 

@@ -12,6 +12,7 @@ from curation_assets.definitions import build_defs
 from curation_assets.embed import local
 from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
+from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
 from curation_assets_tests.defs.conftest import ROWS
 
@@ -62,6 +63,34 @@ def test_a_folder_is_scanned_and_embedded_and_its_page_tells_the_story(
     assert facts["MB read"].value > 0
     assert "not for decisions" in facts["note"].value
     assert ready.tables.status(ready.selection.current()).row(0) == ("maize", 5, 4, 1, 4, 0)
+
+
+def test_images_that_land_while_a_folder_is_worked_on_fail_no_run(
+    ready: Pipeline, fill: Any, materialize: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("maize", 2)
+    landed = 2
+
+    def landing(name: str) -> None:
+        really = getattr(Pipeline, name)
+
+        def work(pipeline: Pipeline, *asked: Any) -> Any:
+            nonlocal landed
+            done = really(pipeline, *asked)
+            fill("maize", 1, first=landed)
+            landed += 1
+            pipeline.scan(["maize"], LogProgress())
+            return done
+
+        monkeypatch.setattr(Pipeline, name, work)
+
+    landing("embed")
+    landing("measure")
+    of_folder = [DIRECTORY, EMBEDDINGS, dg.AssetKey("image_quality")]
+    result = materialize("ingest_image_folder", "maize", only=of_folder)
+    assert (result.success, landed) == (True, 4)
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    assert ready.tables.status(ready.selection.current()).row(0) == ("maize", 4, 4, 0, 2, 2)
 
 
 def test_many_bad_files_are_a_warning_and_do_not_stop_the_embedding(
