@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ class ArchiveTarget:
 class ArchiveStage(Stage):
     """An export that is being sent; use :func:`staged_in_archive`."""
 
-    is_hidden = False
+    is_hidden = goes_on = False
 
     def __init__(self, place: Path, target: ArchiveTarget) -> None:
         super().__init__(place, place / "files", is_file=False)
@@ -51,6 +52,7 @@ class ArchiveStage(Stage):
         self._out = _Out(target.out)
         self._archive = zipfile.ZipFile(cast("IO[bytes]", self._out), "w")
         self._adding = threading.Lock()
+        self._moment = time.localtime()[:6]
 
     def write(self, name: str, data: bytes, written: Written) -> None:  # noqa: ARG002
         """Send a file. Threads may."""
@@ -80,7 +82,7 @@ class ArchiveStage(Stage):
         super().close()
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
-        entry = zipfile.ZipInfo(f"{self._name}/{name}")
+        entry = zipfile.ZipInfo(f"{self._name}/{name}", self._moment)
         entry.external_attr = 0o100644 << 16  # a file that its owner may write to
         return entry
 

@@ -256,7 +256,8 @@ class _Writer:
     def files(self, rows: pl.DataFrame) -> dict[str, Written]:
         """Every image as a file, each written by the thread that read it."""
         written: dict[str, Written] = {}
-        with closing(self._reader.each(rows, self._file)) as files:
+        # All others come first where a later run goes on from them.
+        with closing(self._reader.each(rows, self._file, at_once=not self._stage.goes_on)) as files:
             for name, one, is_stored in files:
                 written[name] = one
                 self._advance(is_stored)

@@ -27,6 +27,7 @@ from curation_assets.stores.volumes import unmounted
 
 _SCHEMA = pl.Schema(EXPORTS.arrow_schema.remove_metadata())
 _SMALL_FILES = 32
+_PLACE = "^(/|[a-z0-9]+:/)"  # a path or an address
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def note_export(table: LakeTable, about: Mapping[str, Any], target: Target, cont
 
 
 def exports_of(table: LakeTable, versions: Iterable[tuple[str, int]], contents: pl.Series) -> list[NotedExport]:
-    """Exports that held images, the newest of each place, by place.
+    """Exports that held images, the newest of each place, and all downloads, by place.
 
     Args:
         versions: dataset and version of those that kept them.
@@ -88,7 +89,10 @@ def exports_of(table: LakeTable, versions: Iterable[tuple[str, int]], contents: 
     kept = pl.DataFrame([*versions], {"dataset": pl.String, "version": pl.Int32}, orient="row")
     of_versions = rows.filter(pl.col("content_sha256").is_null()).join(kept, on=["dataset", "version"], how="semi")
     found = pl.concat([of_versions, rows.filter(pl.col("content_sha256").is_in(contents.implode()))])
-    newest = found.sort("exported_at", descending=True).unique("place", keep="first", maintain_order=True)
+    # A place holds one export; a download is at none that is known, and what it is called says nothing of what it is.
+    version = pl.struct("dataset", "version", "format")
+    found = found.with_columns(download=pl.when(pl.col("place").str.contains(_PLACE).not_()).then(version))
+    newest = found.sort("exported_at", descending=True).unique(["place", "download"], keep="first", maintain_order=True)
     return [_noted(row, table.options) for row in newest.sort("place").iter_rows(named=True)]
 
 

@@ -85,9 +85,10 @@ class Stage:
     Attributes:
         resumed: files that an earlier run wrote whole.
         is_hidden: whether nobody sees a file of it before it is published.
+        goes_on: whether a later run goes on from the files that are whole.
     """
 
-    is_hidden = True
+    is_hidden = goes_on = True
 
     def __init__(self, place: Path, target: Path, *, is_file: bool) -> None:
         self._target = target

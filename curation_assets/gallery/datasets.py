@@ -158,6 +158,15 @@ class Datasets:
         self._listed(dataset, number)
         self._pipeline.write_list(dataset, number, format, target, self._said(dataset))
 
+    def check_there(self, dataset: str, number: int) -> None:
+        """Whether a version is there.
+
+        Raises:
+            NotThereError: there is no such one, or it was taken back.
+            CurationError: the table can't be read.
+        """
+        self._listed(dataset, number)
+
     def check_files(self, dataset: str, number: int, to: str, options: Options) -> tuple[int, int, list[str]]:
         """What a version would be as files, as ``Pipeline.check_export`` tells.
 
@@ -169,13 +178,11 @@ class Datasets:
         return self._pipeline.check_export(dataset, number, to, options)
 
     def send_files(self, dataset: str, number: int, to: str, target: ArchiveTarget, options: Options) -> None:
-        """Send a version as files of a format.
+        """Send a version that is there as files of a format.
 
         Raises:
-            NotThereError: there is no such version.
             CurationError: the format can't hold it, an image can't be had, or nobody takes it any more.
         """
-        self._listed(dataset, number)
         self._pipeline.send_export(dataset, number, to, target, options, LogProgress())
 
     def _recipe_files(self) -> dict[str, Path]:

@@ -68,7 +68,8 @@ class Gallery:
         self.uploading = Threads("uploads", _UPLOADS, _WAITING)
         self.reading = Threads("files", _FILES, _WAITING)
         self.exporting = Threads("exports", _EXPORTS, _WAITING)
-        self.sending = Threads("archives", _ARCHIVES, 0)
+        refusal = f"{_ARCHIVES} archives are being sent already: try again when one is done, or use the command"
+        self.sending = Threads("archives", _ARCHIVES, 0, refusal, 60)
         self.searching = Threads("searches", _SEARCHES, _WAITING)
         self.deciding = Threads("deciding", _DECISIONS, _WAITING)
         self.comparing = Threads("comparing", _COMPARISONS, _WAITING)

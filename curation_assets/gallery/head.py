@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+IS_HEAD = "curation.head"  # in a request's scope: nobody takes the body
 
 
 class HeadAsGet:
     """Answers ``HEAD`` with status and headers of what the application answers to ``GET``.
 
-    FastAPI's routes, unlike Starlette's, know only the methods that they are given. What comes in many parts is ended
-    by ``ClientDisconnect`` after the first, which the application has to take for that.
+    FastAPI's routes, unlike Starlette's, know only the methods that they are given.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -23,11 +23,8 @@ class HeadAsGet:
             return
 
         async def without_body(message: Message) -> None:
-            is_first_of_many = message.get("more_body", False)
             if message["type"] == "http.response.body":
-                message = {"type": "http.response.body", "body": b""}
+                message = {**message, "body": b""}
             await send(message)
-            if is_first_of_many:
-                raise ClientDisconnect  # nobody wants the rest
 
-        await self._app({**scope, "method": "GET"}, receive, without_body)
+        await self._app({**scope, "method": "GET", IS_HEAD: True}, receive, without_body)

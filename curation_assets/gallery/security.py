@@ -175,7 +175,7 @@ def _is_embedded_elsewhere(headers: Headers, path: str) -> bool:
     """Whether another site's page has it in itself, as an image say; a link that leads here is a visit."""
     if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
         return False
-    return path.startswith("/api/") or headers.get("sec-fetch-mode") != "navigate"
+    return path.startswith(("/api/", "/archive")) or headers.get("sec-fetch-mode") != "navigate"
 
 
 def _is_of_another_site(headers: Headers, path: str) -> bool:

@@ -52,11 +52,21 @@ class Threads:
         name: of the threads.
         number: of them.
         waiting: how many may wait; more are refused with 429.
+        refusal: what they are told.
+        again_seconds: after which it makes sense to ask again.
     """
 
-    def __init__(self, name: str, number: int, waiting: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        waiting: int,
+        refusal: str = "too much is asked for at once: try again in a moment",
+        again_seconds: int = 1,
+    ) -> None:
         self._pool = ThreadPoolExecutor(number, name)
         self._most = number + waiting
+        self._refusal, self._again = refusal, {"Retry-After": str(again_seconds)}
         self._open = 0
         self._lock = threading.Lock()
 
@@ -94,14 +104,22 @@ class Threads:
         work.add_done_callback(lambda _: self._leave_place())
         return work
 
+    def check(self) -> None:
+        """Whether one more would be taken.
+
+        Raises:
+            HTTPException: too many wait already (429).
+        """
+        if self._open >= self._most:
+            raise HTTPException(429, self._refusal, self._again)
+
     def close(self) -> None:
         """Begin nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _take_place(self) -> None:
         with self._lock:
-            if self._open >= self._most:
-                raise HTTPException(429, "too much is asked for at once: try again in a moment", {"Retry-After": "1"})
+            self.check()
             self._open += 1
 
     def _leave_place(self) -> None:

@@ -26,14 +26,21 @@ _CHUNK = 1 << 18
 class _PipeResponse(StreamingResponse):
     """Sends what comes out of a pipe, and closes that at once when nobody takes it any more."""
 
-    def __init__(self, pipe: AsyncGenerator[bytes], headers: Mapping[str, str], media_type: str) -> None:
-        super().__init__(pipe, headers=headers, media_type=media_type)
-        self._pipe = pipe
+    def __init__(self, source: Any, first: bytes, done: Future[None], headers: Mapping[str, str], kind: str) -> None:
+        self._parts = _parts(source, first, done)
+        self._source = source
+        self._done = done
+        super().__init__(self._parts, headers=headers, media_type=kind)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        async with aclosing(self._pipe):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._parts):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._source.close()
+            if not self._done.done():  # who would have been told has left
+                self._done.add_done_callback(_tell_log)
 
 
 async def streamed(
@@ -67,18 +74,21 @@ async def streamed(
     except BaseException:
         source.close()
         raise
-    return _PipeResponse(_rest(source, first, done), headers, media_type)
+    return _PipeResponse(source, first, done, headers, media_type)
 
 
-async def _rest(source: Any, chunk: bytes, done: Future[None]) -> AsyncGenerator[bytes]:
+async def _parts(source: Any, part: bytes, done: Future[None]) -> AsyncGenerator[bytes]:
+    while part:
+        yield part
+        part = await run_in_threadpool(source.read, _CHUNK)
     try:
-        while chunk:
-            yield chunk
-            chunk = await run_in_threadpool(source.read, _CHUNK)
-        try:
-            await asyncio.wrap_future(done)
-        except CurationError as error:
-            logger.warning("what was being sent is broken off: %s", error)
-            raise ClientDisconnect from error  # its status is sent already: all that can be told is that it ends
-    finally:
-        source.close()
+        await asyncio.wrap_future(done)
+    except CurationError as error:
+        logger.warning("what was being sent is broken off: %s", error)
+        raise ClientDisconnect from error  # its status is sent already: all that can be told is that it ends
+
+
+def _tell_log(done: Future[None]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None and not isinstance(error, CurationError | BrokenPipeError):
+        logger.error("what was being sent failed", exc_info=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,7 +84,8 @@ def test_images_are_written_as_asked(client: TestClient, published: Pipeline, tm
     ("called", "folder", "file"),
     [
         ("mine.zip", "mine", "mine.zip"), ("../a\\b", "%2E.%2Fa%5Cb", ".._a_b.zip"), ("..", "%2E%2E", "...zip"),
-        (".zip", "leaves-2", "leaves-2.zip"), ("é" * 150, "é" * 100, "_" * 150 + ".zip"),
+        (".ZIP", "leaves-2", "leaves-2.zip"), (" ", "leaves-2", "leaves-2.zip"),
+        ("é" * 100, "é" * 100, "_" * 100 + ".zip"),
     ],
 )  # fmt: skip
 def test_what_it_is_called_leads_nowhere_else(client: TestClient, called: str, folder: str, file: str) -> None:
@@ -100,6 +102,7 @@ def test_what_can_not_be_sent_is_refused_in_a_line(client: TestClient) -> None:
         ({"to": "csv"}, 400, "to='csv'"),
         ({"version": 0}, 400, "version"),
         ({"more": 1}, 400, "more"),
+        ({"called": "é" * 101}, 400, "called: that is too long"),
     ):
         answer = client.get(of_leaves(**asked))
         assert (answer.status_code, list(answer.json())) == (status, ["error"])
@@ -107,8 +110,9 @@ def test_what_can_not_be_sent_is_refused_in_a_line(client: TestClient) -> None:
     page = client.get(of_leaves(version=9), headers={"Accept": "text/html"})
     assert (page.status_code, "leaves has no version 9" in page.text) == (404, True)
     assert client.get("/api/datasets/leaves/versions/9/files").status_code == 404
-    elsewhere = client.get(of_leaves(), headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"})
-    assert elsewhere.status_code == 403
+    for mode in ("no-cors", "navigate"):  # a download is noted, so no other site's page may begin one
+        elsewhere = client.get(of_leaves(), headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode})
+        assert elsewhere.status_code == 403
 
 
 def test_a_download_is_noted_with_whose_it_is_and_nothing_that_was_refused(
@@ -123,14 +127,19 @@ def test_a_download_is_noted_with_whose_it_is_and_nothing_that_was_refused(
             assert answer.status_code == 200
         client.headers["Authorization"] = "Bearer shared"
         assert client.get(of_leaves(called="taken-never", version=9)).status_code == 404
+        assert client.head(of_leaves(called="taken-never")).headers["content-type"] == "application/zip"
+        for called in ("taken-1", "taken-3"):
+            assert client.get(of_leaves(called=called, version=1)).status_code == 200
         monkeypatch.setattr(ImageReader, "located", lacking)
         answer = client.get(of_leaves(called="taken-never"))
         assert (answer.status_code, answer.json()) == (400, {"error": "1 of 5 images can't be had: a.jpg: it is gone"})
-    noted = exports_of(own.tables.exports, [("leaves", 2)], contents)
-    assert [(one.place, one.is_there) for one in noted if one.place.startswith("taken")] == [
-        ("taken-1.zip, a download by ann", True),
-        ("taken-2.zip, a download by bob", True),
-        ("taken-3.zip, a download", True),
+    noted = exports_of(own.tables.exports, [("leaves", 1), ("leaves", 2)], contents)
+    assert sorted((one.place, one.version, one.is_there) for one in noted if one.place.startswith("taken")) == [
+        ("taken-1.zip, a download", 1, True),
+        ("taken-1.zip, a download by ann", 2, True),
+        ("taken-2.zip, a download by bob", 2, True),
+        ("taken-3.zip, a download", 1, True),
+        ("taken-3.zip, a download", 2, True),
     ]
 
 
@@ -188,11 +197,31 @@ def test_who_leaves_or_wants_no_body_ends_the_writing_and_two_are_sent_at_once(
     with serving(published) as address:
         with asked_of(address, of_leaves()) as one, asked_of(address, of_leaves()) as two:
             assert (len(one.read(1000)), len(two.read(1000))) == (1000, 1000)
-            with asked_of(address, of_leaves()) as third:
-                assert (third.status, third.headers["Retry-After"]) == (429, "1")
+            for path in (of_leaves(), "/api/datasets/leaves/versions/2/files"):
+                with asked_of(address, path) as third:
+                    assert (third.status, third.headers["Retry-After"]) == (429, "60")
+            with asked_of(address, of_leaves(version=9)) as unknown:
+                assert unknown.status == 404
             assert not ended
         wait_until(lambda: len(ended) == 2)
         with asked_of(address, of_leaves(), "HEAD") as head:
-            assert (head.status, head.read()) == (200, b"")
-        wait_until(lambda: len(ended) == 3)
-    assert ended == [BrokenPipeError] * 3
+            assert (head.status, head.headers["Content-Type"], head.read()) == (200, "application/zip", b"")
+        with socket.create_connection((urlsplit(address).hostname, urlsplit(address).port)) as old:
+            old.sendall(f"GET {of_leaves()} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert b" 505 " in old.recv(1000).split(b"\r\n")[0]
+    assert ended == [BrokenPipeError] * 2
+
+
+def test_an_image_that_can_not_be_had_ends_an_archive_at_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, at_once = ImageReader.each, list[bool]()
+
+    def each(reader: ImageReader, *asked: Any, **more: Any) -> Any:
+        at_once.append(more.get("at_once", False))
+        return really(reader, *asked, **more)
+
+    monkeypatch.setattr(ImageReader, "each", each)
+    for form in FORMATS:
+        client.get(of_leaves(to=form))
+    assert at_once == [True] * len(FORMATS)

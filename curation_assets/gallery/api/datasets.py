@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path as Place
 from typing import IO, Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from curation_assets.curate.duplicates.between import how
 from curation_assets.datasets.catalogue import Listed
 from curation_assets.datasets.steps import SUBSET
+from curation_assets.errors import CurationError
 from curation_assets.export.archive import ArchiveTarget
 from curation_assets.export.names import MOST_BYTES, safe_part
 from curation_assets.export.protocol import Options
@@ -25,6 +28,7 @@ from curation_assets.gallery.api.pixels import attachment
 from curation_assets.gallery.datasets import RecipeFile, VersionRows, options_of
 from curation_assets.gallery.files import NotThereError
 from curation_assets.gallery.gallery import Gallery, GalleryOf, named_image
+from curation_assets.gallery.head import IS_HEAD
 from curation_assets.gallery.requests import (
     ArchiveRequest,
     DiffRequest,
@@ -42,6 +46,8 @@ _LISTS = {
     "jsonl": "application/jsonlines",
     "parquet": "application/vnd.apache.parquet",
 }
+ZIP = "application/zip"
+_SENDING: dict[str, Any] = {"model": responses.Problem, "description": "Two archives are being sent already."}
 Name = Annotated[str, Path(description="Of the dataset.", max_length=300)]
 Number = Annotated[int, Path(description="Of the version.", ge=1, le=2**31 - 1)]
 
@@ -116,12 +122,13 @@ async def list_of(
     "/api/datasets/{name}/versions/{version}/files",
     tags=["datasets"],
     summary="What a version would be as files",
-    responses=NOT_THERE,
+    responses={429: _SENDING, **NOT_THERE},
 )
 async def files_of(
     gallery: GalleryOf, request: Request, name: Name, version: Number, asked: Annotated[FilesRequest, Query()]
 ) -> responses.FilesAnswer:
     """How many images of how many bytes, and what a format loses of them; 400 with the reason if it can't hold them."""
+    gallery.sending.check()
     images, size, notes = await gallery.exporting.run(
         request, gallery.datasets.check_files, name, version, asked.to, _options(asked)
     )
@@ -134,8 +141,8 @@ async def files_of(
     summary="Take a version along as files",
     response_class=Response,
     responses={
-        200: {"content": {"application/zip": {}}, "description": "A ZIP archive."},
-        429: {"model": responses.Problem, "description": "Two are being sent already."},
+        200: {"content": {ZIP: {}}, "description": "A ZIP archive."},
+        429: _SENDING,
         **NOT_THERE,
     },
 )
@@ -144,16 +151,24 @@ async def archive(gallery: GalleryOf, request: Request, asked: Annotated[Archive
 
     One that is broken off is no archive, as its directory comes last; it begins anew then, where the command goes on.
     """
-    dataset, number = asked.dataset, asked.version
-    called = (asked.called or "").removesuffix(".zip") or f"{dataset}-{number}"
-    folder = safe_part(called).encode()[:MOST_BYTES].decode(errors="ignore")
+    dataset, number, options = asked.dataset, asked.version, _options(asked)
+    called = re.sub(r"\.zip$", "", (asked.called or "").strip(), flags=re.IGNORECASE) or f"{dataset}-{number}"
+    folder = safe_part(called)
+    if len(folder.encode()) > MOST_BYTES:
+        raise CurationError(f"called: that is too long for a folder's name, of which {MOST_BYTES} bytes can be")
+    if request.scope["http_version"] == "1.0":
+        raise HTTPException(505, "an archive is sent in parts, which HTTP/1.0 doesn't know: use HTTP/1.1")
+    headers = {"Content-Disposition": attachment(f"{called}.zip")}
+    if IS_HEAD in request.scope:
+        await gallery.exporting.run(request, gallery.datasets.check_files, dataset, number, asked.to, options)
+        return Response(media_type=ZIP, headers=headers)
+    await gallery.searching.run(request, gallery.datasets.check_there, dataset, number)
     by = who(request, asked.by or "") or None
 
     def write(out: IO[bytes]) -> None:
-        gallery.datasets.send_files(dataset, number, asked.to, ArchiveTarget(folder, by, out), _options(asked))
+        gallery.datasets.send_files(dataset, number, asked.to, ArchiveTarget(folder, by, out), options)
 
-    headers = {"Content-Disposition": attachment(f"{called}.zip")}
-    return await streamed(gallery.sending, write, headers, "application/zip")
+    return await streamed(gallery.sending, write, headers, ZIP)
 
 
 def _options(asked: FilesRequest) -> Options:

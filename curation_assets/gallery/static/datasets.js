@@ -332,21 +332,42 @@ function showExport() {
     el("p", { className: "soft", textContent: "On the machine of the lake this writes the same as a folder, and goes on where it was ended:" }),
     commandLine(line),
   );
-  byId("export-state").textContent = "";
+  if (isOfFiles()) tellFiles(files);
+  else {
+    counted = "";
+    byId("export-state").textContent = "";
+    byId("download").disabled = false;
+  }
 }
 
-/** A list comes as a whole; files are counted first, and what the format loses is told, before the browser takes them. */
+let counted = ""; // what was asked of files last
+
+/** How large the files would be, and what the format loses, before anybody takes them. */
+async function tellFiles(files) {
+  const of = ofVersion(`/files?${new URLSearchParams(files)}`);
+  if (counted === of) return;
+  counted = of;
+  byId("export-state").textContent = "The files are counted …";
+  byId("download").disabled = true;
+  const told = await askJson(of).then(
+    (would) => ({ text: [`${images(would.images)}, ${size(would.bytes)}`, ...would.notes].join(" · "), can: true }),
+    (error) => ({ text: error.message, can: error.status === 429 }), // until one is done
+  );
+  if (counted !== of) return;
+  byId("export-state").textContent = told.text;
+  byId("download").disabled = !told.can;
+}
+
+/** A list comes as a whole; files come while they are put together. */
 async function takeAlong() {
   const called = byId("called").value.trim() ? { called: byId("called").value.trim() } : {};
   byId("download").disabled = true;
   try {
     if (isOfFiles()) {
       const files = asFiles();
-      byId("export-state").textContent = "The files are counted …";
-      const would = await askJson(ofVersion(`/files?${new URLSearchParams(files)}`));
+      await ask(ofVersion(`/files?${new URLSearchParams(files)}`)); // whether it can be sent now: else this page would go
       const by = reviewer() ? { by: reviewer() } : {};
       location.assign(`/archive?${new URLSearchParams({ dataset: name, version: facts.version.version, ...files, ...called, ...by })}`);
-      byId("export-state").textContent = [`The browser takes ${images(would.images)}, ${size(would.bytes)}.`, ...would.notes].join(" · ");
     } else {
       byId("export-state").textContent = "The list is written …";
       await download(await ask(ofVersion(`/list?${new URLSearchParams({ format: byId("format").value, ...called })}`)));

@@ -17,7 +17,7 @@ export class Decider extends EventTarget {
     this.outbox = recall(localStorage, OUTBOX, []); // {by, decision}; of an earlier page too
     this.visit = recall(sessionStorage, VISIT, []); // {label, said: its first decision, keys, tokens} of each step that can be taken back
     this.mine = new Set(this.outbox.map(({ decision }) => decision.token));
-    this.sending = null;
+    this.sending = this.looking = null;
     this.trouble = "";
     this.isKept = true; // in this browser, until it is sent
     if (this.outbox.length) this.send();
@@ -163,9 +163,13 @@ export class Decider extends EventTarget {
     keep(sessionStorage, VISIT, this.visit);
   }
 
-  /** What others decided since. */
-  async look() {
+  /** What others decided since; one look at a time, so that a slow gallery isn't asked twice for the same. */
+  look() {
     if (this.latest === null) return;
+    this.looking ??= this.lookOnce().finally(() => { this.looking = null; });
+  }
+
+  async lookOnce() {
     try {
       const { decisions, latest } = await askJson(`/api/decisions?after=${encodeURIComponent(this.latest)}`);
       this.latest = latest;
