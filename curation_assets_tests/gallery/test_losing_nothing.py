@@ -12,7 +12,7 @@ from curation_assets_tests.gallery.browsing import Open, fits
 from curation_assets_tests.gallery.conftest import serving
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 EVERYTHING = "/problems?kind=blurry&threshold=10&view=worst"
 
@@ -179,6 +179,41 @@ def test_what_others_said_of_images_that_are_not_here_is_not_overwritten(
     expect(page.get_by_role("alert")).to_contain_text(f"Ben said “remove” of {path} meanwhile; yours was not written.")
     expect(page.locator("#saved")).to_have_text("All saved")
     assert [kind for kind, _ in said(own)] == ["keep", "remove"]
+
+
+def test_a_page_that_is_open_for_hours_asks_one_thing_at_a_time_and_shows_what_others_said(
+    visit: Open, own: Pipeline, serve: Callable[..., str]
+) -> None:
+    window = visit(1300, at=serve(own))  # of another browser than other tests', as its clock is set
+    page, asking, most, looks = window.page, 0, 0, 0
+
+    def begun(request: Request) -> None:
+        nonlocal asking, most, looks
+        if "/api/decisions?" in request.url:
+            asking, looks = asking + 1, looks + 1
+            most = max(most, asking)
+
+    def ended(request: Request) -> None:
+        nonlocal asking
+        asking -= "/api/decisions?" in request.url
+
+    page.clock.install()
+    window.go("/?folder=coffee")
+    ready(page)
+    page.on("request", begun)
+    page.on("requestfinished", ended)
+    path = window.keys()[0]
+    content = own.tables.contents([path])[path]
+    elements = page.locator("*").count()
+    for kind, shown in (("remove", "remove"), ("keep", "keep"), ("unsure", "can't tell")) * 2:
+        row = {"kind": kind, "field": "quality", "relative_path": path, "content_sha256": content, "decided_by": "Ben"}
+        append(own.tables.decisions, lambda _, row=row: [row])
+        page.clock.run_for(3_600_000)
+        page.wait_for_timeout(200)
+        page.clock.run_for(10_000)
+        expect(page.locator("#tiles .tile").first).to_contain_text(shown)
+    assert (most, looks > 10) == (1, True)
+    assert page.locator("*").count() <= elements + 5
 
 
 LISTED = """async ([total, theirs]) => {
