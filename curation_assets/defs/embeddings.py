@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import dagster as dg
 
@@ -11,7 +12,7 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs import speed_history as speeds
 from curation_assets.defs.images import FOLDERS, crop_images_directory
 from curation_assets.defs.model import clip_model
-from curation_assets.defs.reports import Check, FolderReport, each_folder, tell
+from curation_assets.defs.reports import Check, FolderReport, each_folder, holds, tell
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, failing_for_good, progress, trying_again
 from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, GPU_OP_TAGS, GPU_POOL, OWNERS
@@ -107,17 +108,13 @@ def vector_checks(
     """What must hold of a folder's vectors.
 
     Args:
-        done: by which run: what came or went since is the next one's.
+        done: by which run.
     """
-    tables = pipeline.tables
-    images, table = tables.directory.latest(), tables.embeddings.latest()
-    whole = integrity.every_image_embedded_once(images, table, [folder], model)
-    if done is not None and not whole.passed:
-        images, table = tables.directory.at(done.directory_version), tables.embeddings.at(done.version)
-        whole = integrity.every_image_embedded_once(images, table, [folder], model)
+    tables, table = pipeline.tables, pipeline.tables.embeddings.latest()
+    embedded = partial(integrity.every_image_embedded_once, folders=[folder], model=model)
     return [
         Check(KEY_UNIQUE, integrity.key_is_unique(table, [folder])),
-        Check(ALL_EMBEDDED, whole),
+        Check(ALL_EMBEDDED, holds(embedded, tables.directory, tables.embeddings, done)),
         Check(UNIT, integrity.vectors_are_unit(table, [folder], model)),
     ]
 

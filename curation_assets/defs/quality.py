@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,7 @@ from curation_assets.defs import metadata as md
 from curation_assets.defs.following import Remembered, Standing, bring_in_line, build_following_sensor, standing
 from curation_assets.defs.images import FOLDERS, crop_images_directory
 from curation_assets.defs.precision import MEANING, PRECISION, precision_check
-from curation_assets.defs.reports import Check, Event, FolderReport, each_folder, tell, tell_each
+from curation_assets.defs.reports import Check, Event, FolderReport, each_folder, holds, tell, tell_each
 from curation_assets.defs.resources import CurationResource
 from curation_assets.defs.running import Context, progress, trying_again
 from curation_assets.defs.tags import FOLDERS_A_BACKFILL_RUN, ONE_PROCESS, OWNERS
@@ -171,13 +172,9 @@ def quality_checks(
     """What must hold of a folder's rows, and what should, seen against its materialization before.
 
     Args:
-        done: by which run: what came or went since is the next one's.
+        done: by which run.
     """
-    tables = pipeline.tables
-    finite = scores_are_finite(tables.directory.latest(), tables.quality.latest(), [folder_of_key(key)])
-    if done is not None and not finite.passed:
-        then = tables.directory.at(done.directory_version), tables.quality.at(done.version)
-        finite = scores_are_finite(*then, [folder_of_key(key)])
+    tables, finite = pipeline.tables, partial(scores_are_finite, folders=[folder_of_key(key)])
     newest = instance.fetch_materializations(dg.AssetRecordsFilter(image_quality.key, asset_partitions=[key]), limit=1)
     event = newest.records[0].asset_materialization if newest.records else None
     now, before = _values(facts), _values(event.metadata if event else {})
@@ -185,7 +182,7 @@ def quality_checks(
     counts, counts_before = ({name: told[name] for name in (_ANY, *_KINDS) if name in told} for told in (now, before))
     images_before = before.get(_IMAGES, 0) if same else 0
     return [
-        Check(FINITE, finite),
+        Check(FINITE, holds(finite, tables.directory, tables.quality, done)),
         Check(AS_BEFORE, problems_as_before(counts, now[_IMAGES], counts_before, images_before), blocking=False),
     ]
 

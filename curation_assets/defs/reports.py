@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
@@ -20,6 +20,8 @@ from curation_assets.defs.tags import DATA_VERSION, INPUT_VERSION
 from curation_assets.errors import CurationError
 from curation_assets.images.names import printable
 from curation_assets.integrity import Outcome
+from curation_assets.lake.snapshot import Snapshot
+from curation_assets.lake.table import LakeTable
 from curation_assets.partition_keys import folder_of_key
 
 Result = TypeVar("Result")
@@ -46,6 +48,31 @@ class Check:
     def severity(self) -> dg.AssetCheckSeverity:
         """As its asset declares it."""
         return dg.AssetCheckSeverity.ERROR if self.blocking or self.promise else dg.AssetCheckSeverity.WARN
+
+
+class Made(Protocol):
+    """What a run did to a table, by the images that it found."""
+
+    version: int
+    directory_version: int
+
+
+def holds(
+    check: Callable[[Snapshot, Snapshot], Outcome], images: LakeTable, table: LakeTable, made: Made | None
+) -> Outcome:
+    """Whether something holds of a table and the images that it is of.
+
+    Where it doesn't hold of the newest, it is asked of what a run made and found: what came or went since is the next
+    one's.
+
+    Args:
+        check: of images and table.
+        made: None: by nobody that is known.
+    """
+    found = check(images.latest(), table.latest())
+    if made is None or found.passed:
+        return found
+    return check(images.at(made.directory_version), table.at(made.version))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -122,10 +123,8 @@ def export(
             note(told)
             stage.publish()
             return told
-        planned = reader.located(format.plan(content))
-        if not stage.is_hidden:
-            note(told)
-        done = write_images(content, planned, format, stage, reader, told, threads, decoding, progress)
+        noted = partial(note, told)
+        done = write_images(content, format, stage, reader, told, threads, decoding, progress, noted)
         format.finish(done, stage)
         write_csv_list(stage.path(LIST), done)
         _write(stage, CROISSANT, croissant(done, format, LIST, hash_of(stage.path(LIST))))
@@ -136,7 +135,7 @@ def export(
         _write(stage, EXPORT, json.dumps(about, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
         _write_card(stage, card, done, previews, notes)
         if stage.is_hidden:
-            note(told)
+            noted()
         stage.publish()
     return told
 
@@ -164,7 +163,6 @@ def check(content: Content, format: Format) -> list[str]:
 
 def write_images(
     content: Content,
-    planned: pl.DataFrame,
     format: Format,
     stage: Stage,
     reader: ImageReader,
@@ -172,12 +170,13 @@ def write_images(
     threads: int,
     decoding: DecodeOptions,
     progress: Progress,
+    noted: Callable[[], None],
 ) -> Content:
     """Write the files that hold images, but for those that an earlier run wrote whole.
 
     Args:
-        planned: rows as the format plans them, located.
-        told: is filled in.
+        told: is filled in, ``images`` before all else.
+        noted: is called before the first file, where others see each at once.
 
     Returns:
         The content, its rows with ``PLACES`` and ``WRITTEN``.
@@ -185,6 +184,10 @@ def write_images(
     Raises:
         CurationError: an image can't be had, or written as it is asked for.
     """
+    planned = reader.located(format.plan(content))
+    told.images = len(planned)
+    if not stage.is_hidden:
+        noted()
     progress.start(f"export {content.name}", len(planned))
     files = planned.select("file").unique(maintain_order=True)["file"]
     whole = stage.resume(set(files), threads)
@@ -192,7 +195,7 @@ def write_images(
     progress.advance(len(planned) - len(pending))
     writer = _Writer(content, format, stage, reader, decoding, progress)
     written = whole | (writer.shards(pending) if format.is_sharded else writer.files(pending))
-    told.images, told.files, told.resumed, told.from_table = len(planned), len(files), len(whole), writer.from_table
+    told.files, told.resumed, told.from_table = len(files), len(whole), writer.from_table
     told.bytes = sum(each.bytes for each in written.values())
     facts = pl.DataFrame(
         [(name, each.bytes, each.sha256) for name, each in written.items()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,14 @@ def export_found(
     asked = {name: value for name, value in about.items() if name != "exported_at"}
     said = {"code": __version__, "about": asked, "images": rows["relative_path"].to_list()}
     with stage_of(target, as_manifest(said | {"target": str(target)}), is_file=False) as stage:
-        format = Folders()
-        planned = reader.located(format.plan(content))
-        if not stage.is_hidden:
-            note(ImagesWritten(images=len(planned)))
-        done = write_images(content, planned, format, stage, reader, told, threads, decoding, progress)
+        noted = partial(note, told)
+        done = write_images(content, Folders(), stage, reader, told, threads, decoding, progress, noted)
         files = done.rows.select(*image, "file", *WRITTEN)
         listed = rows.join(files, on=image, how="left", maintain_order="left").select("file", pl.all().exclude("file"))
         write_csv(stage.path(LIST), listed)
         with new_file(stage.path(QUERY)) as out:
             out.write(json.dumps(about, indent=2, ensure_ascii=False, default=str).encode() + b"\n")
         if stage.is_hidden:
-            note(told)
+            noted()
         stage.publish()
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ def _noted(row: Mapping[str, Any], options: StorageOptions) -> NotedExport:
     place = path_from_text(row["place"])
     address = StoreAddress.parse(place) if is_address(place) else unmounted(place)
     if address is None:
-        is_there = not Path(place).is_absolute() or Path(place).exists()
+        is_there = re.match(_PLACE, place) is None or Path(place).exists()
     else:
         target = StoreTarget(address, options, Path())
         is_taken, _ = attempted(lambda: target.is_taken)

@@ -101,6 +101,18 @@ class Following:
         return answer
 
 
+def meanwhile(patch: pytest.MonkeyPatch, work: str, happens: Callable[[Pipeline], object]) -> None:
+    """From now on something happens whenever a pipeline has done some work, before that is told of."""
+    really = getattr(Pipeline, work)
+
+    def done(pipeline: Pipeline, *asked: Any) -> Any:
+        result = really(pipeline, *asked)
+        happens(pipeline)
+        return result
+
+    patch.setattr(Pipeline, work, done)
+
+
 @pytest.fixture
 def defs(ready: Pipeline) -> dg.Definitions:
     """The project's definitions on the test's folders, with the demo model in the registry."""

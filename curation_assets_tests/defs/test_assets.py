@@ -14,7 +14,7 @@ from curation_assets.partition_keys import key_of
 from curation_assets.pipeline import Pipeline
 from curation_assets.progress import LogProgress
 from curation_assets.settings import load_settings
-from curation_assets_tests.defs.conftest import ROWS
+from curation_assets_tests.defs.conftest import ROWS, meanwhile
 
 DIRECTORY, EMBEDDINGS = dg.AssetKey("crop_images_directory"), dg.AssetKey("crop_images_directory_embeddings")
 
@@ -71,21 +71,14 @@ def test_images_that_land_while_a_folder_is_worked_on_fail_no_run(
     fill("maize", 2)
     landed = 2
 
-    def landing(name: str) -> None:
-        really = getattr(Pipeline, name)
+    def land(pipeline: Pipeline) -> None:
+        nonlocal landed
+        fill("maize", 1, first=landed)
+        landed += 1
+        pipeline.scan(["maize"], LogProgress())
 
-        def work(pipeline: Pipeline, *asked: Any) -> Any:
-            nonlocal landed
-            done = really(pipeline, *asked)
-            fill("maize", 1, first=landed)
-            landed += 1
-            pipeline.scan(["maize"], LogProgress())
-            return done
-
-        monkeypatch.setattr(Pipeline, name, work)
-
-    landing("embed")
-    landing("measure")
+    for work in ("embed", "measure"):
+        meanwhile(monkeypatch, work, land)
     of_folder = [DIRECTORY, EMBEDDINGS, dg.AssetKey("image_quality")]
     result = materialize("ingest_image_folder", "maize", only=of_folder)
     assert (result.success, landed) == (True, 4)

@@ -10,16 +10,15 @@ import polars as pl
 import pytest
 
 from curation_assets.annotations.sources import make_source
-from curation_assets.curate.labels.predicting import Predictions
 from curation_assets.curate.labels.prediction_checks import accuracy_as_before, predictions_are_whole
 from curation_assets.defs.predictions import build_predictions_sensor, classify_images, image_predictions
 from curation_assets.demo.render import render
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress, Progress
+from curation_assets.progress import LogProgress
 from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.commands.test_clusters import write
-from curation_assets_tests.defs.conftest import Following, on_disk
+from curation_assets_tests.defs.conftest import Following, meanwhile, on_disk
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +77,13 @@ def test_where_nothing_can_be_fitted_the_run_is_fine_and_says_why(lake: Pipeline
 def test_an_index_that_goes_on_while_predictions_are_told_of_is_left_to_the_next_run(
     lake: Pipeline, images: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = Pipeline.classify
-
-    def and_on(pipeline: Pipeline, progress: Progress) -> Predictions | None:
-        done = really(pipeline, progress)
+    def goes_on(pipeline: Pipeline) -> None:
         (images / "apple/0.jpg").unlink()
-        run(pipeline, progress, curate=False)
-        return done
+        run(pipeline, LogProgress(), curate=False)
 
     annotate(lake)
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "classify", and_on)
+        meanwhile(patch, "classify", goes_on)
         done = materialize(lake, instance)
     assert all(each.passed for each in done.get_asset_check_evaluations())
     assert lake.predictions_are_behind()

@@ -11,17 +11,16 @@ import pytest
 
 from curation_assets.curate.problems import KINDS
 from curation_assets.curate.scores.checks import outliers_as_before, scores_are_finite
-from curation_assets.curate.scores.scoring import Scoring
 from curation_assets.decisions.record import append
 from curation_assets.defs.scores import build_scores_sensor, image_scores, score_images
 from curation_assets.ingest import run
 from curation_assets.pipeline import Pipeline
-from curation_assets.progress import LogProgress, Progress
+from curation_assets.progress import LogProgress
 from curation_assets.review.problem_queue import ProblemQueue
 from curation_assets.review.samples import draw_sample
 from curation_assets_tests.commands.conftest import copied, pipeline_of
 from curation_assets_tests.conftest import jpeg
-from curation_assets_tests.defs.conftest import Following, on_disk
+from curation_assets_tests.defs.conftest import Following, meanwhile, on_disk
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +73,12 @@ def test_the_page_tells_counts_and_shows_pictures(lake: Pipeline, instance: dg.D
 def test_an_index_that_goes_on_while_scores_are_told_of_is_left_to_the_next_run(
     lake: Pipeline, images: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = Pipeline.score
-
-    def and_on(pipeline: Pipeline, progress: Progress) -> Scoring | None:
-        done = really(pipeline, progress)
+    def goes_on(pipeline: Pipeline) -> None:
         (images / "maize/0.jpg").unlink()
-        run(pipeline, progress, curate=False)
-        return done
+        run(pipeline, LogProgress(), curate=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "score", and_on)
+        meanwhile(patch, "score", goes_on)
         done = materialize(lake, instance)
     assert all(each.passed for each in done.get_asset_check_evaluations())
     assert lake.scores_are_behind()
